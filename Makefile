@@ -1,0 +1,34 @@
+# Two commands are enough: make train, make test. Both build their own virtual environment on the first call.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN = $(VENV)/bin
+TASKS = qqp douban rocstories
+
+.PHONY: train test test-all lint clean
+.DELETE_ON_ERROR:
+
+# The stamp is newer than what it was installed from, so a second call installs nothing.
+$(VENV)/installed: requirements.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+train: $(VENV)/installed $(TASKS:%=tfrecords/%/manifest.json)
+	@for task in $(TASKS); do echo; $(BIN)/python -m hcl_tf.prepare --inspect=tfrecords/$$task --examples=3 || exit 1; done
+
+tfrecords/%/manifest.json: | $(VENV)/installed
+	$(BIN)/python -m hcl_tf.prepare --task=$*
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache *.egg-info

@@ -1,0 +1,57 @@
+"""What every command line of the package shares: how errors reach the user and with which exit code."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+from absl import app, logging
+
+from hcl_tf.errors import UserError
+
+
+def quieten_libraries() -> None:
+    """Keeps the libraries' start-up chatter, which would bury the lines that matter, off the terminal.
+
+    TensorFlow's own errors still come as exceptions; a user who wants its log sets TF_CPP_MIN_LOG_LEVEL.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow with standard error closed: its libraries log a dozen false alarms before any setting counts."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses flags and runs `main`. Exit codes: 0 done, 1 refused input or flag, 130 interrupted by Ctrl-C.
+
+    A `UserError` becomes one line on standard error; any other exception keeps its traceback, because it is our fault.
+    """
+    quieten_libraries()
+
+    def guarded(argv: list[str]) -> int:
+        if len(argv) > 1:
+            print(f"error: unexpected argument {argv[1]!r}; every option is a flag, see --help", file=sys.stderr)
+            return 1
+        try:
+            main()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted; nothing was left half written", file=sys.stderr)
+            return 130
+        return 0
+
+    app.run(guarded)

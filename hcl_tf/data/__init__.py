@@ -1,0 +1,1 @@
+"""From a raw corpus to verified TFRecords, and from those to batches."""

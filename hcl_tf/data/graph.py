@@ -1,0 +1,167 @@
+"""The global keyword graph over the training split (paper section 3.2, the part before equation 4).
+
+For a keyword k_x of a source, its cluster C is every training sample whose source has k_x. Each target keyword k_y of a
+sample in C gets a positive edge to every target keyword, and a negative edge to every keyword of a negative, of every
+sample in C. Counting this over all clusters is a product of incidence matrices, taken in blocks of rows so that memory
+stays bounded by the strongest `degree` neighbours kept, not by the full product.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from hcl_tf.progress import track
+
+POSITIVE, NEGATIVE = 0, 1
+RELATIONS = ("positive", "negative")
+UNKNOWN = -1  # the node of a keyword that the graph does not have
+BLOCK = 256  # rows of the product at a time
+
+
+@dataclass(frozen=True)
+class KeywordGraph:
+    """Nodes in keyword order and, for each relation, their neighbours as CSR arrays, strongest first.
+
+    Attributes:
+      nodes: the N keywords, sorted.
+      counts: [N] int32, training samples in which the keyword occurs in any role.
+      clusters: [N] int32, training samples whose source has the keyword (the size of its cluster C).
+      indptr: two arrays [N + 1] int64; neighbours of node i under a relation are indices[r][indptr[r][i]:indptr[r][i+1]].
+      indices: two arrays of node numbers, int32.
+      weights: two arrays of how often the edge occurs, int64.
+    """
+
+    nodes: tuple[str, ...]
+    counts: np.ndarray
+    clusters: np.ndarray
+    indptr: tuple[np.ndarray, np.ndarray]
+    indices: tuple[np.ndarray, np.ndarray]
+    weights: tuple[np.ndarray, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def numbers(self) -> dict[str, int]:
+        """Keyword -> node number."""
+        return {node: number for number, node in enumerate(self.nodes)}
+
+    def neighbours(self, node: int, relation: int) -> np.ndarray:
+        """The node's neighbours under a relation, strongest first."""
+        start, end = self.indptr[relation][node : node + 2]
+        return self.indices[relation][start:end]
+
+    def edges(self, relation: int) -> int:
+        """Directed edges of a relation."""
+        return len(self.indices[relation])
+
+    def table(self, degree: int) -> np.ndarray:
+        """[N, 2, degree] int32: neighbours by relation, strongest first, filled up with `UNKNOWN`."""
+        table = np.full((len(self), 2, degree), UNKNOWN, np.int32)
+        for relation in (POSITIVE, NEGATIVE):
+            lengths = np.diff(self.indptr[relation])
+            rows = np.repeat(np.arange(len(self)), lengths)
+            columns = np.arange(len(rows)) - np.repeat(self.indptr[relation][:-1], lengths)
+            table[rows, relation, columns] = self.indices[relation]
+        return table
+
+
+@dataclass(frozen=True, slots=True)
+class SampleKeywords:
+    """The distinct keywords of one training sample's three texts."""
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    negative: tuple[str, ...]
+
+
+def build(samples: Iterable[SampleKeywords], minimum_count: int, degree: int, input_edges: bool = False) -> KeywordGraph:
+    """The graph of the training samples.
+
+    Args:
+      samples: keywords of each training sample.
+      minimum_count: a keyword that occurs in fewer samples is unknown to the graph.
+      degree: each node keeps this many strongest neighbours a relation, ties by keyword order.
+      input_edges: also join source keywords with the target keywords of their samples (positive).
+
+    No self-edges; both directions of an edge exist unless the cap keeps only one; a pair in both relations keeps the
+    positive edge, decided before the cap.
+    """
+    samples = list(samples)
+    counter = Counter(word for s in samples for word in {*s.source, *s.target, *s.negative})
+    nodes = tuple(sorted(word for word, count in counter.items() if count >= minimum_count))
+    numbers = {node: number for number, node in enumerate(nodes)}
+    source, target, negative = (_incidence([getattr(s, role) for s in samples], numbers) for role in ("source", "target", "negative"))
+    # [clusters, nodes]: how often a node is a target (negative) keyword of a cluster's samples.
+    of_target, of_negative = (source.T @ target).tocsr(), (source.T @ negative).tocsr()
+    kept: tuple[list, list] = ([], [])
+    for start in track(range(0, len(nodes), BLOCK), "keyword graph", unit=" blocks"):
+        rows = slice(start, start + BLOCK)
+        target_rows, negative_rows = of_target[:, rows].T.tocsr(), of_negative[:, rows].T.tocsr()
+        positive_block = target_rows @ of_target
+        if input_edges:
+            positive_block = positive_block + _source_target_rows(source, target, rows)
+        negative_block = target_rows @ of_negative + negative_rows @ of_target
+        positive_dense, negative_dense = positive_block.toarray(), negative_block.toarray()
+        own = np.arange(start, start + positive_dense.shape[0])
+        positive_dense[own - start, own] = negative_dense[own - start, own] = 0
+        negative_dense[positive_dense > 0] = 0
+        for relation, dense in ((POSITIVE, positive_dense), (NEGATIVE, negative_dense)):
+            kept[relation].extend(_strongest(row, degree) for row in dense)
+    indptr, indices, weights = zip(*(_as_csr(kept[relation]) for relation in (POSITIVE, NEGATIVE)), strict=True)
+    counts = np.array([counter[node] for node in nodes], np.int32)
+    clusters = np.asarray(source.sum(axis=0)).ravel().astype(np.int32)
+    return KeywordGraph(nodes, counts, clusters, indptr, indices, weights)
+
+
+def _source_target_rows(source: sparse.csr_matrix, target: sparse.csr_matrix, rows: slice) -> sparse.csr_matrix:
+    """Rows of the symmetric source-target co-occurrence, for `input_edges`."""
+    return (source[:, rows].T @ target + target[:, rows].T @ source).tocsr()
+
+
+def _incidence(texts: list[tuple[str, ...]], numbers: dict[str, int]) -> sparse.csr_matrix:
+    """[samples, nodes]: 1 where the sample's text has the keyword. 64-bit, because counts of counts grow fast."""
+    pairs = [(row, numbers[word]) for row, words in enumerate(texts) for word in dict.fromkeys(words) if word in numbers]
+    rows, columns = (np.array(part, np.int64) for part in (zip(*pairs, strict=True) if pairs else ((), ())))
+    return sparse.csr_matrix((np.ones(len(pairs), np.int64), (rows, columns)), shape=(len(texts), len(numbers)))
+
+
+def _strongest(row: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """The row's `degree` largest positive entries, largest first and ties by place, as (places, values)."""
+    places = np.flatnonzero(row)
+    places = places[np.lexsort((places, -row[places]))][:degree]
+    return places, row[places]
+
+
+def _as_csr(rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    indptr = np.concatenate([[0], np.cumsum([len(places) for places, _ in rows])]).astype(np.int64)
+    joined = [np.concatenate(parts) if parts else np.zeros(0) for parts in zip(*rows, strict=True)] if rows else [np.zeros(0)] * 2
+    return indptr, joined[0].astype(np.int32), joined[1].astype(np.int64)
+
+
+def save(graph: KeywordGraph, folder: Path) -> None:
+    """Writes nodes.tsv (keyword, samples, cluster size: for people) and edges.npz (CSR arrays)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["keyword\tsamples\tcluster"]
+    lines += [f"{node}\t{count}\t{cluster}" for node, count, cluster in zip(graph.nodes, graph.counts, graph.clusters, strict=True)]
+    (folder / "nodes.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    arrays = {
+        f"{relation}_{name}": getattr(graph, name)[number]
+        for number, relation in enumerate(RELATIONS)
+        for name in ("indptr", "indices", "weights")
+    }
+    np.savez_compressed(folder / "edges.npz", **arrays)
+
+
+def load(folder: Path) -> KeywordGraph:
+    """Reads what `save` wrote."""
+    rows = [line.split("\t") for line in (folder / "nodes.tsv").read_text(encoding="utf-8").split("\n")[1:] if line]
+    counts, clusters = (np.array([int(row[i]) for row in rows], np.int32) for i in (1, 2))
+    with np.load(folder / "edges.npz") as arrays:
+        indptr, indices, weights = (
+            tuple(arrays[f"{relation}_{name}"] for relation in RELATIONS) for name in ("indptr", "indices", "weights")
+        )
+    return KeywordGraph(tuple(row[0] for row in rows), counts, clusters, indptr, indices, weights)

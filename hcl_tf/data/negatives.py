@@ -1,0 +1,191 @@
+"""Choosing the negative y- of every example (the paper's "negative samples" of section 3.3; METHOD: BUILD_NOTES.md).
+
+Three rules hold whatever the mode:
+  * a negative is never the source or target of its own example, nor any text of the same cluster of duplicates;
+  * no source, target or negative of the validation and test splits is ever a negative in training;
+  * the choice is a function of the corpus and the seed alone.
+"""
+
+import logging
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import bm25s
+import numpy as np
+
+from hcl_tf.data.formats import Example
+from hcl_tf.data.qqp import Clusters, text_key
+from hcl_tf.errors import UserError
+from hcl_tf.progress import track
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it reports every index that it builds
+
+MODES = ("labelled", "labelled_then_bm25", "bm25", "random")
+HELD_OUT = ("validation", "test")
+RETRIEVED = 50  # texts looked at for each example, the most similar first, until enough are eligible
+_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
+_CHINESE = re.compile(r"[\u3400-\u9fff]+")
+
+
+def choose(
+    splits: dict[str, list[Example]], clusters: Clusters, *, mode: str, language: str, candidates: int, own_split: bool, seed: int
+) -> tuple[dict[str, list[Example]], list[str]]:
+    """Sets `negative` and `route` of every example; those for which none can be had are left out and counted.
+
+    Args:
+      splits: train, validation and test.
+      clusters: which texts are paraphrases of each other.
+      mode: one of `MODES`.
+      language: decides what BM25 takes as words.
+      candidates: the negative is drawn from this many best eligible BM25 hits.
+      own_split: held-out examples take their BM25 negatives from their own split (else from the training targets).
+      seed: seeds every draw, together with the example's id.
+
+    Returns:
+      The splits and notes for the user.
+
+    Raises:
+      UserError: no training example is left.
+    """
+    given = sum(bool(e.negatives) for examples in splits.values() for e in examples)
+    total = sum(map(len, splits.values()))
+    notes = [f"examples with a negative of the corpus's own: {given:,} of {total:,} ({given / total:.1%})"]
+    # Held-out examples choose first: what they take is then forbidden in training.
+    forbidden: set[str] = {text_key(text) for split in HELD_OUT for e in splits[split] for text in (e.source, e.target)}
+    kept: dict[str, list[Example]] = {}
+    for split in (*HELD_OUT, "train"):
+        training = split == "train"
+        if mode in ("labelled", "labelled_then_bm25"):
+            _take_given(splits[split], clusters, forbidden if training else set())
+        if mode != "labelled":
+            pool = splits[split] if own_split else splits["train"]
+            _fill(splits[split], pool, clusters, forbidden if training else set(), mode, language, candidates, seed)
+        kept[split] = [e for e in splits[split] if e.negative]
+        if not training:
+            forbidden.update(text_key(e.negative) for e in kept[split])
+        if lost := len(splits[split]) - len(kept[split]):
+            why = "every candidate is a validation or test text or a paraphrase" if training else "every candidate is a paraphrase"
+            notes.append(
+                f"{split}: {lost:,} examples left out, {why}"
+                + ("; --split_by=question loses none" if training and mode == "labelled" else "")
+            )
+    if not kept["train"]:
+        raise UserError("no training example has a usable negative; pass --negatives=labelled_then_bm25, or give a larger corpus")
+    for split in ("train", *HELD_OUT):
+        routes = Counter(e.route for e in kept[split])
+        notes.append(
+            f"negatives in {split}: "
+            + ", ".join(f"{route} {count:,} ({count / len(kept[split]):.1%})" for route, count in sorted(routes.items()))
+        )
+    return {split: kept[split] for split in splits}, notes
+
+
+def _take_given(examples: list[Example], clusters: Clusters, forbidden: set[str]) -> None:
+    """The corpus's own negative, where one is allowed. Examples of one source start at different candidates."""
+    turn: Counter[str] = Counter()
+    for example in examples:
+        offered = example.negatives
+        start = turn[example.source] % len(offered) if offered and not example.sampled else 0
+        turn[example.source] += 1
+        for text in offered[start:] + offered[:start]:
+            if _allowed(text, example, clusters, forbidden):
+                example.negative, example.route = text, "sampled" if example.sampled else "labelled"
+                break
+
+
+def _allowed(text: str, example: Example, clusters: Clusters, forbidden: set[str]) -> bool:
+    key = text_key(text)
+    if key in forbidden or key in (text_key(example.source), text_key(example.target)):
+        return False
+    own = (clusters.find(example.source), clusters.find(example.target))
+    return clusters.find(text) not in own
+
+
+def _fill(
+    examples: list[Example],
+    pool: list[Example],
+    clusters: Clusters,
+    forbidden: set[str],
+    mode: str,
+    language: str,
+    candidates: int,
+    seed: int,
+) -> None:
+    """A negative for each example that has none: the target of another example of `pool`, similar by BM25 or random."""
+    if mode != "random":
+        _fill_by_rank(examples, pool, clusters, forbidden, _bm25_ranks, language, candidates, seed)
+    # What shares no word with any other text, or only with its own paraphrases, still needs a negative.
+    _fill_by_rank(examples, pool, clusters, forbidden, _random_ranks, language, 1, seed)
+
+
+def _fill_by_rank(
+    examples: list[Example],
+    pool: list[Example],
+    clusters: Clusters,
+    forbidden: set[str],
+    ranks: Callable,
+    language: str,
+    candidates: int,
+    seed: int,
+) -> None:
+    waiting = [e for e in examples if not e.negative]
+    if not waiting:
+        return
+    route = "bm25" if ranks is _bm25_ranks else "random"
+    for example, ranked in zip(track(waiting, f"negatives ({route})"), ranks(waiting, pool, language, seed), strict=True):
+        allowed = []
+        for index in ranked:
+            other = pool[index]
+            if _allowed(other.target, example, clusters, forbidden) and not clusters.together(other.source, example.source):
+                allowed.append(other.target)
+            if len(allowed) == candidates:
+                break
+        if allowed:
+            draw = np.random.default_rng([seed, zlib.crc32(example.id.encode())])
+            example.negative, example.route = allowed[draw.integers(len(allowed))], route
+
+
+def _random_ranks(examples: list[Example], pool: list[Example], _language: str, seed: int) -> Iterable[np.ndarray]:
+    for example in examples:
+        yield np.random.default_rng([seed, 1, zlib.crc32(example.id.encode())]).integers(len(pool), size=RETRIEVED)
+
+
+def _bm25_ranks(examples: list[Example], pool: list[Example], language: str, _seed: int) -> Iterable[np.ndarray]:
+    """For each example the pool's indices, most similar source first."""
+    split_words = words_of(language)
+    documents = [split_words(e.source) for e in pool]
+    known = {word for words in documents for word in words}
+    if not known:  # nothing to be similar by
+        yield from ([] for _ in examples)
+        return
+    index = bm25s.BM25()
+    index.index(documents, show_progress=False)
+    for example in examples:
+        query = [word for word in split_words(example.source) if word in known]  # bm25s refuses words that no text has
+        if not query:
+            yield []
+            continue
+        scores = index.get_scores(query)
+        # bm25s's own `retrieve` partitions all scores, of which nearly all are 0: this is 20 times faster (BUILD_NOTES.md).
+        touched = np.flatnonzero(scores)
+        if len(touched) > RETRIEVED:
+            touched = touched[np.argpartition(-scores[touched], RETRIEVED)[:RETRIEVED]]
+        yield touched[np.lexsort((touched, -scores[touched]))]
+
+
+def words_of(language: str) -> Callable[[str], list[str]]:
+    """The language's splitter for BM25: lower-cased words without stop words, or character pairs (as search engines do for Chinese)."""
+    return _english_words if language == "en" else _chinese_words
+
+
+def _english_words(text: str) -> list[str]:
+    from spacy.lang.en.stop_words import STOP_WORDS
+
+    return [word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS]
+
+
+def _chinese_words(text: str) -> list[str]:
+    pairs = [run[i : i + 2] for run in _CHINESE.findall(text) for i in range(max(1, len(run) - 1))]
+    return pairs + _WORD.findall(text.lower())

@@ -1,0 +1,79 @@
+"""An output folder that is either whole or not there: written beside its place and renamed at the end."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hcl_tf.errors import UserError
+
+
+@contextmanager
+def whole_or_nothing(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
+    """Yields an empty folder to write to; when the block ends without an exception, it becomes `out`.
+
+    Args:
+      out: the final place.
+      marker: the file that tells a finished folder of this kind from anything else.
+      overwrite: replace a finished folder. Anything that is not one is never replaced.
+
+    A process killed at any moment leaves `out` as it was, or whole. What it leaves beside it (hidden, `.NAME.partial`) is
+    removed by the next run; a run in progress holds a lock on it.
+
+    Raises:
+      UserError: `out` can't be written, is finished already, is something else, or another run is writing it.
+    """
+    out = Path(os.path.abspath(out))
+    partial, old = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "old"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(exist_ok=True)
+        lock = (partial / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"--out={out}: can't be written ({error.strerror}); choose another folder") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"--out={out}: another run is writing it now; wait for it, or choose another folder") from error
+        if old.exists() and not out.exists():  # killed between the two renames below: the earlier folder comes back
+            old.rename(out)
+        try:
+            _check_replaceable(out, marker, overwrite)
+            for leftover in partial.iterdir():
+                if leftover.name != ".lock":
+                    shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
+            content = partial / "content"
+            content.mkdir()
+            yield content
+            _sync(content)
+            shutil.rmtree(old, ignore_errors=True)
+            if out.exists():
+                out.rename(old)
+            content.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    finally:
+        lock.close()
+
+
+def _check_replaceable(out: Path, marker: str, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / marker).is_file():
+        raise UserError(f"--out={out}: exists and is not a prepared folder (no {marker}), so it is left alone; choose another folder")
+    if not overwrite:
+        raise UserError(f"--out={out}: prepared already and kept; pass --overwrite to replace it, or choose another folder")
+
+
+def _sync(folder: Path) -> None:
+    """Forces the files to disk before the rename: a power cut must not leave a renamed folder of empty files."""
+    for path in sorted(folder.rglob("*")):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

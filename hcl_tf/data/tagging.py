@@ -1,0 +1,202 @@
+"""The spaCy pipelines that TextRank runs on: a trained one where it is installed, else one that needs no download.
+
+The built-in ones tag from lexica that ship inside PyPI packages: Brill's English lexicon and rules (textblob) with
+spaCy's lemma tables (spacy-lookups-data), and jieba's part-of-speech dictionary for Chinese.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from hcl_tf.errors import UserError
+
+TRAINED = {"en": "en_core_web_sm", "zh": "zh_core_web_sm"}
+BUILT_IN = "builtin"
+NOMINAL = ("NOUN", "PROPN", "ADJ")
+
+# Penn Treebank tags to Universal ones with the morphology that spaCy's lemmatiser asks for (a word tagged as a base
+# form is left alone: "mass" is not the plural of "mas").
+_ENGLISH = {
+    "NN": ("NOUN", "Number=Sing"), "NNS": ("NOUN", "Number=Plur"), "NNP": ("PROPN", "Number=Sing"), "NNPS": ("NOUN", "Number=Plur"),
+    "JJ": ("ADJ", "Degree=Pos"), "JJR": ("ADJ", "Degree=Cmp"), "JJS": ("ADJ", "Degree=Sup"), "MD": ("AUX", ""), "CD": ("NUM", ""),
+    "VB": ("VERB", "VerbForm=Inf"), "VBP": ("VERB", "VerbForm=Inf"), "VBZ": ("VERB", "VerbForm=Fin|Person=Three"), "VBD": ("VERB", "Tense=Past"),
+    "VBG": ("VERB", "Aspect=Prog"), "VBN": ("VERB", "Tense=Past"), "RB": ("ADV", ""), "IN": ("ADP", ""), "DT": ("DET", ""), "PRP": ("PRON", ""),
+}  # fmt: skip
+_AUXILIARIES = frozenset(
+    [
+        "be",
+        "am",
+        "is",
+        "are",
+        "was",
+        "were",
+        "been",
+        "being",
+        "have",
+        "has",
+        "had",
+        "having",
+        "do",
+        "does",
+        "did",
+        "doing",
+        "'s",
+        "'re",
+        "'ve",
+        "'m",
+        "'d",
+        "'ll",
+        "n't",
+    ]
+)
+_SUBJECTS = frozenset(("i", "you", "we", "they"))
+
+
+def load_pipeline(language: str, tagger: str = "auto") -> Language:
+    """A spaCy pipeline with tags, lemmas, noun chunks and pytextrank.
+
+    Args:
+      language: "en" or "zh".
+      tagger: "auto" (the trained model of `TRAINED` if installed, else built in), "builtin", or a spaCy model's name or
+        folder.
+
+    Raises:
+      UserError: the named model is not there or has no tagger.
+    """
+    with contextlib.redirect_stdout(None):  # outside a git checkout of its own, pytextrank prints a path on import
+        import pytextrank  # noqa: F401  (registers the "textrank" component)
+
+    name = resolve_tagger(language, tagger)
+    if name == BUILT_IN:
+        nlp = spacy.blank(language) if language == "en" else spacy.blank("xx")
+        if language == "en":
+            nlp.add_pipe("sentencizer")
+            nlp.add_pipe("hcl_english_tags")
+            nlp.add_pipe("lemmatizer", config={"mode": "rule"})
+            nlp.initialize()
+        else:
+            nlp.tokenizer = _JiebaTokenizer(nlp.vocab)
+    else:
+        try:
+            nlp = spacy.load(name, exclude=["ner"])
+        except (OSError, ImportError, ValueError) as error:
+            raise UserError(f"--tagger={name}: spaCy can't load it ({error}); pass --tagger=builtin, or install the model") from error
+        if nlp.lang != language:
+            raise UserError(f"--tagger={name}: a model for {nlp.lang!r}, but the task's language is {language!r}")
+    nlp.add_pipe("textrank")
+    return nlp
+
+
+def resolve_tagger(language: str, tagger: str) -> str:
+    """What "auto" stands for on this machine; other names stay as they are."""
+    if tagger != "auto":
+        return tagger
+    return TRAINED[language] if spacy.util.is_package(TRAINED[language]) else BUILT_IN
+
+
+def describe_tagger(language: str, tagger: str) -> str:
+    """The tagger's name with versions, for the manifest: another version may give other keywords."""
+    from importlib.metadata import version
+
+    parts = [
+        f"{package} {version(package)}"
+        for package in ("spacy", "pytextrank", *(("textblob", "spacy-lookups-data") if language == "en" else ("jieba",)))
+    ]
+    return f"{resolve_tagger(language, tagger)} ({', '.join(parts)})"
+
+
+@Language.component("hcl_english_tags")
+def english_tags(doc: Doc) -> Doc:
+    """Sets tags, parts of speech and morphology from Brill's lexicon, and how noun chunks are found."""
+    from textblob.en import parser
+
+    # A sentence's first word is capitalised whatever it is: unless the lexicon knows it so, its small form is looked up.
+    words = [token.lower_ if token.is_sent_start and token.text not in parser.lexicon else token.text for token in doc]
+    for token, (_, tag) in zip(doc, parser.find_tags(words), strict=True):
+        tag = tag.split("-")[0]  # "NNP-PERS" and the like
+        if tag == "NN" and token.i and doc[token.i - 1].lower_ in _SUBJECTS:
+            tag = "VB"  # "do I need", "when you use": the lexicon's most frequent tag is the noun
+        token.tag_ = tag
+        # "be", "have" and "do" are tagged as verbs; as content words they would be keywords of every question.
+        pos, morphology = ("AUX", "") if token.lower_ in _AUXILIARIES else _ENGLISH.get(tag, ("X", ""))
+        if token.is_punct or token.is_space:
+            pos = "PUNCT"
+        token.pos_ = pos
+        token.set_morph(morphology)
+    doc.noun_chunks_iterator = noun_chunks
+    return doc
+
+
+# jieba's tags by first letter: nouns (n), abbreviations (j), places (s), idioms (i, l) and Latin words (eng) name things.
+_CHINESE = {
+    "n": "NOUN",
+    "j": "NOUN",
+    "s": "NOUN",
+    "i": "NOUN",
+    "l": "NOUN",
+    "e": "NOUN",
+    "a": "ADJ",
+    "b": "ADJ",
+    "z": "ADJ",
+    "v": "VERB",
+    "m": "NUM",
+}
+
+
+class _JiebaTokenizer:
+    """Segments and tags Chinese with jieba; every character of the text is covered, so offsets stay true."""
+
+    def __init__(self, vocab: spacy.vocab.Vocab) -> None:
+        import logging
+
+        import jieba.posseg
+
+        jieba.setLogLevel(logging.WARNING)
+        self.vocab = vocab
+        self._cut = jieba.posseg.lcut
+
+    def __call__(self, text: str) -> Doc:
+        pairs = [(pair.word, pair.flag) for pair in self._cut(text)]
+        words = [word for word, _ in pairs]
+        doc = Doc(
+            self.vocab,
+            words=words,
+            spaces=[False] * len(words),
+            pos=[self._pos(*pair) for pair in pairs],
+            lemmas=[w.lower() for w in words],
+        )
+        doc.noun_chunks_iterator = noun_chunks
+        for token in doc:
+            token.is_sent_start = token.i == 0 or doc[token.i - 1].text in "。！？!?\n"
+        return doc
+
+    def _pos(self, word: str, flag: str) -> str:
+        if not any(character.isalnum() for character in word):
+            return "PUNCT"
+        if flag in ("nr", "ns", "nt", "nz", "nrt", "nrfg"):
+            return "PROPN"
+        if flag in ("vn", "an"):  # verbs and adjectives used as nouns
+            return "NOUN"
+        if flag == "e":  # interjections; "eng" is Latin text
+            return "INTJ"
+        return _CHINESE.get(flag[0], "X")
+
+
+def noun_chunks(span: Doc) -> Iterator[tuple[int, int, int]]:
+    """Runs of adjectives and nouns that end in a noun, as (start, end, label): what spaCy's parser-based iterator yields."""
+    label = span.vocab.strings.add("NP")
+    start = last_noun = None
+    for token in span:
+        if token.pos_ in NOMINAL:
+            start = token.i if start is None else start
+            if token.pos_ != "ADJ":
+                last_noun = token.i
+            continue
+        if last_noun is not None:
+            yield start, last_noun + 1, label
+        start = last_noun = None
+    if last_noun is not None:
+        yield start, last_noun + 1, label

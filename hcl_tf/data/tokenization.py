@@ -1,0 +1,168 @@
+"""BERT's WordPiece tokeniser: a published vocabulary by hub name, folder or file, or one learned from the training split."""
+
+import os
+import socket
+import string
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers.implementations import BertWordPieceTokenizer
+from transformers import BertTokenizerFast
+
+from hcl_tf.data.formats import clean
+from hcl_tf.errors import UserError
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PUBLISHED = {"en": "bert-base-uncased", "zh": "bert-base-chinese"}  # [P] BERT's vocabulary
+LEARN = "learn"
+LATIN = string.ascii_lowercase + string.digits
+BATCH = 1000
+
+
+class Tokenizer:
+    """WordPiece without special tokens around a text: ids, and back to text."""
+
+    def __init__(self, fast: BertTokenizerFast, name: str) -> None:
+        self._fast = fast
+        self.name = name
+        self.lowercase = bool(fast.do_lower_case)
+        self.pad_id, self.unknown_id, self.cls_id, self.sep_id, _ = fast.convert_tokens_to_ids(list(SPECIAL))
+
+    def __len__(self) -> int:
+        return len(self._fast)
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """WordPiece ids of each text, without [CLS] and [SEP], uncut."""
+        found: list[list[int]] = []
+        for start in range(0, len(texts), BATCH):
+            # split_special_tokens: a user's text that spells "[SEP]" is text, not a separator.
+            encoded = self._fast(texts[start : start + BATCH], add_special_tokens=False, split_special_tokens=True, verbose=False)
+            found.extend(encoded["input_ids"])
+        return found
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids: word pieces joined, Chinese without spaces, special tokens left out."""
+        return clean(self._fast.decode([int(i) for i in ids], skip_special_tokens=True, clean_up_tokenization_spaces=True))
+
+    def vocabulary(self) -> list[str]:
+        """The pieces in the order of their ids."""
+        return [piece for piece, _ in sorted(self._fast.get_vocab().items(), key=lambda item: item[1])]
+
+
+def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_size: int) -> tuple[Tokenizer, str]:
+    """The tokeniser that --vocab asks for, and a line that says which it is.
+
+    Args:
+      vocab: hub name, folder, vocabulary file, `learn`, or None: the paper's published vocabulary if a hub or its local
+        cache has it, else learned.
+      language: picks the published vocabulary.
+      training_texts: read only where a vocabulary is learned.
+      vocab_size: of a learned vocabulary.
+
+    Raises:
+      UserError: the named vocabulary can't be had or lacks a piece that BERT needs.
+    """
+    if vocab == LEARN:
+        return learn(training_texts, vocab_size)
+    if vocab is None:
+        try:
+            return from_hub(PUBLISHED[language]), f"tokeniser: {PUBLISHED[language]}"
+        except UserError:
+            tokenizer, note = learn(training_texts, vocab_size)
+            return tokenizer, f"{note}, because no --vocab was given and {PUBLISHED[language]} could not be fetched from a hub"
+    path = Path(vocab)
+    if path.is_file():
+        return from_file(path), f"tokeniser: vocabulary file {path.name}"
+    if path.is_dir():
+        if not (path / "vocab.txt").is_file():
+            raise UserError(f"--vocab={vocab}: the folder has no vocab.txt")
+        return from_file(path / "vocab.txt"), f"tokeniser: vocabulary of folder {path.name}"
+    if vocab.startswith((".", "/", "~")) or vocab.endswith(".txt"):
+        raise UserError(f"--vocab={vocab}: no such file or folder")
+    return from_hub(vocab), f"tokeniser: {vocab}"
+
+
+def from_hub(name: str) -> Tokenizer:
+    """A tokeniser by hub name, from the local cache if it is there."""
+    try:
+        offline = not _hub_reachable()
+        pieces = BertTokenizerFast.from_pretrained(name, local_files_only=offline).get_vocab()
+        # bert-base-chinese is published as case-sensitive, yet has no upper-case letter: every Latin capital would be unknown.
+        fast = BertTokenizerFast.from_pretrained(name, local_files_only=offline, do_lower_case=not _is_cased(pieces))
+    except (OSError, ValueError, TypeError) as error:  # TypeError: transformers found no vocabulary file in an offline cache
+        raise UserError(
+            f"--vocab={name}: neither a file here nor to be had from a hub ({type(error).__name__}); give a path to vocab.txt, or --vocab=learn"
+        ) from error
+    _check_special(set(fast.get_vocab()), name)
+    return Tokenizer(fast, name)
+
+
+def from_file(path: Path) -> Tokenizer:
+    """A tokeniser from a vocabulary file, one piece a line; it lower-cases unless the vocabulary has upper-case pieces."""
+    try:
+        pieces = path.read_text(encoding="utf-8").split("\n")
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: not a readable UTF-8 vocabulary ({error})") from error
+    while pieces and not pieces[-1]:
+        pieces.pop()
+    _check_special(set(pieces), str(path))
+    first_line = {}
+    for number, piece in enumerate(pieces, 1):
+        if first_line.setdefault(piece, number) != number:
+            raise UserError(f"{path}:{number}: piece {piece!r} stands on line {first_line[piece]} already; each line is one id")
+    return Tokenizer(BertTokenizerFast(vocab_file=str(path), do_lower_case=not _is_cased(pieces)), path.name)
+
+
+def learn(texts: Iterable[str], size: int) -> tuple[Tokenizer, str]:
+    """A WordPiece vocabulary of the texts; Chinese characters are pieces of their own, as in BERT's.
+
+    The same texts give the same vocabulary. The library alone does not: it numbers the inner pieces ("##e") in the order
+    of a hash table and breaks ties between merges by number. Naming them first, sorted, fixes both.
+    """
+    texts = list(texts)
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    normalizer, splitter = trainer.normalizer, trainer.pre_tokenizer
+    # Latin letters and digits are always in it, so that a word never seen in training is spelled out, not unknown.
+    inner = sorted(
+        {f"##{c}" for c in LATIN}
+        | {f"##{c}" for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)) for c in word[1:]}
+    )
+    trainer.train_from_iterator(
+        texts,
+        vocab_size=size,
+        min_frequency=2,
+        limit_alphabet=size,
+        initial_alphabet=list(LATIN),
+        special_tokens=[*SPECIAL, *inner],
+        show_progress=False,
+    )
+    # Rebuilt from the pieces, because training leaves the inner ones registered as special tokens.
+    fast = BertTokenizerFast(
+        tokenizer_object=BertWordPieceTokenizer(vocab=trainer.get_vocab(), lowercase=True)._tokenizer, do_lower_case=True
+    )
+    tokenizer = Tokenizer(fast, "learned")
+    return tokenizer, f"tokeniser: a WordPiece vocabulary of {len(tokenizer):,} pieces learned from the training split"
+
+
+def _is_cased(pieces: Iterable[str]) -> bool:
+    """Whether capitals are pieces of the vocabulary; a handful ("<S>", "[unused1]") does not make it so."""
+    pieces = list(pieces)
+    return sum(piece != piece.lower() for piece in pieces if not piece.startswith("[")) > len(pieces) / 100
+
+
+def _check_special(pieces: set[str], where: str) -> None:
+    missing = [piece for piece in SPECIAL if piece not in pieces]
+    if missing:
+        raise UserError(f"{where}: not a BERT WordPiece vocabulary: {', '.join(missing)} missing (one piece a line is expected)")
+
+
+def _hub_reachable() -> bool:
+    """Whether the hub's name resolves; without this a closed network costs minutes of retries."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return False
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("//")[-1].split("/")[0].split(":")[0]
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
