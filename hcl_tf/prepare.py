@@ -71,6 +71,7 @@ GRAPH_DEGREE = flags.DEFINE_integer("graph_degree", 16, "Strongest neighbours ke
 GRAPH_INPUT_EDGES = flags.DEFINE_boolean("graph_input_edges", False, "Also join source keywords with target keywords of their samples.")
 
 INSPECT = flags.DEFINE_string("inspect", None, "Print what a prepared folder holds, and do nothing else.")
+EXAMPLES = flags.DEFINE_integer("examples", 10, "Decoded examples that --inspect shows.", lower_bound=0)
 VERIFY = flags.DEFINE_string("verify", None, "Reread a prepared folder and exit non-zero on any damage, and do nothing else.")
 
 
@@ -101,7 +102,7 @@ def main() -> None:
     if INSPECT.value:
         from hcl_tf.data.inspection import inspect
 
-        for line in inspect(Path(INSPECT.value)):
+        for line in inspect(Path(INSPECT.value), EXAMPLES.value):
             print(line)
         return
     if VERIFY.value:
@@ -113,11 +114,24 @@ def main() -> None:
     from hcl_tf.data.preparation import Settings, prepare
 
     settings = Settings(
-        negatives=NEGATIVES.value or task.negatives, bm25_candidates=BM25_CANDIDATES.value, qqp_samples=QQP_SAMPLES.value, split_by=SPLIT_BY.value,
-        story_mode=STORY_MODE.value, fields=fields, limit=LIMIT.value, skip_bad_lines=SKIP_BAD_LINES.value, tagger=TAGGER.value,
-        keyword_unit=KEYWORD_UNIT.value, max_keywords=MAX_KEYWORDS.value, min_keyword_count=MIN_KEYWORD_COUNT.value, graph_degree=GRAPH_DEGREE.value,
-        graph_input_edges=GRAPH_INPUT_EDGES.value, vocab=VOCAB.value, vocab_size=VOCAB_SIZE.value, seed=SEED.value,
-    )  # fmt: skip
+        negatives=NEGATIVES.value or task.negatives,
+        fields=fields,
+        bm25_candidates=BM25_CANDIDATES.value,
+        qqp_samples=QQP_SAMPLES.value,
+        split_by=SPLIT_BY.value,
+        story_mode=STORY_MODE.value,
+        limit=LIMIT.value,
+        skip_bad_lines=SKIP_BAD_LINES.value,
+        tagger=TAGGER.value,
+        keyword_unit=KEYWORD_UNIT.value,
+        max_keywords=MAX_KEYWORDS.value,
+        min_keyword_count=MIN_KEYWORD_COUNT.value,
+        graph_degree=GRAPH_DEGREE.value,
+        graph_input_edges=GRAPH_INPUT_EDGES.value,
+        vocab=VOCAB.value,
+        vocab_size=VOCAB_SIZE.value,
+        seed=SEED.value,
+    )
     prepare(task, Path(RAW.value or task.sample), Path(OUT.value or f"tfrecords/{task.name}"), settings, WORKERS.value, OVERWRITE.value)
 
 

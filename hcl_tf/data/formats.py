@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from hcl_tf.data import text_files
@@ -103,13 +104,7 @@ def recognise(path: Path, options: ReadOptions) -> str:
 
 def read(path: Path, options: ReadOptions) -> Iterator[Row]:
     """Yields the rows of a file in any of the formats, at most `options.limit`. Raises `UserError` with file and line."""
-    rows = READERS[recognise(path, options)](path, options)
-    count = 0
-    for row in rows:
-        yield row
-        count += 1
-        if count == options.limit:
-            return
+    yield from islice(READERS[recognise(path, options)](path, options), options.limit)
 
 
 def _names(ours: str, options: ReadOptions) -> tuple[str, ...]:

@@ -12,17 +12,17 @@ from hcl_tf.data.graph import NEGATIVE, POSITIVE, KeywordGraph
 from hcl_tf.data.tfrecords import ROLES, Record
 
 PERCENTILES = (5, 25, 50, 75, 95, 100)
-EXAMPLES = 10
 NEIGHBOURS = 5
 
 
-def inspect(folder: Path) -> Iterator[str]:
-    """Yields the report's lines: how the folder was made, its counts and distributions, and ten decoded examples."""
+def inspect(folder: Path, examples: int = 10) -> Iterator[str]:
+    """Yields the report's lines: how the folder was made, its counts and distributions, and some decoded examples."""
     manifest = tfrecords.read_manifest(folder)
     tfrecords.check_files(folder, manifest)
     keyword_graph = graph.load(folder / tfrecords.GRAPH)
     tokenizer = tokenization.from_file(folder / tfrecords.VOCABULARY)
-    yield f"{folder}: task {manifest['task']['name']}, {manifest['tokenizer']['name']} tokeniser of {len(tokenizer):,} pieces, tagger {manifest['tagger']}"
+    name = manifest["tokenizer"]["name"]
+    yield f"{folder}: task {manifest['task']['name']}, {name} tokeniser of {len(tokenizer):,} pieces, tagger {manifest['tagger']}"
     yield from (f"  {note}" for note in manifest["notes"])
     table = keyword_graph.table(manifest["settings"]["graph_degree"])
     shown: list[Record] = []
@@ -31,7 +31,7 @@ def inspect(folder: Path) -> Iterator[str]:
         yield ""
         yield from _describe_split(split, records, manifest, table)
         if split == "train":
-            shown = records[:: max(1, len(records) // EXAMPLES)][:EXAMPLES]
+            shown = records[:: max(1, len(records) // max(1, examples))][:examples]
     yield ""
     yield from _describe_graph(keyword_graph)
     for record in shown:
@@ -59,7 +59,8 @@ def _describe_split(split: str, records: list[Record], manifest: dict, table: np
         texts = [getattr(record, role) for record in records]
         limit = limits.get(role, manifest["target_length"])
         known = [node for text in texts for node in text.nodes]
-        yield f"  {role} pieces  {_percentiles(len(text.ids) for text in texts)}; at the limit of {limit}: {_share(sum(len(t.ids) == limit for t in texts), len(texts))}"
+        full = sum(len(text.ids) == limit for text in texts)
+        yield f"  {role} pieces  {_percentiles(len(text.ids) for text in texts)}; at the limit of {limit}: {_share(full, len(texts))}"
         yield (
             f"    with a keyword: {_share(sum(bool(t.keywords) for t in texts), len(texts))}; keywords unknown to the graph: "
             f"{_share(sum(node == graph.UNKNOWN for node in known), len(known))}; without a known keyword: "
@@ -92,10 +93,12 @@ def _describe_graph(keyword_graph: KeywordGraph) -> Iterator[str]:
         return
     clusters = keyword_graph.clusters
     yield f"  training samples a node  {_percentiles(keyword_graph.counts)}"
-    yield f"  cluster sizes (sources with the keyword)  {_percentiles(clusters[clusters > 0])}; nodes that are no source keyword: {_share(int((clusters == 0).sum()), len(clusters))}"
+    targets_only = _share(int((clusters == 0).sum()), len(clusters))
+    yield f"  cluster sizes (sources with the keyword)  {_percentiles(clusters[clusters > 0])}; nodes in no source: {targets_only}"
     for relation, name in enumerate(graph.RELATIONS):
         degrees = np.diff(keyword_graph.indptr[relation])
-        yield f"  {name} neighbours a node  {_percentiles(degrees)}; edges {keyword_graph.edges(relation):,}; nodes with none: {_share(int((degrees == 0).sum()), len(degrees))}"
+        alone = _share(int((degrees == 0).sum()), len(degrees))
+        yield f"  {name} neighbours a node  {_percentiles(degrees)}; edges {keyword_graph.edges(relation):,}; nodes with none: {alone}"
     top = np.argsort(-keyword_graph.counts, kind="stable")[:15]
     yield "  most frequent: " + ", ".join(f"{keyword_graph.nodes[node]} {keyword_graph.counts[node]:,}" for node in top)
 

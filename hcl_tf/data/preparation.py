@@ -82,7 +82,8 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
         say(f"keyword graph: {len(keyword_graph):,} nodes, {edges['positive']:,} positive and {edges['negative']:,} negative edges")
         if not len(keyword_graph):
             say(
-                f"no keyword occurs in {settings.min_keyword_count} training samples, so the graph is empty; lower --min_keyword_count or give more data"
+                f"the graph is empty: no keyword occurs in {settings.min_keyword_count} training samples; "
+                "lower --min_keyword_count or give more data"
             )
 
         training_texts = [text for e in splits["train"] for text in (e.source, e.target)]
@@ -103,7 +104,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
             "code_version": hcl_tf.__version__,
             "task": asdict(task),
             "target_length": TARGET_LENGTH,
-            "settings": asdict(settings),
+            "settings": {**asdict(settings), "vocab": tokenizer.name},  # not a path: the folder is the same wherever it is made
             "raw_files": corpus.files,
             "raw_rows": corpus.raw_rows,
             "tokenizer": {"name": tokenizer.name, "lowercase": tokenizer.lowercase, "pieces": len(tokenizer)},
@@ -128,10 +129,10 @@ def _overlap(splits: dict[str, list[Example]]) -> str:
     seen = sources | {text_key(e.target) for e in splits["train"]}
     parts = []
     for split in SPLITS[1:]:
-        count = len(splits[split])
+        count = max(len(splits[split]), 1)
         as_source, anywhere = (sum(text_key(e.source) in known for e in splits[split]) for known in (sources, seen))
         parts.append(
-            f"{split} {as_source:,} ({as_source / max(count, 1):.1%}) as a source, {anywhere:,} ({anywhere / max(count, 1):.1%}) as source or target"
+            f"{split} {as_source:,} ({as_source / count:.1%}) as a source, {anywhere:,} ({anywhere / count:.1%}) in any role but negative"
         )
     return "sources that also occur in training: " + "; ".join(parts)
 

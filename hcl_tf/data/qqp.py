@@ -62,9 +62,10 @@ def build(rows: dict[str, list[QuestionPair]], construction: str, negatives: str
     chosen = min(CONSTRUCTIONS, key=lambda name: abs(counts[name] - paper)) if construction == "nearest" else construction
     examples = {split: list(table.samples(chosen, fill)) for split, table in tables.items()}
     both = sum(sum(1 for q in table.positives if table.negatives.get(q)) for table in tables.values())
+    contradictions, identical = (sum(getattr(table, name) for table in tables.values()) for name in ("contradictions", "identical"))
     notes = [
-        f"questions with both labels: {both:,}; labelled non-duplicates left out because the labels also make them duplicates: "
-        f"{sum(table.contradictions for table in tables.values()):,}; pairs of one and the same text left out: {sum(table.identical for table in tables.values()):,}",
+        f"questions with both labels: {both:,}; non-duplicates left out because other labels join them: {contradictions:,}; "
+        f"pairs of one and the same text left out: {identical:,}",
         "samples by construction: "
         + ", ".join(f"{name} {count:,}" for name, count in counts.items())
         + f" (paper: {paper:,}); used: {chosen}",

@@ -26,9 +26,7 @@ def divide(
             raise UserError(f"only {len(pool)} usable examples; at least {1 + len(missing)} are needed to make splits from")
         wanted = dict(zip(SPLITS, _sizes(len(pool), sizes, proportions), strict=True))
         if sizes and len(pool) < sum(sizes):
-            notes.append(
-                f"the corpus is the full one but gives {len(pool):,} samples, fewer than the paper's {sum(sizes):,}: its proportions are used"
-            )
+            notes.append(f"the full corpus, but {len(pool):,} samples are fewer than the paper's {sum(sizes):,}: its proportions are used")
         groups = _connected(pool) if by_text else np.arange(len(pool))
         owner = _draw(groups, [wanted[split] for split in missing], seed)
         for number, split in enumerate(missing, 1):

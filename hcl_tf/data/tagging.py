@@ -21,9 +21,10 @@ NOMINAL = ("NOUN", "PROPN", "ADJ")
 # form is left alone: "mass" is not the plural of "mas").
 _ENGLISH = {
     "NN": ("NOUN", "Number=Sing"), "NNS": ("NOUN", "Number=Plur"), "NNP": ("PROPN", "Number=Sing"), "NNPS": ("NOUN", "Number=Plur"),
-    "JJ": ("ADJ", "Degree=Pos"), "JJR": ("ADJ", "Degree=Cmp"), "JJS": ("ADJ", "Degree=Sup"), "MD": ("AUX", ""), "CD": ("NUM", ""),
-    "VB": ("VERB", "VerbForm=Inf"), "VBP": ("VERB", "VerbForm=Inf"), "VBZ": ("VERB", "VerbForm=Fin|Person=Three"), "VBD": ("VERB", "Tense=Past"),
-    "VBG": ("VERB", "Aspect=Prog"), "VBN": ("VERB", "Tense=Past"), "RB": ("ADV", ""), "IN": ("ADP", ""), "DT": ("DET", ""), "PRP": ("PRON", ""),
+    "JJ": ("ADJ", "Degree=Pos"), "JJR": ("ADJ", "Degree=Cmp"), "JJS": ("ADJ", "Degree=Sup"), "RB": ("ADV", ""), "CD": ("NUM", ""),
+    "VB": ("VERB", "VerbForm=Inf"), "VBP": ("VERB", "VerbForm=Inf"), "VBZ": ("VERB", "VerbForm=Fin|Person=Three"),
+    "VBD": ("VERB", "Tense=Past"), "VBN": ("VERB", "Tense=Past"), "VBG": ("VERB", "Aspect=Prog"), "MD": ("AUX", ""),
+    "IN": ("ADP", ""), "DT": ("DET", ""), "PRP": ("PRON", ""),
 }  # fmt: skip
 _AUXILIARIES = frozenset(
     [

@@ -187,7 +187,7 @@ def check_files(folder: Path, manifest: dict, names: list[str] | None = None) ->
         if name in shards:
             records = sum(1 for _ in read_records(path))  # names the record, if one is damaged
             raise UserError(
-                f"{path}: {records} whole records (record 0 to {records - 1}), but not the {shards[name]['records']} that the manifest lists: "
+                f"{path}: records 0 to {records - 1} are whole, but are not the {shards[name]['records']} that the manifest lists: "
                 "cut short, or from another folder; prepare the data again"
             )
         raise UserError(f"{path}: not the file that the manifest lists; prepare the data again")

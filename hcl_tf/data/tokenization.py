@@ -91,7 +91,7 @@ def from_hub(name: str) -> Tokenizer:
         fast = BertTokenizerFast.from_pretrained(name, local_files_only=offline, do_lower_case=not _is_cased(pieces))
     except (OSError, ValueError, TypeError) as error:  # TypeError: transformers found no vocabulary file in an offline cache
         raise UserError(
-            f"--vocab={name}: neither a file here nor to be had from a hub ({type(error).__name__}); give a path to vocab.txt, or --vocab=learn"
+            f"--vocab={name}: neither a file here nor to be had from a hub ({type(error).__name__}); give a path, or --vocab=learn"
         ) from error
     _check_special(set(fast.get_vocab()), name)
     return Tokenizer(fast, name)
