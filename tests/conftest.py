@@ -4,11 +4,11 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests behave alike with and without a network
 
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
-import pytest  # noqa: E402
+import pytest
 
-from hcl_tf import cli, config  # noqa: E402
+from hcl_tf import cli, config
 
 cli.quieten_libraries()
 cli.import_tensorflow()

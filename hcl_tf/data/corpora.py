@@ -4,7 +4,6 @@ What decides here is the user's own division of the data: files named after a sp
 missing is drawn from the rest (`splits.py`).
 """
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hcl_tf.config import SPLITS, Task
 from hcl_tf.data import formats, qqp
 from hcl_tf.data.formats import Example, QuestionPair, ReadOptions
 from hcl_tf.data.splits import divide
+from hcl_tf.data.text_files import sha256
 from hcl_tf.errors import UserError
 from hcl_tf.progress import track
 
@@ -91,7 +91,7 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
     if options.bad.count:
         notes.append(f"bad lines skipped: {options.bad.count:,}, the first: {options.bad.first}")
     raw_rows = sum(map(len, rows.values()))
-    files = {path.name: _sha256(path) for path in paths.values()}
+    files = {path.name: sha256(path) for path in paths.values()}
 
     is_pairs = isinstance(rows["train"][0], QuestionPair)
     if any(isinstance(split_rows[0], QuestionPair) != is_pairs for split_rows in rows.values()):
@@ -128,8 +128,3 @@ def _make_ids_unique(splits: dict[str, list[Example]]) -> None:
                 identity = f"{example.id}~{split}{count}"
             example.id = identity
             seen.add(identity)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,7 @@ from hcl_tf.data import corpora, graph, keywords, negatives, tagging, tfrecords,
 from hcl_tf.data.formats import Example, ReadOptions
 from hcl_tf.data.output_folder import whole_or_nothing
 from hcl_tf.data.qqp import text_key
+from hcl_tf.data.text_files import BadLines, sha256
 from hcl_tf.data.tfrecords import ROLES, Record, Text
 from hcl_tf.progress import track
 
@@ -52,7 +53,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
 
     with whole_or_nothing(out, tfrecords.MANIFEST, overwrite) as folder:
         print(f"preparing {task.name} from {raw}", flush=True)
-        options = ReadOptions(settings.fields, settings.story_mode, corpora.formats.BadLines(settings.skip_bad_lines), settings.limit)
+        options = ReadOptions(settings.fields, settings.story_mode, BadLines(settings.skip_bad_lines), settings.limit)
         corpus = corpora.load(
             task,
             raw,
@@ -111,7 +112,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
             "tagger": tagger,
             "graph": {"nodes": len(keyword_graph), "edges": edges},
             "splits": entries,
-            "files": {name: tfrecords.sha256(folder / name) for name in others},
+            "files": {name: sha256(folder / name) for name in others},
             "notes": notes,
         }
         tfrecords.write_manifest(folder, manifest)

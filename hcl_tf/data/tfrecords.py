@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from hcl_tf.data.formats import SampledPair
 from hcl_tf.data.keywords import Keyword
+from hcl_tf.data.text_files import sha256
 from hcl_tf.errors import UserError
 
 FORMAT = 1  # raised when a record's or the manifest's meaning changes
@@ -166,12 +167,6 @@ def _with_checksum(manifest: dict) -> str:
 
 def _as_text(manifest: dict) -> str:
     return json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_files(folder: Path, manifest: dict, names: list[str] | None = None) -> None:
