@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 RAW = flags.DEFINE_string("raw", None, "JSONL of dialogues (context, response).", required=True)
 ROWS = flags.DEFINE_integer("rows", 238_039, "Rows to make; the default is the paper's three splits together.", lower_bound=10)
 CHARACTERS = flags.DEFINE_integer("characters", 150, "Least characters of a context.", lower_bound=1)
-CHANGED = flags.DEFINE_float("changed", 0.1, "Share of characters replaced.", lower_bound=0, upper_bound=1)
+CHANGED = flags.DEFINE_float("changed", 0.03, "Share of characters replaced.", lower_bound=0, upper_bound=1)
 
 
 def make_rows(rows: list[dict], count: int, characters: int, changed: float):
