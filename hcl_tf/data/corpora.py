@@ -85,7 +85,8 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
         notes.append(f"{path.name}: {len(rows[split]):,} rows, format {kind}")
         if not rows[split]:
             raise UserError(
-                f"{path}: no usable row{f' ({options.bad.count} bad lines, the first: {options.bad.first})' if options.bad.count else ''}"
+                f"{path}: no usable row{f' ({options.bad.count} bad lines, the first: {options.bad.first})' if options.bad.count else ''}; "
+                "check --raw"
             )
     notes += [f"{what}: {count:,}" for what, count in options.bad.noticed.items()]
     if options.bad.count:
@@ -104,11 +105,12 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
     else:
         splits, clusters, found = qqp.from_examples(rows, required=task.name == "qqp" and negatives == "labelled")
         notes += found
-    if not splits["train"]:
-        raise UserError(
-            f"{raw}: no input has both a duplicate and a labelled non-duplicate, so no negative can be had; "
-            "pass --negatives=labelled_then_bm25 to fill them from similar inputs"
-        )
+    for split, examples in splits.items():
+        if not examples:
+            raise UserError(
+                f"{paths[split]}: no input has both a duplicate and a labelled non-duplicate, so no negative can be had; "
+                "pass --negatives=labelled_then_bm25 to fill them from similar inputs"
+            )
     full = raw_rows >= task.full_corpus > 0
     splits, found = divide(
         splits, task.sizes if full else None, proportions=task.sizes or (8, 1, 1), by_text=split_by == "question", seed=seed

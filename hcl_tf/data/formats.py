@@ -13,9 +13,10 @@ with its target). Formats, by the name that `prepare` prints:
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from hcl_tf.errors import UserError
 
 ALIASES = {"source": ("source", "context"), "target": ("target", "response"), "negative": ("negative",), "id": ("id",)}
 TURN_BREAK = "\n"  # joins turns and sentences in `Example.source`; a tokeniser sees white space, a reader sees turns
-_BETWEEN_CHINESE = re.compile(r"(?<=[\u3400-\u9fff\u3000-\u303f\uff00-\uffef])[ \t]+(?=[\u3400-\u9fff\u3000-\u303f\uff00-\uffef])")
+_CHINESE = "\u3000-\u303f\u3400-\u9fff\uff00-\uffef\U00020000-\U0003ffff"  # ideographs and full-width signs
+_SHARED = "\u2014\u2018-\u201d\u2026\u00b7"  # dashes, quotes and dots that English uses too: only beside a Chinese character
+_BETWEEN_CHINESE = re.compile(f"(?<=[{_CHINESE}])[ \\t]+(?=[{_CHINESE}{_SHARED}])|(?<=[{_SHARED}])[ \\t]+(?=[{_CHINESE}])")
 
 
 @dataclass(slots=True)
@@ -40,7 +43,7 @@ class QuestionPair:
 
 @dataclass(slots=True)
 class SampledPair:
-    """A context and response that Group-wise's authors sampled for an example, with their two matching scores in [0, 1]."""
+    """A context and response that Group-wise's authors sampled for an example, with their two matching scores (about 0 to 1)."""
 
     context: str
     response: str
@@ -89,7 +92,7 @@ def recognise(path: Path, options: ReadOptions) -> str:
         return "quora" if "is_duplicate" in header else "unlabelled"
     if {f"sentence{i}" for i in range(1, 6)} <= header:
         return "rocstories"
-    if header & set(_names("source", options)) and header & set(_names("target", options)):
+    if all(header & {name.lower() for name in _names(ours, options)} for ours in ("source", "target")):
         return "table"
     columns = first.split("\t")
     if len(columns) == 4 and columns[0].strip() in ("0", "1"):
@@ -134,7 +137,7 @@ def _read_quora(path: Path, options: ReadOptions) -> Iterator[Row]:
 def _read_pairs(path: Path, options: ReadOptions) -> Iterator[Row]:
     numbered = text_files.lines(path, options.bad, "cp1252")
     for number, (label, first, second, identity) in text_files.records(numbered, "\t", 4, path, options.bad):
-        yield from _question_pair(path, number, options, identity.strip(), first, second, label)
+        yield from _question_pair(path, number, options, identity.strip() or str(number), first, second, label)
 
 
 def _question_pair(path: Path, number: int, options: ReadOptions, identity: str, first: str, second: str, label: str) -> Iterator[Row]:
@@ -206,6 +209,8 @@ def _sampled_pairs(parts: list[str]) -> list[SampledPair]:
         raise ValueError(f"{len(parts)} __SAMP__ fields instead of 3 (samples and two lists of scores)")
     samples = [sample.split("__EOC__") for sample in parts[0].split("__EOD__") if sample.strip()]
     scores = [[float(value) for value in part.split()] for part in parts[1:]]
+    if not all(math.isfinite(score) for part in scores for score in part):
+        raise ValueError("a matching score that is no finite number")
     if any(len(sample) != 2 for sample in samples):
         raise ValueError("a sampled pair without __EOC__ between context and response")
     if not len(samples) == len(scores[0]) == len(scores[1]):
@@ -217,8 +222,8 @@ def _read_jsonl(path: Path, options: ReadOptions) -> Iterator[Row]:
     for number, text in text_files.lines(path, options.bad):
         try:
             row = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            options.bad.report(path, number, f"not JSON ({error})")
+        except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
+            options.bad.report(path, number, f"not JSON that can be read ({error})")
             continue
         if not isinstance(row, dict):
             options.bad.report(path, number, "a JSON object is expected on each line")
@@ -227,8 +232,9 @@ def _read_jsonl(path: Path, options: ReadOptions) -> Iterator[Row]:
 
 
 def _read_table(path: Path, options: ReadOptions) -> Iterator[Row]:
+    lowered = replace(options, fields={ours: name.lower() for ours, name in options.fields.items()})  # as the header is
     for number, row in _with_header(path, options, ()):
-        yield from _named_row(path, number, row, options)
+        yield from _named_row(path, number, row, lowered)
 
 
 def _named_row(path: Path, number: int, row: dict, options: ReadOptions) -> Iterator[Row]:
@@ -251,6 +257,11 @@ def _named_row(path: Path, number: int, row: dict, options: ReadOptions) -> Iter
         turns = value if isinstance(value, list) and ours == "source" else [value]
         if not all(isinstance(turn, str) for turn in turns):
             options.bad.report(path, number, f"field {name}: a text{' or a list of texts' if ours == 'source' else ''} is expected")
+            return
+        try:
+            "".join(turns).encode()
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and UTF-8 can't
+            options.bad.report(path, number, f"field {name} has a broken \\u escape")
             return
         values[ours] = [turn for turn in map(clean, turns) if turn]
         if ours in ("source", "target") and not values[ours]:

@@ -32,13 +32,13 @@ def divide(
         for number, split in enumerate(missing, 1):
             result[split] = [example for example, own in zip(pool, owner, strict=True) if own == number]
         train = [example for example, own in zip(pool, owner, strict=True) if own == 0]
-        result["train"] = train[: wanted["train"]] if sizes and len(missing) == 2 else train
+        result["train"] = train[: wanted["train"]] if sizes and sum(sizes) <= len(pool) else train
         if len(result["train"]) < len(train):
             notes.append(f"{len(train) - len(result['train']):,} examples beyond the paper's sizes left out")
         notes.append(
             f"drawn from the training file with seed {seed}: {' and '.join(missing)}{', no text in two splits' if by_text else ''}"
         )
-        if by_text and any(not result[split] for split in missing):
+        if by_text and not all(result.values()):
             raise UserError("--split_by=question leaves a split empty: nearly all examples hang together; use --split_by=sample")
     return result, notes
 
@@ -73,4 +73,8 @@ def _draw(groups: np.ndarray, wanted: list[int], seed: int) -> np.ndarray:
                 break
         if not any(room):
             break
+    for number in range(1, len(wanted) + 1):
+        free = np.flatnonzero(owner_of_group == 0)
+        if number not in owner_of_group and len(free) > 1:  # every group is larger than the split: better too large than empty
+            owner_of_group[free[np.argmin(group_sizes[free])]] = number
     return owner_of_group[groups]

@@ -51,8 +51,8 @@ def check_readable(path: Path) -> None:
             head = file.read(65536)
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); check its permissions") from error
-    if not head.strip():
-        raise UserError(f"{path}: the file is empty")
+    if not head.strip() and path.stat().st_size <= len(head):
+        raise UserError(f"{path}: the file is empty; check --raw")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UserError(f"{path}: the text is UTF-16; convert it first, for example: iconv -f UTF-16 -t UTF-8")
     if _looks_binary(head):
@@ -76,7 +76,7 @@ def lines(path: Path, bad: BadLines, legacy_encoding: str | None = None) -> Iter
         while raw := file.readline(4 * MOST_CHARACTERS_A_LINE):
             number += 1
             if b"\0" in raw:
-                raise UserError(f"{path}:{number}: a NUL byte; the file is damaged or no text")
+                raise UserError(f"{path}:{number}: a NUL byte: the file is damaged or no text; download it again, or convert it to UTF-8")
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -97,7 +97,9 @@ def records(numbered: Iterator[tuple[int, str]], delimiter: str, fields: int, pa
 
     Some published files are quoted and some are not, and questions do contain lone quotes. So a line is first read with
     quoting; if its quote does not close within a few lines, or the number of fields is wrong, the same line is read
-    again with quotes as plain characters. What fits neither way is a bad line.
+    again with quotes as plain characters. So it is where every line that a quote would swallow is a record by itself and
+    the delimiter is a TAB: nobody quotes a TAB into a question, but two lone quotes a few lines apart are common. What fits
+    neither way is a bad line.
     """
     pending: list[tuple[int, str]] = []  # lines read ahead for a quote that then turned out not to close
     numbered = iter(numbered)
@@ -116,7 +118,8 @@ def records(numbered: Iterator[tuple[int, str]], delimiter: str, fields: int, pa
                     break
                 ahead.append(following)
                 buffer += "\n" + following[1]
-            if row is None or len(row) != fields:
+            plain = delimiter == "\t" and all(len(line.split(delimiter)) == fields for line in (text, *(line for _, line in ahead)))
+            if row is None or len(row) != fields or (ahead and plain):
                 pending[:0] = ahead
                 row = text.split(delimiter)
         if len(row) != fields:
