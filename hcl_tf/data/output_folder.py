@@ -1,5 +1,6 @@
 """An output folder that is either whole or not there: written beside its place and renamed at the end."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -19,17 +20,20 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
       marker: the file that tells a finished folder of this kind from anything else.
       overwrite: replace a finished folder. Anything that is not one is never replaced.
 
-    A process killed at any moment leaves `out` as it was, or whole. What it leaves beside it (hidden, `.NAME.partial`) is
-    removed by the next run; a run in progress holds a lock on it.
+    A process killed at any moment leaves `out` as it was, or whole, or (killed between two renames) missing with the earlier
+    folder beside it, which the next run puts back. What else it leaves (hidden, `.NAME.partial`) is removed by the next
+    run; a run in progress holds a lock on it.
 
     Raises:
       UserError: `out` can't be written, is finished already, is something else, or another run is writing it.
     """
-    out = Path(os.path.abspath(out))
+    out = Path(os.path.realpath(out))  # a link's target is written; the link stays
+    if not out.name:
+        raise UserError(f"--out={out}: not a folder that can be made; choose another")
     partial, old = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "old"))
+    missing_parents = [parent for parent in out.parents if not parent.exists()]
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir(exist_ok=True)
+        partial.mkdir(parents=True, exist_ok=True)
         lock = (partial / ".lock").open("w")
     except OSError as error:
         raise UserError(f"--out={out}: can't be written ({error.strerror}); choose another folder") from error
@@ -38,26 +42,35 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UserError(f"--out={out}: another run is writing it now; wait for it, or choose another folder") from error
-        if old.exists() and not out.exists():  # killed between the two renames below: the earlier folder comes back
-            old.rename(out)
         try:
-            _check_replaceable(out, marker, overwrite)
-            for leftover in partial.iterdir():
-                if leftover.name != ".lock":
-                    shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
-            content = partial / "content"
-            content.mkdir()
-            yield content
-            _sync(content)
-            shutil.rmtree(old, ignore_errors=True)
-            if out.exists():
-                out.rename(old)
-            content.rename(out)
-            shutil.rmtree(old, ignore_errors=True)
+            yield from _replace(out, partial, old, marker, overwrite)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+            for parent in missing_parents:
+                with contextlib.suppress(OSError):  # not empty: it holds `out`, or somebody else's files
+                    parent.rmdir()
     finally:
         lock.close()
+
+
+def _replace(out: Path, partial: Path, old: Path, marker: str, overwrite: bool) -> Iterator[Path]:
+    """The part of `whole_or_nothing` that runs under the lock. A folder is only ever deleted inside `partial`."""
+    for leftover in partial.iterdir():
+        if leftover.name != ".lock":
+            shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
+    if old.exists():  # an earlier run was killed while replacing `out`
+        old.rename(partial / "old" if out.exists() else out)
+    _check_replaceable(out, marker, overwrite)
+    content = partial / "content"
+    content.mkdir()
+    yield content
+    _sync(content)
+    if out.exists():
+        out.rename(old)
+    content.rename(out)
+    if old.exists():
+        shutil.rmtree(partial / "old", ignore_errors=True)
+        old.rename(partial / "old")
 
 
 def _check_replaceable(out: Path, marker: str, overwrite: bool) -> None:

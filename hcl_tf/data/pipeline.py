@@ -96,8 +96,8 @@ class PreparedData:
                 tf.fill([tf.shape(serialised)[0], 1], self.tokenizer.cls_id),
                 tf.fill([tf.shape(serialised)[0], 1], self.tokenizer.sep_id),
             )
-            columns[f"{role}_ids"] = tf.concat([edge[0], pieces, edge[1]], 1).to_tensor(self.tokenizer.pad_id, [None, length])
-            columns[f"{role}_nodes"] = tf.cast(parsed[f"{role}_nodes"], tf.int32).to_tensor(UNKNOWN, [None, self.max_keywords])
+            columns[f"{role}_ids"] = tf.concat([edge[0], pieces, edge[1]], 1).to_tensor(self.tokenizer.pad_id, shape=[None, length])
+            columns[f"{role}_nodes"] = tf.cast(parsed[f"{role}_nodes"], tf.int32).to_tensor(UNKNOWN, shape=[None, self.max_keywords])
         return columns
 
 
@@ -204,10 +204,9 @@ class Batches:
         def tensors(number: tf.Tensor) -> dict[str, tf.Tensor]:
             loaded = tf.numpy_function(load, [number], [tf.as_dtype(example[name].dtype) for name in names], stateful=False)
             batch = dict(zip(names, loaded, strict=True))
-            for name, tensor in batch.items():
-                tensor.set_shape(example[name].shape)
-            if len(self._widths) > 1:
-                batch["source_ids"] = tf.ensure_shape(loaded[names.index("source_ids")], [self.batch_size, None])
+            for name, tensor in batch.items():  # set_shape narrows in place: a shape that varies must never be set
+                varies = name == "source_ids" and len(self._widths) > 1
+                tensor.set_shape([self.batch_size, None] if varies else example[name].shape)
             return batch
 
         return tf.data.Dataset.range(start, len(rows)).map(tensors, num_parallel_calls=2, deterministic=True).prefetch(2)

@@ -53,6 +53,11 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
 
     with whole_or_nothing(out, tfrecords.MANIFEST, overwrite) as folder:
         print(f"preparing {task.name} from {raw}", flush=True)
+        # What a flag names is looked for before the long work starts.
+        if settings.tagger not in ("auto", tagging.BUILT_IN):
+            tagging.load_pipeline(task.language, settings.tagger)
+        named = settings.vocab not in (None, tokenization.LEARN)
+        tokenizer, note = tokenization.load(settings.vocab, task.language, (), settings.vocab_size) if named else (None, "")
         options = ReadOptions(settings.fields, settings.story_mode, BadLines(settings.skip_bad_lines), settings.limit)
         corpus = corpora.load(
             task,
@@ -87,8 +92,9 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
                 "lower --min_keyword_count or give more data"
             )
 
-        training_texts = [text for e in splits["train"] for text in (e.source, e.target)]
-        tokenizer, note = tokenization.load(settings.vocab, task.language, training_texts, settings.vocab_size)
+        if tokenizer is None:
+            training_texts = [text for e in splits["train"] for text in (e.source, e.target)]
+            tokenizer, note = tokenization.load(settings.vocab, task.language, training_texts, settings.vocab_size)
         (folder / tfrecords.VOCABULARY).write_text("\n".join(tokenizer.vocabulary()) + "\n", encoding="utf-8")
         say(note)
 

@@ -118,7 +118,7 @@ class SubgraphSampler:
             "source_nodes": nodes.places(source),
             "target_nodes": nodes.places(target),
             "impostor_nodes": nodes.places(impostors),
-            "impostor_routes": routes,
+            "impostor_routes": np.where((nodes.places(impostors) != UNKNOWN).any((1, 2)), routes, ROUTES.index("none")).astype(np.int32),
             "graph_caps": np.array([caps[name] for name in CAPS], np.int32),
         }
 
@@ -140,7 +140,8 @@ class _Nodes:
 
     def __init__(self, total: int, budget: int, random: np.random.Generator) -> None:
         self.numbers = np.full(budget, UNKNOWN, np.int32)
-        self.count = self.left_out = 0
+        self.count = 0
+        self._left_out = np.zeros(total, bool)
         self._random = random
         self._place = np.full(total + 1, UNKNOWN, np.int32)  # the last entry answers for UNKNOWN
 
@@ -150,12 +151,18 @@ class _Nodes:
         new = new[self._place[new] == UNKNOWN]
         room = len(self.numbers) - self.count
         if len(new) > room:
-            self.left_out += len(new) - room
+            self._left_out[new] = True
             new = np.sort(self._random.choice(new, room, replace=False))
+            self._left_out[new] = False
         self.numbers[self.count : self.count + len(new)] = new
         self._place[new] = np.arange(self.count, self.count + len(new))
         self.count += len(new)
         return new
+
+    @property
+    def left_out(self) -> int:
+        """Distinct nodes that the budget had no room for."""
+        return int(self._left_out.sum())
 
     def places(self, numbers: np.ndarray) -> np.ndarray:
         """Places of nodes, `UNKNOWN` for `UNKNOWN` and for nodes that were left out."""

@@ -75,8 +75,12 @@ def parse(serialised: bytes) -> Record:
         features = tf.train.Example.FromString(serialised).features.feature
     except Exception as error:  # protobuf's DecodeError has no public name that all its versions share
         raise ValueError(f"not a tf.train.Example ({error})") from error
-    if missing := [name for name in ("id", "route", *ROLES) if len(features[name].bytes_list.value) != 1]:
+    # Asking a protobuf map for a key makes it, so what is missing is found before anything is read.
+    parts = [f"{role}_{part}" for role in ROLES for part in ("ids", "keywords", "spans", "ranks", "nodes")]
+    if missing := [name for name in ("id", "route", *ROLES, *parts) if name not in features]:
         raise ValueError(f"feature {missing[0]} missing")
+    if several := [name for name in ("id", "route", *ROLES) if len(features[name].bytes_list.value) != 1]:
+        raise ValueError(f"feature {several[0]} has {len(features[several[0]].bytes_list.value)} values instead of 1")
     sampled, scores = _texts(features["sampled"]), features["sampled_scores"].float_list.value
     pairs = zip(sampled[::2], sampled[1::2], scores[::2], scores[1::2], strict=True)
     texts = {role: _parse_text(features, role) for role in ROLES}
@@ -147,14 +151,14 @@ def read_manifest(folder: Path) -> dict:
     if not path.is_file():
         raise UserError(f"{folder}: not a prepared folder (no {MANIFEST}); make one with python -m hcl_tf.prepare")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")  # not read_text, which would mend a line end on the way
         manifest = json.loads(text)
         if text != _with_checksum(manifest):
             raise ValueError("its checksum does not fit its content")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error}); prepare the data again") from error
-    if manifest["format"] != FORMAT:
-        raise UserError(f"{path}: format {manifest['format']}, but this version reads {FORMAT}; prepare the data again")
+    if manifest.get("format") != FORMAT:
+        raise UserError(f"{path}: format {manifest.get('format')}, but this version reads {FORMAT}; prepare the data again")
     return manifest
 
 
@@ -182,7 +186,7 @@ def check_files(folder: Path, manifest: dict, names: list[str] | None = None) ->
         if name in shards:
             records = sum(1 for _ in read_records(path))  # names the record, if one is damaged
             raise UserError(
-                f"{path}: records 0 to {records - 1} are whole, but are not the {shards[name]['records']} that the manifest lists: "
-                "cut short, or from another folder; prepare the data again"
+                f"{path}: holds {records} whole records, but not the {shards[name]['records']} that the manifest lists: "
+                "cut short, grown, or from another folder; prepare the data again"
             )
         raise UserError(f"{path}: not the file that the manifest lists; prepare the data again")

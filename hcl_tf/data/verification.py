@@ -33,6 +33,7 @@ def verify(folder: Path) -> dict:
         for split in SPLITS:
             for shard in manifest["splits"][split]["shards"]:
                 path = folder / shard["file"]
+                count = -1
                 for count, serialised in enumerate(tfrecords.read_records(path)):
                     where = f"{path}: record {count}"
                     try:
@@ -48,6 +49,10 @@ def verify(folder: Path) -> dict:
                         raise UserError(f"{where}: {error}; prepare the data again") from error
                     seen_ids.add(record.id)
                     progress.update()
+                if count + 1 != shard["records"]:
+                    raise UserError(f"{path}: holds {count + 1} records, but the manifest says {shard['records']}; prepare the data again")
+            if sum(shard["records"] for shard in manifest["splits"][split]["shards"]) != manifest["splits"][split]["examples"]:
+                raise UserError(f"{folder / tfrecords.MANIFEST}: the {split} shards do not add up; prepare the data again")
     return manifest
 
 

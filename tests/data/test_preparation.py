@@ -1,0 +1,169 @@
+"""What the prepared folder holds and what is printed about it, against computations of the tests' own."""
+
+import dataclasses
+import json
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from conftest import prepare_sample
+
+from hcl_tf import config
+from hcl_tf.config import SPLITS
+from hcl_tf.data import keywords, tfrecords, tokenization
+from hcl_tf.data.preparation import Settings, prepare
+from hcl_tf.data.tfrecords import ROLES, Record
+
+FOLDERS = ("qqp_folder", "douban_folder", "rocstories_folder", "overlapping_folder")
+
+
+def records_of(folder: Path) -> dict[str, list[Record]]:
+    return {
+        split: [tfrecords.parse(data) for path in sorted(folder.glob(f"{split}-*")) for data in tfrecords.read_records(path)]
+        for split in SPLITS
+    }
+
+
+def same(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def overlapping_folder(tmp_path_factory) -> Path:
+    """A corpus with its own splits, in which held-out sources occur in training and texts are too long and too short."""
+    raw = tmp_path_factory.mktemp("raw")
+    lines = config.TASKS["qqp"].sample.read_text(encoding="utf-8").splitlines()
+    rows = [{name: json.loads(line)[name] for name in ("source", "target", "negative")} for line in lines[:60]]
+    splits = {"train": rows[:40], "validation": rows[40:50], "test": rows[50:60]}
+    for number in (0, 1, 2):  # in training as a source
+        splits["validation"][number]["source"] = f" {rows[number]['source'].upper()}"
+    splits["validation"][3]["source"] = rows[3]["target"]  # in training as a target
+    splits["test"][4]["source"] = rows[5]["negative"]  # in training as a negative only
+    for number in (1, 5, 9):
+        splits["train"][number]["target"] = "Why so?"
+    splits["train"][7]["target"] = splits["train"][8]["source"] = "How very long a question can be " * 6
+    for split, part in splits.items():
+        (raw / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    task = dataclasses.replace(config.TASKS["douban"], language="en", source_length=12)  # which keeps the tail
+    out = tmp_path_factory.mktemp("prepared") / "out"
+    prepare(task, raw, out, Settings(negatives="labelled_then_bm25", vocab="learn", vocab_size=400, tagger="builtin"), 1, False)
+    return out
+
+
+@pytest.fixture(params=FOLDERS)
+def folder(request) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+def test_ids_are_the_texts_pieces_cut_as_the_task_says(folder):
+    task = tfrecords.read_manifest(folder)["task"]
+    tokenizer = tokenization.from_file(folder / "vocab.txt")
+    for record in (record for part in records_of(folder).values() for record in part):
+        for role in ROLES:
+            text = getattr(record, role)
+            (pieces,) = tokenizer.encode([text.raw])
+            limit = task["source_length"] if role == "source" else 20
+            tail = role == "source" and task["name"] == "douban"
+            assert text.ids == (pieces[-limit:] if tail else pieces[:limit])
+
+
+def test_the_printed_shares_are_right(folder):
+    manifest = tfrecords.read_manifest(folder)
+    tokenizer, records = tokenization.from_file(folder / "vocab.txt"), records_of(folder)
+    everything = [record for split in SPLITS for record in records[split]]
+    notes = "\n".join(manifest["notes"])
+
+    def share(part: int, whole: int) -> str:
+        return f"{part:,} ({part / whole:.1%})"
+
+    for role in ROLES:
+        limit = manifest["task"]["source_length"] if role == "source" else 20
+        over = sum(len(pieces) > limit for pieces in tokenizer.encode([getattr(record, role).raw for record in everything]))
+        assert re.search(rf"{role} over {limit}[^:,]*: {re.escape(share(over, len(everything)))}", notes)
+    short = sum(len(pieces) < 5 for pieces in tokenizer.encode([record.target.raw for record in everything]))
+    assert f"targets under 5 pieces: {share(short, len(everything))}" in notes
+    sources = {same(record.source.raw) for record in records["train"]}
+    seen = sources | {same(record.target.raw) for record in records["train"]}
+    for split in SPLITS[1:]:
+        asked = [same(record.source.raw) for record in records[split]]
+        as_source, anywhere = (share(sum(text in known for text in asked), len(asked)) for known in (sources, seen))
+        assert f"{split} {as_source} as a source, {anywhere} in any role but negative" in notes
+    texts = {getattr(record, role).raw: getattr(record, role).keywords for record in everything for role in ROLES}
+    assert f"distinct texts: {len(texts):,}; with a keyword: {share(sum(map(bool, texts.values())), len(texts))}" in notes
+    assert "examples: " + ", ".join(f"{split} {len(records[split]):,}" for split in SPLITS) in notes
+
+
+def test_the_overlapping_corpus_shows_what_it_was_made_to_show(overlapping_folder):
+    notes = "\n".join(tfrecords.read_manifest(overlapping_folder)["notes"])
+    assert "validation 3 (30.0%) as a source, 4 (40.0%) in any role but negative; test 0 (0.0%) as a source, 0 (0.0%)" in notes
+    assert "targets under 5 pieces: 3 (5.0%)" in notes
+    assert re.search(r"source over 12 pieces \(tail kept\): [1-9]", notes)
+
+
+def test_nodes_and_the_graphs_counts_agree_with_the_records(folder):
+    rows = [line.split("\t") for line in (folder / "graph" / "nodes.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    numbers = {row[0]: number for number, row in enumerate(rows)}
+    records = records_of(folder)
+    for record in (record for part in records.values() for record in part):
+        for role in ROLES:
+            text = getattr(record, role)
+            assert list(text.nodes) == [numbers.get(keyword.text, -1) for keyword in text.keywords]
+            assert all(0 <= keyword.start < keyword.end <= len(text.raw) for keyword in text.keywords)
+            assert len({keyword.text for keyword in text.keywords}) == len(text.keywords) <= 4
+    samples, clusters = Counter(), Counter()
+    for record in records["train"]:
+        samples.update({keyword.text for role in ROLES for keyword in getattr(record, role).keywords})
+        clusters.update(keyword.text for keyword in record.source.keywords)
+    expected = [[word, str(samples[word]), str(clusters[word])] for word in sorted(samples) if samples[word] >= 3]
+    assert rows == expected
+
+
+def test_the_rules_for_negatives_hold_over_the_whole_folder(folder):
+    records = records_of(folder)
+    everything = [record for part in records.values() for record in part]
+    paraphrases: dict[str, set[str]] = defaultdict(set)
+    if tfrecords.read_manifest(folder)["task"]["name"] == "qqp":
+        for record in everything:
+            paraphrases[same(record.source.raw)].add(same(record.target.raw))
+            paraphrases[same(record.target.raw)].add(same(record.source.raw))
+    held_out = {same(getattr(record, role).raw) for split in SPLITS[1:] for record in records[split] for role in ROLES}
+    for record in everything:
+        own = reach = {same(record.source.raw), same(record.target.raw)}
+        while reach := {other for text in reach for other in paraphrases.get(text, ())} - own:
+            own = own | reach
+        assert same(record.negative.raw) not in own
+    assert not {same(record.negative.raw) for record in records["train"]} & held_out
+
+
+def test_the_manifest_counts_and_fingerprints_what_is_there(folder):
+    manifest, records = tfrecords.read_manifest(folder), records_of(folder)
+    assert {split: part["examples"] for split, part in manifest["splits"].items()} == {split: len(records[split]) for split in SPLITS}
+    listed = [*manifest["files"], *(shard["file"] for part in manifest["splits"].values() for shard in part["shards"]), "manifest.json"]
+    assert sorted(listed) == sorted(content(folder))
+    ids = [record.id for part in records.values() for record in part]
+    assert len(set(ids)) == len(ids)
+    assert str(folder) not in (folder / "manifest.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("task", ["qqp", pytest.param("douban", marks=pytest.mark.slow)])
+def test_two_workers_give_the_same_bytes_as_one(tmp_path, monkeypatch, request, task):
+    started, pool = [], keywords.ProcessPoolExecutor
+    monkeypatch.setattr(keywords, "WORTH_A_WORKER", 10)
+    monkeypatch.setattr(keywords, "ProcessPoolExecutor", lambda workers, *rest: started.append(workers) or pool(workers, *rest))
+    prepare_sample(tmp_path / "out", task, workers=2)
+    assert started == [2]
+    assert content(tmp_path / "out") == content(request.getfixturevalue(f"{task}_folder"))
+
+
+def test_another_seed_changes_the_splits_and_the_same_seed_does_not(tmp_path):
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
+        prepare_sample(tmp_path / name, limit=60, vocab_size=300, seed=seed)
+    assert content(tmp_path / "first") == content(tmp_path / "again")
+    ids = {name: [{r.id for r in part} for part in records_of(tmp_path / name).values()] for name in ("first", "other")}
+    assert set.union(*ids["first"]) == set.union(*ids["other"])
+    assert ids["first"][2] != ids["other"][2]
