@@ -103,7 +103,9 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
         splits, clusters, found = qqp.build(rows, construction, negatives)
         notes += found
     else:
-        splits, clusters, found = qqp.from_examples(rows, required=task.name == "qqp" and negatives == "labelled")
+        splits, clusters, found = qqp.from_examples(
+            rows, paraphrases=task.name == "qqp", required=task.name == "qqp" and negatives == "labelled"
+        )
         notes += found
     for split, examples in splits.items():
         if not examples:

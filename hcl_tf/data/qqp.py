@@ -73,11 +73,16 @@ def build(rows: dict[str, list[QuestionPair]], construction: str, negatives: str
     return examples, clusters, notes
 
 
-def from_examples(rows: dict[str, list[Example]], required: bool) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
-    """Splits of ready examples; where a labelled negative is `required`, those without one are left out and counted."""
+def from_examples(
+    rows: dict[str, list[Example]], paraphrases: bool, required: bool
+) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
+    """Splits of ready examples; where a labelled negative is `required`, those without one are left out and counted.
+
+    With `paraphrases`, a source and its target mean the same and are of one cluster; a dialogue's context and response are not.
+    """
     clusters = Clusters()
     for example in (example for split_rows in rows.values() for example in split_rows):
-        if required:  # a paraphrase and its source mean the same; a dialogue's context and response do not
+        if paraphrases:
             clusters.join(example.source, example.target)
     kept = {split: [e for e in split_rows if e.negatives or not required] for split, split_rows in rows.items()}
     lost = sum(map(len, rows.values())) - sum(map(len, kept.values()))

@@ -95,14 +95,15 @@ def test_a_non_duplicate_contradicted_in_another_split_is_no_negative():
 
 def test_ready_examples_keep_or_lose_those_without_a_negative():
     rows = {"train": [Example("1", "a", "b", ("c",)), Example("2", "d", "e")], "test": [Example("3", "f", "g")]}
-    kept, clusters, notes = qqp.from_examples(rows, required=True)
+    kept, clusters, notes = qqp.from_examples(rows, paraphrases=True, required=True)
     assert {split: [e.id for e in examples] for split, examples in kept.items()} == {"train": ["1"], "test": []}
     assert notes == ["examples without a labelled negative left out: 2"]
     assert clusters.together("A", " b")
-    kept, clusters, notes = qqp.from_examples(rows, required=False)
+    kept, clusters, notes = qqp.from_examples(rows, paraphrases=False, required=False)
     assert kept == rows
     assert notes == []
     assert not clusters.together("a", "b")
+    assert qqp.from_examples(rows, paraphrases=True, required=False)[1].together("d", "e")
 
 
 @pytest.mark.parametrize(("first", "second"), [("What IS it?", " what  is it? "), ("STRASSE", "straße"), ("你好", "你好\n")])
