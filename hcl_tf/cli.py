@@ -49,6 +49,9 @@ def run(main: Callable[[], None]) -> None:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except BrokenPipeError:  # the reader of our output (head, less) has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except KeyboardInterrupt:
             print("interrupted; nothing was left half written", file=sys.stderr)
             return 130

@@ -53,13 +53,17 @@ class SampledPair:
 
 @dataclass(slots=True)
 class Example:
-    """One source with its target. `negatives` holds the candidates that the corpus itself offers, best first."""
+    """One source with its target. `negatives` holds the candidates that the corpus itself offers, best first.
+
+    Examples of one `group` (prefixes of one story) belong in one split, and are never each other's negatives.
+    """
 
     id: str
     source: str
     target: str
     negatives: tuple[str, ...] = ()
     sampled: tuple[SampledPair, ...] = ()
+    group: str = ""
     negative: str = ""  # y-, chosen later (negatives.py)
     route: str = ""  # how it was chosen
 
@@ -173,7 +177,7 @@ def split_story(identity: str, sentences: list[str], mode: str) -> Iterator[Exam
         yield Example(identity, TURN_BREAK.join(sentences[:-1]), sentences[-1])
         return
     for cut in range(1, len(sentences)):
-        yield Example(f"{identity}#{cut}", TURN_BREAK.join(sentences[:cut]), sentences[cut])
+        yield Example(f"{identity}#{cut}", TURN_BREAK.join(sentences[:cut]), sentences[cut], group=identity)
 
 
 def _read_groupwise(path: Path, options: ReadOptions) -> Iterator[Row]:

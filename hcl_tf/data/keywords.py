@@ -30,7 +30,7 @@ class Keyword:
     start: int
     end: int
     rank: float
-    nominal: bool = True  # a noun or name, not an adjective: see `_best`
+    nominal: bool = True  # a noun or name, not an adjective: see `_best`; not kept in records
 
 
 class KeywordExtractor:
@@ -92,7 +92,8 @@ def _best(found: list[Keyword], most: int) -> list[Keyword]:
     """
     distinct: dict[str, Keyword] = {}
     for keyword in found:
-        if keyword.text not in distinct or round(keyword.rank, 6) > round(distinct[keyword.text].rank, 6):
+        known = distinct.get(keyword.text)
+        if known is None or (-round(keyword.rank, 6), keyword.start) < (-round(known.rank, 6), known.start):
             distinct[keyword.text] = keyword
     return sorted(distinct.values(), key=lambda keyword: (not keyword.nominal, -round(keyword.rank, 6), keyword.start))[:most]
 
@@ -146,6 +147,7 @@ def _map(chunks: list[list[str]], settings: tuple, workers: int) -> Iterator[lis
         _start_worker(*settings)
         yield from map(_extract_chunk, chunks)
         return
+    load_pipeline(*settings[:2])  # a tagger that can't be had is refused here; in a worker it would look like a crash
     # "spawn", because forking a process that has TensorFlow's threads can hang.
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, settings) as pool:
         try:

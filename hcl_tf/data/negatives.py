@@ -1,7 +1,8 @@
 """Choosing the negative y- of every example (the paper's "negative samples" of section 3.3; METHOD: BUILD_NOTES.md).
 
 Three rules hold whatever the mode:
-  * a negative is never the source or target of its own example, nor any text of the same cluster of duplicates;
+  * a negative is never the source, a turn of it, or the target of its own example, nor a text of the same cluster of
+    duplicates or the same group (story);
   * no source, target or negative of the validation and test splits is ever a negative in training;
   * the choice is a function of the corpus and the seed alone.
 """
@@ -10,12 +11,12 @@ import logging
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import bm25s
 import numpy as np
 
-from hcl_tf.data.formats import Example
+from hcl_tf.data.formats import TURN_BREAK, Example
 from hcl_tf.data.qqp import Clusters, text_key
 from hcl_tf.errors import UserError
 from hcl_tf.progress import track
@@ -50,6 +51,8 @@ def choose(
     Raises:
       UserError: no training example is left.
     """
+    if not splits["train"]:
+        raise UserError("there is no training example; give a larger corpus")
     given = sum(bool(e.negatives) for examples in splits.values() for e in examples)
     total = sum(map(len, splits.values()))
     notes = [f"examples with a negative of the corpus's own: {given:,} of {total:,} ({given / total:.1%})"]
@@ -67,13 +70,14 @@ def choose(
         if not training:
             forbidden.update(text_key(e.negative) for e in kept[split])
         if lost := len(splits[split]) - len(kept[split]):
-            why = "every candidate is a validation or test text or a paraphrase" if training else "every candidate is a paraphrase"
-            notes.append(
-                f"{split}: {lost:,} examples left out, {why}"
-                + ("; --split_by=question loses none" if training and mode == "labelled" else "")
+            advice = "; --split_by=question loses none to held-out texts" if training and mode == "labelled" and not own_split else ""
+            notes.append(f"{split}: {lost:,} examples without an allowed negative left out{advice}")
+        if splits[split] and not kept[split]:
+            remedy = "pass --negatives=labelled_then_bm25, or give a larger corpus" if mode == "labelled" else "give a larger corpus"
+            raise UserError(
+                f"no {split} example has a usable negative (none of its own texts or paraphrases nor, in training, a held-out text); "
+                f"{remedy}"
             )
-    if not kept["train"]:
-        raise UserError("no training example has a usable negative; pass --negatives=labelled_then_bm25, or give a larger corpus")
     for split in ("train", *HELD_OUT):
         routes = Counter(e.route for e in kept[split])
         notes.append(
@@ -98,7 +102,8 @@ def _take_given(examples: list[Example], clusters: Clusters, forbidden: set[str]
 
 def _allowed(text: str, example: Example, clusters: Clusters, forbidden: set[str]) -> bool:
     key = text_key(text)
-    if key in forbidden or key in (text_key(example.source), text_key(example.target)):
+    own_texts = (example.source, example.target, *example.source.split(TURN_BREAK))
+    if key in forbidden or key in map(text_key, own_texts):
         return False
     own = (clusters.find(example.source), clusters.find(example.target))
     return clusters.find(text) not in own
@@ -139,6 +144,8 @@ def _fill_by_rank(
         allowed = []
         for index in ranked:
             other = pool[index]
+            if example.group and example.group == other.group:
+                continue
             if _allowed(other.target, example, clusters, forbidden) and not clusters.together(other.source, example.source):
                 allowed.append(other.target)
             if len(allowed) == candidates:
@@ -148,9 +155,15 @@ def _fill_by_rank(
             example.negative, example.route = allowed[draw.integers(len(allowed))], route
 
 
-def _random_ranks(examples: list[Example], pool: list[Example], _language: str, seed: int) -> Iterable[np.ndarray]:
+def _random_ranks(examples: list[Example], pool: list[Example], _language: str, seed: int) -> Iterable[Iterable[int]]:
     for example in examples:
-        yield np.random.default_rng([seed, 1, zlib.crc32(example.id.encode())]).integers(len(pool), size=RETRIEVED)
+        yield _shuffled(len(pool), np.random.default_rng([seed, 1, zlib.crc32(example.id.encode())]))
+
+
+def _shuffled(count: int, random: np.random.Generator) -> Iterator[int]:
+    """Every number below `count` in random order, after some independent draws that as a rule make shuffling needless."""
+    yield from random.integers(count, size=RETRIEVED)
+    yield from random.permutation(count)
 
 
 def _bm25_ranks(examples: list[Example], pool: list[Example], language: str, _seed: int) -> Iterable[np.ndarray]:
@@ -190,7 +203,8 @@ def words_of(language: str) -> Callable[[str], list[str]]:
 def _english_words(text: str) -> list[str]:
     from spacy.lang.en.stop_words import STOP_WORDS
 
-    return [word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS]
+    stems = (word.partition("'")[0] for word in _WORD.findall(text.lower().replace("’", "'")) if not word.endswith("n't"))
+    return [stem for stem in stems if stem not in STOP_WORDS]
 
 
 def _chinese_words(text: str) -> list[str]:

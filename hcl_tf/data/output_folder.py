@@ -40,6 +40,8 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(partial / ".lock").st_ino != os.fstat(lock.fileno()).st_ino:
+                raise BlockingIOError  # a run that ended in between took its lock file away: this lock guards nothing
         except OSError as error:
             raise UserError(f"--out={out}: another run is writing it now; wait for it, or choose another folder") from error
         try:

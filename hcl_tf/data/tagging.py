@@ -6,6 +6,7 @@ spaCy's lemma tables (spacy-lookups-data), and jieba's part-of-speech dictionary
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import spacy
 from spacy.language import Language
@@ -15,6 +16,7 @@ from hcl_tf.errors import UserError
 
 TRAINED = {"en": "en_core_web_sm", "zh": "zh_core_web_sm"}
 BUILT_IN = "builtin"
+_PROBE = {"en": "Dogs bark at cats.", "zh": "狗在院子里跑。"}
 NOMINAL = ("NOUN", "PROPN", "ADJ")
 
 # Penn Treebank tags to Universal ones with the morphology that spaCy's lemmatiser asks for (a word tagged as a base
@@ -81,13 +83,26 @@ def load_pipeline(language: str, tagger: str = "auto") -> Language:
         else:
             nlp.tokenizer = _JiebaTokenizer(nlp.vocab)
     else:
-        try:
-            nlp = spacy.load(name, exclude=["ner"])
-        except (OSError, ImportError, ValueError) as error:
-            raise UserError(f"--tagger={name}: spaCy can't load it ({error}); pass --tagger=builtin, or install the model") from error
-        if nlp.lang != language:
-            raise UserError(f"--tagger={name}: a model for {nlp.lang!r}, but the task's language is {language!r}")
+        nlp = _load_trained(name, language)
     nlp.add_pipe("textrank")
+    return nlp
+
+
+def _load_trained(name: str, language: str) -> Language:
+    """A spaCy model, completed to what TextRank needs: sentence ends, and noun chunks where it has no parser."""
+    instead = f"pass --tagger={BUILT_IN}, or a model such as {TRAINED[language]}"
+    try:
+        nlp = spacy.load(name, exclude=["ner"])
+    except (OSError, ImportError, ValueError) as error:
+        raise UserError(f"--tagger={name}: spaCy can't load it ({error}); {instead}") from error
+    if nlp.lang != language:
+        raise UserError(f"--tagger={name}: a model for {nlp.lang!r}, but the task's language is {language!r}; {instead}")
+    if not {"parser", "senter", "sentencizer"} & set(nlp.pipe_names):
+        nlp.add_pipe("sentencizer")
+    if "parser" not in nlp.pipe_names:
+        nlp.add_pipe("hcl_noun_chunks")
+    if not any(token.pos_ for token in nlp(_PROBE[language])):
+        raise UserError(f"--tagger={name}: the model tags no part of speech, and keywords need it; {instead}")
     return nlp
 
 
@@ -102,11 +117,22 @@ def describe_tagger(language: str, tagger: str) -> str:
     """The tagger's name with versions, for the manifest: another version may give other keywords."""
     from importlib.metadata import version
 
-    parts = [
-        f"{package} {version(package)}"
-        for package in ("spacy", "pytextrank", *(("textblob", "spacy-lookups-data") if language == "en" else ("jieba",)))
-    ]
-    return f"{resolve_tagger(language, tagger)} ({', '.join(parts)})"
+    name = resolve_tagger(language, tagger)
+    packages = ["spacy", "pytextrank"]
+    if name == BUILT_IN:
+        packages += ["textblob", "spacy-lookups-data"] if language == "en" else ["jieba"]
+        own = []
+    else:
+        meta = spacy.load(name, exclude=["ner"]).meta
+        own = [f"{meta.get('lang', '')}_{meta.get('name', '')} {meta.get('version', '')}"]
+    return f"{Path(name).name} ({', '.join(own + [f'{package} {version(package)}' for package in packages])})"
+
+
+@Language.component("hcl_noun_chunks")
+def set_noun_chunks(doc: Doc) -> Doc:
+    """Gives the document `noun_chunks`, for pipelines without a parser."""
+    doc.noun_chunks_iterator = noun_chunks
+    return doc
 
 
 @Language.component("hcl_english_tags")
@@ -115,7 +141,15 @@ def english_tags(doc: Doc) -> Doc:
     from textblob.en import parser
 
     # A sentence's first word is capitalised whatever it is: unless the lexicon knows it so, its small form is looked up.
-    words = [token.lower_ if token.is_sent_start and token.text not in parser.lexicon else token.text for token in doc]
+    # It also lists hundreds of plurals as names because headlines wrote them so ("Cats"): those are looked up small too.
+    lexicon = parser.lexicon
+    words = [
+        token.lower_
+        if (token.is_sent_start and token.text not in lexicon)
+        or (lexicon.get(token.text, "").startswith("NNP") and lexicon.get(token.lower_) == "NNS")
+        else token.text
+        for token in doc
+    ]
     for token, (_, tag) in zip(doc, parser.find_tags(words), strict=True):
         tag = tag.split("-")[0]  # "NNP-PERS" and the like
         if tag == "NN" and token.i and doc[token.i - 1].lower_ in _SUBJECTS:

@@ -16,6 +16,7 @@ from hcl_tf.errors import UserError
 MOST_LINES_A_RECORD = 20
 # Longer than any text here; past it the file is no line-based text, and reading on would only fill memory.
 MOST_CHARACTERS_A_LINE = 1_000_000
+csv.field_size_limit(MOST_LINES_A_RECORD * MOST_CHARACTERS_A_LINE)
 
 
 @dataclass
@@ -37,7 +38,7 @@ class BadLines:
         if not self.skip:
             raise UserError(f"{message}; mend the line, or pass --skip_bad_lines to leave such lines out and count them")
         self.count += 1
-        self.first = self.first or message
+        self.first = self.first or f"{path.name}:{line}: {why}"
 
 
 def check_readable(path: Path) -> None:

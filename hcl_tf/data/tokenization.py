@@ -3,8 +3,10 @@
 import os
 import socket
 import string
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tokenizers.implementations import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
@@ -15,7 +17,7 @@ from hcl_tf.errors import UserError
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PUBLISHED = {"en": "bert-base-uncased", "zh": "bert-base-chinese"}  # [P] BERT's vocabulary
 LEARN = "learn"
-LATIN = string.ascii_lowercase + string.digits
+LATIN = string.ascii_lowercase + string.digits + "ßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿđħıłŋœŧ"
 BATCH = 1000
 
 
@@ -71,14 +73,15 @@ def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_
             tokenizer, note = learn(training_texts, vocab_size)
             return tokenizer, f"{note}, because no --vocab was given and {PUBLISHED[language]} could not be fetched from a hub"
     path = Path(vocab)
-    if path.is_file():
+    instead = "give the path of a vocab.txt, or --vocab=learn"
+    if os.path.isfile(path):  # unlike Path.is_file, false for a name too long to be a file's
         return from_file(path), f"tokeniser: vocabulary file {path.name}"
-    if path.is_dir():
+    if os.path.isdir(path):
         if not (path / "vocab.txt").is_file():
-            raise UserError(f"--vocab={vocab}: the folder has no vocab.txt")
+            raise UserError(f"--vocab={vocab}: the folder has no vocab.txt; {instead}")
         return from_file(path / "vocab.txt"), f"tokeniser: vocabulary of folder {path.name}"
     if vocab.startswith((".", "/", "~")) or vocab.endswith(".txt"):
-        raise UserError(f"--vocab={vocab}: no such file or folder")
+        raise UserError(f"--vocab={vocab}: no such file or folder; {instead}")
     return from_hub(vocab), f"tokeniser: {vocab}"
 
 
@@ -99,10 +102,12 @@ def from_hub(name: str) -> Tokenizer:
 
 def from_file(path: Path) -> Tokenizer:
     """A tokeniser from a vocabulary file, one piece a line; it lower-cases unless the vocabulary has upper-case pieces."""
+    data = path.read_bytes()
     try:
-        pieces = path.read_text(encoding="utf-8").split("\n")
-    except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: not a readable UTF-8 vocabulary ({error})") from error
+        pieces = data.decode("utf-8").splitlines() if b"\r" in data else data.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}:{line}: not UTF-8; save the vocabulary as UTF-8 text, one piece a line") from error
     while pieces and not pieces[-1]:
         pieces.pop()
     _check_special(set(pieces), str(path))
@@ -117,22 +122,26 @@ def learn(texts: Iterable[str], size: int) -> tuple[Tokenizer, str]:
     """A WordPiece vocabulary of the texts; Chinese characters are pieces of their own, as in BERT's.
 
     The same texts give the same vocabulary. The library alone does not: it numbers the inner pieces ("##e") in the order
-    of a hash table and breaks ties between merges by number. Naming them first, sorted, fixes both.
+    of a hash table, breaks ties between merges by number, and ties between equally rare characters at random. So the inner
+    pieces are named first, sorted, and the alphabet is chosen here.
     """
-    texts = list(texts)
     trainer = BertWordPieceTokenizer(lowercase=True)
     normalizer, splitter = trainer.normalizer, trainer.pre_tokenizer
+    texts = list(texts)
+    words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     # Latin letters and digits are always in it, so that a word never seen in training is spelled out, not unknown.
-    inner = sorted(
-        {f"##{c}" for c in LATIN}
-        | {f"##{c}" for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)) for c in word[1:]}
-    )
+    inner = sorted({f"##{c}" for c in LATIN} | {f"##{c}" for word in words for c in word[1:]})
+    counts = Counter({c: words.total() + 1 for c in LATIN})  # before all others
+    for word, count in words.items():
+        counts.update(dict.fromkeys(word, count))
+    room = max(len(LATIN), size - len(SPECIAL) - len(inner))
+    alphabet = sorted(counts, key=lambda c: (-counts[c], c))[:room]
     trainer.train_from_iterator(
         texts,
         vocab_size=size,
         min_frequency=2,
-        limit_alphabet=size,
-        initial_alphabet=list(LATIN),
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
         special_tokens=[*SPECIAL, *inner],
         show_progress=False,
     )
@@ -157,12 +166,14 @@ def _check_special(pieces: set[str], where: str) -> None:
 
 
 def _hub_reachable() -> bool:
-    """Whether the hub's name resolves; without this a closed network costs minutes of retries."""
+    """Whether the hub, or a proxy to it, can be there; without this a closed network costs minutes of retries."""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return False
-    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("//")[-1].split("/")[0].split(":")[0]
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return True
+    hub = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
+        socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), timeout=2).close()
+    except (OSError, ValueError, TypeError):
         return False
     return True

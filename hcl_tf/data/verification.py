@@ -14,7 +14,7 @@ def verify(folder: Path) -> dict:
     """Checks everything that a prepared folder promises and returns its manifest.
 
     That is: every file is the one that the manifest lists; every record is whole and parses; ids are unique, pieces in the
-    vocabulary and lengths within the task's; keywords stand where they say and carry the graph's node numbers; edges lead
+    vocabulary and lengths within the task's; keywords stand inside their text and carry the graph's node numbers; edges lead
     to nodes; no training negative is a validation or test text.
 
     Raises:

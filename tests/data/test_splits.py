@@ -116,7 +116,7 @@ def test_drawing_does_not_change_what_it_was_given():
 
 def test_examples_that_all_hang_together_cannot_be_split_by_text():
     chain = [Example(str(i), f"text {i}", f"text {i + 1}", ()) for i in range(30)]
-    with pytest.raises(UserError, match="all examples hang together; use --split_by=sample"):
+    with pytest.raises(UserError, match="all examples hang together by shared texts; use --split_by=sample"):
         split({"train": chain}, by_text=True)
     assert len(split({"train": chain})[0]["test"]) == 3
 
