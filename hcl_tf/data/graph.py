@@ -1,6 +1,7 @@
 """The global keyword graph over the training split (paper section 3.2, the part before equation 4).
 
-For a keyword k_x of a source, its cluster C is every training sample whose source has k_x. Each target keyword k_y of a
+For a keyword k_x of a source, its cluster C is every training sample whose source has k_x; keywords too rare to be nodes
+count as absent, here too. Each target keyword k_y of a
 sample in C gets a positive edge to every target keyword, and a negative edge to every keyword of a negative, of every
 sample in C. Counting this over all clusters is a product of incidence matrices, taken in blocks of rows so that memory
 stays bounded by the strongest `degree` neighbours kept, not by the full product.

@@ -1,7 +1,7 @@
 """One raw corpus to one prepared folder: the steps in order, each in a file of its own."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import hcl_tf
@@ -69,19 +69,29 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
             seed=settings.seed,
         )
         say(*corpus.notes)
-        splits, found = negatives.choose(
+        splits, how_chosen = negatives.choose(
             corpus.splits, corpus.clusters, mode=settings.negatives, language=task.language, candidates=settings.bm25_candidates,
             own_split=settings.split_by == "question", seed=settings.seed,
         )  # fmt: skip
-        say("examples: " + ", ".join(f"{split} {len(splits[split]):,}" for split in SPLITS), *found, _overlap(splits))
+        say("examples: " + ", ".join(f"{split} {len(splits[split]):,}" for split in SPLITS), *how_chosen, _overlap(splits))
+
+        if tokenizer is None:
+            training_texts = [text for e in splits["train"] for text in (e.source, e.target)]
+            tokenizer, note = tokenization.load(settings.vocab, task.language, training_texts, settings.vocab_size)
+        (folder / tfrecords.VOCABULARY).write_text("\n".join(tokenizer.vocabulary()) + "\n", encoding="utf-8")
+        cut = _Cut(task, tokenizer, splits)
+        say(note, *cut.notes())
 
         tagger = tagging.describe_tagger(task.language, settings.tagger)
-        all_texts = (getattr(example, role) for split in SPLITS for example in splits[split] for role in ROLES)
-        of_text = keywords.extract_all(all_texts, task.language, settings.tagger, settings.keyword_unit, settings.max_keywords, workers)
-        covered = sum(map(bool, of_text.values()))
-        say(f"tagger: {tagger}", f"distinct texts: {len(of_text):,}; with a keyword: {covered:,} ({covered / len(of_text):.1%})")
+        texts = (cut.kept(role, getattr(example, role))[1] for split in SPLITS for example in splits[split] for role in ROLES)
+        found = keywords.extract_all(texts, task.language, settings.tagger, settings.keyword_unit, settings.max_keywords, workers)
+        covered = sum(map(bool, found.values()))
+        say(f"tagger: {tagger}", f"distinct texts: {len(found):,}; with a keyword: {covered:,} ({covered / len(found):.1%})")
 
-        samples = [graph.SampleKeywords(*(_words(of_text[getattr(e, role)]) for role in ROLES)) for e in splits["train"]]
+        def keywords_of(example: Example, role: str) -> tuple[keywords.Keyword, ...]:
+            return found[cut.kept(role, getattr(example, role))[1]]
+
+        samples = [graph.SampleKeywords(*(tuple(k.text for k in keywords_of(e, role)) for role in ROLES)) for e in splits["train"]]
         keyword_graph = graph.build(samples, settings.min_keyword_count, settings.graph_degree, settings.graph_input_edges)
         graph.save(keyword_graph, folder / tfrecords.GRAPH)
         edges = {name: keyword_graph.edges(relation) for relation, name in enumerate(graph.RELATIONS)}
@@ -92,93 +102,109 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
                 "lower --min_keyword_count or give more data"
             )
 
-        if tokenizer is None:
-            training_texts = [text for e in splits["train"] for text in (e.source, e.target)]
-            tokenizer, note = tokenization.load(settings.vocab, task.language, training_texts, settings.vocab_size)
-        (folder / tfrecords.VOCABULARY).write_text("\n".join(tokenizer.vocabulary()) + "\n", encoding="utf-8")
-        say(note)
-
-        writer = _Writer(task, tokenizer, of_text, keyword_graph.numbers())
+        numbers = keyword_graph.numbers()
         entries = {}
         for split in SPLITS:
-            shards = tfrecords.write_shards(folder, split, writer.records(splits[split], split), len(splits[split]))
-            entries[split] = {"examples": len(splits[split]), "shards": shards}
-        say(*writer.notes())
+            records = _records(splits[split], split, tokenizer, cut, found, numbers)
+            entries[split] = {"examples": len(splits[split]), "shards": tfrecords.write_shards(folder, split, records, len(splits[split]))}
 
-        others = [tfrecords.VOCABULARY, f"{tfrecords.GRAPH}/nodes.tsv", f"{tfrecords.GRAPH}/edges.npz"]
-        manifest = {
-            "format": tfrecords.FORMAT,
-            "code_version": hcl_tf.__version__,
-            "task": asdict(task),
-            "target_length": TARGET_LENGTH,
-            "settings": {**asdict(settings), "vocab": tokenizer.name},  # not a path: the folder is the same wherever it is made
-            "raw_files": corpus.files,
-            "raw_rows": corpus.raw_rows,
-            "tokenizer": {"name": tokenizer.name, "lowercase": tokenizer.lowercase, "pieces": len(tokenizer)},
-            "tagger": tagger,
-            "graph": {"nodes": len(keyword_graph), "edges": edges},
-            "splits": entries,
-            "files": {name: sha256(folder / name) for name in others},
-            "notes": notes,
-        }
+        manifest = _manifest(task, settings, corpus, tokenizer, folder)
+        manifest |= {"tagger": tagger, "graph": {"nodes": len(keyword_graph), "edges": edges}, "splits": entries, "notes": notes}
         tfrecords.write_manifest(folder, manifest)
     print(f"wrote {out}", flush=True)
     return notes
 
 
-def _words(found: tuple[keywords.Keyword, ...]) -> tuple[str, ...]:
-    return tuple(keyword.text for keyword in found)
+def _manifest(task: Task, settings: Settings, corpus: corpora.Corpus, tokenizer: tokenization.Tokenizer, folder: Path) -> dict:
+    """What the folder was made from and how, and the checksums of its files beside the shards. No paths: it may move."""
+    others = [tfrecords.VOCABULARY, f"{tfrecords.GRAPH}/nodes.tsv", f"{tfrecords.GRAPH}/edges.npz"]
+    return {
+        "format": tfrecords.FORMAT,
+        "code_version": hcl_tf.__version__,
+        "task": asdict(task),
+        "target_length": TARGET_LENGTH,
+        "settings": {**asdict(settings), "vocab": tokenizer.name},
+        "raw_files": corpus.files,
+        "raw_rows": corpus.raw_rows,
+        "tokenizer": {"name": tokenizer.name, "lowercase": tokenizer.lowercase, "pieces": len(tokenizer)},
+        "files": {name: sha256(folder / name) for name in others},
+    }
 
 
 def _overlap(splits: dict[str, list[Example]]) -> str:
     """How much of the held-out data was seen in training: a paraphrase model can score by memory."""
+
+    def pair(example: Example) -> frozenset[str]:
+        return frozenset((text_key(example.source), text_key(example.target)))
+
     sources = {text_key(e.source) for e in splits["train"]}
-    seen = sources | {text_key(e.target) for e in splits["train"]}
+    anywhere = sources | {text_key(e.target) for e in splits["train"]}
+    pairs = set(map(pair, splits["train"]))
     parts = []
     for split in SPLITS[1:]:
-        count = max(len(splits[split]), 1)
-        as_source, anywhere = (sum(text_key(e.source) in known for e in splits[split]) for known in (sources, seen))
-        parts.append(
-            f"{split} {as_source:,} ({as_source / count:.1%}) as a source, {anywhere:,} ({anywhere / count:.1%}) in any role but negative"
-        )
+        counts = {
+            "as a source": sum(text_key(e.source) in sources for e in splits[split]),
+            "as source or target": sum(text_key(e.source) in anywhere for e in splits[split]),
+            "with their target, in either direction": sum(pair(e) in pairs for e in splits[split]),
+        }
+        shares = ", ".join(f"{count:,} ({count / len(splits[split]):.1%}) {what}" for what, count in counts.items())
+        parts.append(f"{split} {shares}")
     return "sources that also occur in training: " + "; ".join(parts)
 
 
-class _Writer:
-    """Turns examples into records and counts what the length limits do to them."""
+class _Cut:
+    """What the length limits leave of every text. Keywords are those of the text that the model sees."""
 
-    def __init__(
-        self, task: Task, tokenizer: tokenization.Tokenizer, of_text: dict[str, tuple[keywords.Keyword, ...]], numbers: dict[str, int]
-    ) -> None:
-        self._task, self._tokenizer, self._of_text, self._numbers = task, tokenizer, of_text, numbers
-        self._counts = {role: [0, 0] for role in ROLES}  # texts, cut texts
-        self._short = self._targets = 0
+    def __init__(self, task: Task, tokenizer: tokenization.Tokenizer, splits: dict[str, list[Example]]) -> None:
+        self._limits = dict.fromkeys(ROLES, (TARGET_LENGTH, "head")) | {"source": (task.source_length, task.source_keep)}
+        self._spans: dict[str, dict[str, tuple[int, int]]] = {}  # role -> raw text -> kept characters, of cut texts only
+        self._counts: dict[str, tuple[int, int]] = {}
+        for role, (length, keep) in self._limits.items():
+            texts = [getattr(e, role) for split in SPLITS for e in splits[split]]
+            spans = tokenizer.kept_spans(texts, length, keep)
+            self._spans[role] = {text: span for text, span in zip(texts, spans, strict=True) if span}
+            self._counts[role] = (len(texts), sum(span is not None for span in spans))
+            if role == "target":
+                self._short = sum(len(pieces) < TARGET_MINIMUM for pieces in tokenizer.encode(texts))
 
-    def records(self, examples: list[Example], split: str) -> Iterator[Record]:
-        """One record an example, in order."""
-        for start in track(range(0, len(examples), tokenization.BATCH), f"writing {split}", unit=" blocks"):
-            block = examples[start : start + tokenization.BATCH]
-            encoded = [self._tokenizer.encode([getattr(e, role) for e in block]) for role in ROLES]
-            for example, *ids in zip(block, *encoded, strict=True):
-                texts = {role: self._text(role, getattr(example, role), pieces) for role, pieces in zip(ROLES, ids, strict=True)}
-                self._targets += 1
-                self._short += len(ids[1]) < TARGET_MINIMUM
-                yield Record(example.id, **texts, route=example.route, sampled=example.sampled)
+    def kept(self, role: str, raw: str) -> tuple[int, str]:
+        """Where the kept part of a text begins, and that part."""
+        start, end = self._spans[role].get(raw, (0, len(raw)))
+        return start, raw[start:end]
 
-    def _text(self, role: str, raw: str, ids: list[int]) -> Text:
-        length = self._task.source_length if role == "source" else TARGET_LENGTH
-        self._counts[role][0] += 1
-        self._counts[role][1] += len(ids) > length
-        kept = ids[-length:] if role == "source" and self._task.source_keep == "tail" else ids[:length]
-        found = self._of_text[raw]
-        return Text(raw, kept, found, tuple(self._numbers.get(keyword.text, graph.UNKNOWN) for keyword in found))
+    def ids(self, role: str, pieces: list[int]) -> list[int]:
+        """The kept ones of a text's pieces."""
+        length, keep = self._limits[role]
+        return pieces[-length:] if keep == "tail" else pieces[:length]
 
     def notes(self) -> list[str]:
-        """Shares cut, and references that the minimum of 5 decoding steps can't match."""
-        limits = {
-            "source": f"{self._task.source_length} pieces ({self._task.source_keep} kept)",
-            "target": f"{TARGET_LENGTH}",
-            "negative": f"{TARGET_LENGTH}",
-        }
-        cut = ", ".join(f"{role} over {limits[role]}: {cut:,} ({cut / max(total, 1):.1%})" for role, (total, cut) in self._counts.items())
-        return [f"cut: {cut}", f"targets under {TARGET_MINIMUM} pieces: {self._short:,} ({self._short / max(self._targets, 1):.1%})"]
+        """The shares cut, and of references that can't be met exactly because decoding takes at least 5 steps."""
+        shares = (
+            f"{role} over {length} pieces ({keep} kept): {cut:,} ({cut / total:.1%})"
+            for (role, (length, keep)), (total, cut) in zip(self._limits.items(), self._counts.values(), strict=True)
+        )
+        total = self._counts["target"][0]
+        return ["cut: " + ", ".join(shares), f"targets under {TARGET_MINIMUM} pieces: {self._short:,} ({self._short / total:.1%})"]
+
+
+def _records(
+    examples: list[Example],
+    split: str,
+    tokenizer: tokenization.Tokenizer,
+    cut: _Cut,
+    found: dict[str, tuple[keywords.Keyword, ...]],
+    numbers: dict[str, int],
+) -> Iterator[Record]:
+    """One record an example, in order."""
+
+    def text(role: str, raw: str, pieces: list[int]) -> Text:
+        start, kept = cut.kept(role, raw)
+        words = tuple(replace(k, start=k.start + start, end=k.end + start) for k in found[kept])
+        return Text(raw, cut.ids(role, pieces), words, tuple(numbers.get(k.text, graph.UNKNOWN) for k in words))
+
+    for start in track(range(0, len(examples), tokenization.BATCH), f"writing {split}", unit=" blocks"):
+        block = examples[start : start + tokenization.BATCH]
+        encoded = [tokenizer.encode([getattr(e, role) for e in block]) for role in ROLES]
+        for example, *pieces in zip(block, *encoded, strict=True):
+            texts = {role: text(role, getattr(example, role), ids) for role, ids in zip(ROLES, pieces, strict=True)}
+            yield Record(example.id, **texts, route=example.route, sampled=example.sampled)

@@ -42,6 +42,25 @@ class Tokenizer:
             found.extend(encoded["input_ids"])
         return found
 
+    def kept_spans(self, texts: list[str], length: int, keep: str) -> list[tuple[int, int] | None]:
+        """For each text (start, end) of the characters that its first (`head`) or last (`tail`) `length` pieces cover.
+
+        None where the text has no more pieces than that. A word that the cut goes through is left out.
+        """
+        spans: list[tuple[int, int] | None] = []
+        for start in range(0, len(texts), BATCH):
+            block = texts[start : start + BATCH]
+            encoded = self._fast(block, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False)
+            for i, offsets in enumerate(encoded["offset_mapping"]):
+                if len(offsets) <= length:
+                    spans.append(None)
+                    continue
+                words = encoded.word_ids(i)
+                kept, dropped = (range(length), length) if keep == "head" else (range(len(offsets) - length, len(offsets)), -length - 1)
+                whole = [offsets[place] for place in kept if words[place] != words[dropped]]
+                spans.append((whole[0][0], whole[-1][1]) if whole else (0, 0))
+        return spans
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids: word pieces joined, Chinese without spaces, special tokens left out."""
         return clean(self._fast.decode([int(i) for i in ids], skip_special_tokens=True, clean_up_tokenization_spaces=True))

@@ -38,10 +38,10 @@ def folder(path, **files):
     return path
 
 
-def load(raw, task="qqp", skip=False, **changes):
+def load(raw, task="qqp", skip=False, story_mode="ending", **changes):
     settings = {"construction": "one_per_positive", "negatives": "labelled", "split_by": "sample", "seed": 1, **changes}
     task = TASKS[task] if task in TASKS else config.resolve_task("custom", "en")
-    return corpora.load(task, raw, ReadOptions(bad=BadLines(skip)), **settings)
+    return corpora.load(task, raw, ReadOptions(story_mode=story_mode, bad=BadLines(skip)), **settings)
 
 
 def sources(corpus):
@@ -150,7 +150,7 @@ def test_bad_lines_are_counted_in_the_notes_when_skipped(tmp_path):
         load(raw)
     assert f"{raw}:42: " in str(caught.value)
     corpus = load(raw, skip=True)
-    assert f"bad lines skipped: 2, the first: {raw}:42: too few fields: 2 instead of 6" in corpus.notes
+    assert "bad lines skipped: 2, the first: q.tsv:42: too few fields: 2 instead of 6" in corpus.notes
     assert corpus.raw_rows == 40
 
 
@@ -231,7 +231,10 @@ IDS = st.sampled_from(["a", "a~train2", "a~train3", "a~test2", "a~train2~train2"
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(IDS, min_size=3, max_size=12))
 def test_ids_are_unique_and_not_empty_whatever_the_file_says(tmp_path, ids):
-    raw = folder(tmp_path, raw__jsonl="".join(json.dumps({"id": i, "source": "s", "target": "t"}) + "\n" for i in ids)) / "raw.jsonl"
+    raw = (
+        folder(tmp_path, raw__jsonl="".join(json.dumps({"id": i, "source": f"s{n}", "target": "t"}) + "\n" for n, i in enumerate(ids)))
+        / "raw.jsonl"
+    )
     found = [example.id for examples in load(raw, "custom", negatives="bm25").splits.values() for example in examples]
     assert len(found) == len(set(found)) == len(ids)
     assert all(found)
@@ -254,3 +257,39 @@ def test_splitting_by_question_leaves_no_text_in_two_splits(tmp_path):
     texts = [{t for e in examples for t in (e.source, e.target, *e.negatives)} for examples in corpus.splits.values()]
     assert all(texts)
     assert sum(map(len, texts)) == len(set.union(*texts))
+
+
+def texts_of(examples):
+    return {text for example in examples for text in (*example.source.split("\n"), example.target)}
+
+
+def test_prefixes_of_one_story_stay_in_one_split(tmp_path):
+    stories = "".join(",".join([f"id{i}", "t", *(f"story {i} sentence {j}" for j in range(5))]) + "\n" for i in range(40))
+    raw = folder(tmp_path, r__csv="storyid,storytitle,sentence1,sentence2,sentence3,sentence4,sentence5\n" + stories) / "r.csv"
+    splits = load(raw, "rocstories", story_mode="next", negatives="bm25").splits
+    assert sum(map(len, splits.values())) == 160
+    for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        assert splits[second]
+        assert not texts_of(splits[first]) & texts_of(splits[second])
+
+
+def test_the_same_pair_in_either_direction_stays_in_one_split(tmp_path):
+    pairs = [(f"a{i}", f"b{i}") for i in range(30)] * 2 + [(f"B{i}", f"A{i}") for i in range(30)]
+    raw = folder(tmp_path, r__jsonl="".join(json.dumps({"source": s, "target": t}) + "\n" for s, t in pairs)) / "r.jsonl"
+    splits = load(raw, "custom", negatives="bm25").splits
+    seen = {split: {frozenset((e.source.lower(), e.target.lower())) for e in examples} for split, examples in splits.items()}
+    assert all(seen.values())
+    assert not (seen["train"] & seen["validation"] or seen["train"] & seen["test"] or seen["validation"] & seen["test"])
+
+
+def test_split_by_question_also_holds_for_given_splits(tmp_path):
+    def rows(numbers):
+        return "".join(json.dumps({"source": f"s{i}", "target": f"t{i}", "negative": f"n{i % 7}{i}"}) + "\n" for i in numbers)
+
+    raw = folder(tmp_path, train__jsonl=rows(range(30)), valid__jsonl=rows(range(20, 40)), test__jsonl=rows(range(35, 50)))
+    corpus = load(raw, "custom", split_by="question", negatives="labelled")
+    found = {split: {e.source for e in examples} for split, examples in corpus.splits.items()}
+    assert found["test"] == {f"s{i}" for i in range(35, 50)}
+    assert found["validation"] == {f"s{i}" for i in range(20, 35)}
+    assert found["train"] == {f"s{i}" for i in range(20)}
+    assert "train: 10 examples that share a text with a later split left out (--split_by=question)" in corpus.notes

@@ -89,10 +89,12 @@ def test_the_printed_shares_are_right(folder):
     assert f"targets under 5 pieces: {share(short, len(everything))}" in notes
     sources = {same(record.source.raw) for record in records["train"]}
     seen = sources | {same(record.target.raw) for record in records["train"]}
+    pairs = {tuple(sorted((same(record.source.raw), same(record.target.raw)))) for record in records["train"]}
     for split in SPLITS[1:]:
         asked = [same(record.source.raw) for record in records[split]]
         as_source, anywhere = (share(sum(text in known for text in asked), len(asked)) for known in (sources, seen))
-        assert f"{split} {as_source} as a source, {anywhere} in any role but negative" in notes
+        whole = share(sum(tuple(sorted((same(r.source.raw), same(r.target.raw)))) in pairs for r in records[split]), len(asked))
+        assert f"{split} {as_source} as a source, {anywhere} as source or target, {whole} with their target, in either direction" in notes
     texts = {getattr(record, role).raw: getattr(record, role).keywords for record in everything for role in ROLES}
     assert f"distinct texts: {len(texts):,}; with a keyword: {share(sum(map(bool, texts.values())), len(texts))}" in notes
     assert "examples: " + ", ".join(f"{split} {len(records[split]):,}" for split in SPLITS) in notes
@@ -100,9 +102,26 @@ def test_the_printed_shares_are_right(folder):
 
 def test_the_overlapping_corpus_shows_what_it_was_made_to_show(overlapping_folder):
     notes = "\n".join(tfrecords.read_manifest(overlapping_folder)["notes"])
-    assert "validation 3 (30.0%) as a source, 4 (40.0%) in any role but negative; test 0 (0.0%) as a source, 0 (0.0%)" in notes
+    assert "validation 3 (30.0%) as a source, 4 (40.0%) as source or target" in notes
+    assert "test 0 (0.0%) as a source, 0 (0.0%) as source or target" in notes
     assert "targets under 5 pieces: 3 (5.0%)" in notes
     assert re.search(r"source over 12 pieces \(tail kept\): [1-9]", notes)
+
+
+def test_keywords_stand_in_the_part_that_the_model_sees(folder):
+    manifest, checked = tfrecords.read_manifest(folder), 0
+    tokenizer = tokenization.from_file(folder / "vocab.txt")
+    for record in (record for records in records_of(folder).values() for record in records):
+        for role in ROLES:
+            text, limit = getattr(record, role), manifest["task"]["source_length"] if role == "source" else 20
+            if len(tokenizer.encode([text.raw])[0]) <= limit:
+                continue
+            checked += 1
+            keep = manifest["task"]["source_keep"] if role == "source" else "head"
+            for keyword in text.keywords:  # what stands before (after) a keyword's far end is not more than the limit
+                part = text.raw[: keyword.end] if keep == "head" else text.raw[keyword.start :]
+                assert len(tokenizer.encode([part])[0]) <= limit
+    assert checked or manifest["task"]["name"] != "qqp"
 
 
 def test_nodes_and_the_graphs_counts_agree_with_the_records(folder):

@@ -277,3 +277,21 @@ def test_a_vocabulary_learned_from_any_text_survives_its_file(tmp_path_factory, 
     again = tokenization.from_file(write(tmp_path_factory.getbasetemp() / "any.txt", tokenizer.vocabulary()))
     assert again.encode(texts) == tokenizer.encode(texts)
     assert again.lowercase
+
+
+@pytest.mark.parametrize("keep", ["head", "tail"])
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 50])
+def test_kept_spans_cover_the_kept_pieces_and_no_half_word(learned, keep, length):
+    texts = ["coffee beans stay fresh, unbelievably!", "a", "coffee", "猫狗 coffee 鱼鸟虫", "the dog", ""]
+    tokenizer = learned[1]
+    for text, span in zip(texts, tokenizer.kept_spans(texts, length, keep), strict=True):
+        pieces = tokenizer.encode([text])[0]
+        if len(pieces) <= length:
+            assert span is None
+            continue
+        start, end = span
+        inside = tokenizer.encode([text[start:end]])[0]
+        kept = pieces[:length] if keep == "head" else pieces[-length:]
+        # Whole words only: the pieces of the span are the kept ones, but for those of the word that the cut goes through.
+        assert inside == (kept[: len(inside)] if keep == "head" else kept[len(kept) - len(inside) :])
+        assert not (end < len(text) and text[end - 1 : end].isascii() and text[end - 1 : end + 1].isalpha() and end)
