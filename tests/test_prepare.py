@@ -222,7 +222,7 @@ def test_a_missing_corpus_is_refused_and_leaves_nothing(run_here, tmp_path, raw)
     [
         ("no_cls.txt", r"no_cls\.txt: .*\[CLS\]"),
         ("missing.txt", r"missing\.txt: no such file"),
-        ("binary.txt", r"binary\.txt: "),
+        ("binary.txt", r"binary\.txt:1: "),
         ("twice.txt", r"twice\.txt:7: "),
         ("folder", "folder: .*no vocab"),
         ("not-a-hub/name", "not-a-hub/name"),

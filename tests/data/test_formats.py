@@ -154,10 +154,10 @@ def test_a_pair_with_an_empty_question_is_left_out_with_a_notice(tmp_path):
 def test_next_mode_predicts_every_next_sentence(tmp_path):
     path = write(tmp_path, "stories.csv", VALID["stories.csv"][0])
     assert read(path, story_mode="next")[:4] == [
-        Example("s-1#1", STORY[0], STORY[1]),
-        Example("s-1#2", "\n".join(STORY[:2]), STORY[2]),
-        Example("s-1#3", "\n".join(STORY[:3]), STORY[3]),
-        Example("s-1#4", "\n".join(STORY[:4]), STORY[4]),
+        Example("s-1#1", STORY[0], STORY[1], group="s-1"),
+        Example("s-1#2", "\n".join(STORY[:2]), STORY[2], group="s-1"),
+        Example("s-1#3", "\n".join(STORY[:3]), STORY[3], group="s-1"),
+        Example("s-1#4", "\n".join(STORY[:4]), STORY[4], group="s-1"),
     ]
     assert len(read(path, story_mode="next")) == 8
     listed = write(tmp_path, "s.jsonl", json.dumps({"id": "s-1", "source": STORY[:4], "target": STORY[4]}))
@@ -297,7 +297,7 @@ def test_a_bad_line_is_skipped_and_counted_when_asked(tmp_path, case):
     options = ReadOptions(bad=BadLines(skip=True))
     assert len(list(formats.read(path, options))) == left
     assert options.bad.count == 1
-    assert options.bad.first.startswith(f"{path}:{line}: ")
+    assert options.bad.first.startswith(f"{path.name}:{line}: ")
     assert re.search(message, options.bad.first)
 
 

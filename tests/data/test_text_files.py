@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\
 
 def read_records(text, fields=3, delimiter="\t", bad=None):
     numbered = enumerate(text.split("\n"), 1)
-    return list(text_files.records(numbered, delimiter, fields, "raw.tsv", bad or BadLines()))
+    return list(text_files.records(numbered, delimiter, fields, Path("raw.tsv"), bad or BadLines()))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_a_line_that_is_not_utf8_is_refused_or_counted(tmp_path):
     bad = BadLines(skip=True)
     assert [number for number, _ in text_files.lines(path, bad)] == [1, 3]
     assert bad.count == 1
-    assert bad.first.startswith(f"{path}:2: ")
+    assert bad.first.startswith(f"{path.name}:2: ")
 
 
 @pytest.mark.parametrize(

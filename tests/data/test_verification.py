@@ -35,7 +35,7 @@ def small_folder(parent: Path, start: int) -> Path:
         (parent / "raw" / f"{split}.jsonl").write_text("".join(rows), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tfrecords, "RECORDS_A_SHARD", 10)
-        return prepare_sample(parent / "folder", raw=parent / "raw", vocab_size=300, min_keyword_count=2)
+        return prepare_sample(parent / "folder", raw=parent / "raw", vocab_size=300, min_keyword_count=1)
 
 
 @pytest.fixture(scope="module")
