@@ -299,3 +299,20 @@ def test_texts_without_words_still_get_a_random_negative(words):
     splits = corpus([(f"{words}", f"target {i}") for i in range(3)])
     splits["train"] = [Example(e.id, f"{words} {'!' * i}", e.target) for i, e in enumerate(splits["train"])]
     assert {route for _, route in chosen(splits, mode="bm25").values()} == {"random"}
+
+
+@pytest.mark.parametrize("mode", ["bm25", "random"])
+def test_a_negative_is_no_turn_of_its_source_and_of_no_story_of_its_own(mode):
+    story = ["a cat sat", "the cat ate", "the cat slept", "the cat woke"]
+    prefixes = [Example(f"one#{i}", "\n".join(story[:i]), story[i], group="one") for i in range(1, 4)]
+    others = [Example("two", "a cat ran\nthe cat ate", "the cat slept"), Example("three", "a cat hid", "the cat jumped")]
+    found = chosen({"train": prefixes + others, "validation": [], "test": []}, mode=mode)
+    assert found.keys() == {"one#1", "one#2", "one#3", "two", "three"}
+    assert found["one#1"][0] in ("the cat slept", "the cat jumped")
+    assert found["one#2"][0] == found["one#3"][0] == "the cat jumped"  # what else there is belongs to the story
+    assert found["two"][0] in ("the cat woke", "the cat jumped")
+
+
+def test_a_random_negative_is_found_wherever_the_only_allowed_text_stands():
+    same = [(f"source {i}", "yes") for i in range(300)]
+    assert chosen(corpus([*same, ("other", "no")]), mode="random")["train7"] == ("no", "random")
