@@ -21,7 +21,7 @@ TASK = flags.DEFINE_enum("task", "qqp", list(config.TASKS), "Task whose corpus i
 RAW = flags.DEFINE_string("raw", None, "Raw corpus. Default: the bundled sample.")
 NEGATIVES = flags.DEFINE_string("negatives", None, "As for hcl_tf.prepare.")
 VOCAB = flags.DEFINE_string("vocab", "learn", "As for hcl_tf.prepare.")
-TEXTS = flags.DEFINE_integer("texts", 6000, "Distinct texts for the keyword comparison.", lower_bound=1)
+TEXTS = flags.DEFINE_integer("texts", 40_000, "Distinct texts for the keyword comparison.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds; both sides run in each, medians are printed.", lower_bound=1)
 BATCH = flags.DEFINE_integer("batch_size", 64, "Rows of a batch.", lower_bound=1)
 

@@ -68,6 +68,17 @@ class Example:
     route: str = ""  # how it was chosen
 
 
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """One keyword of one text: its node name, where it first stands (text[start:end]), and its TextRank score."""
+
+    text: str
+    start: int
+    end: int
+    rank: float
+    nominal: bool = True  # a noun or name, not an adjective: see `_best`; not kept in records
+
+
 @dataclass
 class ReadOptions:
     """What the reader needs from the command line."""

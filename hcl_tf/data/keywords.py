@@ -4,13 +4,17 @@ A keyword is a content word (`word`, the default: TextRank's own unit, Mihalcea 
 (`phrase`), written as its lemma in lower case, so that the same word in two texts is one node of the keyword graph.
 """
 
+import os
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 
+from threadpoolctl import threadpool_limits
+
+from hcl_tf.data.formats import Keyword
 from hcl_tf.data.tagging import NOMINAL, load_pipeline
 from hcl_tf.errors import UserError
 from hcl_tf.progress import bar
@@ -18,19 +22,8 @@ from hcl_tf.progress import bar
 UNITS = ("word", "phrase")
 _TITLES = frozenset(("mr", "mr.", "mrs", "mrs.", "ms", "ms.", "dr", "dr."))  # name nobody by themselves
 CHUNK = 500  # texts a task handed to a worker: large enough to hide the hand-over, small enough for a smooth bar
-WORTH_A_WORKER = 2000  # texts; a worker takes seconds to start
+WORTH_A_WORKER = 15_000  # texts; starting workers takes as long as some 8,000 texts take in one process
 LONGEST = 10_000  # characters of a text that are looked at; TextRank's cost grows with the square of a text's words
-
-
-@dataclass(frozen=True, slots=True)
-class Keyword:
-    """One keyword of one text: its node name, where it first stands (text[start:end]), and its TextRank score."""
-
-    text: str
-    start: int
-    end: int
-    rank: float
-    nominal: bool = True  # a noun or name, not an adjective: see `_best`; not kept in records
 
 
 class KeywordExtractor:
@@ -119,7 +112,16 @@ _worker: KeywordExtractor | None = None
 
 def _start_worker(*settings) -> None:
     global _worker
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+        threadpool_limits(1)  # every worker is one core's work: BLAS threads of all workers together made two slower than one
     _worker = KeywordExtractor(*settings)
+
+
+def _die_with(sentinel: int) -> None:
+    """Ends this worker when its parent is gone: a killed run leaves no idle processes."""
+    connection.wait([sentinel])
+    os._exit(1)
 
 
 def _extract_chunk(texts: list[str]) -> list[tuple[Keyword, ...]]:
@@ -145,11 +147,14 @@ def extract_all(texts: Iterable[str], language: str, tagger: str, unit: str, mos
 def _map(chunks: list[list[str]], settings: tuple, workers: int) -> Iterator[list[tuple[Keyword, ...]]]:
     if workers <= 1:
         _start_worker(*settings)
-        yield from map(_extract_chunk, chunks)
+        with threadpool_limits(1):
+            yield from map(_extract_chunk, chunks)
         return
     load_pipeline(*settings[:2])  # a tagger that can't be had is refused here; in a worker it would look like a crash
-    # "spawn", because forking a process that has TensorFlow's threads can hang.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, settings) as pool:
+    # Not "fork": forking a process that has TensorFlow's threads can hang. The fork server imports spaCy once for all workers.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["hcl_tf.data.tagging"])
+    with ProcessPoolExecutor(workers, context, _start_worker, settings) as pool:
         try:
             yield from pool.map(_extract_chunk, chunks)
         except BrokenProcessPool as error:

@@ -14,6 +14,9 @@ from spacy.tokens import Doc
 
 from hcl_tf.errors import UserError
 
+with contextlib.redirect_stdout(None):  # outside a git checkout of its own, pytextrank prints a path on import
+    import pytextrank  # noqa: F401  (registers the "textrank" component)
+
 TRAINED = {"en": "en_core_web_sm", "zh": "zh_core_web_sm"}
 BUILT_IN = "builtin"
 _PROBE = {"en": "Dogs bark at cats.", "zh": "狗在院子里跑。"}
@@ -69,9 +72,6 @@ def load_pipeline(language: str, tagger: str = "auto") -> Language:
     Raises:
       UserError: the named model is not there or has no tagger.
     """
-    with contextlib.redirect_stdout(None):  # outside a git checkout of its own, pytextrank prints a path on import
-        import pytextrank  # noqa: F401  (registers the "textrank" component)
-
     name = resolve_tagger(language, tagger)
     if name == BUILT_IN:
         nlp = spacy.blank(language) if language == "en" else spacy.blank("xx")

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from hcl_tf.data.formats import SampledPair
-from hcl_tf.data.keywords import Keyword
+from hcl_tf.data.formats import Keyword, SampledPair
 from hcl_tf.data.text_files import sha256
 from hcl_tf.errors import UserError
 
