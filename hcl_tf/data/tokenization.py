@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import huggingface_hub.constants
 from tokenizers.implementations import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
 
@@ -190,7 +191,7 @@ def _hub_reachable() -> bool:
         return False
     if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
         return True
-    hub = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
     try:
         socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), timeout=2).close()
     except (OSError, ValueError, TypeError):
