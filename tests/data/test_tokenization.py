@@ -164,7 +164,7 @@ def test_without_a_network_no_vocab_means_a_learned_one_and_says_so(language, mo
 @pytest.mark.parametrize("endpoint", ["http://no-such-hub.invalid", "http://127.0.0.1:9"], ids=["name unknown", "connection refused"])
 def test_a_hub_that_cannot_be_reached_is_a_user_error_within_seconds(endpoint, tmp_path):
     script = """
-import os
+import os, time
 from hcl_tf.data import tokenization
 def load():
     try:
@@ -174,16 +174,14 @@ def load():
 os.environ["HF_HUB_OFFLINE"] = "1"
 load()  # what transformers imports late takes its time too
 del os.environ["HF_HUB_OFFLINE"]
-print("ready", flush=True)
-print(load())
+start = time.monotonic()
+message = load()
+print(time.monotonic() - start, message)
 """
     with run_in_fresh_process(script, HF_ENDPOINT=endpoint, HF_HOME=str(tmp_path)) as process:
-        assert process.stdout.readline() == "ready\n"
-        try:
-            message, _ = process.communicate(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            pytest.fail("no answer within 5 seconds")
+        output, _ = process.communicate(timeout=60)
+    seconds, message = output.split(" ", 1)
+    assert float(seconds) < 5  # retries would take minutes
     assert message.startswith("--vocab=some/model: ")
     assert "--vocab=learn" in message
 
