@@ -12,6 +12,8 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
 
 import bm25s
 import numpy as np
@@ -24,6 +26,7 @@ from hcl_tf.progress import track
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it reports every index that it builds
 
 MODES = ("labelled", "labelled_then_bm25", "bm25", "random")
+Allowed = Callable[..., bool]  # (text, example[, the example whose target it is]) -> whether it may be the negative
 HELD_OUT = ("validation", "test")
 RETRIEVED = 50  # texts looked at for each example, the most similar first, until enough are eligible
 QUERY_WORDS = 25
@@ -49,7 +52,7 @@ def choose(
       The splits and notes for the user.
 
     Raises:
-      UserError: no training example is left.
+      UserError: a split is left without an example.
     """
     if not splits["train"]:
         raise UserError("there is no training example; give a larger corpus")
@@ -61,11 +64,14 @@ def choose(
     kept: dict[str, list[Example]] = {}
     for split in (*HELD_OUT, "train"):
         training = split == "train"
+        allowed = partial(_allowed, clusters, forbidden if training else set())
+        pool = splits[split] if own_split else splits["train"]
         if mode in ("labelled", "labelled_then_bm25"):
-            _take_given(splits[split], clusters, forbidden if training else set())
-        if mode != "labelled":
-            pool = splits[split] if own_split else splits["train"]
-            _fill(splits[split], pool, clusters, forbidden if training else set(), mode, language, candidates, seed)
+            _take_given(splits[split], allowed)
+        if mode in ("labelled_then_bm25", "bm25"):
+            _fill(splits[split], pool, _bm25_ranks, candidates, allowed, language, seed)
+        if mode != "labelled":  # what shares no word with any other text, or only with its paraphrases, still needs a negative
+            _fill(splits[split], pool, _random_ranks, 1, allowed, language, seed)
         kept[split] = [e for e in splits[split] if e.negative]
         if not training:
             forbidden.update(text_key(e.negative) for e in kept[split])
@@ -87,7 +93,7 @@ def choose(
     return {split: kept[split] for split in splits}, notes
 
 
-def _take_given(examples: list[Example], clusters: Clusters, forbidden: set[str]) -> None:
+def _take_given(examples: list[Example], allowed: Allowed) -> None:
     """The corpus's own negative, where one is allowed. Examples of one source start at different candidates."""
     turn: Counter[str] = Counter()
     for example in examples:
@@ -95,64 +101,38 @@ def _take_given(examples: list[Example], clusters: Clusters, forbidden: set[str]
         start = turn[example.source] % len(offered) if offered and not example.sampled else 0
         turn[example.source] += 1
         for text in offered[start:] + offered[:start]:
-            if _allowed(text, example, clusters, forbidden):
+            if allowed(text, example):
                 example.negative, example.route = text, "sampled" if example.sampled else "labelled"
                 break
 
 
-def _allowed(text: str, example: Example, clusters: Clusters, forbidden: set[str]) -> bool:
+def _allowed(clusters: Clusters, forbidden: set[str], text: str, example: Example, owner: Example | None = None) -> bool:
+    """Whether the rules at the top let `text` (the target of `owner`, if it is another example's) be the example's negative."""
     key = text_key(text)
     own_texts = (example.source, example.target, *example.source.split(TURN_BREAK))
     if key in forbidden or key in map(text_key, own_texts):
         return False
-    own = (clusters.find(example.source), clusters.find(example.target))
-    return clusters.find(text) not in own
+    if clusters.find(text) in (clusters.find(example.source), clusters.find(example.target)):
+        return False
+    if owner is None:
+        return True
+    same_group = bool(example.group) and example.group == owner.group
+    return not same_group and not clusters.together(owner.source, example.source)
 
 
 def _fill(
-    examples: list[Example],
-    pool: list[Example],
-    clusters: Clusters,
-    forbidden: set[str],
-    mode: str,
-    language: str,
-    candidates: int,
-    seed: int,
+    examples: list[Example], pool: list[Example], ranks: Callable, candidates: int, allowed: Allowed, language: str, seed: int
 ) -> None:
-    """A negative for each example that has none: the target of another example of `pool`, similar by BM25 or random."""
-    if mode != "random":
-        _fill_by_rank(examples, pool, clusters, forbidden, _bm25_ranks, language, candidates, seed)
-    # What shares no word with any other text, or only with its own paraphrases, still needs a negative.
-    _fill_by_rank(examples, pool, clusters, forbidden, _random_ranks, language, 1, seed)
-
-
-def _fill_by_rank(
-    examples: list[Example],
-    pool: list[Example],
-    clusters: Clusters,
-    forbidden: set[str],
-    ranks: Callable,
-    language: str,
-    candidates: int,
-    seed: int,
-) -> None:
+    """A negative for each example that has none: drawn from the first `candidates` allowed targets of the ranked `pool`."""
     waiting = [e for e in examples if not e.negative]
     if not waiting:
         return
     route = "bm25" if ranks is _bm25_ranks else "random"
     for example, ranked in zip(track(waiting, f"negatives ({route})"), ranks(waiting, pool, language, seed), strict=True):
-        allowed = []
-        for index in ranked:
-            other = pool[index]
-            if example.group and example.group == other.group:
-                continue
-            if _allowed(other.target, example, clusters, forbidden) and not clusters.together(other.source, example.source):
-                allowed.append(other.target)
-            if len(allowed) == candidates:
-                break
-        if allowed:
+        found = list(islice((pool[i].target for i in ranked if allowed(pool[i].target, example, pool[i])), candidates))
+        if found:
             draw = np.random.default_rng([seed, zlib.crc32(example.id.encode())])
-            example.negative, example.route = allowed[draw.integers(len(allowed))], route
+            example.negative, example.route = found[draw.integers(len(found))], route
 
 
 def _random_ranks(examples: list[Example], pool: list[Example], _language: str, seed: int) -> Iterable[Iterable[int]]:

@@ -92,11 +92,8 @@ class PreparedData:
         for role in ROLES:
             length = (self.source_length if role == "source" else self.target_length) + SPECIAL_PIECES
             pieces = tf.cast(parsed[f"{role}_ids"], tf.int32)
-            edge = (
-                tf.fill([tf.shape(serialised)[0], 1], self.tokenizer.cls_id),
-                tf.fill([tf.shape(serialised)[0], 1], self.tokenizer.sep_id),
-            )
-            columns[f"{role}_ids"] = tf.concat([edge[0], pieces, edge[1]], 1).to_tensor(self.tokenizer.pad_id, shape=[None, length])
+            first, last = (tf.fill([tf.shape(serialised)[0], 1], piece) for piece in (self.tokenizer.cls_id, self.tokenizer.sep_id))
+            columns[f"{role}_ids"] = tf.concat([first, pieces, last], 1).to_tensor(self.tokenizer.pad_id, shape=[None, length])
             columns[f"{role}_nodes"] = tf.cast(parsed[f"{role}_nodes"], tf.int32).to_tensor(UNKNOWN, shape=[None, self.max_keywords])
         return columns
 

@@ -84,12 +84,14 @@ def load_pipeline(language: str, tagger: str = "auto") -> Language:
             nlp.tokenizer = _JiebaTokenizer(nlp.vocab)
     else:
         nlp = _load_trained(name, language)
+    if "parser" not in nlp.pipe_names:
+        nlp.add_pipe("hcl_noun_chunks")
     nlp.add_pipe("textrank")
     return nlp
 
 
 def _load_trained(name: str, language: str) -> Language:
-    """A spaCy model, completed to what TextRank needs: sentence ends, and noun chunks where it has no parser."""
+    """A spaCy model, completed to what TextRank needs: ends of sentences."""
     instead = f"pass --tagger={BUILT_IN}, or a model such as {TRAINED[language]}"
     try:
         nlp = spacy.load(name, exclude=["ner"])
@@ -99,8 +101,6 @@ def _load_trained(name: str, language: str) -> Language:
         raise UserError(f"--tagger={name}: a model for {nlp.lang!r}, but the task's language is {language!r}; {instead}")
     if not {"parser", "senter", "sentencizer"} & set(nlp.pipe_names):
         nlp.add_pipe("sentencizer")
-    if "parser" not in nlp.pipe_names:
-        nlp.add_pipe("hcl_noun_chunks")
     if not any(token.pos_ for token in nlp(_PROBE[language])):
         raise UserError(f"--tagger={name}: the model tags no part of speech, and keywords need it; {instead}")
     return nlp
@@ -137,7 +137,7 @@ def set_noun_chunks(doc: Doc) -> Doc:
 
 @Language.component("hcl_english_tags")
 def english_tags(doc: Doc) -> Doc:
-    """Sets tags, parts of speech and morphology from Brill's lexicon, and how noun chunks are found."""
+    """Sets tags, parts of speech and morphology from Brill's lexicon."""
     from textblob.en import parser
 
     # A sentence's first word is capitalised whatever it is: unless the lexicon knows it so, its small form is looked up.
@@ -161,7 +161,6 @@ def english_tags(doc: Doc) -> Doc:
             pos = "PUNCT"
         token.pos_ = pos
         token.set_morph(morphology)
-    doc.noun_chunks_iterator = noun_chunks
     return doc
 
 
@@ -203,7 +202,6 @@ class _JiebaTokenizer:
             pos=[self._pos(*pair) for pair in pairs],
             lemmas=[w.lower() for w in words],
         )
-        doc.noun_chunks_iterator = noun_chunks
         for token in doc:
             token.is_sent_start = token.i == 0 or doc[token.i - 1].text in "。！？!?\n"
         return doc
