@@ -5,7 +5,7 @@ A split is read once, checked against the manifest, and kept as padded arrays (D
 be stored to go on from it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data import graph, tfrecords, tokenization
+from hcl_tf.data import graph, tfrecords, tokenization, word_vectors
 from hcl_tf.data.graph import UNKNOWN, KeywordGraph
 from hcl_tf.data.subgraph import CAPS, SubgraphSampler, find_impostors
 from hcl_tf.data.tfrecords import ROLES, Record
+from hcl_tf.data.word_vectors import WordVectors
 from hcl_tf.errors import UserError
 
 SPECIAL_PIECES = 2  # [CLS] before and [SEP] after every text
@@ -30,6 +31,7 @@ class SplitArrays:
     Attributes:
       source_ids: [n, S + 2] int32, `[CLS] pieces [SEP]` and padding; target_ids, negative_ids: [n, T + 2] likewise.
       source_nodes, target_nodes, negative_nodes: [n, K] int32 node numbers, -1 for none or unknown.
+      source_unknown, target_unknown: [n] int32, how many of the text's keywords the graph does not have.
     """
 
     source_ids: np.ndarray
@@ -38,6 +40,8 @@ class SplitArrays:
     source_nodes: np.ndarray
     target_nodes: np.ndarray
     negative_nodes: np.ndarray
+    source_unknown: np.ndarray
+    target_unknown: np.ndarray
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -60,6 +64,11 @@ class PreparedData:
     def whole_graph(self) -> np.ndarray:
         """[N, 2, M] the neighbours of every node, for computing all states at once (validation, evaluation)."""
         return self.graph.table(self.manifest["settings"]["graph_degree"])
+
+    @cached_property
+    def word_vectors(self) -> WordVectors:
+        """The vectors learnt from the training texts, for the embedding scores."""
+        return word_vectors.load(self.folder / tfrecords.WORD_VECTORS)
 
     def records(self, split: str) -> Iterator[Record]:
         """The split's full records, in order: raw texts and keywords, for evaluation and other tokenisers."""
@@ -94,7 +103,10 @@ class PreparedData:
             pieces = tf.cast(parsed[f"{role}_ids"], tf.int32)
             first, last = (tf.fill([tf.shape(serialised)[0], 1], piece) for piece in (self.tokenizer.cls_id, self.tokenizer.sep_id))
             columns[f"{role}_ids"] = tf.concat([first, pieces, last], 1).to_tensor(self.tokenizer.pad_id, shape=[None, length])
-            columns[f"{role}_nodes"] = tf.cast(parsed[f"{role}_nodes"], tf.int32).to_tensor(UNKNOWN, shape=[None, self.max_keywords])
+            nodes = tf.cast(parsed[f"{role}_nodes"], tf.int32)
+            columns[f"{role}_nodes"] = nodes.to_tensor(UNKNOWN, shape=[None, self.max_keywords])
+            if role != "negative":
+                columns[f"{role}_unknown"] = tf.reduce_sum(tf.cast(nodes == UNKNOWN, tf.int32), 1)
         return columns
 
 
@@ -109,6 +121,7 @@ class Batches:
       sampler: draws a sub-graph a batch; None: node numbers stay those of the whole graph.
       buckets: source lengths (pieces without special ones) that a batch is padded to, besides the task's: shorter texts
         then cost less, at one compiled shape each. Examples meet only others of their bucket.
+      extra: example numbers [B] -> more columns of the batch, such as cached encoder states.
     """
 
     data: PreparedData
@@ -117,6 +130,7 @@ class Batches:
     seed: int = 1
     sampler: SubgraphSampler | None = None
     buckets: tuple[int, ...] = ()
+    extra: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -164,8 +178,9 @@ class Batches:
           source_ids: [B, width]; target_ids, negative_ids: [B, T + 2].
           example_rows: [B] each example's number in the split; example_mask: [B] float32, 0 for rows that fill up.
           source_nodes, target_nodes: [B, K]; impostor_nodes: [B, K, F]; impostor_routes: [B].
+          source_unknown, target_unknown: [B] how many keywords are no nodes of the graph.
           With a sampler also graph_nodes, graph_neighbours and graph_caps (`SubgraphSampler.sample`), to whose places the
-          nodes then refer.
+          nodes then refer; without, negative_nodes [B, K]. With `extra` its columns too.
         """
         filled = rows < 0
         rows = np.where(filled, rows[0], rows)  # a real text keeps attention over a row that does not count well defined
@@ -179,11 +194,16 @@ class Batches:
             "negative_ids": arrays.negative_ids[rows],
             "example_rows": rows.astype(np.int32),
             "example_mask": (~filled).astype(np.float32),
+            "source_unknown": np.where(filled, 0, arrays.source_unknown[rows]),
+            "target_unknown": np.where(filled, 0, arrays.target_unknown[rows]),
         }
+        if self.extra:
+            batch |= self.extra(rows)
         if self.sampler:
             return batch | self.sampler.sample(*nodes, np.random.default_rng([self.seed, epoch, number]))
         impostors, routes = find_impostors(self.data.whole_graph, *nodes)
-        return batch | {"source_nodes": nodes[0], "target_nodes": nodes[1], "impostor_nodes": impostors, "impostor_routes": routes}
+        named = {f"{role}_nodes": places for role, places in zip(ROLES, nodes, strict=True)}
+        return batch | named | {"impostor_nodes": impostors, "impostor_routes": routes}
 
     def dataset(self, epoch: int | None, start: int = 0) -> tf.data.Dataset:
         """The batches of one epoch from number `start` on, as dictionaries of tensors (see `make`).

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import hcl_tf
 from hcl_tf.config import SPLITS, TARGET_LENGTH, TARGET_MINIMUM, Task
-from hcl_tf.data import corpora, graph, keywords, negatives, tagging, tfrecords, tokenization
+from hcl_tf.data import corpora, graph, keywords, negatives, tagging, tfrecords, tokenization, word_vectors
 from hcl_tf.data.formats import Example, ReadOptions
 from hcl_tf.data.output_folder import whole_or_nothing
 from hcl_tf.data.qqp import text_key
 from hcl_tf.data.text_files import BadLines, sha256
 from hcl_tf.data.tfrecords import ROLES, Record, Text
+from hcl_tf.metrics.words import words
 from hcl_tf.progress import track
 
 
@@ -102,6 +103,11 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
                 "lower --min_keyword_count or give more data"
             )
 
+        distinct = dict.fromkeys(getattr(example, role) for example in splits["train"] for role in ROLES)
+        vectors = word_vectors.learn(words(text, task.language) for text in distinct)
+        vectors.save(folder / tfrecords.WORD_VECTORS)
+        say(f"word vectors for the embedding scores: {len(vectors):,} words x {vectors.vectors.shape[1]}, from {len(distinct):,} texts")
+
         numbers = keyword_graph.numbers()
         entries = {}
         for split in SPLITS:
@@ -117,7 +123,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
 
 def _manifest(task: Task, settings: Settings, corpus: corpora.Corpus, tokenizer: tokenization.Tokenizer, folder: Path) -> dict:
     """What the folder was made from and how, and the checksums of its files beside the shards. No paths: it may move."""
-    others = [tfrecords.VOCABULARY, f"{tfrecords.GRAPH}/nodes.tsv", f"{tfrecords.GRAPH}/edges.npz"]
+    others = [tfrecords.VOCABULARY, tfrecords.WORD_VECTORS, f"{tfrecords.GRAPH}/nodes.tsv", f"{tfrecords.GRAPH}/edges.npz"]
     return {
         "format": tfrecords.FORMAT,
         "code_version": hcl_tf.__version__,
@@ -199,8 +205,8 @@ def _records(
 
     def text(role: str, raw: str, pieces: list[int]) -> Text:
         start, kept = cut.kept(role, raw)
-        words = tuple(replace(k, start=k.start + start, end=k.end + start) for k in found[kept])
-        return Text(raw, cut.ids(role, pieces), words, tuple(numbers.get(k.text, graph.UNKNOWN) for k in words))
+        marked = tuple(replace(k, start=k.start + start, end=k.end + start) for k in found[kept])
+        return Text(raw, cut.ids(role, pieces), marked, tuple(numbers.get(k.text, graph.UNKNOWN) for k in marked))
 
     for start in track(range(0, len(examples), tokenization.BATCH), f"writing {split}", unit=" blocks"):
         block = examples[start : start + tokenization.BATCH]

@@ -4,6 +4,7 @@
   {split}-{i}-of-{n}.tfrecord       tf.train.Example records, about 10,000 a shard
   vocab.txt                         the WordPiece vocabulary, one piece a line
   graph/nodes.tsv, graph/edges.npz  the keyword graph (graph.py)
+  word_vectors.npz                  vectors for the embedding scores (word_vectors.py)
 
 A record keeps the raw texts and keywords beside the WordPiece ids, so that another tokeniser or a pointer network can
 work on the same records.
@@ -21,11 +22,12 @@ from hcl_tf.data.formats import Keyword, SampledPair
 from hcl_tf.data.text_files import sha256
 from hcl_tf.errors import UserError
 
-FORMAT = 1  # raised when a record's or the manifest's meaning changes
+FORMAT = 2  # raised when a record's or the manifest's meaning changes
 ROLES = ("source", "target", "negative")
 MANIFEST = "manifest.json"
 VOCABULARY = "vocab.txt"
 GRAPH = "graph"
+WORD_VECTORS = "word_vectors.npz"
 RECORDS_A_SHARD = 10_000
 
 

@@ -336,7 +336,7 @@ def test_damaged_shard_is_refused_naming_file_and_record(qqp_folder, tmp_path, h
     assert len(PreparedData(copy).arrays("test")) > 0  # the other splits are whole
 
 
-@pytest.mark.parametrize("name", ["vocab.txt", "graph/nodes.tsv", "graph/edges.npz", "manifest.json"])
+@pytest.mark.parametrize("name", ["vocab.txt", "word_vectors.npz", "graph/nodes.tsv", "graph/edges.npz", "manifest.json"])
 def test_other_damaged_files_are_refused_by_name(qqp_folder, tmp_path, name):
     path = shutil.copytree(qqp_folder, tmp_path / "copy") / name
     content = path.read_bytes()

@@ -20,11 +20,11 @@ from hcl_tf.data.verification import verify
 from hcl_tf.errors import UserError
 
 FILES = [
-    *("manifest.json", "vocab.txt", "graph/nodes.tsv", "graph/edges.npz"),
+    *("manifest.json", "vocab.txt", "word_vectors.npz", "graph/nodes.tsv", "graph/edges.npz"),
     *("train-00000-of-00003.tfrecord", "train-00001-of-00003.tfrecord", "train-00002-of-00003.tfrecord"),
     *("validation-00000-of-00001.tfrecord", "test-00000-of-00001.tfrecord"),
 ]
-SHARDS = FILES[4:]
+SHARDS = FILES[5:]
 
 
 def small_folder(parent: Path, start: int) -> Path:

@@ -1,0 +1,171 @@
+"""Beam search that keeps `beams` unfinished and `beams` finished hypotheses of each item, in fixed shapes.
+
+The method is the paper's "the decoding process is the same as Transformer" (section 4.1): Vaswani et al. 2017, section 6.1,
+with the length penalty of Wu et al. 2016, equation 14. It runs in a plain `tf.function`, under `jit_compile=True`, and in an
+exported program: one `tf.while_loop`, no callback to Python, no shape that depends on values.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from hcl_tf.decoding.top_k import top_k
+from hcl_tf.errors import UserError
+
+State = dict[str, Any]  # a nested dict of tensors
+Step = Callable[[tf.Tensor, tf.Tensor, State, State], tuple[tf.Tensor, State]]
+
+
+@dataclass(frozen=True)
+class BeamSettings:
+    """How to search. Lengths count tokens without the end token.
+
+    Attributes:
+      beams: unfinished hypotheses kept for each item. [P] 4; 1 is greedy search.
+      minimum, maximum: shortest and longest hypothesis. [P] 5 and 20.
+      length_penalty: alpha in the penalty ((5 + length) / 6) ** alpha that a log-probability is divided by. [D] The paper is
+        silent; 0.6 is the Transformer's, whose decoding the paper says it follows, with the same 4 beams. 0 turns it off.
+    """
+
+    beams: int = 4
+    minimum: int = 5
+    maximum: int = 20
+    length_penalty: float = 0.6
+
+    def __post_init__(self) -> None:
+        if self.beams < 1:
+            raise UserError(f"beams={self.beams}: a search needs at least 1")
+        if not 0 <= self.minimum <= self.maximum or self.maximum < 1:
+            raise UserError(f"lengths from {self.minimum} to {self.maximum}: need 0 <= minimum <= maximum and maximum >= 1")
+        if not 0 <= self.length_penalty < float("inf"):
+            raise UserError(f"length_penalty={self.length_penalty}: must be 0 or more (below 0, the search couldn't tell when to stop)")
+
+    @property
+    def steps(self) -> int:
+        """How often the decoder is called at most, and so the length of a cache: positions 0 to `maximum`, where the end is scored."""
+        return self.maximum + 1
+
+    def penalty(self, length: tf.Tensor | int) -> tf.Tensor:
+        """What the log-probability of a hypothesis of `length` tokens is divided by, float32, in the shape of `length`."""
+        return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** self.length_penalty
+
+
+class Hypotheses(NamedTuple):
+    """The finished hypotheses of each item, best first, all different.
+
+    Attributes:
+      ids: [B, beams, maximum] int32, `length` tokens and then the end token as padding.
+      scores: [B, beams] float32, log P(tokens, end token) / penalty(length); -inf (and length 0) where there is no hypothesis
+        because fewer than `beams` have a probability above 0.
+      lengths: [B, beams] int32, tokens without the end token.
+    """
+
+    ids: tf.Tensor
+    scores: tf.Tensor
+    lengths: tf.Tensor
+
+
+class _Search(NamedTuple):
+    """The loop's variables. Row r of the cache and of `tokens` is beam r % beams of item r // beams."""
+
+    position: tf.Tensor  # [] how many tokens each unfinished hypothesis has
+    tokens: tf.Tensor  # [B * beams] the last token of each
+    cache: State
+    ids: tf.Tensor  # [B, beams, maximum] unfinished, best first, end tokens where nothing stands yet
+    totals: tf.Tensor  # [B, beams] their log-probabilities
+    finished: tf.Tensor  # [B, beams, maximum] finished, best first
+    scores: tf.Tensor  # [B, beams] their scores
+
+
+def beam_search(
+    step: Step, cache: State, fixed: State, batch: tf.Tensor | int, start_id: int, end_id: int, settings: BeamSettings
+) -> Hypotheses:
+    """The best hypotheses that `step` gives to each of `batch` = B items.
+
+    The end token is barred before `minimum` tokens. After `maximum` tokens nothing else is allowed, and its log-probability
+    counts there too, so every score is that of a whole text and a cut one gets no advantage. Probabilities are not rescaled
+    for what is barred. Of equal scores the earlier beam, then the smaller id, comes first.
+
+    Args:
+      step: (ids [B * beams] int32, position [] int32, cache, fixed) -> (log-probabilities [B * beams, V'] of a float type, -inf
+        allowed, V' known when tracing; cache). `ids` are the tokens at `position` of the decoder's input, position 0 holds `start_id`.
+      cache: nested dict of tensors [B * beams, ...] of any type, reordered with the beams. `step` keeps shapes and types.
+      fixed: nested dict of tensors [B, ...], handed to `step` as it is.
+      start_id, end_id: the token before the first and the token after the last.
+    """
+    beams, maximum = settings.beams, settings.maximum
+    first_rows = beams * tf.range(batch)[:, None]
+    # Twice the beams: at most `beams` of them end, so enough remain. One beam is greedy search: nothing replaces what ended.
+    candidates = 2 * beams if beams > 1 else 1
+
+    def unsettled(search: _Search) -> tf.Tensor:
+        # Longer hypotheses have smaller log-probabilities, so this bounds what the unfinished can still become.
+        bound = search.totals[:, 0] / settings.penalty(maximum)
+        return (search.position <= maximum) & tf.reduce_any(bound > search.scores[:, -1])
+
+    def extend(search: _Search) -> tuple[_Search]:
+        position = search.position
+        log_probabilities, cache = step(search.tokens, position, search.cache, fixed)
+        # --> [B, candidates]: every item's best continuations, whichever beam they continue
+        gains, tokens = _best_tokens(log_probabilities, position, end_id, settings, candidates)
+        per_beam = gains.shape[1]
+        totals = tf.reshape(search.totals, [-1, 1]) + gains
+        totals, places = tf.math.top_k(tf.reshape(totals, [-1, beams * per_beam]), candidates)
+        tokens = tf.gather(tf.reshape(tokens, [-1, beams * per_beam]), places, batch_dims=1)
+        parents = places // per_beam
+        ids = tf.gather(search.ids, parents, batch_dims=1)
+        ids = tf.where(tf.range(maximum) == position, tokens[:, :, None], ids)
+        ended = tokens == end_id
+
+        # --> [B, beams]: the best of the finished so far (first, so that they win ties) and of the newly finished
+        scores = tf.where(ended, totals / settings.penalty(position), -float("inf"))
+        scores, kept = tf.math.top_k(tf.concat([search.scores, scores], 1), beams)
+        finished = tf.gather(tf.concat([search.finished, ids], 1), kept, batch_dims=1)
+
+        totals, kept = tf.math.top_k(tf.where(ended, -float("inf"), totals), beams)
+        rows = tf.reshape(first_rows + tf.gather(parents, kept, batch_dims=1), [-1])
+        return (
+            _Search(
+                position=position + 1,
+                tokens=tf.reshape(tf.gather(tokens, kept, batch_dims=1), [-1]),
+                cache=tf.nest.map_structure(lambda old, new: tf.ensure_shape(tf.gather(new, rows), old.shape), search.cache, cache),
+                ids=tf.gather(ids, kept, batch_dims=1),
+                totals=totals,
+                finished=finished,
+                scores=scores,
+            ),
+        )
+
+    nothing = tf.fill([batch, beams, maximum], end_id)
+    impossible = tf.fill([batch, beams], -float("inf"))
+    search = _Search(
+        position=tf.constant(0),
+        tokens=tf.fill([batch * beams], start_id),
+        cache=cache,
+        ids=nothing,
+        # All beams start alike: only the first counts, or every hypothesis would be found `beams` times.
+        totals=tf.where(tf.range(beams) == 0, 0.0, impossible),
+        finished=nothing,
+        scores=impossible,
+    )
+    (search,) = tf.while_loop(unsettled, extend, [search])
+    return Hypotheses(search.finished, search.scores, tf.reduce_sum(tf.cast(search.finished != end_id, tf.int32), -1))
+
+
+def _best_tokens(
+    log_probabilities: tf.Tensor, position: tf.Tensor, end_id: int, settings: BeamSettings, candidates: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """[B * beams, min(candidates, V')] float32 log-probabilities and ids of each beam's best allowed tokens, best first."""
+    width = log_probabilities.shape[-1]
+    is_end = tf.range(width) == end_id
+    barred = tf.where(is_end, position < settings.minimum, position >= settings.maximum)
+    allowed = tf.where(barred, -float("inf"), tf.cast(log_probabilities, tf.float32))
+    return top_k(allowed, min(candidates, width))
+
+
+def strip(ids: list[int], end_id: int) -> list[int]:
+    """One hypothesis' tokens without its padding, from one row of `Hypotheses.ids`."""
+    ids = [int(i) for i in ids]
+    return ids[: ids.index(end_id)] if end_id in ids else ids

@@ -1,0 +1,1 @@
+"""Keras layers of the method: each is one idea and knows nothing of tasks, runs or files."""

@@ -1,0 +1,98 @@
+"""The three contrasts: between instances, between keywords, and between the two (paper section 3.3, eqs 10 and 11).
+
+All compare a positive with an impostor. Over a similarity s (eq 10) the loss is -log of the positive's softmax; over a
+distance h (L_ins, eq 11) the paper prints -log(1 - softmax(h / tau)[positive]). With one negative both are one softplus,
+which neither overflows nor loses small differences: -log(1 - e^a / (e^a + e^b)) = log(1 + e^(a - b)).
+"""
+
+import tensorflow as tf
+import tf_keras as keras
+
+FORMS = ("softmax", "printed")
+
+
+class DistanceContrast(keras.layers.Layer):
+    """L_ins and L_ma: the positive's distance must be the smaller one.
+
+    Args:
+      tau: temperature.
+      scale: distances are divided by it first (Z: KL and Mahalanobis distances grow with the number of dimensions).
+      form: with several negatives, "softmax" is -log softmax(-h / tau)[positive], in which the hardest negative rules;
+        "printed" is the paper's -log(1 - softmax(h / tau)[positive]), in which the easiest does. Equal for one negative.
+    """
+
+    def __init__(self, tau: float = 1.0, scale: float = 1.0, form: str = "softmax", **kwargs) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.tau, self.scale, self.form = tau, scale, form
+
+    def call(self, positive: tf.Tensor, negatives: tf.Tensor, present: tf.Tensor | None = None) -> tf.Tensor:
+        """One loss an example.
+
+        Args:
+          positive: [B] distances of the positives. negatives: [B] or [B, N] distances of the negatives.
+          present: [B, N] bool, which negatives count; None: all.
+        """
+        positive = positive / (self.scale * self.tau)
+        negatives = (negatives if negatives.shape.rank == 2 else negatives[:, None]) / (self.scale * self.tau)
+        absent = 0.0 if present is None else tf.where(present, 0.0, -1e9)
+        if self.form == "printed":  # -log(1 - e^p / (e^p + sum e^n)) = log(e^p + sum e^n) - log sum e^n
+            return tf.math.softplus(positive - tf.reduce_logsumexp(negatives + absent, -1))
+        return tf.math.softplus(positive + tf.reduce_logsumexp(absent - negatives, -1))
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"tau": self.tau, "scale": self.scale, "form": self.form}
+
+
+class KeywordContrast(keras.layers.Layer):
+    """L_key (eq 10): the source keywords' state is nearer, by cosine, to the target keywords' than to the impostor's."""
+
+    def __init__(self, tau: float = 0.1, **kwargs) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.tau = tau
+
+    def call(self, anchor: tf.Tensor, positive: tf.Tensor, impostor: tf.Tensor) -> tf.Tensor:
+        """u_x, u_y, u_-: [B, Z] each -> [B]."""
+        return tf.math.softplus((cosine(anchor, impostor) - cosine(anchor, positive)) / self.tau)
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"tau": self.tau}
+
+
+class Impostor(keras.layers.Layer):
+    """u_- of eq 10: the sum over the target keywords' negative neighbours of W u_j, W starting as the identity.
+
+    Args:
+      kind: "mean" takes the mean, rescaled to the positive's length, so that its length alone does not give it away to the
+        Mahalanobis distance; "sum" is the printed form.
+      gradient: whether the contrasts train W; they would learn to make the impostor trivial.
+    """
+
+    def __init__(self, size: int, kind: str = "mean", gradient: bool = False, **kwargs) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.size, self.kind, self.gradient = size, kind, gradient
+        self.kernel = self.add_weight("kernel", (size, size), initializer="identity", trainable=gradient)
+
+    def call(self, states: tf.Tensor, present: tf.Tensor, positive: tf.Tensor) -> tf.Tensor:
+        """[B, Z] impostors; zero where an example has no neighbour.
+
+        Args:
+          states: [B, K, F, Z] states of the negative neighbours of each target keyword.
+          present: [B, K, F] bool, which of them there are.
+          positive: [B, Z] u_y.
+        """
+        weights = tf.cast(present, tf.float32)
+        summed = tf.einsum("bkf,bkfz->bkz", weights, states)
+        if self.kind == "sum":
+            return tf.reduce_sum(summed, 1) @ self.kernel
+        neighbours = tf.reduce_sum(weights, -1)  # [B, K]
+        keywords = tf.reduce_sum(tf.cast(neighbours > 0, tf.float32), -1, keepdims=True)
+        means = tf.reduce_sum(summed / tf.maximum(neighbours, 1.0)[..., None], 1) / tf.maximum(keywords, 1.0)
+        return tf.math.l2_normalize(means @ self.kernel, -1) * tf.norm(positive, axis=-1, keepdims=True)
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"size": self.size, "kind": self.kind, "gradient": self.gradient}
+
+
+def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Cosine similarity along the last axis; 0 for a zero vector."""
+    return tf.reduce_sum(tf.math.l2_normalize(a, -1) * tf.math.l2_normalize(b, -1), -1)

@@ -1,0 +1,182 @@
+"""The text encoder: BERT (Devlin et al. 2019, as the paper's section 4.1 says) whose dropout is a function of its noise."""
+
+from dataclasses import asdict, dataclass
+
+import tensorflow as tf
+import tf_keras as keras
+from official.nlp.modeling.networks import BertEncoderV2
+
+from hcl_tf.errors import UserError
+from hcl_tf.layers.noise import Noise, dropout
+
+
+@dataclass(frozen=True)
+class BertShape:
+    """What fixes the shapes and the arithmetic of a BERT.
+
+    Raises:
+      UserError: `width` is not a multiple of `heads`, or a number is not positive.
+    """
+
+    vocab_size: int
+    width: int
+    layers: int
+    heads: int
+    intermediate: int
+    positions: int = 512
+    types: int = 2
+    epsilon: float = 1e-12
+
+    def __post_init__(self) -> None:
+        for name, value in self.to_dict().items():
+            if not value > 0:
+                raise UserError(f"an encoder with {name}={value} can't be built; every size must be positive")
+        if self.width % self.heads:
+            raise UserError(f"an encoder of width {self.width} can't have {self.heads} heads; give a divisor of the width")
+
+    def to_dict(self) -> dict[str, int | float]:
+        """For a run's configuration; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, int | float]) -> "BertShape":
+        return cls(**values)
+
+
+class TextEncoder(keras.layers.Layer):
+    """BERT without its pooler: WordPiece ids to the states of the last layer.
+
+    All variables exist once the layer is constructed, so published weights can be put in before the first call.
+
+    Attributes:
+      shape: the BertShape.
+      pad_id: the id that is never attended to.
+      bert: the BertEncoderV2 inside, for the loader of published weights.
+    """
+
+    def __init__(self, shape: BertShape, pad_id: int = 0, output_dropout: float = 0.1, attention_dropout: float = 0.1, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.shape = shape
+        self.pad_id = pad_id
+        self._rates = (output_dropout, attention_dropout)
+        self._switch = _Switch()
+        self.bert = BertEncoderV2(
+            vocab_size=shape.vocab_size,
+            hidden_size=shape.width,
+            num_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            max_sequence_length=shape.positions,
+            type_vocab_size=shape.types,
+            inner_dim=shape.intermediate,
+            inner_activation=keras.activations.gelu,  # exact, as published weights were trained; the default approximates
+            output_dropout=output_dropout,
+            attention_dropout=attention_dropout,
+            name="bert",
+        )
+        # The first token's pooled vector is used nowhere: its weights would get no gradient.
+        self.bert._pooler_layer = keras.layers.Activation("linear", name="no_pooler")
+        self.bert._embedding_norm_layer.epsilon = shape.epsilon
+        for block in self.bert.transformer_layers:
+            block._norm_epsilon = shape.epsilon
+        with tf.init_scope(), tf.name_scope(self.name):
+            self._states(tf.constant([[pad_id]]))  # builds the variables and the dropout layers, which are then replaced
+        self.bert._embedding_dropout = _NoisyDropout(output_dropout, self._switch)
+        for block in self.bert.transformer_layers:
+            block._attention_layer._dropout_layer = _NoisyDropout(attention_dropout, self._switch)
+            # The library drops the attention's output with the rate of its probabilities; in BERT it has the other rate.
+            block._attention_dropout = _NoisyDropout(output_dropout, self._switch)
+            block._output_dropout = _NoisyDropout(output_dropout, self._switch)
+
+    @property
+    def embedding_table(self) -> tf.Variable:
+        """The [V, D] WordPiece embeddings, for tying."""
+        return self.bert.get_embedding_table()
+
+    def mask(self, ids: tf.Tensor) -> tf.Tensor:
+        """[B, S] bool: which of `ids` [B, S] are not padding."""
+        return tf.not_equal(ids, self.pad_id)
+
+    def check_length(self, length: int) -> None:
+        """For models to call when they are built: from within `call`, keras wraps the message in a page of its own.
+
+        Raises:
+          UserError: texts of `length` pieces, [CLS] and [SEP] included, exceed the encoder's positions.
+        """
+        if length > self.shape.positions:
+            raise UserError(
+                f"texts of {length} pieces with [CLS] and [SEP], but the encoder has {self.shape.positions} positions; "
+                "prepare the data with a shorter --source_length, or choose another --encoder"
+            )
+
+    def call(self, ids: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
+        """States of the last layer.
+
+        Args:
+          ids: [B, S] int32, [CLS] pieces [SEP], padded with `pad_id`.
+          noise: of these B rows, for dropout; None: no dropout.
+
+        Returns:
+          [B, S, D], float32 under mixed precision too (the last operation is a layer normalisation, kept in float32).
+
+        Raises:
+          UserError: S exceeds the encoder's positions.
+        """
+        if ids.shape[1] is not None:
+            self.check_length(ids.shape[1])
+        self._switch.noise = noise
+        try:
+            return self._states(ids)
+        finally:
+            self._switch.noise = None
+
+    def get_config(self) -> dict:
+        output_dropout, attention_dropout = self._rates
+        return {
+            **super().get_config(),
+            "shape": self.shape.to_dict(),
+            "pad_id": self.pad_id,
+            "output_dropout": output_dropout,
+            "attention_dropout": attention_dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "TextEncoder":
+        return cls(**{**config, "shape": BertShape.from_dict(config["shape"])})
+
+    def _states(self, ids: tf.Tensor) -> tf.Tensor:
+        inputs = {"input_word_ids": ids, "input_mask": tf.cast(self.mask(ids), tf.int32), "input_type_ids": tf.zeros_like(ids)}
+        return self.bert(inputs)["sequence_output"]
+
+
+def text_vector(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The mean state of each text, [CLS] and [SEP] included, padding not.
+
+    Args:
+      states: [B, S, D].
+      mask: [B, S], true (or 1) where there is no padding, as `TextEncoder.mask` gives.
+
+    Returns:
+      [B, D] float32; zeros for a row of nothing but padding.
+    """
+    weights = tf.cast(mask, tf.float32)[:, :, None]  # --> [B, S, 1]
+    total = tf.reduce_sum(tf.cast(states, tf.float32) * weights, axis=1)  # --> [B, D]
+    return tf.math.divide_no_nan(total, tf.reduce_sum(weights, axis=1))
+
+
+class _Switch:
+    """Where an encoder leaves the noise of the call in progress for its dropout layers."""
+
+    noise: Noise | None = None
+
+
+class _NoisyDropout(keras.layers.Layer):
+    """Takes the place of keras' Dropout, whose masks depend on the batch's shape and a hidden counter."""
+
+    def __init__(self, rate: float, switch: _Switch) -> None:
+        super().__init__()
+        self._rate = rate
+        self._switch = switch
+
+    def call(self, values: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        del training  # the encoder's noise decides
+        return dropout(values, self._rate, self._switch.noise)

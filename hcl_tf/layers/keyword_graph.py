@@ -1,0 +1,119 @@
+"""Message passing on the keyword graph (paper section 3.2, eqs 4 to 9).
+
+A graph of n nodes comes as `neighbours` [n, 2, F]: places of each node's neighbours under the positive and the negative
+relation, -1 where there are fewer than F. Edge (i, j) has a state r_ij of its own, which exists once for each direction.
+"""
+
+import tensorflow as tf
+import tf_keras as keras
+
+ATTENTIONS = ("dot", "additive")
+
+
+class KeywordGraphNetwork(keras.layers.Layer):
+    """Node features h^0 [n, Z] to node states after `iterations` rounds of eqs 4 to 9.
+
+    The rounds share their weights (the paper numbers none of them). Each relation has its own network for r^0; the softmax of
+    eq 8 runs over the neighbours of both. A node without neighbours keeps its features.
+
+    Args:
+      size: Z. iterations: rounds.
+      attention: eq 7 is lost in our source of the paper. "dot": (h_i W_q)(h_j W_k + r_ij)^T / sqrt(d), relation-aware attention
+        (Shaw et al. 2018) to which eq 9, as printed, belongs; "additive": LeakyReLU(w^T [h_i W_q ; h_j W_k ; r_ij])
+        (Velickovic et al. 2018).
+    """
+
+    def __init__(self, size: int, iterations: int = 2, attention: str = "dot", **kwargs) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.size, self.iterations, self.attention = size, iterations, attention
+        dense = lambda name, **options: keras.layers.Dense(size, dtype="float32", name=name, **options)  # noqa: E731
+        # [h_i ; h_j] W is h_i W_1 + h_j W_2, computed once a node instead of once an edge; both relations at once.
+        self.edge_from = keras.layers.Dense(2 * size, dtype="float32", name="edge_from")
+        self.edge_to = keras.layers.Dense(2 * size, use_bias=False, dtype="float32", name="edge_to")
+        self.edge_out = [dense(f"edge_out_{relation}") for relation in ("positive", "negative")]
+        self.relation_ends, self.node_ends = dense("relation_ends", use_bias=False), dense("node_ends", use_bias=False)  # W_r, W_h
+        self.update_in, self.update_out = dense("update_in", activation="relu"), dense("update_out")  # the FFN of eq 6
+        self.query, self.key, self.value = (dense(name, use_bias=False) for name in ("query", "key", "value"))
+        if attention == "additive":
+            self.score = self.add_weight("score", (3, size), initializer="glorot_uniform")
+
+    def build(self, shape: tf.TensorShape) -> None:
+        for layer in (self.edge_from, self.edge_to, self.update_in, self.query, self.key, self.value, self.node_ends, self.relation_ends):
+            layer.build((None, self.size))
+        for layer in (*self.edge_out, self.update_out):
+            layer.build((None, self.size))
+        super().build(shape)
+
+    def call(self, features: tf.Tensor, neighbours: tf.Tensor) -> tf.Tensor:
+        """[n, Z] features and [n, 2, F] places -> [n, Z] states."""
+        nodes, _, width = neighbours.shape
+        nodes = nodes if nodes is not None else tf.shape(neighbours)[0]
+        present = tf.reshape(neighbours >= 0, [nodes, 2 * width])  # [n, E]: E edges a node, positive ones first
+        places = tf.maximum(tf.reshape(neighbours, [nodes, 2 * width]), 0)
+        states, edges = features, self.initial_edges(features, tf.reshape(places, [nodes, 2, width]))
+        for _ in range(self.iterations):
+            states, edges = self.round(states, edges, places, present)
+        return states
+
+    def initial_edges(self, features: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+        """r_ij^0 = FFN([h_i ; h_j]), one network a relation: [n, 2 * F, Z]."""
+        edges = []
+        origins, ends = self.edge_from(features), self.edge_to(features)  # [n, 2 * Z]
+        for relation, out in enumerate(self.edge_out):
+            part = slice(relation * self.size, (relation + 1) * self.size)
+            inner = tf.nn.relu(origins[:, None, part] + tf.gather(ends[:, part], places[:, relation]))
+            edges.append(out(inner))
+        return tf.concat(edges, 1)
+
+    def round(self, states: tf.Tensor, edges: tf.Tensor, places: tf.Tensor, present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Eqs 4 to 9 once: [n, Z] states, [n, E, Z] edges, [n, E] places -> new states, new edges."""
+        root = self.size**0.5
+        ends = tf.gather(states, places)  # [n, E, Z] h_j
+        # (4) (r W_r)(h W_h)^T = r (h W_h W_r^T)^T, so that the products are taken over nodes, of which there are fewer.
+        compared = self.node_ends(states) @ tf.transpose(self.relation_ends.kernel)
+        own = tf.einsum("nez,nz->ne", edges, compared)
+        other = tf.reduce_sum(edges * tf.gather(compared, places), -1)
+        beta = tf.sigmoid((own - other) / root)[..., None]  # the softmax over the edge's two ends
+        mixed = beta * states[:, None] + (1.0 - beta) * ends  # (5)
+        edges = self.update_out(self.update_in(edges + mixed))  # (6)
+        keys, values = (tf.gather(layer(states), places) + edges for layer in (self.key, self.value))
+        queries = self.query(states)
+        if self.attention == "dot":
+            scores = tf.einsum("nz,nez->ne", queries, keys) / root  # (7)
+        else:
+            parts = tf.einsum("nz,z->n", queries, self.score[0])[:, None], tf.gather(tf.linalg.matvec(self.key(states), self.score[1]), places)
+            scores = tf.nn.leaky_relu(parts[0] + parts[1] + tf.einsum("nez,z->ne", edges, self.score[2]), 0.2)
+        alpha = masked_softmax(scores, present)  # (8)
+        return states + tf.einsum("ne,nez->nz", alpha, values), edges  # (9)
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"size": self.size, "iterations": self.iterations, "attention": self.attention}
+
+
+def masked_softmax(scores: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """Softmax over the last axis where `present`, 0 elsewhere; all 0 where nothing is present."""
+    scores = tf.where(present, scores, -1e9)
+    weights = tf.exp(scores - tf.stop_gradient(tf.reduce_max(scores, -1, keepdims=True))) * tf.cast(present, scores.dtype)
+    return weights / tf.maximum(tf.reduce_sum(weights, -1, keepdims=True), 1e-9)
+
+
+def keyword_state(states: tf.Tensor, places: tf.Tensor, unknown: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+    """u of a text: the mean over its keywords' states; a keyword that is no node counts with the text's own state.
+
+    Args:
+      states: [n, Z] node states. places: [B, K], -1 where there is no node.
+      unknown: [B] how many keywords are no nodes. own: [B, Z] the text's own vector in the nodes' space.
+
+    Returns:
+      [B, Z]; a text without any keyword has its own state.
+    """
+    present = tf.cast(places >= 0, tf.float32)
+    known = tf.einsum("bk,bkz->bz", present, gather_nodes(states, places))
+    count = tf.reduce_sum(present, -1)
+    others = tf.where(count + unknown > 0, unknown, 1.0)
+    return (known + others[:, None] * own) / (count + others)[:, None]
+
+
+def gather_nodes(states: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """[n, Z] at [...] places -> [..., Z]; whatever stands at place -1 is to be masked."""
+    return tf.gather(states, tf.maximum(places, 0))

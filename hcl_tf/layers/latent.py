@@ -1,0 +1,56 @@
+"""The Gaussian networks of the CVAE: prior p(z | x, u) and posterior q(z | x, y) (paper section 3.1, eqs 1-3)."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as keras
+
+from hcl_tf.layers.noise import Noise
+
+Gaussian = tfp.distributions.MultivariateNormalDiag
+
+
+class GaussianHead(keras.layers.Layer):
+    """f_theta or f_phi: a condition vector to the mean and standard deviation of a diagonal Gaussian.
+
+    One hidden layer (tanh), as in Zhao et al. (2017). Log-variances are bounded smoothly to (-bound, bound), so that neither
+    a KL divergence nor a Mahalanobis distance can overflow. Always float32.
+
+    Args:
+      size: Z. hidden: width of the hidden layer. bound: of the log-variance.
+    """
+
+    def __init__(self, size: int, hidden: int, bound: float = 10.0, **kwargs) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.size, self.hidden, self.bound = size, hidden, bound
+        self.inner = keras.layers.Dense(hidden, "tanh", dtype="float32", name="inner")
+        self.outer = keras.layers.Dense(2 * size, dtype="float32", name="outer")
+
+    def call(self, condition: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """[B, C] -> mean, stddev, each [B, Z]."""
+        mean, log_variance = tf.split(self.outer(self.inner(condition)), 2, axis=-1)
+        return mean, tf.exp(0.5 * self.bound * tf.tanh(log_variance / self.bound))
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"size": self.size, "hidden": self.hidden, "bound": self.bound}
+
+
+def gaussian(parameters: tuple[tf.Tensor, tf.Tensor]) -> Gaussian:
+    """The TFP distribution of a head's output."""
+    mean, stddev = parameters
+    return Gaussian(loc=mean, scale_diag=stddev)
+
+
+def kl_by_dimension(posterior: Gaussian, prior: Gaussian) -> tf.Tensor:
+    """[B, Z]: each dimension's part of KL(posterior || prior); they sum to the whole, because both are diagonal."""
+    one = (tfp.distributions.Normal(d.mean(), d.stddev()) for d in (posterior, prior))
+    return tfp.distributions.kl_divergence(*one)
+
+
+def sample(distribution: Gaussian, noise: Noise) -> tf.Tensor:
+    """[B, Z]: reparameterised (Kingma and Welling 2014), with noise that belongs to each example."""
+    return distribution.mean() + distribution.stddev() * noise.normal((distribution.event_shape[0],))
+
+
+def mahalanobis(point: tf.Tensor, distribution: Gaussian) -> tf.Tensor:
+    """[B]: h(u) = (u - mu)^T (sigma^2 I)^-1 (u - mu) (the text before eq 11)."""
+    return tf.reduce_sum(tf.square((point - distribution.mean()) / distribution.stddev()), -1)

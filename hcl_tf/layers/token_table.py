@@ -1,0 +1,69 @@
+"""The pieces an output may consist of, and their embeddings, tied with the output layer (and with BERT's)."""
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from hcl_tf.layers import output
+
+
+class TokenTable(keras.layers.Layer):
+    """Embeddings of the decoder's input and weights of its output layer.
+
+    Args:
+      kept: [V'] int32 vocabulary ids that an output may contain, ascending. All others read and count as `unknown_id`.
+      vocabulary: V.
+      unknown_id: must be kept.
+      source: a function that gives BERT's table [V, D], with which this one is tied; None: a table of its own [V', D]
+        (the encoder is frozen, or there is none).
+      width: D, where the table is its own.
+    """
+
+    def __init__(self, kept: np.ndarray, vocabulary: int, unknown_id: int, source=None, width: int = 0, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.kept = np.asarray(kept, np.int32)
+        self.vocabulary, self.unknown_id, self.width, self._source = vocabulary, unknown_id, width, source
+        column = np.full(vocabulary, -1, np.int32)
+        column[self.kept] = np.arange(len(self.kept))
+        self._column = np.where(column < 0, column[unknown_id], column)
+        self.bias = self.add_weight("bias", (len(self.kept),), initializer="zeros", dtype="float32")
+        if source is None:
+            self.own = self.add_weight("table", (len(self.kept), width), initializer=keras.initializers.TruncatedNormal(stddev=0.02))
+
+    def weights_of_output(self) -> tf.Tensor:
+        """[V', D]"""
+        if self._source is None:
+            return tf.convert_to_tensor(self.own)
+        table = tf.convert_to_tensor(self._source())
+        return table if len(self.kept) == self.vocabulary else tf.gather(table, self.kept)
+
+    def embed(self, ids: tf.Tensor) -> tf.Tensor:
+        """Vocabulary ids [...] -> [..., D]."""
+        if self._source is None:
+            return tf.cast(tf.gather(self.own, self.columns(ids)), self.compute_dtype)
+        return tf.cast(tf.gather(self._source(), tf.gather(self.kept, self.columns(ids))), self.compute_dtype)
+
+    def columns(self, ids: tf.Tensor) -> tf.Tensor:
+        """Vocabulary ids -> columns of the output layer."""
+        return tf.gather(self._column, ids)
+
+    def ids(self, columns: tf.Tensor) -> tf.Tensor:
+        """Columns of the output layer -> vocabulary ids."""
+        return tf.gather(self.kept, columns)
+
+    def logits(self, states: tf.Tensor) -> tf.Tensor:
+        """[..., D] -> [..., V'] float32."""
+        return output.logits(states, self.weights_of_output(), self.bias)
+
+    def cross_entropy(self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, smoothing: float = 0.0) -> tuple[tf.Tensor, tf.Tensor]:
+        """`output.cross_entropy` of vocabulary ids: states [B, T, D], ids and weights [B, T] -> scalar, [B] NLL of each text."""
+        batch, length = ids.shape
+        total, nll = output.cross_entropy(
+            tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
+            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), smoothing,
+        )  # fmt: skip
+        return total, tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
+
+    def get_config(self) -> dict:
+        config = {"kept": self.kept.tolist(), "vocabulary": self.vocabulary, "unknown_id": self.unknown_id, "width": self.width}
+        return super().get_config() | config

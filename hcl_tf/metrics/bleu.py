@@ -1,0 +1,70 @@
+"""BLEU: the paper's sentence-level one (NLTK, smoothing method 7) and the corpus-level one of sacreBLEU beside it.
+
+Three properties of NLTK's sentence BLEU under method 7 that readers of a score should know:
+  * it is not bounded by 1: an identical sentence of 9 words scores 1.333, 1.217, 1.154 and 1.117 for n = 1 to 4;
+  * a hypothesis that shares no word with its reference scores 0, and so does an empty one, or any beside an empty reference;
+  * method 5, within method 7, averages each precision with its neighbours', and above the last order it takes the 5-grams'.
+    So weights (1,) and (1, 0, 0, 0) differ: the first is what stands here, as METHOD's (1/n,)*n says.
+"""
+
+from collections.abc import Sequence
+
+import nltk
+import numpy as np
+import sacrebleu
+from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+from hcl_tf.metrics.words import TOKENISATION
+
+ORDERS = (1, 2, 3, 4)
+_SMOOTHING = SmoothingFunction().method7
+_SACREBLEU_TOKENISERS = {"en": "13a", "zh": "zh"}
+
+
+def sentence_scores(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]], orders: Sequence[int] = ORDERS) -> np.ndarray:
+    """[n, len(orders)] sentence BLEU of the tokens of n hypotheses against one reference each, on a scale of 0 to 100."""
+    scores = [
+        [sentence_bleu([reference], hypothesis, (1 / order,) * order, _SMOOTHING) for order in orders]
+        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    ]
+    return 100.0 * np.array(scores, np.float64).reshape(len(hypotheses), len(orders))
+
+
+def signature(order: int, language: str) -> str:
+    """How `sentence_scores` computes the score of one order."""
+    return (
+        f"BLEU-{order}|level:sentence, mean|smooth:nltk.method7|weights:(1/{order},)*{order}|{TOKENISATION[language]}"
+        f"|scale:100, not bounded by it|nltk:{nltk.__version__}"
+    )
+
+
+class CorpusBleu:
+    """Corpus sacreBLEU on raw texts, lower-cased, with sacreBLEU's own tokenisation and signature.
+
+    `statistics` turns each sentence into the counts that the score is made of, and `of` turns sums of these into scores,
+    so that a bootstrap can sum them over any resample.
+    """
+
+    def __init__(self, language: str) -> None:
+        settings = {"tokenize": _SACREBLEU_TOKENISERS[language], "lowercase": True}
+        self._corpus = sacrebleu.BLEU(**settings)
+        self._sentence = sacrebleu.BLEU(**settings, effective_order=True)  # the counts are the same, without a warning a sentence
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+        """[n, 10] float64: n-gram matches of orders 1 to 4, n-grams of the hypothesis, its length, the reference's length."""
+        rows = []
+        for hypothesis, reference in zip(hypotheses, references, strict=True):
+            found = self._sentence.sentence_score(hypothesis, [reference])
+            rows.append([*found.counts, *found.totals, found.sys_len, found.ref_len])
+        return np.array(rows, np.float64).reshape(len(hypotheses), 10)
+
+    def of(self, sums: np.ndarray) -> np.ndarray:
+        """[m, 10] sums of `statistics` rows -> [m] scores on a scale of 0 to 100."""
+        compute, method = self._corpus.compute_bleu, self._corpus.smooth_method
+        rows = np.asarray(sums).astype(np.int64).tolist()  # it formats the lengths as integers
+        return np.array([compute(row[:4], row[4:8], row[8], row[9], smooth_method=method).score for row in rows], np.float64)
+
+    def signature(self) -> str:
+        """sacreBLEU's own signature, for one reference a sentence."""
+        self._corpus.corpus_score(["a"], [["a"]])  # it knows the number of references only after scoring
+        return f"BLEU|{self._corpus.get_signature()}"

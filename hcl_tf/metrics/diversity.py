@@ -1,0 +1,44 @@
+"""What a high BLEU can hide: dull outputs, copies of training targets, outputs that ignore their keywords.
+
+Every function works on tokens (`words.words`), so that case and spacing make no difference between systems.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+Tokens = Sequence[str]
+
+
+def distinct(texts: Iterable[Tokens], order: int) -> float:
+    """Distinct-n (Li et al. 2016): different n-grams of all texts together, divided by all n-grams; NaN where there are none.
+
+    It falls as the number of texts grows, so only rows over the same test set compare.
+    """
+    grams = [tuple(text[i : i + order]) for text in texts for i in range(len(text) - order + 1)]
+    return len(set(grams)) / len(grams) if grams else float("nan")
+
+
+def distinct_share(texts: Sequence[Tokens]) -> float:
+    """Different texts divided by all texts; NaN where there are none."""
+    return len(set(map(tuple, texts))) / len(texts) if texts else float("nan")
+
+
+def verbatim(texts: Sequence[Tokens], training_targets: Iterable[Tokens]) -> np.ndarray:
+    """[n] float64: 1 where a text is, token for token, a training target; else 0."""
+    known = set(map(tuple, training_targets))
+    return np.array([tuple(text) in known for text in texts], np.float64)
+
+
+def keyword_inclusion(texts: Sequence[Tokens], keywords: Sequence[Sequence[Tokens]]) -> np.ndarray:
+    """[n] float64 in [0, 1]: the share of each text's distinct keywords that it contains; NaN where it has none.
+
+    A keyword is contained where its tokens stand in the text one after the other. For Chinese, whose tokens are
+    characters, that is being a substring. Nothing is inflected: give keywords in the form that is looked for.
+    """
+    shares = []
+    for text, given in zip(texts, keywords, strict=True):
+        looked_for = {tuple(keyword) for keyword in given if keyword}
+        grams = {tuple(text[i : i + size]) for size in set(map(len, looked_for)) for i in range(len(text) - size + 1)}
+        shares.append(len(looked_for & grams) / len(looked_for) if looked_for else float("nan"))
+    return np.array(shares, np.float64)

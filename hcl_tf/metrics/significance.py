@@ -1,0 +1,92 @@
+"""How far a mean over test sentences would move with other sentences: the bootstrap (Efron 1979; for BLEU: Koehn 2004).
+
+A sentence without a score is NaN; it is left out of the mean of every resample that it is drawn into.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+_BLOCK = 1 << 22  # draws at a time: 32 MB
+
+
+def resample(count: int, resamples: int = RESAMPLES, seed: int = 1) -> Iterator[np.ndarray]:
+    """Yields blocks [b, count] float64, `resamples` rows in all: how often each of `count` sentences is drawn in a resample."""
+    random = np.random.default_rng(seed)
+    rows = max(1, _BLOCK // count)
+    for start in range(0, resamples, rows):
+        block = min(rows, resamples - start)
+        draws = random.integers(count, size=(block, count)) + count * np.arange(block)[:, None]
+        yield np.bincount(draws.ravel(), minlength=block * count).reshape(block, count).astype(np.float64)
+
+
+def resampled(values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], resamples: int = RESAMPLES, seed: int = 1) -> np.ndarray:
+    """[n, k] values -> [resamples, ...]: `statistic` of the values' sums [b, k] over each resample."""
+    return np.concatenate([statistic(weights @ values) for weights in resample(len(values), resamples, seed)])
+
+
+def resampled_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 1) -> np.ndarray:
+    """[n, m] -> [resamples, m]: the means of m scores of the same n sentences; NaN where a resample has no score."""
+    known = np.isfinite(values)
+    sums = np.concatenate([np.where(known, values, 0.0), known.astype(np.float64)], axis=1)
+
+    def means(totals: np.ndarray) -> np.ndarray:
+        total, scored = np.split(totals, 2, axis=1)
+        return np.divide(total, scored, out=np.full_like(total, np.nan), where=scored > 0)
+
+    return resampled(sums, means, resamples, seed)
+
+
+def percentiles(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """The central interval that holds `level` of some resampled values [r]; NaN where there is none that is a number."""
+    samples = samples[np.isfinite(samples)]
+    if not len(samples):
+        return float("nan"), float("nan")
+    low, high = np.percentile(samples, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
+
+
+def confidence_interval(values: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 1) -> tuple[float, float]:
+    """The percentile bootstrap interval of the mean of values [n] over sentences."""
+    return percentiles(resampled_means(np.asarray(values, np.float64)[:, None], resamples, seed)[:, 0], level)
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """System a against system b on the same sentences.
+
+    Attributes:
+      sentences: those that both have a score for.
+      difference: mean of a minus mean of b; `low` to `high` is its bootstrap interval.
+      p_value: two-sided.
+    """
+
+    sentences: int
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def paired_bootstrap(a: np.ndarray, b: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 1) -> PairedComparison:
+    """Paired bootstrap resampling (Koehn 2004) of the per-sentence values [n] of two systems.
+
+    Koehn's p is the share of resamples in which the better system does not win. It is doubled here (at most 1), because which
+    of the two is better was not known beforehand, and one resample is added to either count, so that p is never 0.
+
+    Raises:
+      ValueError: the two do not have the same length, or no sentence has both scores.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"the systems have values of shapes {a.shape} and {b.shape}; two of the same length are needed")
+    differences = (a - b)[np.isfinite(a) & np.isfinite(b)]
+    if not len(differences):
+        raise ValueError("no sentence has a score of both systems")
+    samples = resampled_means(differences[:, None], resamples, seed)[:, 0]
+    difference = float(differences.mean())
+    lost = int((samples * np.sign(difference) <= 0).sum())
+    return PairedComparison(len(differences), difference, *percentiles(samples, level), min(1.0, 2 * (lost + 1) / (resamples + 1)))

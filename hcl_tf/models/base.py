@@ -1,0 +1,172 @@
+"""What every system offers, so that all share one training loop, one decoder and one evaluation.
+
+A system is a Keras model built from `Settings` and `Inputs`. The loop asks it for sums of losses, never for means: micro-batches
+and devices then add up to the same number. All noise comes from the `Noise` it is handed.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from hcl_tf.decoding.beam_search import BeamSettings, beam_search
+from hcl_tf.layers import bert_weights
+from hcl_tf.layers.bert_weights import PublishedBert
+from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.noise import Noise
+from hcl_tf.settings import Settings
+
+Batch = dict[str, tf.Tensor]
+
+
+class Sum(NamedTuple):
+    """A sum over a batch, and the name of the count (`System.counts`) that makes a mean of it."""
+
+    value: tf.Tensor
+    per: str = "examples"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a system knows of its task, the same in training and in generation.
+
+    Attributes:
+      language: "en" or "zh". source_length, target_length: pieces without special ones. max_keywords: K.
+      pad_id, unknown_id, cls_id, sep_id: of the vocabulary, which has `vocabulary` pieces.
+      output_ids: [V'] int32 vocabulary ids that an output may contain, ascending.
+      neighbours: [N, 2, M] int32, the keyword graph (`KeywordGraph.table`).
+      bert: the encoder's shape.
+    """
+
+    language: str
+    source_length: int
+    target_length: int
+    max_keywords: int
+    pad_id: int
+    unknown_id: int
+    cls_id: int
+    sep_id: int
+    vocabulary: int
+    output_ids: np.ndarray
+    neighbours: np.ndarray
+    bert: BertShape
+
+
+def dummy_batch(inputs: Inputs, rows: int = 2) -> Batch:
+    """A batch of the right shapes and no meaning, through which a system makes its variables."""
+    text = lambda length: tf.tile([[inputs.cls_id, inputs.unknown_id, inputs.sep_id] + [inputs.pad_id] * (length - 1)], [rows, 1])  # noqa: E731
+    nodes = tf.fill([rows, inputs.max_keywords], -1)
+    return {
+        "source_ids": text(inputs.source_length), "target_ids": text(inputs.target_length), "negative_ids": text(inputs.target_length),
+        "example_rows": tf.range(rows), "example_mask": tf.ones([rows]), "source_nodes": nodes, "target_nodes": nodes,
+        "source_unknown": tf.ones([rows], tf.int32), "target_unknown": tf.ones([rows], tf.int32),
+        "impostor_nodes": tf.fill([rows, inputs.max_keywords, 1], -1), "impostor_routes": tf.zeros([rows], tf.int32),
+        "graph_nodes": tf.fill([1], -1), "graph_neighbours": tf.fill([1, 2, 1], -1),
+    }  # fmt: skip
+
+
+class System(keras.Model):
+    """Base of all systems. Subclasses build their layers in `__init__` and implement `losses`, `start` and `step`."""
+
+    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.settings, self.inputs_ = settings, inputs
+
+    def make_variables(self) -> None:
+        """Makes every variable, by running once on meaningless data."""
+        batch = dummy_batch(self.inputs_)
+        noise = Noise(0, 0, batch["example_rows"])
+        self.losses(batch, tf.constant(0), noise, training=True)
+
+    def load_published(self, published: PublishedBert) -> list[str]:
+        """Puts published weights in place and returns lines that say which went where; default: those of the BERT encoder."""
+        return bert_weights.assign(self.encoder, published)
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    def counts(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Name -> how many the means of `losses` are taken over. A function of the batch alone: known before any loss."""
+        real = batch["example_mask"][:, None] * tf.cast(self.labels(batch) != self.inputs_.pad_id, tf.float32)
+        return {"examples": tf.reduce_sum(batch["example_mask"]), "tokens": tf.reduce_sum(real)}
+
+    def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
+        """Every loss term and every figure worth a curve, summed over the batch's real examples.
+
+        Args:
+          batch: see `data.pipeline.Batches.make`; step: int32 scalar. noise: of this step.
+          training: dropout is on, and the keyword graph is the batch's sub-graph; else the whole one.
+        """
+        raise NotImplementedError
+
+    def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
+        """Weight of each term of `losses` that the objective has; `step` None: after all ramps, for validation."""
+        raise NotImplementedError
+
+    def objective(self, sums: dict[str, Sum], counts: dict[str, tf.Tensor], step: tf.Tensor | None) -> tf.Tensor:
+        """The weighted sum of means. `counts` are those of the whole step, of which `sums` may cover a part."""
+        return tf.add_n([weight * mean(sums[name], counts) for name, weight in self.weights_of(step).items()])
+
+    def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
+        """Optimiser group -> its variables and learning rate. Together they are the trainable variables."""
+        return {"all": (self.trainable_variables, self.settings.learning_rate)}
+
+    def before_epoch(self, epoch: int, texts) -> None:
+        """Computes what depends on the training texts (a `training.text_states.TextStates`) as a whole; default: nothing."""
+
+    def before_inference(self) -> None:
+        """Computes what stays the same as long as weights do; called before validation and generation."""
+
+    def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+        """Name -> [B] (or [B, Z]) figures of each example for reports; NaN where one does not apply to an example."""
+        return {}
+
+    # -- decoding ---------------------------------------------------------------------------------------------------
+
+    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
+        """What decoding keeps of a batch (see decoding/beam_search.py): a cache [B * beams, ...] and what is fixed [B, ...].
+
+        `noise`: sample what can be sampled (z); None: the most likely.
+        """
+        raise NotImplementedError
+
+    def step(self, ids: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
+        """Last tokens [rows] -> log-probabilities [rows, V'] of the next, new cache. Ids are columns of V'."""
+        raise NotImplementedError
+
+    def decode_ids(self, columns: tf.Tensor) -> tf.Tensor:
+        """Columns of V' -> vocabulary ids."""
+        return tf.gather(self.inputs_.output_ids, columns)
+
+    def generate(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Beam search from the sources alone.
+
+        Returns:
+          [B, beams, maximum_length] vocabulary ids, best first, padded; [B, beams] scores.
+        """
+        s = self.settings
+        beam = BeamSettings(s.beams, s.minimum_length, s.maximum_length, s.length_penalty)
+        batch_size = batch["source_ids"].shape[0] or tf.shape(batch["source_ids"])[0]
+        cache, fixed = self.start(batch, s.beams, noise)
+        column = {int(i): c for c, i in enumerate(self.inputs_.output_ids)}
+        ids, scores, lengths = beam_search(
+            self.step, cache, fixed, batch_size, column[self.inputs_.cls_id], column[self.inputs_.sep_id], beam
+        )
+        real = tf.range(s.maximum_length) < lengths[..., None]
+        return tf.where(real, self.decode_ids(ids), self.inputs_.pad_id), scores
+
+    # -- shared pieces ----------------------------------------------------------------------------------------------
+
+    def labels(self, batch: Batch) -> tf.Tensor:
+        """[B, T + 1]: the tokens to predict, [SEP] at their end."""
+        return batch["target_ids"][:, 1:]
+
+    def label_weights(self, batch: Batch) -> tf.Tensor:
+        """[B, T + 1] float32: 1 for tokens of real examples."""
+        return tf.cast(self.labels(batch) != self.inputs_.pad_id, tf.float32) * batch["example_mask"][:, None]
+
+
+def mean(total: Sum, counts: dict[str, tf.Tensor]) -> tf.Tensor:
+    """The mean that a sum stands for; 0 where nothing was counted."""
+    return tf.math.divide_no_nan(total.value, counts[total.per])

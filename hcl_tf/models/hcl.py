@@ -1,0 +1,354 @@
+"""HCL: the paper's model. A CVAE on BERT with a Transformer decoder, keywords from a graph in its prior, and three contrasts.
+
+    source x --BERT--> states, x ---------------.--------------.
+    keywords of x --graph, eqs 4-9--> u_x --> prior p(z|x,u)    |
+    target y --BERT--> y ------------------> posterior q(z|x,y) |
+                                             z ~ posterior (training), prior (generation)
+                                             Transformer decoder over [z ; states] --> y
+
+With every contrast's weight 0 this is `bert_cvae`, the base that the contrasts are measured against.
+"""
+
+import tensorflow as tf
+import tf_keras as keras
+import tensorflow_probability as tfp
+
+from hcl_tf.data.subgraph import ROUTES
+from hcl_tf.layers import latent
+from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
+from hcl_tf.layers.decoder import TransformerDecoder
+from hcl_tf.layers.encoder import TextEncoder, text_vector
+from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keyword_state
+from hcl_tf.layers.noise import Noise
+from hcl_tf.layers.token_table import TokenTable
+from hcl_tf.models.base import Batch, Inputs, Sum, System
+from hcl_tf.settings import Settings
+
+NOT_A_NUMBER = float("nan")
+
+
+class HCL(System):
+    """The whole model; what `--ablate` leaves out has no layers here."""
+
+    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+        super().__init__(settings, inputs, **kwargs)
+        s, width = settings, inputs.bert.width
+        self.encoder = TextEncoder(inputs.bert, inputs.pad_id, s.dropout, s.dropout, name="encoder")
+        self.encoder.trainable = not s.freeze_encoder
+        tied = None if s.freeze_encoder else lambda: self.encoder.embedding_table
+        self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, tied, width, name="tokens")
+        self.decoder = TransformerDecoder(
+            s.decoder_layers, width, inputs.bert.heads, inputs.bert.intermediate, inputs.target_length + 1, s.dropout, name="decoder"
+        )
+        head = lambda name: latent.GaussianHead(s.latent_size, s.latent_hidden, s.log_variance_bound, name=name)  # noqa: E731
+        self.prior, self.posterior = head("prior"), head("posterior")
+        self.latent_memory = keras.layers.Dense(width, name="latent_memory")
+        self.uses_keywords = s.ablate != "keyword"
+        self.uses_graph = self.uses_keywords and s.ablate != "graph"
+        if self.uses_keywords:
+            self._build_keywords(width)
+        scale = float(s.latent_size) if s.contrast_scale == "latent" else 1.0
+        self.instance_contrast = DistanceContrast(s.tau_ins, scale, s.contrast_form, name="instance_contrast")
+        self.keyword_contrast = KeywordContrast(s.tau_key, name="keyword_contrast")
+        self.mahalanobis_contrast = DistanceContrast(s.tau_ma, scale, name="mahalanobis_contrast")
+        if s.decoder_keyword:
+            self.keyword_memory = keras.layers.Dense(width, name="keyword_memory")
+        if s.bag_of_words:
+            self.bag_inner = keras.layers.Dense(s.latent_hidden, "tanh", dtype="float32", name="bag_inner")
+            self.bag_outer = keras.layers.Dense(len(inputs.output_ids), dtype="float32", name="bag_outer")
+
+    def _build_keywords(self, width: int) -> None:
+        s, nodes = self.settings, len(self.inputs_.neighbours)
+        # Features h^0 before projection, centred and scaled over nodes; and the mean and scale of single texts, whose vectors
+        # spread wider than the nodes' means over texts, so that both arrive alike (training/text_states.py).
+        self.node_features = self.add_weight("node_features", (nodes, width), initializer="zeros", trainable=False, dtype="float32")
+        self.text_mean = self.add_weight("text_mean", (width,), initializer="zeros", trainable=False, dtype="float32")
+        self.text_scale = self.add_weight("text_scale", (width,), initializer="ones", trainable=False, dtype="float32")
+        self.node_projection = keras.layers.Dense(s.latent_size, dtype="float32", name="node_projection")
+        if self.uses_graph:
+            self.graph = KeywordGraphNetwork(s.latent_size, len(s.fanout), s.graph_attention, name="graph")
+        self.impostor = Impostor(s.latent_size, s.impostor, s.impostor_gradient, name="impostor")
+        self.node_states = tf.Variable(tf.zeros([nodes, s.latent_size]), trainable=False, name="node_states")
+
+    # -- objective --------------------------------------------------------------------------------------------------
+
+    @property
+    def contrasts(self) -> dict[str, float]:
+        """The contrasts in the objective and their weights."""
+        s = self.settings
+        weights = {"ins": s.weight_ins}
+        if self.uses_keywords:
+            weights["key"] = s.weight_key
+            if s.ablate != "mahalanobis":
+                weights["ma"] = s.weight_ma
+        return {name: weight for name, weight in weights.items() if weight}
+
+    def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
+        s = self.settings
+        weights = {"nll": 1.0, "kl_objective": kl_weight(step, s.kl_ramp, s.kl_cycles), **self.contrasts}
+        return weights | ({"bag_of_words": s.bag_of_words} if s.bag_of_words else {})
+
+    def counts(self, batch: Batch) -> dict[str, tf.Tensor]:
+        contrasted = batch["example_mask"] * tf.cast(batch["impostor_routes"] != ROUTES.index("none"), tf.float32)
+        return super().counts(batch) | {"contrasted": tf.reduce_sum(contrasted)}
+
+    def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
+        s, mask = self.settings, batch["example_mask"]
+        texts = self.encode(batch, noise if training else None)
+        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training))
+        prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
+        z = latent.sample(posterior, noise)
+        states = self.decode(batch, texts, keywords, z, noise if training else None)
+        nll, each_nll = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch))
+        kl = latent.kl_by_dimension(posterior, prior)
+        total = lambda values, per="examples": Sum(tf.reduce_sum(values * mask), per)  # noqa: E731
+        sums = {
+            "nll": Sum(nll),
+            "nll_token": Sum(tf.reduce_sum(each_nll), "tokens"),
+            "kl": total(tf.reduce_sum(kl, -1)),
+            "kl_objective": total(tf.reduce_sum(tf.maximum(kl, s.free_bits), -1)),
+        }
+        if s.bag_of_words:
+            sums["bag_of_words"] = total(self.bag_loss(batch, texts, z))
+        if self.contrasts:
+            sums |= self.contrast_sums(batch, texts, keywords, prior, posterior)
+        return sums
+
+    def contrast_sums(self, batch: Batch, texts: dict, keywords: dict, prior, posterior) -> dict[str, Sum]:
+        """The three contrasts, and how often each orders its pair right."""
+        mask = batch["example_mask"]
+        distances = self.instance_distances(texts, prior, posterior)
+        negatives, present = distances["negative"], None
+        if self.settings.in_batch_negatives:
+            negatives, present = self.in_batch_distances(texts, prior, mask, negatives)
+        total = lambda values, weight, per: Sum(tf.reduce_sum(tf.where(weight > 0, values, 0.0) * weight), per)  # noqa: E731
+        right = lambda condition: tf.cast(condition, tf.float32)  # noqa: E731
+        sums = {
+            "ins": total(self.instance_contrast(distances["positive"], negatives, present), mask, "examples"),
+            "order_ins": total(right(distances["positive"] < distances["negative"]), mask, "examples"),
+        }
+        if not self.uses_keywords:
+            return sums
+        paired = mask * tf.cast(batch["impostor_routes"] != ROUTES.index("none"), tf.float32)
+        figures = self.keyword_figures(keywords, keywords["impostor"], posterior)
+        sums["key"] = total(self.keyword_contrast(keywords["source"], keywords["target"], keywords["impostor"]), paired, "contrasted")
+        sums["ma"] = total(self.mahalanobis_contrast(figures["h_target"], figures["h_impostor"]), paired, "contrasted")
+        sums["order_key"] = total(right(figures["cos_target"] > figures["cos_impostor"]), paired, "contrasted")
+        sums["order_ma"] = total(right(figures["h_target"] < figures["h_impostor"]), paired, "contrasted")
+        sums["impostor_cosine"] = total(figures["hardness"], paired, "contrasted")
+        for number, route in enumerate(ROUTES):
+            sums[f"impostors_{route}"] = total(right(batch["impostor_routes"] == number), mask, "examples")
+        return sums
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def encode(self, batch: Batch, noise: Noise | None, roles: tuple[str, ...] = ("source", "target", "negative")) -> dict[str, tf.Tensor]:
+        """`states` [B, S + 2, D] and `mask` of the source, and each role's text vector [B, D] (masked mean of BERT's last layer).
+
+        Takes cached states where the batch brings them (the encoder is frozen).
+        """
+        pad = self.inputs_.pad_id
+        texts = {"mask": batch["source_ids"] != pad}
+        if "source_states" in batch:
+            return texts | {"states": batch["source_states"], **{role: batch[f"{role}_vector"] for role in roles}}
+        roles = roles if self.contrasts or "negative" not in roles else roles[:2]
+        ids = {role: batch[f"{role}_ids"] for role in roles}
+        targets = [role for role in roles if role != "source"]
+        # Texts of one length go through BERT together.
+        stacks = [list(roles)] if len({tensor.shape[1] for tensor in ids.values()}) == 1 else [["source"], targets]
+        for stack in filter(None, stacks):
+            joined = tf.concat([ids[role] for role in stack], 0)
+            states = self.encoder(joined, noise and noise.stacked(len(stack)))
+            vectors = text_vector(states, joined != pad)
+            texts |= dict(zip(stack, tf.split(vectors, len(stack)), strict=True))
+            if "source" in stack:
+                texts["states"] = states[: joined.shape[0] // len(stack)] if joined.shape[0] else tf.split(states, len(stack))[0]
+        return texts
+
+    def states_of_nodes(self, batch: Batch, training: bool) -> tf.Tensor | None:
+        """[n, Z] states of the batch's sub-graph (training), or of the whole graph as `before_inference` left them."""
+        if not self.uses_keywords:
+            return None
+        if not training:
+            return tf.convert_to_tensor(self.node_states)
+        features = self.node_projection(gather_nodes(tf.convert_to_tensor(self.node_features), batch["graph_nodes"]))
+        return self.graph(features, batch["graph_neighbours"]) if self.uses_graph else features
+
+    def project(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Text vectors [B, D] -> the nodes' space, [B, Z]."""
+        return self.node_projection((vectors - self.text_mean) / self.text_scale)
+
+    def keyword_states(self, batch: Batch, texts: dict, nodes: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """u_x (`source`) and, where the batch has targets, u_y (`target`) and u_- (`impostor`), each [B, Z]."""
+        if nodes is None:
+            return {}
+        states = {}
+        for role in ("source", "target"):
+            if role in texts:
+                own = self.project(texts[role])
+                unknown = tf.cast(batch[f"{role}_unknown"], tf.float32)
+                states[role] = keyword_state(nodes, batch[f"{role}_nodes"], unknown, own)
+        if "target" in texts and "impostor_nodes" in batch:
+            places = batch["impostor_nodes"]
+            states["impostor"] = self.impostor(gather_nodes(nodes, places), places >= 0, states["target"])
+        return states
+
+    def prior_of(self, texts: dict, keywords: dict, u: tf.Tensor | None = None) -> latent.Gaussian:
+        """p(z | x, u); `u` replaces the source's keyword state."""
+        condition = [texts["source"]]
+        if self.uses_keywords:
+            condition.append(keywords["source"] if u is None else u)
+        return latent.gaussian(self.prior(tf.concat(condition, -1)))
+
+    def posterior_of(self, source: tf.Tensor, text: tf.Tensor) -> latent.Gaussian:
+        """q(z | x, y), one network for y+ and y-."""
+        return latent.gaussian(self.posterior(tf.concat([source, text], -1)))
+
+    def memory(self, texts: dict, keywords: dict, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """[z ; (u) ; states of x] and its mask: what the decoder attends to."""
+        dtype = self.decoder.compute_dtype
+        slots = [self.latent_memory(z)] + ([self.keyword_memory(keywords["source"])] if self.settings.decoder_keyword else [])
+        memory = tf.concat([*(tf.cast(slot, dtype)[:, None] for slot in slots), tf.cast(texts["states"], dtype)], 1)
+        return memory, tf.pad(texts["mask"], [[0, 0], [len(slots), 0]], constant_values=True)
+
+    def decode(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor, noise: Noise | None) -> tf.Tensor:
+        """[B, T + 1, D] decoder states under teacher forcing."""
+        inputs = batch["target_ids"][:, :-1]
+        if noise is not None and self.settings.word_dropout:
+            dropped = (noise.uniform((inputs.shape[1],)) < self.settings.word_dropout) & (inputs != self.inputs_.cls_id)
+            inputs = tf.where(dropped, self.inputs_.unknown_id, inputs)
+        return self.decoder(self.tokens.embed(inputs), *self.memory(texts, keywords, z), noise)
+
+    def bag_loss(self, batch: Batch, texts: dict, z: tf.Tensor) -> tf.Tensor:
+        """[B]: NLL of the target's words from (z, x) regardless of their order."""
+        scores = tf.nn.log_softmax(self.bag_outer(self.bag_inner(tf.concat([z, texts["source"]], -1))))
+        found = tf.gather(scores, self.tokens.columns(self.labels(batch)), batch_dims=1)
+        words = self.label_weights(batch) * tf.cast(self.labels(batch) != self.inputs_.sep_id, tf.float32)
+        return -tf.reduce_sum(found * words, -1)
+
+    def instance_distances(self, texts: dict, prior, posterior) -> dict[str, tf.Tensor]:
+        """h(y) = KL(q(z|x,y) || p(z|x,u)) of the target and of the negative, [B] each."""
+        negative = self.posterior_of(texts["source"], texts["negative"])
+        divergence = tfp.distributions.kl_divergence
+        return {"positive": divergence(posterior, prior), "negative": divergence(negative, prior)}
+
+    def in_batch_distances(self, texts: dict, prior, mask: tf.Tensor, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """[B, 1 + B] distances of the own negative and of every other target of the batch, and which of them count."""
+        batch = mask.shape[0]
+        pairs = [tf.repeat(texts["source"], batch, 0), tf.tile(texts["target"], [batch, 1])]  # row i * B + j: x_i, y_j
+        wide = latent.gaussian([tf.repeat(part, batch, 0) for part in (prior.mean(), prior.stddev())])
+        others = tf.reshape(tfp.distributions.kl_divergence(self.posterior_of(*pairs), wide), [batch, batch])
+        counts = (1.0 - tf.eye(batch)) * mask[None]
+        return tf.concat([own[:, None], others], 1), tf.concat([tf.ones([batch, 1], tf.bool), counts > 0], 1)
+
+    def keyword_figures(self, keywords: dict, impostor: tf.Tensor, posterior) -> dict[str, tf.Tensor]:
+        """What L_key and L_ma compare, [B] each, and `hardness`: cos(u_-, u_y)."""
+        anchor, target = keywords["source"], keywords["target"]
+        return {
+            "cos_target": cosine(anchor, target),
+            "cos_impostor": cosine(anchor, impostor),
+            "h_target": latent.mahalanobis(target, posterior),
+            "h_impostor": latent.mahalanobis(impostor, posterior),
+            "hardness": cosine(impostor, target),
+        }
+
+    # -- outside the training step ----------------------------------------------------------------------------------
+
+    def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
+        encoder = {id(v) for v in self.encoder.trainable_variables}
+        rest = [v for v in self.trainable_variables if id(v) not in encoder]
+        groups = {"rest": (rest, self.settings.learning_rate)}
+        return groups | ({"encoder": (self.encoder.trainable_variables, self.settings.encoder_learning_rate)} if encoder else {})
+
+    def before_epoch(self, epoch: int, texts) -> None:
+        every = self.settings.refresh_graph_every
+        if self.uses_keywords and (epoch == 0 or (every and epoch % every == 0)):
+            features, mean, scale = texts.node_features(self.encoder)
+            self.node_features.assign(features)
+            self.text_mean.assign(mean)
+            self.text_scale.assign(scale)
+
+    def before_inference(self) -> None:
+        if self.uses_keywords:
+            states = self.node_projection(tf.convert_to_tensor(self.node_features))
+            self.node_states.assign(self.graph(states, tf.constant(self.inputs_.neighbours)) if self.uses_graph else states)
+
+    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[list, dict]:
+        texts = self.encode(batch, None, ("source",))
+        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
+        prior = self.prior_of(texts, keywords)
+        z = prior.mean() if noise is None else latent.sample(prior, noise)
+        rows = (texts["source"].shape[0] or tf.shape(texts["source"])[0]) * beams
+        return self.decoder.start(*self.memory(texts, keywords, z), rows, self.settings.maximum_length + 1)
+
+    def step(self, ids: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
+        states, cache = self.decoder.step(self.tokens.embed(self.tokens.ids(ids)), position, cache, fixed)
+        return tf.nn.log_softmax(self.tokens.logits(states)), cache
+
+    def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+        """NLL of each example under other z and u, contrasts against the example's negative and against a random one."""
+        texts = self.encode(batch, None)
+        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
+        prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
+        other = lambda values: tf.roll(values, values.shape[0] // 2, 0)  # another example's  # noqa: E731
+        draw = noise.normal((self.settings.latent_size,))
+        sample = lambda d: d.mean() + d.stddev() * draw  # noqa: E731
+        figures = {"nll_posterior": self.nll_given(batch, texts, keywords, sample(posterior))}
+        figures["nll_prior"] = self.nll_given(batch, texts, keywords, sample(prior))
+        figures["nll_shuffled"] = self.nll_given(batch, texts, keywords, other(sample(posterior)))
+        figures |= {"kl": tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1), "kl_by_dimension": latent.kl_by_dimension(posterior, prior)}
+        figures["posterior_mean"] = posterior.mean()
+        if self.uses_keywords:
+            for name, u in (("unknown", self.project(texts["source"])), ("shuffled", other(keywords["source"]))):
+                changed = self.prior_of(texts, keywords, u)
+                states = {**keywords, "source": u}
+                figures[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, sample(changed))
+                figures[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, changed), -1)
+        return figures | self.examine_contrasts(batch, texts, keywords, prior, posterior, other)
+
+    def examine_contrasts(self, batch: Batch, texts: dict, keywords: dict, prior, posterior, other) -> dict[str, tf.Tensor]:
+        """1 where a contrast orders its pair right, 0 where not, NaN where there is no pair; `_random`: the negative is another
+        example's; `_differ`: only where the two keyword sets differ."""
+        figures = {}
+        right = lambda condition, among=True: tf.where(among, tf.cast(condition, tf.float32), NOT_A_NUMBER)  # noqa: E731
+        different = differ(batch["target_nodes"], batch["negative_nodes"])
+        if "negative" in texts:
+            distances = self.instance_distances(texts, prior, posterior)
+            random = tfp.distributions.kl_divergence(self.posterior_of(texts["source"], other(texts["target"])), prior)
+            figures["order_ins"] = right(distances["positive"] < distances["negative"])
+            figures["order_ins_random"] = right(distances["positive"] < random)
+            figures["order_ins_differ"] = right(distances["positive"] < distances["negative"], different)
+        if not self.uses_keywords:
+            return figures
+        paired = batch["impostor_routes"] != ROUTES.index("none")
+        own = self.keyword_figures(keywords, keywords["impostor"], posterior)
+        random = self.keyword_figures(keywords, other(keywords["target"]), posterior)
+        for suffix, pair, among in (("", own, paired), ("_random", random, True), ("_differ", own, paired & different)):
+            figures[f"order_key{suffix}"] = right(pair["cos_target"] > pair["cos_impostor"], among)
+            figures[f"order_ma{suffix}"] = right(pair["h_target"] < pair["h_impostor"], among)
+        figures["impostor_cosine"] = tf.where(paired, own["hardness"], NOT_A_NUMBER)
+        figures["random_cosine"] = random["hardness"]
+        return figures
+
+    def nll_given(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor) -> tf.Tensor:
+        """[B] NLL of each target, decoded with this z."""
+        return self.tokens.cross_entropy(self.decode(batch, texts, keywords, z, None), self.labels(batch), self.label_weights(batch))[1]
+
+
+def kl_weight(step: tf.Tensor | None, ramp: int, cycles: int) -> tf.Tensor | float:
+    """Weight of the KL term: linear to 1 over `ramp` steps; with cycles, repeated, each half ramp and half full weight."""
+    if step is None or not ramp:
+        return 1.0
+    step = tf.cast(step, tf.float32)
+    if not cycles:
+        return tf.minimum(1.0, (step + 1.0) / ramp)
+    within = tf.math.floormod(step, float(ramp)) / ramp
+    return tf.where(step >= float(ramp * cycles), 1.0, tf.minimum(1.0, 2.0 * within))
+
+
+def differ(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """[B] bool: whether two sets of nodes [B, K] (-1: none) differ."""
+    same = a[:, :, None] == b[:, None, :]
+    alone = [(nodes >= 0) & ~tf.reduce_any(same, axis) for nodes, axis in ((a, 2), (b, 1))]
+    return tf.reduce_any(tf.concat(alone, -1), -1)
+

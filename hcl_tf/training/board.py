@@ -1,0 +1,52 @@
+"""TensorBoard: curves, distributions, sample texts and settings of a run."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+from hcl_tf.settings import Settings
+
+
+class Board:
+    """Writes below `folder`. Tags are `group/name`, so that TensorBoard shows one section a group."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._writer = tf.summary.create_file_writer(str(folder))
+        with self._writer.as_default():
+            hparams.hparams(settings.to_dict(), trial_id=f"{settings.model}-{settings.seed}")
+
+    def scalars(self, group: str, values: dict[str, float], step: int) -> None:
+        """One point of each curve."""
+        with self._writer.as_default(step):
+            for name, value in values.items():
+                tf.summary.scalar(f"{group}/{name}", value)
+
+    def histogram(self, tag: str, values: np.ndarray, step: int) -> None:
+        """A distribution, such as KL by latent dimension."""
+        with self._writer.as_default(step):
+            tf.summary.histogram(tag, values)
+
+    def samples(self, rows: list[dict[str, str]], step: int) -> None:
+        """A table of texts: one row an example, one column a key."""
+        with self._writer.as_default(step):
+            tf.summary.text("samples", markdown_table(rows))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Writes out what is left."""
+        self._writer.close()
+
+
+def markdown_table(rows: list[dict[str, str]]) -> str:
+    """Rows with the same keys as a Markdown table; text is escaped."""
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names), *([row[name] for name in names] for row in rows)]
+    return "\n".join("| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    for sign in ("\\", "|", "*", "_", "`"):
+        text = text.replace(sign, "\\" + sign)
+    return text.replace("<", "&lt;").replace("\n", " / ")

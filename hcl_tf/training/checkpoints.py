@@ -1,0 +1,367 @@
+"""Exactly resumable states on disk, whole or not there: what a killed process leaves is never taken for a checkpoint.
+
+Nothing here knows a model: a state is a dict of named arrays and a JSON dict. TensorFlow is not imported.
+"""
+
+import hashlib
+import json
+import math
+import operator
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save_file
+
+from hcl_tf.data.text_files import sha256
+from hcl_tf.errors import UserError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+FORMAT = 1
+VARIABLES, RECORD = "variables.safetensors", "checkpoint.json"
+DTYPES = {  # safetensors' own names; its NumPy reader lacks bfloat16
+    "BOOL": np.bool_, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64,
+    "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
+    "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
+}  # fmt: skip
+SUPPORTED = frozenset(map(np.dtype, DTYPES.values()))
+RESERVED_NAME = "__metadata__"  # the one key of a safetensors header that is no array
+DIFFERENCES_SHOWN = 5
+NOT_FINITE = "$float"  # JSON has no NaN and no infinity: they are written {"$float": "nan"}
+STEP = re.compile(r"step-(\d{8,})")
+BEST = re.compile(r"[a-z][a-z_]*")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One state as it was read: `arrays` name -> array of the saved shape and dtype, `state` the loop's JSON dict."""
+
+    path: Path
+    step: int
+    arrays: dict[str, np.ndarray]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run: `step-00001200` to go on from, and named ones (`best_loss`, `best_nll`) to evaluate.
+
+    One process writes (the run folder's lock sees to it); others may read meanwhile. Writing goes to `.NAME.partial`, which
+    is forced to disk and renamed; what it replaces waits as `.NAME.old` until then, and counts as NAME while NAME is missing.
+
+    Args:
+      folder: made by the first save.
+      keep: how many `step-` checkpoints stay.
+    """
+
+    def __init__(self, folder: Path | str, keep: int = 2) -> None:
+        if keep < 1:
+            raise ValueError(f"keep={keep}: at least the newest checkpoint has to stay")
+        self.folder, self.keep = Path(folder), keep
+
+    def save(self, step: int, arrays: Mapping[str, np.ndarray], state: dict[str, Any]) -> Path:
+        """Makes this state the newest, then removes all but the `keep` newest, and any of a later step.
+
+        A later one is there when the run went on from an earlier step because it was damaged: it will be written anew.
+
+        Args:
+          step: from 0.
+          arrays: name -> array; NumPy's booleans, integers and floats, and bfloat16, of any shape.
+          state: any JSON dict (tuples become lists). Floats come back bit for bit; NaN and infinities come back too.
+
+        Raises:
+          UserError: the disk refuses; what was saved before is untouched.
+          ValueError, TypeError: an array's dtype or a value of `state` can't be kept.
+        """
+        place = self._write(f"step-{step:08d}", step, arrays, state)
+        saved = self._steps()
+        kept = sorted(other for other in saved if other <= step)[-self.keep :]
+        for other in saved.keys() - set(kept):
+            self._remove(saved[other])
+        return place
+
+    def save_best(self, name: str, step: int, arrays: Mapping[str, np.ndarray], state: dict[str, Any]) -> Path:
+        """Replaces the checkpoint `name`. At any moment, whatever is killed, `read(name)` finds the earlier or the new one whole.
+
+        Arguments and errors as in `save`; `name` is of lower-case letters and underscores.
+        """
+        if not BEST.fullmatch(name):
+            raise ValueError(f"{name!r}: a named checkpoint is called by lower-case letters and underscores")
+        return self._write(name, step, arrays, state)
+
+    def newest(self) -> Checkpoint | None:
+        """The newest whole `step-` checkpoint, or None where there is none at all. A damaged one is named and passed over.
+
+        Raises:
+          UserError: there are checkpoints and every one is damaged.
+        """
+        saved = self._steps()
+        for step in sorted(saved, reverse=True):
+            try:
+                return _read(saved[step], step)
+            except _Damaged as damage:
+                print(f"  checkpoint refused: {damage}", flush=True)
+        if saved:
+            names = ", ".join(saved[step].name for step in sorted(saved))
+            raise UserError(
+                f"{self.folder}: no checkpoint is whole ({names}); restore one from a copy, or start again in another --run_dir"
+            )
+        return None
+
+    def read(self, name: str) -> Checkpoint:
+        """The checkpoint of that name (`best_loss`, `step-00001200`), verified.
+
+        Raises:
+          UserError: there is none, or it is damaged (the file is named).
+        """
+        before = self._identity(name)
+        step = STEP.fullmatch(name)
+        try:
+            return _read(self._place(name), int(step[1]) if step else None)
+        except _Damaged as damage:
+            if self._identity(name) != before:  # the training process replaced it while it was being read
+                return self.read(name)
+            others = ", ".join(sorted(other for other in self._names() if other != name)) or "none"
+            if before is None:
+                raise UserError(f"{self.folder}: no checkpoint {name!r}; there are: {others}") from damage
+            raise UserError(f"{damage}; restore it from a copy, or use another checkpoint (there are: {others})") from damage
+
+    def _write(self, name: str, step: int, arrays: Mapping[str, np.ndarray], state: dict[str, Any]) -> Path:
+        step = operator.index(step)
+        if step < 0:
+            raise ValueError(f"step {step}: steps count from 0")
+        arrays = {key: np.asarray(array) for key, array in arrays.items()}
+        for key, array in arrays.items():
+            if array.dtype.newbyteorder("=") not in SUPPORTED or key == RESERVED_NAME:
+                raise ValueError(f"{key}: an array of dtype {array.dtype} under this name can't be saved")
+        state_bytes = to_json(state)  # a value that JSON can't hold is found before anything is written
+        place = self.folder / name
+        partial, old = _hidden(place, "partial"), _hidden(place, "old")
+        with writing(place):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._tidy()
+            partial.mkdir()
+            try:
+                save_file(arrays, partial / VARIABLES)
+                file = {"bytes": (partial / VARIABLES).stat().st_size, "sha256": sha256(partial / VARIABLES)}
+                body = {"format": FORMAT, "step": step, "files": {VARIABLES: file}, "state": from_json(state_bytes)}
+                (partial / RECORD).write_bytes(_sealed(body))
+                for path in (partial / VARIABLES, partial / RECORD, partial):
+                    sync(path)
+            except (OSError, SafetensorError) as error:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise error if isinstance(error, OSError) else OSError(None, str(error)) from error
+            if place.exists():
+                place.rename(old)
+            partial.rename(place)
+            sync(self.folder)
+            if old.exists():
+                shutil.rmtree(old)
+        return place
+
+    def _remove(self, place: Path) -> None:
+        """Takes the name away first: a half-deleted folder must not look like a damaged checkpoint."""
+        with writing(place):
+            removed = place.rename(_hidden(self.folder / _name(place), "removed"))
+            shutil.rmtree(removed)
+
+    def _tidy(self) -> None:
+        """Clears what a killed process left, and ends the replacement that it had begun."""
+        for path in sorted(self.folder.glob(".*")):
+            place = self.folder / _name(path)
+            if path.suffix == ".old" and not place.exists():
+                path.rename(place)
+            elif path.suffix in (".partial", ".removed", ".old"):
+                shutil.rmtree(path)
+
+    def _names(self) -> set[str]:
+        if not self.folder.is_dir():
+            return set()
+        folders = (path for path in self.folder.iterdir() if path.is_dir())
+        return {_name(path) for path in folders if not path.name.startswith(".") or path.suffix == ".old"}
+
+    def _steps(self) -> dict[int, Path]:
+        return {int(match[1]): self._place(match[0]) for name in self._names() if (match := STEP.fullmatch(name))}
+
+    def _place(self, name: str) -> Path:
+        place = self.folder / name
+        old = _hidden(place, "old")
+        return old if old.exists() and not place.exists() else place
+
+    def _identity(self, name: str) -> tuple[int, int] | None:
+        try:
+            status = self._place(name).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+
+def variables_of(model_weights: Mapping[str, "tf.Variable"]) -> dict[str, np.ndarray]:
+    """The variables' values, copied to the host. Works for the variables of a distribution strategy and of mixed precision."""
+    return {name: np.asarray(variable.numpy()) for name, variable in model_weights.items()}
+
+
+def assign(variables: Mapping[str, "tf.Variable"], arrays: Mapping[str, np.ndarray], origin: object = "the checkpoint") -> None:
+    """Gives every variable its array. Names, shapes and dtypes have to agree exactly; nothing is assigned if any does not.
+
+    Args:
+      variables: name -> variable, as in `variables_of`.
+      arrays: name -> array.
+      origin: what the error calls the arrays' source, for example a checkpoint's path.
+
+    Raises:
+      UserError: lists the first differences.
+    """
+    differences = [f"{name} is missing" for name in variables if name not in arrays]
+    differences += [f"{name} is unknown to the model" for name in arrays if name not in variables]
+    for name in variables.keys() & arrays.keys():
+        wanted = _kind(variables[name].dtype.as_numpy_dtype, variables[name].shape)
+        found = _kind(arrays[name].dtype, arrays[name].shape)
+        if wanted != found:
+            differences.append(f"{name} is {found} instead of {wanted}")
+    if differences:
+        shown = "; ".join(sorted(differences)[:DIFFERENCES_SHOWN])
+        more = f"; and {len(differences) - DIFFERENCES_SHOWN} more" if len(differences) > DIFFERENCES_SHOWN else ""
+        raise UserError(f"{origin} does not fit the model: {shown}{more}; use the flags that the run was trained with")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def to_json(value: Any, indent: int | None = None) -> bytes:
+    """`value` as UTF-8 JSON with sorted keys, so that equal values give equal bytes.
+
+    Floats are written with the digits that give the same float back; NaN and infinities as {"$float": "nan"}. NumPy scalars
+    become Python's.
+
+    Raises:
+      ValueError, TypeError: a key is no string or is "$float", or a value is no JSON value.
+    """
+    text = json.dumps(_tagged(value), allow_nan=False, sort_keys=True, indent=indent, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")  # half a surrogate pair, the one thing replaced, becomes its JSON escape
+
+
+def from_json(data: bytes) -> Any:
+    """What `to_json` was given. Raises ValueError for anything that is not JSON."""
+    return json.loads(data.decode("utf-8"), object_hook=_untagged, parse_constant=_refuse_constant)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file that is the earlier one or the new one at any moment, and on disk on return. UserError: the disk refuses."""
+    partial = _hidden(path, f"{os.getpid()}.partial")  # two processes that write the same file leave one of the two whole
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(data)
+            sync(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Forces a file, or a folder's list of names, to disk: a power cut must not undo a rename or empty a renamed file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns the system's refusal to write (full disk, no permission) into a `UserError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(
+            f"{path}: can't be written ({why}); free space or check permissions, then start again with the same flags"
+        ) from error
+
+
+class _Damaged(Exception):
+    """A checkpoint that can't be used; the text names the file and the reason."""
+
+
+def _read(place: Path, step: int | None) -> Checkpoint:
+    """Verifies one checkpoint and returns it; `step` is what its folder's name says, where it says one."""
+    body = _unsealed(place / RECORD, _bytes(place / RECORD))
+    if body["format"] != FORMAT:
+        raise _Damaged(f"{place / RECORD}: format {body['format']}, but this version of hcl_tf reads format {FORMAT}")
+    if step is not None and body["step"] != step:
+        raise _Damaged(f"{place / RECORD}: holds step {body['step']}, not the step in its folder's name")
+    path, wanted = place / VARIABLES, body["files"][VARIABLES]
+    data = _bytes(path)
+    if len(data) != wanted["bytes"]:
+        raise _Damaged(f"{path}: holds {len(data):,} bytes instead of {wanted['bytes']:,}")
+    if hashlib.sha256(data).hexdigest() != wanted["sha256"]:
+        raise _Damaged(f"{path}: damaged (its SHA-256 is not the recorded one)")
+    arrays = {name: np.frombuffer(a["data"], DTYPES[a["dtype"]]).reshape(a["shape"]) for name, a in deserialize(data)}
+    return Checkpoint(place, body["step"], arrays, body["state"])
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _Damaged(f"{path}: can't be read ({error.strerror})") from error
+
+
+def _sealed(body: dict[str, Any]) -> bytes:
+    """The record's file: its content and, under `checksum`, the content's SHA-256."""
+    return to_json({**body, "checksum": hashlib.sha256(to_json(body)).hexdigest()}, indent=1) + b"\n"
+
+
+def _unsealed(path: Path, data: bytes) -> dict[str, Any]:
+    """The record's content. Writing it again must give the same file, so that no changed byte, even a space, goes unseen."""
+    try:
+        body = from_json(data)
+        whole = isinstance(body, dict) and _sealed({key: value for key, value in body.items() if key != "checksum"}) == data
+    except (ValueError, TypeError):
+        whole = False
+    if not whole:
+        raise _Damaged(f"{path}: damaged (its content is not what its checksum says)")
+    return body
+
+
+def _kind(dtype: Any, shape: Any) -> str:
+    return f"{np.dtype(dtype).name}{list(shape)}"
+
+
+def _hidden(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{kind}")
+
+
+def _name(path: Path) -> str:
+    """The checkpoint's name, of its folder or of one that `_hidden` gave."""
+    return path.stem[1:] if path.name.startswith(".") else path.name
+
+
+def _tagged(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {NOT_FINITE: repr(value)}
+    if isinstance(value, dict):
+        if odd := [key for key in value if not isinstance(key, str) or key == NOT_FINITE]:
+            raise ValueError(f"{odd[0]!r} can't be a key in JSON here")
+        return {key: _tagged(item) for key, item in value.items()}
+    return [_tagged(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _untagged(value: dict[str, Any]) -> Any:
+    return float(str(value[NOT_FINITE])) if NOT_FINITE in value else value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,162 @@
+"""What `python -m hcl_tf.train` does, in order: data, settings, run folder, system, loop, a look at the outputs."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from hcl_tf import config
+from hcl_tf.data.pipeline import Batches, PreparedData
+from hcl_tf.data.preparation import Settings as PreparationSettings
+from hcl_tf.data.preparation import prepare
+from hcl_tf.data.subgraph import SubgraphSampler
+from hcl_tf.data.text_files import sha256
+from hcl_tf.data.tfrecords import MANIFEST
+from hcl_tf.decoding.generator import Generator
+from hcl_tf.errors import UserError
+from hcl_tf.models import registry
+from hcl_tf.settings import Settings, resolve
+from hcl_tf.training import assembly, checkpoints
+from hcl_tf.training.board import markdown_table
+from hcl_tf.training.loop import Loop, sample_rows
+from hcl_tf.training.run_folder import CHECKPOINTS, RunFolder
+from hcl_tf.training.step import TrainStep
+from hcl_tf.training.text_states import TextStates
+from hcl_tf.training.validation import Validation
+
+LOOKED_AT = 500  # validation outputs whose variety is printed at the end
+
+
+def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | None, given: dict, command: list[str]) -> str:
+    """Trains, or goes on training, and returns why it ended (see `Loop.train`)."""
+    data, bundled = _data(task, data_dir)
+    preset = preset or ("tiny" if bundled else "paper")
+    settings = resolve(preset, given, registry.defaults_of(given.get("model", "hcl")))
+    settings, encoder = assembly.choose_encoder(settings, data)
+    path = Path(run_dir or default_run_dir(task, settings))
+    print(f"{settings.model}, preset {preset} ({encoder.note}), run folder {path}", flush=True)
+    strategy = _strategy(settings)
+    tf.config.experimental.enable_op_determinism()  # bit for bit the same when a killed run goes on
+    chief = _is_chief()
+    recorded = {"task": task, "settings": settings.to_dict(), "encoder": encoder.note, "data": data.manifest["sha256"]}
+    run = RunFolder.open(path, recorded, command) if chief else None
+    try:
+        if run and run.finished:
+            print(f"{path}: this run is finished; evaluate it with python -m hcl_tf.evaluate --run_dir={path}")
+            return run.finished["ended"]
+        return _train(data, settings, encoder, run, path, strategy)
+    finally:
+        if run:
+            run.close()
+
+
+def default_run_dir(task: str, settings: Settings) -> str:
+    """runs/<task>/<model>-<preset>-<seed>, with the ablation if there is one."""
+    name = settings.model + (f"-without-{settings.ablate}" if settings.ablate else "")
+    return f"runs/{task}/{name}-{settings.preset}-{settings.seed}"
+
+
+def _data(task: str, data_dir: Path | None) -> tuple[PreparedData, bool]:
+    """The prepared data, and whether it is the task's bundled sample."""
+    folder = data_dir or assembly.default_data_dir(task)
+    if data_dir is None and not (folder / MANIFEST).is_file():
+        print(f"no prepared data in {folder}: preparing the sample that ships with the package", flush=True)
+        definition = config.TASKS[task]
+        prepare(definition, definition.sample, folder, PreparationSettings(negatives=definition.negatives), workers=1, overwrite=False)
+    data = PreparedData(folder)
+    if data.manifest["task"]["name"] != task:
+        raise UserError(f"--data_dir={folder}: prepared for {data.manifest['task']['name']}, not for --task={task}")
+    return data, task in config.TASKS and sha256(config.TASKS[task].sample) in data.manifest["raw_files"].values()
+
+
+def _strategy(settings: Settings) -> tf.distribute.Strategy | None:
+    if settings.logical_cpus:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * settings.logical_cpus)
+    if settings.strategy == "none":
+        return None
+    if settings.strategy == "multi_worker":
+        if "TF_CONFIG" not in os.environ:
+            raise UserError("--strategy=multi_worker needs the environment variable TF_CONFIG, which names all workers and this one")
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    else:
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
+    replicas = strategy.num_replicas_in_sync
+    if settings.batch_size % (replicas * (settings.micro_batch or 1)):
+        raise UserError(f"--batch_size={settings.batch_size}: no multiple of {replicas} devices times --micro_batch={settings.micro_batch}")
+    return strategy
+
+
+def _is_chief() -> bool:
+    task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
+    return task.get("type", "worker") in ("chief", "worker") and int(task.get("index", 0)) == 0
+
+
+def _train(data: PreparedData, settings: Settings, encoder, run: RunFolder | None, path: Path, strategy) -> str:
+    train, held_out = data.arrays("train"), data.arrays("validation")
+    inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, train, settings.output_vocab))
+    if run:
+        assembly.store_inputs(run, data, inputs)
+    with strategy.scope() if strategy else tf.device(None):
+        system, lines = assembly.new_system(settings, inputs, encoder)
+        step = TrainStep(system, settings, strategy, compiled(settings))
+    trained = sum(int(np.prod(v.shape)) for v in system.trainable_variables)
+    print(f"{trained:,} trainable parameters, {len(train):,} training examples, outputs from {len(inputs.output_ids):,} pieces", flush=True)
+    if run and lines:
+        run.write_text("published_weights.txt", "\n".join(lines) + "\n")
+        print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
+    texts = TextStates(data, train, keep=encoder.published is not None)
+    extra = texts.columns(system.encoder) if settings.freeze_encoder else None
+    sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget)
+    batches = Batches(data, train, settings.batch_size, settings.seed, sampler, extra=extra)
+    validation = Validation(system, data, held_out, settings.batch_size, settings.seed)
+    saved = checkpoints.Checkpoints(path / CHECKPOINTS, settings.keep_checkpoints)
+    records = list(data.records("validation"))
+    known = [
+        {
+            "source": records[i].source.raw,
+            "keywords": ", ".join(k.text for k in records[i].source.keywords),
+            "reference": records[i].target.raw,
+        }
+        for i in sample_rows(len(records))
+    ]
+    loop = Loop(system, step, batches, validation, texts, settings, run, saved, known)
+    loop.resume()
+    why = loop.train()
+    if run and not why.startswith("SIG"):
+        _look(run, data, settings, loop, why)
+    return why
+
+
+def compiled(settings: Settings) -> bool:
+    """Whether XLA compiles the step."""
+    return settings.preset != "tiny" if settings.jit_compile == "auto" else settings.jit_compile == "true"
+
+
+def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, why: str) -> None:
+    """Decodes validation examples with the best checkpoint, prints how varied they are, and marks the run as finished."""
+    best = loop.saved.read("best_loss")
+    checkpoints.assign(assembly.variables(loop.system), best.arrays, best.path)
+    loop.system.before_inference()
+    count = min(LOOKED_AT, len(loop.validation.batches.arrays))
+    generator = Generator(loop.system, data.tokenizer, compiled(settings) and count > 200)
+    outputs = generator.texts(loop.validation.rows(np.arange(count)))
+    records = [record for record, _ in zip(data.records("validation"), range(count), strict=False)]
+    targets = {data.tokenizer.decode(data.tokenizer.encode([record.target.raw])[0]) for record in data.records("train")}
+    verbatim = sum(text in targets for text in outputs) / count
+    distinct = len(set(outputs)) / count
+    rows = [
+        {"source": r.source.raw, "keywords": ", ".join(k.text for k in r.source.keywords), "reference": r.target.raw, "output": text}
+        for r, text in zip(records, outputs, strict=True)
+    ]
+    chosen = [rows[i] for i in sample_rows(count)]
+    run.write_text("samples.md", f"Step {best.step}, validation, evenly spread.\n\n{markdown_table(chosen)}\n")
+    print(f"best validation loss {best.state['validation']:.3f} at step {best.step}; ended by {why}")
+    print(f"{count} validation outputs: {verbatim:.1%} are training targets word for word, {distinct:.1%} are distinct")
+    for row in chosen[:5]:
+        print("\n".join(f"  {name:<10}{text}".replace("\n", " / ") for name, text in row.items()) + "\n")
+    run.finish({"ended": why, "step": loop.at.step, "best_step": best.step, "verbatim": verbatim, "distinct": distinct})
+

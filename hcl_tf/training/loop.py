@@ -1,0 +1,233 @@
+"""The one training loop: epochs, validation, checkpoints, and going on after any interruption exactly where it was.
+
+The data position is (epoch, batch). A checkpoint holds all variables, that position and the sums of the metrics line in
+progress, so a run that was killed writes the same bytes as one that was not.
+"""
+
+import math
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from hcl_tf.data.pipeline import Batches
+from hcl_tf.decoding.generator import Generator
+from hcl_tf.errors import UserError
+from hcl_tf.models.base import System
+from hcl_tf.progress import bar
+from hcl_tf.settings import Settings
+from hcl_tf.training import assembly, checkpoints
+from hcl_tf.training.board import Board
+from hcl_tf.training.run_folder import RunFolder
+from hcl_tf.training.step import TrainStep
+from hcl_tf.training.text_states import TextStates
+from hcl_tf.training.validation import Validation, summarise
+
+EXAMINED = 512  # validation examples whose contrasts and latents are looked at each time
+SAMPLES = 8
+STATUS_EVERY = 30.0  # seconds between lines where no bar can be drawn
+
+
+@dataclass
+class Position:
+    """Where a run is; everything in it goes into a checkpoint."""
+
+    step: int = 0  # steps taken
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch that were taken
+    best_loss: float = math.inf
+    best_nll: float = math.inf
+    bad: int = 0  # validations since the best loss
+    validated: int = -1  # the step of the last validation
+    window: dict | None = None  # sums of the metrics line in progress, and how many steps they cover
+
+
+class Loop:
+    """Trains a system in a run folder.
+
+    Args:
+      run: None in a process that computes but does not write (a worker that is not the chief).
+      folder: the run's path. texts: for `System.before_epoch`. sampled: train batches. validation: the held-out split.
+    """
+
+    def __init__(
+        self, system: System, step: TrainStep, batches: Batches, validation: Validation, texts: TextStates, settings: Settings,
+        run: RunFolder | None, saved: checkpoints.Checkpoints, sample_texts: list[dict[str, str]],
+    ) -> None:  # fmt: skip
+        self.system, self.train_step, self.batches, self.validation, self.texts = system, step, batches, validation, texts
+        self.settings, self.run, self.saved = settings, run, saved
+        self.at, self._stop = Position(), None
+        self._variables = {**assembly.variables(system), **step.state()}
+        self._board = Board(run.path / "tensorboard", settings) if run else None
+        self._generator = Generator(system, batches.data.tokenizer)
+        self._sample_texts = sample_texts
+        self._trained, self._spent, self._status = 0, 0.0, time.monotonic()
+
+    def resume(self) -> bool:
+        """Takes up the newest whole checkpoint. Returns whether there was one."""
+        found = self.saved.newest()
+        if self.run:
+            self.run.rewind(found.step if found else -1)
+        if not found:
+            return False
+        checkpoints.assign(self._variables, found.arrays, found.path)
+        self.at = Position(**found.state)
+        print(f"going on from step {self.at.step} (epoch {self.at.epoch}, batch {self.at.batch})", flush=True)
+        return True
+
+    def train(self) -> str:
+        """Runs to the end, or until a signal. Returns why it ended: `steps`, `epochs`, `patience` or a signal's name."""
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self._on_signal)
+        s, per_epoch = self.settings, self.batches.batches_an_epoch()
+        last = min(s.max_steps or math.inf, s.epochs * per_epoch)
+        with bar("training", int(last), " steps") as progress:
+            progress.update(self.at.step)
+            while not (why := self._why_end(last)):
+                if self.at.batch == 0:
+                    self.system.before_epoch(self.at.epoch, self.texts)
+                if self.at.step == 0 and self.at.validated < 0:
+                    self._validate()  # the figures before training, to compare with
+                self._epoch(per_epoch, last, progress)
+        if self._stop and self.at.step:
+            self._checkpoint()
+        if self._board:
+            self._board.close()
+        return why
+
+    def _why_end(self, last: float) -> str:
+        if self._stop:
+            return self._stop
+        if self.settings.patience and self.at.bad >= self.settings.patience:
+            return "patience"
+        return ("steps" if last == self.settings.max_steps else "epochs") if self.at.step >= last else ""
+
+    def _epoch(self, per_epoch: int, last: float, progress) -> None:
+        """What is left of the epoch, or as much as there is time for."""
+        s, at = self.settings, self.at
+        for batch in self.batches.dataset(at.epoch, at.batch):
+            began = time.monotonic()
+            figures = self.train_step(batch, at.step)
+            self._guard(figures)
+            self._trained, self._spent = self._trained + s.batch_size, self._spent + time.monotonic() - began
+            if at.step == 0:
+                print(f"first step (with compilation): {time.monotonic() - began:.1f} s", flush=True)
+                self._trained, self._spent = 0, 0.0
+            at.step, at.batch = at.step + 1, at.batch + 1
+            self._log(figures)
+            progress.update(1)
+            progress.set_postfix_str(f"loss {figures['objective']:.3f}, {self._rate():.0f} examples/s", refresh=False)
+            self._say_status(figures, last)
+            ended = at.step >= last
+            whole = at.batch == per_epoch
+            if whole:
+                at.epoch, at.batch = at.epoch + 1, 0
+            if ended or (at.step % s.validate_every == 0 if s.validate_every else whole):
+                self._validate()
+            if ended or whole or at.step % s.checkpoint_every == 0:
+                self._checkpoint()
+            if self._stop or ended or whole or (s.patience and at.bad >= s.patience):
+                return
+
+    def _log(self, figures: dict[str, float]) -> None:
+        """Adds to the metrics line in progress and writes it every `log_every` steps."""
+        window = self.at.window or {"steps": 0, "sums": {}}
+        window["steps"] += 1
+        for name, value in figures.items():
+            window["sums"][name] = window["sums"].get(name, 0.0) + value
+        self.at.window = window
+        if self.at.step % self.settings.log_every:
+            return
+        means = {name: total / window["steps"] for name, total in window["sums"].items()}
+        self.at.window = None
+        if self.run:
+            self.run.append({"kind": "train", "step": self.at.step, "epoch": self.at.epoch, **means})
+            self._board.scalars("train", means, self.at.step)
+            self._board.scalars("speed", {"examples_per_second": self._rate()}, self.at.step)
+            self.run.append_speed({"step": self.at.step, "examples_per_second": round(self._rate(), 2)})
+
+    def _rate(self) -> float:
+        return self._trained / self._spent if self._spent else 0.0
+
+    def _say_status(self, figures: dict[str, float], last: float) -> None:
+        if sys.stderr.isatty() or time.monotonic() - self._status < STATUS_EVERY or not self._spent:
+            return
+        self._status = time.monotonic()
+        left = (last - self.at.step) * self.settings.batch_size / self._rate() / 60
+        print(f"step {self.at.step} of {last}: loss {figures['objective']:.3f}, {self._rate():.1f} examples/s, {left:.0f} min left", flush=True)
+
+    def _validate(self) -> None:
+        s, at = self.settings, self.at
+        began = time.monotonic()
+        self.system.before_inference()
+        means = self.validation.loss()
+        if not math.isfinite(means["loss"]):
+            raise UserError(f"step {at.step}: the validation loss is {means['loss']}; {self._remedy()}")
+        figures = self.validation.examine(EXAMINED)
+        examined = summarise(figures)
+        at.validated = at.step
+        if at.step:  # the figures before training are to compare with, not to choose
+            self._keep_best("best_nll", means["nll"])
+            better = self._keep_best("best_loss", means["loss"])
+            at.bad = 0 if better else at.bad + 1
+        if self.run:
+            self.run.append({"kind": "validation", "step": at.step, "epoch": at.epoch, **means, **{f"examined/{k}": v for k, v in examined.items()}})
+            self._board.scalars("validation", means, at.step)
+            self._board.scalars("examined", examined, at.step)
+            if "kl_by_dimension" in figures:
+                self._board.histogram("kl_by_dimension", figures["kl_by_dimension"].mean(0), at.step)
+            self._board.samples(self._samples(), at.step)
+            orders = ", ".join(f"{name.removeprefix('order_')} {value:.0%}" for name, value in examined.items() if name in ORDERS)
+            print(
+                f"step {at.step}: validation loss {means['loss']:.3f}, NLL {means['nll']:.3f} ({means['nll_token']:.3f} a token), "
+                f"KL {means.get('kl', 0.0):.3f}, active units {examined.get('active_units', 0)}"
+                + (f", order right: {orders}" if orders else "") + f" ({time.monotonic() - began:.0f} s)",
+                flush=True,
+            )  # fmt: skip
+
+    def _keep_best(self, name: str, value: float) -> bool:
+        if value >= getattr(self.at, name):
+            return False
+        setattr(self.at, name, value)
+        if self.run:
+            self.saved.save_best(name, self.at.step, checkpoints.variables_of(assembly.variables(self.system)), {"validation": value})
+        return True
+
+    def _samples(self) -> list[dict[str, str]]:
+        """Outputs for fixed validation examples, spread evenly over the split, beside what belongs to them."""
+        texts = self._generator.texts(self.validation.rows(sample_rows(len(self.validation.batches.arrays))))
+        return [{**known, "output": text} for known, text in zip(self._sample_texts, texts, strict=True)]
+
+    def _checkpoint(self) -> None:
+        if self.run:
+            self.run.sync()
+            self.saved.save(self.at.step, checkpoints.variables_of(self._variables), vars(self.at))
+
+    def _guard(self, figures: dict[str, float]) -> None:
+        """Stops at the first number that is none, before it reaches a checkpoint."""
+        bad = [name for name, value in figures.items() if not math.isfinite(value)]
+        if self.settings.mixed_precision:
+            bad = [name for name in bad if name != "grad_norm"]  # the loss scale is found by overflowing
+        if bad:
+            raise UserError(f"step {self.at.step + 1}: {bad[0]} is {figures[bad[0]]}; {self._remedy()}")
+
+    def _remedy(self) -> str:
+        saved = self.saved.newest()
+        kept = f"the checkpoint of step {saved.step} is kept" if saved else "there is no checkpoint yet"
+        return f"{kept}; try a smaller --learning_rate or a longer --warmup_steps in another --run_dir"
+
+    def _on_signal(self, number: int, _) -> None:
+        if self._stop:
+            raise KeyboardInterrupt  # asked twice: leave at once, from the last checkpoint the run goes on all the same
+        self._stop = signal.Signals(number).name
+        print(f"{self._stop}: saving after this step, then leaving; the same command goes on", flush=True)
+
+
+ORDERS = ("order_ins", "order_key", "order_ma")
+
+
+def sample_rows(count: int) -> np.ndarray:
+    """The numbers of the fixed sample examples of a split."""
+    return np.unique(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int))

@@ -1,0 +1,385 @@
+"""The folder of one run: what was asked for, on what machine, what came out. Every file opens in an editor.
+
+One process at a time trains in it; any number may read it and put their results (predictions, scores, samples) beside.
+TensorFlow is imported only to ask for the GPUs.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import hcl_tf
+from hcl_tf.data.text_files import sha256
+from hcl_tf.errors import UserError
+from hcl_tf.training.checkpoints import Checkpoints, from_json, sync, to_json, write_whole, writing
+
+CONFIG, FILES, ENVIRONMENT, COMMANDS = "config.json", "files.json", "environment.json", "command.txt"
+METRICS, SPEED, DONE, LOCK, CHECKPOINTS = "metrics.jsonl", "speed.jsonl", "done.json", ".lock", "checkpoints"
+OWN = (CONFIG, FILES, ENVIRONMENT, COMMANDS, METRICS, SPEED, DONE, CHECKPOINTS)  # only the methods made for them write these
+PACKAGES = (
+    "tensorflow", "tf-keras", "tensorflow-probability", "tf-models-official", "transformers", "tokenizers", "safetensors", "numpy",
+    "scipy", "spacy", "pytextrank", "jieba", "nltk", "sacrebleu",
+)  # fmt: skip
+# What changes the numbers or the speed without being a flag of ours. None of them holds a path.
+VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "NVIDIA_TF32_OVERRIDE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+DIFFERENCES_SHOWN = 5
+
+
+class Run:
+    """A run as evaluation and generation see it: its training files are read, results may be written beside them.
+
+    Attributes:
+      path: the folder.
+      config: every resolved key of the run.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path, self.config = path, config
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints."""
+        return Checkpoints(self.path / CHECKPOINTS)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where the run was last started; `earlier` lists the different ones before."""
+        return _read_object(self.path / ENVIRONMENT)
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """The summary that training ended with, or None while it has not."""
+        return _read_object(self.path / DONE) if (self.path / DONE).exists() else None
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl in order. UserError: a damaged or unfinished line, named by file and number."""
+        lines, unfinished = _lines(self.path / METRICS)
+        if unfinished:
+            raise UserError(f"{self.path / METRICS}:{len(lines) + 1}: an unfinished line; start the run again, which drops it")
+        return [_metric(self.path / METRICS, number, line) for number, line in enumerate(lines, 1)]
+
+    def stored(self, name: str) -> Path:
+        """Where the run keeps the input that was stored under `name`. UserError: it keeps none."""
+        names = _read_object(self.path / FILES)
+        if not any(other == name or other.startswith(f"{name}/") for other in names):
+            raise UserError(f"{self.path}: the run keeps no {name}; it holds {', '.join(sorted(names))}")
+        return self.path / name
+
+    def check_stored(self) -> None:
+        """Compares the configuration and every stored input with its recorded SHA-256. UserError: names the first that differs."""
+        for name, recorded in sorted(_read_object(self.path / FILES).items()):
+            path = self.path / name
+            try:
+                found = sha256(path)
+            except OSError as error:
+                raise UserError(f"{path}: can't be read ({error.strerror}); restore it from a copy of the run") from error
+            if found != recorded:
+                raise UserError(
+                    f"{path}: changed since the run stored it (its SHA-256 differs from {FILES}); restore it from a copy of the run"
+                )
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Writes a result; the earlier file or the new one is there at any moment. `name` may lead into a sub-folder."""
+        return self._write(name, text.encode("utf-8"))
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """As `write_text`: one JSON value, indented, keys sorted."""
+        return self._write(name, to_json(value, indent=2) + b"\n")
+
+    def write_jsonl(self, name: str, rows: Iterable[dict[str, Any]]) -> Path:
+        """As `write_text`: one JSON record a line."""
+        return self._write(name, b"".join(to_json(row) + b"\n" for row in rows))
+
+    def _write(self, name: str, data: bytes) -> Path:
+        write_whole(path := self._free(name), data)
+        return path
+
+    def _free(self, name: str) -> Path:
+        """The path of a file that is not the run's own. A wrong name is a mistake of the caller, not of the user."""
+        parts = PurePosixPath(name).parts
+        if not parts or parts[0] in OWN or any(part.startswith((".", "/")) for part in parts):
+            raise ValueError(f"{name!r} can't be written here")
+        return self.path / name
+
+
+class RunFolder(Run):
+    """A run that this process trains. A context manager: leaving it (or the process's end, however it ends) frees the lock."""
+
+    def __init__(self, path: Path, config: dict[str, Any], lock: BinaryIO) -> None:
+        super().__init__(path, config)
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path | str, config: dict[str, Any], command: list[str]) -> "RunFolder":
+        """Begins a run in a new or empty folder, or takes up the one that is there.
+
+        Args:
+          path: the folder.
+          config: every resolved key -> JSON value. A run is taken up only with the same.
+          command: the words of the command line, kept in command.txt with the time.
+
+        Raises:
+          UserError: the folder can't be written, holds something else, belongs to a run with another configuration, is
+            damaged, or another process is training in it.
+        """
+        path, config = Path(path), from_json(to_json(config))
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(path)
+            lock = (path / LOCK).open("ab")
+        except OSError as error:
+            raise UserError(f"--run_dir={path}: can't be written ({error.strerror}); choose another folder") from error
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"--run_dir={path}: another process is training in it; wait for it, or choose another --run_dir") from error
+            except OSError as error:  # some network file systems have no locks
+                raise UserError(f"--run_dir={path}: can't be locked ({error.strerror}); choose a folder on a local disk") from error
+            for name in OWN:  # what a killed process left of them; results may be being written by others
+                for leftover in path.glob(f".{name}.*.partial"):
+                    leftover.unlink()
+            if (path / CONFIG).exists():
+                _compare(path, _read_config(path), config)
+            else:  # config.json comes last: with it the folder is a run
+                data = to_json(config, indent=2) + b"\n"
+                write_whole(path / FILES, to_json({CONFIG: hashlib.sha256(data).hexdigest()}, indent=2) + b"\n")
+                write_whole(path / CONFIG, data)
+            run = cls(path, config, lock)
+            run._record_start(command)
+        except BaseException:
+            lock.close()
+            raise
+        return run
+
+    def close(self) -> None:
+        """Lets other processes train here."""
+        self._lock.close()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Adds a line to metrics.jsonl. The record carries an integer `step` and nothing that depends on the clock."""
+        if type(record.get("step")) is not int:
+            raise ValueError("a metrics record needs an integer step")
+        self._append(METRICS, record)
+
+    def append_speed(self, record: dict[str, Any]) -> None:
+        """Adds a line to speed.jsonl, apart from the metrics because times differ from run to run."""
+        self._append(SPEED, record)
+
+    def rewind(self, step: int) -> None:
+        """Drops the metrics after `step`, from which the run goes on (-1: all), and a last line that was never finished.
+
+        Raises:
+          UserError: a line is damaged.
+        """
+        path = self.path / METRICS
+        lines, unfinished = _lines(path)
+        kept = [line for number, line in enumerate(lines, 1) if _metric(path, number, line)["step"] <= step]
+        if unfinished or len(kept) < len(lines):
+            write_whole(path, b"".join(line + b"\n" for line in kept))
+
+    def sync(self) -> None:
+        """Forces the metrics to disk. Called before a checkpoint is saved, so that no power cut leaves it without its metrics."""
+        if (self.path / METRICS).exists():
+            sync(self.path / METRICS)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Marks the run as done; `finished` then returns `summary`."""
+        write_whole(self.path / DONE, to_json(summary, indent=2) + b"\n")
+
+    def store(self, source: Path, name: str) -> None:
+        """Copies an input (a file, or a folder's files) into the run, so that generation needs nothing from outside.
+
+        Raises:
+          UserError: `source` can't be read, or the run was begun with another one.
+        """
+        source = Path(source)
+        if source.is_dir():
+            for path in sorted(source.rglob("*")):
+                if path.is_file():
+                    self.store(path, f"{name}/{path.relative_to(source).as_posix()}")
+            return
+        place = self._free(name)
+        try:
+            data = source.read_bytes()
+        except OSError as error:
+            raise UserError(f"{source}: can't be read ({error.strerror}); the run needs a copy of it") from error
+        files = _read_object(self.path / FILES)
+        digest = hashlib.sha256(data).hexdigest()
+        if files.get(name, digest) != digest:
+            raise UserError(
+                f"{source}: not the {name} that the run in {self.path} was begun with; give the same data, or another --run_dir"
+            )
+        write_whole(place, data)
+        if name not in files:
+            write_whole(self.path / FILES, to_json({**files, name: digest}, indent=2) + b"\n")
+
+    def _append(self, name: str, record: dict[str, Any]) -> None:
+        path, line = self.path / name, to_json(record) + b"\n"
+        with writing(path), path.open("ab+") as file:
+            if size := file.seek(0, os.SEEK_END):
+                file.seek(size - 1)
+                if file.read() != b"\n":  # what a killed process was writing would run into this line
+                    file.truncate(path.read_bytes().rfind(b"\n") + 1)
+            file.write(line)
+
+    def _record_start(self, command: list[str]) -> None:
+        """Adds this start to command.txt, and its environment to environment.json if it is another than before."""
+        path = self.path / COMMANDS
+        with writing(path), path.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {shlex.join(command)}\n")
+        found, earlier = describe_environment(), []
+        if (self.path / ENVIRONMENT).exists():
+            recorded = self.environment
+            earlier = recorded.pop("earlier", [])
+            if recorded != found:
+                earlier = [*(other for other in earlier if other != found), recorded]
+        write_whole(self.path / ENVIRONMENT, to_json({**found, "earlier": earlier}, indent=2) + b"\n")
+
+
+def load_run(path: Path | str) -> Run:
+    """The run in `path` for reading, its configuration and stored inputs verified. No lock: it may be in training.
+
+    Raises:
+      UserError: there is no run, or a file is missing or damaged.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"--run_dir={path}: no such folder; give the folder that hcl_tf.train wrote")
+    run = Run(path, _read_config(path))
+    run.check_stored()
+    return run
+
+
+def describe_environment() -> dict[str, Any]:
+    """The machine and the versions that a result depends on: a JSON dict without user name, host name or paths."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": {"name": _cpu_name(), "cores": os.cpu_count(), "cores_usable": len(os.sched_getaffinity(0))},
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        "gpus": _gpus(),
+        "packages": {name: _version(name) for name in PACKAGES} | {"hcl_tf": hcl_tf.__version__},
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "commit": _commit(Path(hcl_tf.__file__).parents[1]),
+    }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    """The names of the GPUs that TensorFlow can use, which may be fewer than the machine has."""
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    return [str(tf.config.experimental.get_device_details(device).get("device_name", "unknown")) for device in devices]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit(root: Path) -> dict[str, Any] | None:
+    """The commit of the checkout in `root` and whether files differ from it; None where `root` is none, or git is missing."""
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"id": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Lets pass an empty folder, a run, and what a process killed while it began a run left."""
+    names = set(os.listdir(path))
+    missing = [name for name in (CONFIG, FILES) if name not in names]
+    begun = LOCK in names and all(name in (LOCK, FILES) or name.endswith(".partial") for name in names)
+    if names and missing and not begun:
+        raise UserError(f"--run_dir={path}: not empty and not a run (no {missing[0]}), so it is left alone; choose another folder")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The configuration, compared with its recorded SHA-256: a changed digit would pass for another experiment."""
+    for name in (CONFIG, FILES):
+        if not (path / name).is_file():
+            raise UserError(f"--run_dir={path}: not a run ({name} is missing); give the folder that hcl_tf.train wrote")
+    config = _read_object(path / CONFIG)
+    if sha256(path / CONFIG) != _read_object(path / FILES).get(CONFIG):
+        raise UserError(f"{path / CONFIG}: changed since the run began; restore it from a copy, or begin another run in another --run_dir")
+    return config
+
+
+def _compare(path: Path, recorded: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuses to go on with another configuration. Values are compared as they are written, so 1, 1.0 and true differ."""
+    before, now = _flat(recorded), _flat(given)
+    keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if keys:
+        shown = "; ".join(f"{key} was {before.get(key, 'not set')}, now {now.get(key, 'not set')}" for key in keys[:DIFFERENCES_SHOWN])
+        more = f"; and {len(keys) - DIFFERENCES_SHOWN} more" if len(keys) > DIFFERENCES_SHOWN else ""
+        raise UserError(
+            f"--run_dir={path}: begun with other settings: {shown}{more}; give the same flags to go on, or another --run_dir for a new run"
+        )
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested keys joined by dots -> the value as JSON."""
+    flat = {}
+    for key, item in value.items():
+        flat |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) and item else {prefix + key: to_json(item).decode()}
+    return flat
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object. UserError: names the file."""
+    try:
+        value = from_json(path.read_bytes())
+        if isinstance(value, dict):
+            return value
+        why = "it holds no JSON object"
+    except OSError as error:
+        why = error.strerror
+    except ValueError as error:
+        why = f"damaged: {error}"
+    raise UserError(f"{path}: can't be read ({why}); restore it from a copy of the run")
+
+
+def _lines(path: Path) -> tuple[list[bytes], bytes]:
+    """A file's lines, and what follows the last line break."""
+    *lines, unfinished = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    return lines, unfinished
+
+
+def _metric(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        record = from_json(line)
+        if isinstance(record, dict) and type(record.get("step")) is int:
+            return record
+    raise UserError(f"{path}:{number}: damaged, not a JSON record with a step; restore the file from a copy, or delete the line")

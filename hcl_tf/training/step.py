@@ -1,0 +1,154 @@
+"""One training step: losses, gradients, optimiser; over micro-batches and devices so that the numbers do not depend on them."""
+
+import tensorflow as tf
+import tf_keras as keras
+
+from hcl_tf.layers.noise import Noise
+from hcl_tf.models.base import Batch, Sum, System, mean
+from hcl_tf.settings import Settings
+
+LARGEST_SCALE = 2.0**15
+STEPS_TO_GROW = 2000
+
+
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear from 0 over `steps`, then constant."""
+
+    def __init__(self, rate: float, steps: int) -> None:
+        self.rate, self.steps = rate, steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self.rate * tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(self.steps, 1))
+
+    def get_config(self) -> dict:
+        return {"rate": self.rate, "steps": self.steps}
+
+
+class TrainStep:
+    """The compiled step of a system.
+
+    Every replica gets the whole batch and takes its rows; micro-batches take theirs of these. Means are over the whole batch,
+    whose counts are known beforehand, so gradients add up. The keyword graph's sub-graph belongs to all rows.
+
+    Args:
+      system: built. strategy: of tf.distribute, or None. compiled: use XLA.
+    """
+
+    def __init__(self, system: System, settings: Settings, strategy: tf.distribute.Strategy | None, compiled: bool) -> None:
+        self.system, self.settings, self.strategy = system, settings, strategy
+        self.replicas = strategy.num_replicas_in_sync if strategy else 1
+        self.groups = system.learning_rates()
+        self.variables_ = [variable for variables, _ in self.groups.values() for variable in variables]
+        if {id(v) for v in self.variables_} != {id(v) for v in system.trainable_variables}:
+            raise ValueError("learning_rates() does not cover the trainable variables")
+        self.optimizers = {}
+        for name, (variables, rate) in self.groups.items():
+            self.optimizers[name] = keras.optimizers.Adam(WarmUp(rate, settings.warmup_steps), epsilon=1e-8, jit_compile=False)
+            self.optimizers[name].build(variables)
+        self.scale = tf.Variable(LARGEST_SCALE, trainable=False, name="loss_scale") if settings.mixed_precision else None
+        self.good = tf.Variable(0, trainable=False, name="good_steps") if settings.mixed_precision else None
+        if strategy is None:
+            self._run = tf.function(self._step, jit_compile=compiled, reduce_retracing=False)
+        else:  # collectives stay outside of what XLA compiles
+            self._part = tf.function(self._part, jit_compile=compiled)
+            self._run = tf.function(lambda batch, step: strategy.run(self._step, (batch, step)))
+
+    def __call__(self, batch: Batch, step: int) -> dict[str, float]:
+        """Takes the step. Returns the means of all losses and figures, `objective`, `grad_norm` and learning rates.
+
+        Args:
+          batch: the whole batch. step: its number, from 0.
+        """
+        figures = self._run(batch, tf.constant(step, tf.int32))
+        if self.strategy:
+            figures = tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], figures)
+        return {name: float(value) for name, value in figures.items()}
+
+    def state(self) -> dict[str, tf.Variable]:
+        """Everything of the step that a resumed run needs besides the system's own weights."""
+        state = {f"optimizer/{name}/{i:04}": v for name, optimizer in self.optimizers.items() for i, v in enumerate(optimizer.variables)}
+        return state | ({"loss_scale": self.scale, "good_steps": self.good} if self.scale is not None else {})
+
+    def _step(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        counts = self.system.counts(batch)
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group if self.strategy else 0
+        gradients, sums = self._part(_rows(batch, self.replicas, replica), counts, step)
+        if self.strategy:
+            context = tf.distribute.get_replica_context()
+            gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
+        if self.scale is not None:
+            gradients = [g / self.scale for g in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        if self.settings.gradient_clip:
+            factor = self.settings.gradient_clip / tf.maximum(norm, self.settings.gradient_clip)
+            gradients = [g * factor for g in gradients]
+        rates = {name: optimizer.learning_rate for name, optimizer in self.optimizers.items()}
+        self._apply(gradients, norm)
+        means = {name: mean(value, counts) for name, value in sums.items()}
+        weights = self.system.weights_of(step)
+        objective = tf.add_n([weight * means[name] for name, weight in weights.items()])
+        return {
+            **means, "objective": objective, "grad_norm": norm, "kl_weight": tf.convert_to_tensor(weights.get("kl_objective", 0.0)),
+            **{f"learning_rate_{name}": rate for name, rate in rates.items()},
+        }  # fmt: skip
+
+    def _part(self, batch: Batch, counts: dict[str, tf.Tensor], step: tf.Tensor) -> tuple[list[tf.Tensor], dict[str, Sum]]:
+        """Gradients and sums over one device's rows, micro-batch by micro-batch."""
+        rows = batch["example_mask"].shape[0]
+        parts = rows // min(self.settings.micro_batch or rows, rows)
+        if parts == 1:
+            return self._gradients(batch, counts, step)
+
+        def add(i: tf.Tensor, gradients: list, sums: dict) -> tuple:
+            more = self._gradients(_rows(batch, parts, i), counts, step)
+            return i + 1, *tf.nest.map_structure(tf.add, (gradients, sums), more)
+
+        first = self._gradients(_rows(batch, parts, 0), counts, step)
+        return tf.while_loop(lambda i, *_: i < parts, add, (tf.constant(1), *first), parallel_iterations=1)[1:]
+
+    def _gradients(self, batch: Batch, counts: dict[str, tf.Tensor], step: tf.Tensor) -> tuple[list[tf.Tensor], dict[str, Sum]]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for variable in self.variables_:
+                tape.watch(variable)
+            sums = self.system.losses(batch, step, Noise(self.settings.seed, step, batch["example_rows"]), training=True)
+            objective = self.system.objective(sums, counts, step)
+            if self.scale is not None:
+                objective *= self.scale
+        gradients = tape.gradient(objective, self.variables_, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.convert_to_tensor(g) for g in gradients], sums
+
+    def _apply(self, gradients: list[tf.Tensor], norm: tf.Tensor) -> None:
+        def apply() -> tf.Tensor:
+            start = 0
+            for name, optimizer in self.optimizers.items():
+                variables = self.groups[name][0]
+                pairs = list(zip(gradients[start : start + len(variables)], variables, strict=True))
+                optimizer.apply_gradients(pairs, **({"skip_gradients_aggregation": True} if self.strategy else {}))
+                start += len(variables)
+            return tf.constant(True)
+
+        if self.scale is None:
+            apply()
+            return
+        # float16 overflows now and then: such a step is left out and the loss scaled less (Micikevicius et al. 2018).
+        finite = tf.math.is_finite(norm)
+        tf.cond(finite, apply, lambda: tf.constant(False))
+        grown = tf.where(self.good + 1 >= STEPS_TO_GROW, tf.minimum(self.scale * 2.0, LARGEST_SCALE), self.scale)
+        good = tf.where(self.good + 1 >= STEPS_TO_GROW, 0, self.good + 1)
+        self.scale.assign(tf.where(finite, grown, tf.maximum(self.scale / 2.0, 1.0)))
+        self.good.assign(tf.where(finite, good, 0))
+
+
+def _rows(batch: Batch, parts: int, part: tf.Tensor | int) -> Batch:
+    """The rows of one part of a batch; what begins with `graph_` belongs to all of them."""
+    if parts == 1:
+        return batch
+    size = batch["example_mask"].shape[0] // parts
+
+    def rows(name: str, tensor: tf.Tensor) -> tf.Tensor:
+        if name.startswith("graph_"):
+            return tensor
+        found = tf.slice(tensor, [part * size] + [0] * (tensor.shape.rank - 1), [size, *tensor.shape[1:]])
+        return tf.ensure_shape(found, [size, *tensor.shape[1:]])
+
+    return {name: rows(name, tensor) for name, tensor in batch.items()}

@@ -1,0 +1,131 @@
+"""What the encoder makes of the training split as a whole: node features h^0 for the keyword graph, and cached states for a
+frozen encoder.
+
+A text occurs many times (a question is a source here and a negative there): each distinct one is encoded once.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from scipy import sparse
+
+from hcl_tf.data.output_folder import whole_or_nothing
+from hcl_tf.data.pipeline import PreparedData, SplitArrays
+from hcl_tf.data.text_files import sha256
+from hcl_tf.data.tfrecords import ROLES
+from hcl_tf.layers.encoder import TextEncoder, text_vector
+from hcl_tf.progress import bar
+
+TOKENS_AT_ONCE = 4096
+CACHE = "cache"
+PARTS = ("vectors.npy", "source_states.npy")
+
+
+class TextStates:
+    """The distinct texts of a split's examples and what an encoder makes of them.
+
+    Args:
+      data: the prepared folder, below which results for published or frozen weights are cached.
+      arrays: the split.
+      keep: cache on disk, under a hash of weights and data (pointless for weights that change).
+    """
+
+    def __init__(self, data: PreparedData, arrays: SplitArrays, keep: bool) -> None:
+        self._data, self._keep = data, keep
+        width = max(arrays.source_ids.shape[1], arrays.target_ids.shape[1])
+        padded = [np.pad(ids, ((0, 0), (0, width - ids.shape[1]))) for ids in (getattr(arrays, f"{role}_ids") for role in ROLES)]
+        if data.tokenizer.pad_id:
+            raise ValueError("texts are compared by their padded ids, so padding must be 0")
+        self.ids, self._places = np.unique(np.concatenate(padded), axis=0, return_inverse=True)
+        # --> [U, width]; [3 * n] the distinct text of each example's source, target and negative.
+        nodes = np.concatenate([arrays.source_nodes, arrays.target_nodes, arrays.negative_nodes])
+        rows, columns = np.nonzero(nodes >= 0)
+        members = sparse.csr_matrix(
+            (np.ones(len(rows), np.float32), (nodes[rows, columns], self._places[rows])), shape=(len(data.graph), len(self.ids))
+        )
+        members.data[:] = 1.0  # a text counts once for a keyword, in however many examples and roles it occurs
+        self._members = members
+        count = len(arrays)
+        self._of_role = {role: self._places[i * count : (i + 1) * count] for i, role in enumerate(ROLES)}
+        self._sources, self._source_place = np.unique(self._of_role["source"], return_inverse=True)
+        self._source_width = arrays.source_ids.shape[1]
+
+    def node_features(self, encoder: TextEncoder) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """h^0 of every node: the mean vector of the distinct texts that have its keyword, centred and scaled over nodes.
+
+        Returns:
+          [N, D] features; [D] mean and [D] scale of the texts' vectors.
+        """
+        vectors = self._encoded(encoder, states=False)[0]
+        counts = np.maximum(np.asarray(self._members.sum(1)), 1.0)
+        features = np.asarray(self._members @ vectors) / counts
+        if len(features):
+            features = (features - features.mean(0)) / (features.std(0) + 1e-6)
+        return features.astype(np.float32), vectors.mean(0), vectors.std(0) + 1e-6
+
+    def columns(self, encoder: TextEncoder):
+        """A function of example numbers [B] to the batch columns that spare a frozen encoder: source_states [B, S + 2, D]
+        float16 and {role}_vector [B, D] float32.
+        """
+        vectors, states = self._encoded(encoder, states=True)
+
+        def gather(rows: np.ndarray) -> dict[str, np.ndarray]:
+            found = {f"{role}_vector": vectors[self._of_role[role][rows]] for role in ROLES}
+            return found | {"source_states": states[self._source_place[rows]]}
+
+        return gather
+
+    def _encoded(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """[U, D] vectors of all distinct texts and, if asked, [sources, S + 2, D] states; from the cache if it has them."""
+        if not self._keep:
+            return self._encode(encoder, states)
+        key = hashlib.sha256(self._data.manifest["sha256"].encode())
+        for variable in encoder.variables:
+            key.update(variable.numpy().tobytes())
+        folder = self._data.folder / CACHE / f"{'states' if states else 'vectors'}-{key.hexdigest()[:16]}"
+        names = PARTS if states else PARTS[:1]
+        if not self._whole(folder, names):
+            with whole_or_nothing(folder, "sums.json", overwrite=True) as out:
+                for name, array in zip(names, self._encode(encoder, states), strict=False):
+                    np.save(out / name, array)
+                (out / "sums.json").write_text(json.dumps({name: sha256(out / name) for name in names}))
+        arrays = [np.load(folder / name, mmap_mode="r") for name in names]
+        return np.array(arrays[0]), arrays[1] if states else None
+
+    @staticmethod
+    def _whole(folder: Path, names: tuple[str, ...]) -> bool:
+        """Whether the cache is there and undamaged; a damaged one is computed again."""
+        try:
+            sums = json.loads((folder / "sums.json").read_text())
+            return all(sha256(folder / name) == sums[name] for name in names)
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def _encode(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        lengths = (self.ids != self._data.tokenizer.pad_id).sum(1)
+        vectors = np.zeros((len(self.ids), encoder.shape.width), np.float32)
+        kept = np.zeros((len(self._sources), self._source_width, encoder.shape.width), np.float16) if states else None
+        place = np.full(len(self.ids), -1)
+        place[self._sources] = np.arange(len(self._sources))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+        def run(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            found = encoder(ids)
+            return found, text_vector(found, encoder.mask(ids))
+
+        order, done = np.argsort(lengths, kind="stable"), 0
+        with bar("encoding texts", len(order)) as progress:
+            while done < len(order):
+                width = int(lengths[order[min(done + TOKENS_AT_ONCE // max(lengths[order[done]], 1), len(order)) - 1]])
+                rows = order[done : done + max(1, TOKENS_AT_ONCE // width)]
+                width = int(lengths[rows].max())
+                found, means = run(self.ids[rows, :width])
+                vectors[rows] = means
+                if kept is not None and (sources := np.flatnonzero(place[rows] >= 0)).size:
+                    kept[place[rows[sources]], : min(width, self._source_width)] = found.numpy()[sources, : self._source_width]
+                done += len(rows)
+                progress.update(len(rows))
+        return vectors, kept

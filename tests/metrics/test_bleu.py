@@ -1,0 +1,127 @@
+"""BLEU against NLTK and sacreBLEU themselves, and against method 7 written out by hand."""
+
+import logging
+import math
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import sacrebleu
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+from hcl_tf.metrics.bleu import CorpusBleu, sentence_scores, signature
+
+TOKENS = st.lists(st.sampled_from("abcde"), max_size=9)
+
+
+def by_hand(hypothesis, reference, order):
+    """Sentence BLEU with NLTK 3.9's method 7 (method 4, then method 5), in n-gram counts."""
+
+    def matches(n):
+        grams, of_reference = (Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1)) for text in (hypothesis, reference))
+        return sum((grams & of_reference).values()), max(1, grams.total())
+
+    if not matches(1)[0]:
+        return 0.0
+    precisions, missing = [], 0
+    for n in range(1, order + 1):
+        correct, total = matches(n)
+        if not correct and len(hypothesis) > 1:  # method 4, with K = 5
+            missing += 1
+            correct = math.log(len(hypothesis)) / (5 * 2**missing)
+        precisions.append(correct / total)
+    following = [*precisions[1:], Fraction(*matches(5))]
+    smoothed, before = [], precisions[0] + 1
+    for precision, after in zip(precisions, following, strict=True):  # method 5
+        before = (before + precision + after) / 3
+        smoothed.append(before)
+    penalty = 1.0 if len(hypothesis) > len(reference) else math.exp(1 - len(reference) / len(hypothesis))
+    return penalty * math.exp(sum(math.log(p) for p in smoothed) / order)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TOKENS, TOKENS)
+def test_sentence_bleu_is_nltks_and_method_7_by_hand(hypothesis, reference):
+    (found,) = sentence_scores([hypothesis], [reference])
+    for order, value in enumerate(found, 1):
+        weights = (1 / order,) * order
+        assert value == 100 * sentence_bleu([reference], hypothesis, weights=weights, smoothing_function=SmoothingFunction().method7)
+        assert value == pytest.approx(100 * by_hand(hypothesis, reference, order), rel=1e-12)
+
+
+def test_an_identical_sentence_of_nine_words():
+    nine = ["what", "is", "the", "best", "way", "to", "learn", "a", "language"]
+    np.testing.assert_allclose(sentence_scores([nine], [nine]), [[133.3, 121.7, 115.4, 111.7]], atol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "reference"),
+    [("", "a b c"), ("a b c", ""), ("", ""), ("x y", "a b c")],
+    ids=["empty hypothesis", "empty reference", "both empty", "no overlap"],
+)
+def test_nothing_in_common_scores_zero(hypothesis, reference):
+    np.testing.assert_array_equal(sentence_scores([hypothesis.split()], [reference.split()]), np.zeros((1, 4)))
+
+
+def test_one_right_word():
+    # p_1 = (2 + 1 + 0) / 3 = 1, p_2 = (1 + 0 + 0) / 3: the logarithm of one word gives method 4 nothing to add.
+    np.testing.assert_allclose(sentence_scores([["yes"]], [["yes"]])[0, :2], [100.0, 100 * math.sqrt(1 / 3)])
+
+
+def test_chosen_orders_and_no_sentences():
+    texts = [list("abcab"), list("ab")], [list("abca"), list("ba")]
+    np.testing.assert_array_equal(sentence_scores(*texts, orders=(4, 2)), sentence_scores(*texts)[:, [3, 1]])
+    assert sentence_scores([], []).shape == (0, 4)
+    with pytest.raises(ValueError):
+        sentence_scores([["a"]], [])
+
+
+def test_the_signature_names_every_choice():
+    found = signature(2, "en").split("|")
+    for part in ("BLEU-2", "smooth:nltk.method7", "weights:(1/2,)*2", "case:lc", "nltk:3.9.1"):
+        assert part in found
+    assert any(part.startswith("tok:") for part in found)
+    assert signature(2, "en") != signature(2, "zh") != signature(3, "zh")
+
+
+ENGLISH = st.lists(st.sampled_from(["The", "cat", "sat.", "what's", "on", "a", "mat,", "3.5", "Mat"]), max_size=12).map(" ".join)
+CHINESE = st.text(st.sampled_from("我爱你猫，iP1 "), max_size=14)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(["en", "zh"]))
+def test_corpus_bleu_is_sacrebleus(data, language):
+    text = ENGLISH if language == "en" else CHINESE
+    pairs = data.draw(st.lists(st.tuples(text, text), min_size=1, max_size=6))
+    hypotheses, references = map(list, zip(*pairs, strict=True))
+    ours = CorpusBleu(language)
+    statistics = ours.statistics(hypotheses, references)
+    theirs = sacrebleu.BLEU(tokenize={"en": "13a", "zh": "zh"}[language], lowercase=True)
+    expected = theirs.corpus_score(hypotheses, [references])
+    assert statistics.shape == (len(pairs), 10)
+    assert ours.of(statistics.sum(axis=0, keepdims=True)) == pytest.approx(expected.score, rel=1e-12)
+    assert ours.signature() == f"BLEU|{theirs.get_signature()}"
+
+
+def test_the_sums_of_any_resample_are_scored_as_that_corpus(caplog):
+    hypotheses, references = ["The cat sat on the mat.", "a dog", ""], ["the cat sat on a mat.", "The dog ran", "x"]
+    ours, rows = CorpusBleu("en"), np.array([[2, 1, 0], [0, 1, 2], [1, 1, 1], [0, 0, 3]])
+    with caplog.at_level(logging.WARNING):
+        statistics = ours.statistics(hypotheses, references)
+    assert not caplog.records
+    expected = []
+    for row in rows:
+        chosen = [i for i, times in enumerate(row) for _ in range(times)]
+        metric = sacrebleu.BLEU(tokenize="13a", lowercase=True)
+        expected.append(metric.corpus_score([hypotheses[i] for i in chosen], [[references[i] for i in chosen]]).score)
+    np.testing.assert_allclose(ours.of(rows @ statistics), expected, rtol=1e-12)
+    assert expected[0] > 0 == expected[3]
+
+
+def test_signatures_name_the_tokeniser_of_the_language():
+    assert "|tok:13a|" in CorpusBleu("en").signature()
+    assert "|case:lc|" in CorpusBleu("en").signature()
+    assert "|tok:zh|" in CorpusBleu("zh").signature()

@@ -1,0 +1,450 @@
+"""What a run keeps: the same settings or no resume, one process at a time, files that are whole or the earlier ones."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hcl_tf
+from hcl_tf.errors import UserError
+from hcl_tf.training import run_folder
+from hcl_tf.training.run_folder import RunFolder, describe_environment, load_run
+
+PACKAGE = str(Path(hcl_tf.__file__).parents[1])
+CONFIG = {"task": "qqp", "batch": 64, "rate": 0.1, "fields": {"source": "q1"}, "limit": None, "lengths": (20, 100)}
+COMMAND = ["python", "-m", "hcl_tf.train", "--task=qqp", "--raw=my file"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_environment():
+    """Asking git and the packages takes a while; the tests of the environment itself call the real function."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(run_folder, "describe_environment", lambda: {"python": "3"})
+    yield
+    patch.undo()
+
+
+def begin(path: Path, **changes) -> RunFolder:
+    return RunFolder.open(path, CONFIG | changes, COMMAND)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- beginning and taking up
+
+
+@pytest.mark.parametrize("place", ["new", "deep/er", "empty", "空 folder"])
+def test_a_run_begins_and_is_taken_up(tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    for starts in (1, 2):
+        with begin(tmp_path / place) as run:
+            assert run.config == CONFIG | {"lengths": [20, 100]}
+            assert run.path == tmp_path / place
+        lines = (tmp_path / place / "command.txt").read_text().splitlines()
+        assert len(lines) == starts
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ python -m hcl_tf.train --task=qqp '--raw=my file'", lines[-1])
+    assert names(tmp_path / place) == [".lock", "command.txt", "config.json", "environment.json", "files.json"]
+    text = (tmp_path / place / "config.json").read_text()
+    assert json.loads(text) == run.config
+    assert list(json.loads(text)) == sorted(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 32}, "batch was 64, now 32;"),
+        ({"rate": 0.1 + 2**-56, "task": "douban"}, 'rate was 0.1, now 0.10000000000000002; task was "qqp", now "douban";'),
+        ({"fields": {"source": "q2"}}, 'fields.source was "q1", now "q2";'),
+        ({"fields": {}}, 'fields was not set, now {}; fields.source was "q1", now not set;'),
+        ({"extra": False}, "extra was not set, now false;"),
+        ({"batch": 64.0}, "batch was 64, now 64.0;"),
+        ({"limit": 0}, "limit was null, now 0;"),
+        ({f"k{number}": 1 for number in range(7)}, "k4 was not set, now 1; and 2 more;"),
+    ],
+)
+def test_other_settings_are_refused_with_both_values(tmp_path, changes, message):
+    begin(tmp_path).close()
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(UserError) as error:
+        begin(tmp_path, **changes)
+    assert message in str(error.value)
+    assert "same flags" in str(error.value)
+    assert "another --run_dir" in str(error.value)
+    assert (tmp_path / "config.json").read_bytes() == before
+    begin(tmp_path).close()  # and the refusal left no lock
+
+
+def test_a_missing_setting_is_refused(tmp_path):
+    begin(tmp_path).close()
+    with pytest.raises(UserError, match="batch was 64, now not set"):
+        RunFolder.open(tmp_path, {key: value for key, value in CONFIG.items() if key != "batch"}, COMMAND)
+
+
+@pytest.mark.parametrize(
+    "content", [["notes.txt"], ["config.json"], ["files.json"], [".lock", "metrics.jsonl"], [".lock", "files.json", "x"]]
+)
+def test_a_folder_that_is_something_else_is_left_alone(tmp_path, content):
+    for name in content:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match=f"--run_dir={tmp_path}: not empty and not a run"):
+        begin(tmp_path)
+    assert names(tmp_path) == sorted(content)
+    assert {(tmp_path / name).read_text() for name in content} == {"{}"}
+
+
+@pytest.mark.parametrize("place", ["file", "file/deeper", "x" * 300])
+def test_a_place_that_can_not_be_written_is_refused(tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"--run_dir=.*can't be written .*choose another"):
+        begin(tmp_path / place)
+    assert names(tmp_path) == ["file"]
+
+
+@given(st.sampled_from(["config.json", "files.json"]), st.integers(0, 10**6), st.integers(1, 255))
+@settings(max_examples=80, deadline=None)
+def test_a_changed_byte_in_the_configuration_is_seen_or_without_effect(name, place, bits):
+    with tempfile.TemporaryDirectory() as folder:
+        begin(Path(folder)).close()
+        path = Path(folder) / name
+        before = path.read_bytes()
+        data = bytearray(before)
+        data[place % len(data)] ^= bits
+        path.write_bytes(data)
+        if name == "files.json" and same_json(before, bytes(data)):  # a space became a line break
+            begin(Path(folder)).close()
+            return
+        for use in (begin, load_run):
+            with pytest.raises(UserError, match=str(folder)):
+                use(Path(folder))
+
+
+def same_json(one: bytes, other: bytes) -> bool:
+    try:
+        return json.loads(one.decode()) == json.loads(other.decode())
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("name", ["config.json", "files.json"])
+def test_a_run_without_its_record_is_refused(tmp_path, name):
+    begin(tmp_path).close()
+    (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=f"no {name}"):
+        begin(tmp_path)
+    with pytest.raises(UserError, match=f"--run_dir={tmp_path}: not a run .{name} is missing"):
+        load_run(tmp_path)
+
+
+def test_only_one_process_trains_in_a_run(tmp_path):
+    script = "import sys; from hcl_tf.training import run_folder as r; r.describe_environment = dict\n"
+    script += f"with r.RunFolder.open(sys.argv[1], {CONFIG!r}, []): print('open', flush=True); sys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": PACKAGE},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline() == "open\n"
+        with pytest.raises(UserError, match=f"--run_dir={tmp_path}: another process is training in it"):
+            begin(tmp_path)
+        assert load_run(tmp_path).config["task"] == "qqp"  # reading is free
+        process.send_signal(signal.SIGKILL)
+    with begin(tmp_path), pytest.raises(UserError, match="another process"):
+        begin(tmp_path)
+    begin(tmp_path).close()
+
+
+def test_killed_while_beginning(tmp_path):
+    """A child is killed at its first, second, ... rename or new file; the next start begins or takes up the run."""
+    script = f"""
+import os, shutil, signal, sys
+from hcl_tf.training import run_folder
+run_folder.describe_environment = lambda: {{"python": "3"}}
+def child(at):
+    seen = 0
+    def hook(event, arguments):
+        nonlocal seen
+        if event in ("os.rename", "os.mkdir") or event == "open" and ("w" in str(arguments[1]) or "a" in str(arguments[1])):
+            seen += 1
+            if seen == at: os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+    run_folder.RunFolder.open(sys.argv[1], {CONFIG!r}, ["x"])
+    os._exit(0)
+for at in range(1, 100):
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    pid = os.fork()
+    if not pid: child(at)
+    killed = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with run_folder.RunFolder.open(sys.argv[1], {CONFIG!r}, ["x"]) as run: assert run.environment["python"] == "3"
+    run_folder.load_run(sys.argv[1])
+    assert sorted(os.listdir(sys.argv[1])) == [".lock", "command.txt", "config.json", "environment.json", "files.json"]
+    if not killed: break
+print(at)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": PACKAGE}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 8
+
+
+# --- metrics
+
+RECORD = st.fixed_dictionaries(
+    {"step": st.integers(0, 50)},
+    optional={"loss": st.floats(allow_nan=False), "split": st.text(), "parts": st.lists(st.floats(0, 1), max_size=3)},
+)
+
+
+@given(st.lists(RECORD, max_size=12), st.integers(-1, 51), st.binary(max_size=20).filter(lambda torn: b"\n" not in torn))
+@settings(max_examples=60, deadline=None)
+def test_metrics_come_back_and_are_rewound(records, step, torn):
+    with tempfile.TemporaryDirectory() as folder, begin(Path(folder)) as run:
+        assert run.read_metrics() == []
+        for record in records:
+            run.append(record)
+        assert run.read_metrics() == records
+        run.sync()
+        with (Path(folder) / "metrics.jsonl").open("ab") as file:
+            file.write(torn)
+        run.rewind(step)
+        assert run.read_metrics() == [record for record in records if record["step"] <= step]
+        assert not [name for name in names(Path(folder)) if name.endswith(".partial")]
+
+
+def test_a_resumed_run_writes_the_same_metrics_file(tmp_path):
+    rows = [{"step": step, "loss": 1 / (step + 1), "a": "说"} for step in range(20)]
+    with begin(tmp_path / "whole") as whole, begin(tmp_path / "resumed") as resumed:
+        for row in rows:
+            whole.append(row)
+        for row in rows[:15]:
+            resumed.append(row)
+        with (tmp_path / "resumed" / "metrics.jsonl").open("ab") as file:
+            file.write(b'{"loss": 0.0')
+        resumed.rewind(9)
+        for row in rows[10:]:
+            resumed.append(dict(reversed(row.items())))
+    assert (tmp_path / "whole" / "metrics.jsonl").read_bytes() == (tmp_path / "resumed" / "metrics.jsonl").read_bytes()
+    first = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[0]
+    assert first == '{"a": "说", "loss": 1.0, "step": 0}'
+
+
+def test_an_unfinished_line_is_named_and_never_run_into(tmp_path):
+    with begin(tmp_path) as run:
+        run.append({"step": 1})
+        path = tmp_path / "metrics.jsonl"
+        path.write_bytes(path.read_bytes() + b'{"step": 2, "lo')
+        with pytest.raises(UserError, match=f"{path}:2: an unfinished line"):
+            run.read_metrics()
+        run.append({"step": 3})
+        assert run.read_metrics() == [{"step": 1}, {"step": 3}]
+        path.write_bytes(b"no line at all")
+        run.append({"step": 4})
+        assert run.read_metrics() == [{"step": 4}]
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{", "[1]", '{"loss": 1}', '{"step": 1.0}', '{"step": true}', '{"step": 1, "x": NaN}', '{"step": 1} {}']
+)
+def test_a_damaged_line_is_named(tmp_path, line):
+    with begin(tmp_path) as run:
+        for step in range(3):
+            run.append({"step": step})
+        path = tmp_path / "metrics.jsonl"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([lines[0], line, lines[2]]) + "\n")
+        before = path.read_bytes()
+        for use in (run.read_metrics, load_run(tmp_path).read_metrics, lambda: run.rewind(0)):
+            with pytest.raises(UserError, match=f"{path}:2: damaged"):
+                use()
+        assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("record", [{}, {"step": "1"}, {"step": 1.0}, {"step": True}, {"step": None}])
+def test_a_record_without_a_step_is_a_mistake(tmp_path, record):
+    with begin(tmp_path) as run:
+        with pytest.raises(ValueError, match="step"):
+            run.append(record)
+        assert run.read_metrics() == []
+
+
+def test_speed_stands_apart(tmp_path):
+    with begin(tmp_path) as run:
+        run.append_speed({"examples_per_second": 31.5, "time": "now"})
+        run.append_speed({"examples_per_second": 32.5})
+        assert run.read_metrics() == []
+    assert [json.loads(line)["examples_per_second"] for line in (tmp_path / "speed.jsonl").read_text().splitlines()] == [31.5, 32.5]
+
+
+def test_a_run_is_finished_when_it_says_so(tmp_path):
+    with begin(tmp_path) as run:
+        assert run.finished is None
+        run.finish({"steps": 10, "loss": float("inf")})
+    assert load_run(tmp_path).finished == {"steps": 10, "loss": float("inf")}
+    (tmp_path / "done.json").write_text("{")
+    with pytest.raises(UserError, match=f"{tmp_path}/done.json: can't be read"):
+        _ = load_run(tmp_path).finished
+
+
+# --- results and stored inputs
+
+
+def test_results_are_replaced_whole(tmp_path):
+    begin(tmp_path).close()
+    run = load_run(tmp_path)
+    for round_ in (1, 2):
+        assert run.write_text("samples.md", f"# {round_} 说\n").read_text(encoding="utf-8") == f"# {round_} 说\n"
+        assert json.loads(run.write_json("scores.json", {"b": 1 / 3, "a": round_}).read_text()) == {"a": round_, "b": 1 / 3}
+        path = run.write_jsonl("sub/predictions.test.jsonl", ({"id": i, "text": "a\nb\u2028c"} for i in range(round_)))
+        assert [json.loads(line)["id"] for line in path.read_text(encoding="utf-8").split("\n")[:-1]] == list(range(round_))
+
+    def broken():
+        yield {"id": 1}
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run.write_jsonl("sub/predictions.test.jsonl", broken())
+    assert path.read_text(encoding="utf-8").count("\n") == 2
+    assert names(tmp_path / "sub") == ["predictions.test.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "done.json", "checkpoints/x", "../x", "a/../../x", "/x", "", ".lock"])
+def test_the_runs_own_files_are_no_results(tmp_path, name):
+    with begin(tmp_path / "run") as run:
+        (tmp_path / "source").write_text("x")
+        before = names(tmp_path / "run")
+        for write in (lambda: run.write_text(name, "x"), lambda: run.store(tmp_path / "source", name)):
+            with pytest.raises(ValueError, match="can't be written here"):
+                write()
+        assert names(tmp_path / "run") == before
+
+
+@pytest.fixture
+def stored(tmp_path) -> Path:
+    """A run that keeps a vocabulary and a folder."""
+    inputs = tmp_path / "inputs"
+    (inputs / "graph").mkdir(parents=True)
+    for name in ("vocab.txt", "graph/nodes.tsv", "graph/edges.npz"):
+        (inputs / name).write_bytes(os.urandom(50))
+    for _ in range(2):  # the second start stores the same again
+        with begin(tmp_path / "run") as run:
+            run.store(inputs / "vocab.txt", "data/vocab.txt")
+            run.store(inputs / "graph", "data/graph")
+    return tmp_path / "run"
+
+
+def test_inputs_are_kept(stored):
+    inputs = stored.parent / "inputs"
+    run = load_run(stored)
+    for name in ("vocab.txt", "graph/nodes.tsv", "graph/edges.npz"):
+        assert run.stored(f"data/{name}").read_bytes() == (inputs / name).read_bytes()
+    assert run.stored("data/graph") == stored / "data" / "graph"
+    assert sorted(json.loads((stored / "files.json").read_text())) == [
+        "config.json", "data/graph/edges.npz", "data/graph/nodes.tsv", "data/vocab.txt",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=f"{stored}: the run keeps no data/gra; it holds config.json, data/graph/edges.npz"):
+        run.stored("data/gra")
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "graph/edges.npz"])
+@pytest.mark.parametrize("harm", ["changed", "missing", "truncated"])
+def test_a_damaged_input_is_named(stored, name, harm):
+    path = stored / "data" / name
+    data = path.read_bytes()
+    path.unlink()
+    if harm != "missing":
+        path.write_bytes(data[:-1] + (bytes([data[-1] ^ 1]) if harm == "changed" else b""))
+    with pytest.raises(UserError, match=f"{path}: .*restore it"):
+        load_run(stored)
+
+
+def test_a_run_goes_on_only_with_the_inputs_it_was_begun_with(stored):
+    inputs = stored.parent / "inputs"
+    kept = (stored / "data" / "vocab.txt").read_bytes()
+    (inputs / "vocab.txt").write_text("other")
+    with begin(stored) as run:
+        with pytest.raises(UserError, match=f"{inputs}/vocab.txt: not the data/vocab.txt that the run .* was begun with"):
+            run.store(inputs / "vocab.txt", "data/vocab.txt")
+        with pytest.raises(UserError, match=f"{inputs}/absent: can't be read"):
+            run.store(inputs / "absent", "data/absent")
+    assert (stored / "data" / "vocab.txt").read_bytes() == kept
+    load_run(stored)
+
+
+def test_a_damaged_copy_is_mended_by_storing_again(stored):
+    (stored / "data" / "vocab.txt").write_text("damaged")
+    with begin(stored) as run:
+        run.store(stored.parent / "inputs" / "vocab.txt", "data/vocab.txt")
+    load_run(stored)
+
+
+def test_no_such_run(tmp_path):
+    with pytest.raises(UserError, match=f"--run_dir={tmp_path}/absent: no such folder"):
+        load_run(tmp_path / "absent")
+    with pytest.raises(UserError, match="not a run"):
+        load_run(tmp_path)
+
+
+def test_checkpoints_of_a_run(tmp_path):
+    with begin(tmp_path) as run:
+        assert run.checkpoints.newest() is None
+        run.checkpoints.save(3, {}, {})
+    assert load_run(tmp_path).checkpoints.newest().step == 3
+    assert "checkpoints" in names(tmp_path)
+
+
+# --- the environment
+
+
+def test_the_environment_says_what_matters_and_no_names(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    found = describe_environment()
+    assert found["packages"]["tensorflow"].startswith("2.")
+    assert found["packages"]["hcl_tf"] == hcl_tf.__version__
+    assert found["cpu"]["cores"] >= found["cpu"]["cores_usable"] >= 1
+    assert found["memory_gib"] > 0.1
+    assert found["variables"]["OMP_NUM_THREADS"] == "1"
+    assert isinstance(found["gpus"], list)
+    assert not re.search(r"(^|[\s\"])/\w", json.dumps(found))  # no path, which could hold a user's name
+    assert set(found) == {"python", "platform", "cpu", "memory_gib", "gpus", "packages", "variables", "commit"}
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    monkeypatch.setattr(run_folder, "PACKAGES", ("numpy", "no-such-package"))
+    assert describe_environment()["packages"]["no-such-package"] is None
+
+
+def test_the_commit_of_a_checkout_and_whether_it_is_clean(tmp_path):
+    def git(*words: str) -> str:
+        options = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+        return subprocess.run(["git", "-C", str(tmp_path), *options, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+    (tmp_path / "inner").mkdir()
+    git("init")
+    assert run_folder._commit(tmp_path) is None  # no commit yet
+    (tmp_path / "file").write_text("x")
+    git("add", "file")
+    git("commit", "-m", "first")
+    commit = git("rev-parse", "HEAD")
+    assert run_folder._commit(tmp_path) == {"id": commit, "dirty": False}
+    assert run_folder._commit(tmp_path / "inner") is None  # installed inside somebody else's checkout
+    (tmp_path / "file").write_text("y")
+    assert run_folder._commit(tmp_path) == {"id": commit, "dirty": True}
+
+
+def test_another_machine_on_resume_is_recorded(tmp_path, monkeypatch):
+    for machine in ("a", "a", "b", "b", "a"):
+        monkeypatch.setattr(run_folder, "describe_environment", lambda machine=machine: {"cpu": machine})
+        begin(tmp_path).close()
+    assert load_run(tmp_path).environment == {"cpu": "a", "earlier": [{"cpu": "b"}]}
