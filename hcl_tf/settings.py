@@ -5,6 +5,7 @@ else. Values marked [P] are stated in the paper (section 4.1), the others are ou
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 from hcl_tf.errors import UserError
@@ -134,8 +135,8 @@ def resolve(preset: str, given: dict, model_defaults: dict | None = None) -> Set
 def _check_bounds(name: str, value, bounds) -> None:
     if bounds["choices"] and value not in bounds["choices"]:
         raise UserError(f"--{name}={value}: one of {', '.join(map(str, filter(None, bounds['choices'])))} is expected")
-    if isinstance(value, float) and value != value:
-        raise UserError(f"--{name}={value}: a number is expected")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"--{name}={value}: a finite number is expected")
     if bounds["low"] is not None and value < bounds["low"]:
         raise UserError(f"--{name}={value}: at least {bounds['low']} is expected")
     if bounds["high"] is not None and value > bounds["high"]:
@@ -143,7 +144,7 @@ def _check_bounds(name: str, value, bounds) -> None:
 
 
 def _check_together(s: Settings) -> None:
-    if not all(part.isdigit() and int(part) for part in s.graph_fanout.split(",")):
+    if not all(part.isdecimal() and int(part) for part in s.graph_fanout.split(",")):
         raise UserError(f"--graph_fanout={s.graph_fanout}: one number of at least 1 for each round is expected, such as 8,4")
     if s.micro_batch and s.batch_size % s.micro_batch:
         raise UserError(f"--micro_batch={s.micro_batch}: --batch_size={s.batch_size} is no multiple of it")
@@ -151,5 +152,5 @@ def _check_together(s: Settings) -> None:
         raise UserError("--in_batch_negatives needs the whole batch on one device: drop --micro_batch and --strategy")
     if s.minimum_length > s.maximum_length:
         raise UserError(f"--minimum_length={s.minimum_length} is more than --maximum_length={s.maximum_length}")
-    if s.model == "hcl" and s.ablate == "keyword" and s.decoder_keyword:
+    if s.ablate == "keyword" and s.decoder_keyword:
         raise UserError("--ablate=keyword and --decoder_keyword contradict each other")

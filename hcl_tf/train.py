@@ -15,7 +15,9 @@ from hcl_tf.errors import UserError
 from hcl_tf.settings import FIELDS, PRESETS
 
 TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "What to train on.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared folder. Default: tfrecords/<task>, made from the bundled sample where it is missing.")
+DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Prepared folder. Default: tfrecords/<task>, made from the bundled sample where it is missing."
+)
 RUN_DIR = flags.DEFINE_string("run_dir", None, "Where the run is kept, and taken up again. Default: runs/<task>/<what distinguishes it>.")
 PRESET = flags.DEFINE_enum("preset", None, PRESETS, "Settings of all flags not given. Default: tiny on a bundled sample, else paper.")
 

@@ -1,6 +1,7 @@
 """What the tests share: no hub, quiet libraries, and folders prepared once a session from the bundled samples."""
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests behave alike with and without a network
 
@@ -39,3 +40,22 @@ def douban_folder(tmp_path_factory) -> Path:
 def rocstories_folder(tmp_path_factory) -> Path:
     """The bundled stories, prepared."""
     return prepare_sample(tmp_path_factory.mktemp("prepared") / "rocstories", "rocstories")
+
+
+@pytest.fixture(scope="session")
+def trained_run(qqp_folder, tmp_path_factory) -> Path:
+    """A run of a few steps on `qqp_folder`, far too small to be good. Tests that write into it work on a copy."""
+    from hcl_tf.training.launch import launch
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    given = {
+        "encoder": "random:1x32", "decoder_layers": 1, "latent_size": 8, "latent_hidden": 16, "batch_size": 16, "max_steps": 6,
+        "graph_node_budget": 256, "learning_rate": 0.01, "warmup_steps": 1,
+    }  # fmt: skip
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        launch("qqp", qqp_folder, str(folder), "tiny", given, ["hcl_tf.train"])
+    finally:
+        for number, handler in handlers.items():  # training takes them over
+            signal.signal(number, handler)
+    return folder

@@ -6,7 +6,7 @@ A keyword is a content word (`word`, the default: TextRank's own unit, Mihalcea 
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
@@ -43,6 +43,18 @@ class KeywordExtractor:
         words = self._words(doc)
         found = self._phrases(doc, words) if self.unit == "phrase" else []
         return tuple(_best(found or words, self.most))
+
+    def normalise(self, keyword: str, nodes: Container[str]) -> list[str]:
+        """A keyword that a person gives, written as the graph's `nodes` are: its words' lemmas in lower case, each a keyword of
+        its own where the unit is the word; none where it has no word.
+
+        What is a node as it stands is left so: outside its sentence, a word's part of speech, and so its lemma, is a guess.
+        """
+        whole = " ".join(keyword.lower().split())
+        if whole in nodes:
+            return [whole]
+        words = [token.lower_ if token.lower_ in nodes else self._node(token) for token in self.nlp(whole) if _is_word(token.text)]
+        return [" ".join(words)] if words and self.unit == "phrase" else words
 
     def has_content_word(self, text: str) -> bool:
         """Whether the text has a noun, name, adjective or verb that is no stop word."""

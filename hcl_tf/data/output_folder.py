@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from hcl_tf.errors import UserError
 
 
 @contextmanager
-def whole_or_nothing(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
+def whole_or_nothing(out: Path, marker: str, overwrite: bool, flag: str = "--out", what: str = "a prepared folder") -> Iterator[Path]:
     """Yields an empty folder to write to; when the block ends without an exception, it becomes `out`.
 
     Args:
       out: the final place.
       marker: the file that tells a finished folder of this kind from anything else.
       overwrite: replace a finished folder. Anything that is not one is never replaced.
+      flag, what: what errors call the place and a finished folder.
 
     A process killed at any moment leaves `out` as it was, or whole, or (killed between two renames) missing with the earlier
     folder beside it, which the next run puts back. What else it leaves (hidden, `.NAME.partial`) is removed by the next
@@ -29,23 +30,23 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
     """
     out = Path(os.path.realpath(out))  # a link's target is written; the link stays
     if not out.name:
-        raise UserError(f"--out={out}: not a folder that can be made; choose another")
+        raise UserError(f"{flag}={out}: not a folder that can be made; choose another")
     partial, old = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "old"))
     missing_parents = [parent for parent in out.parents if not parent.exists()]
     try:
         partial.mkdir(parents=True, exist_ok=True)
         lock = (partial / ".lock").open("w")
     except OSError as error:
-        raise UserError(f"--out={out}: can't be written ({error.strerror}); choose another folder") from error
+        raise UserError(f"{flag}={out}: can't be written ({error.strerror}); choose another folder") from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.stat(partial / ".lock").st_ino != os.fstat(lock.fileno()).st_ino:
                 raise BlockingIOError  # a run that ended in between took its lock file away: this lock guards nothing
         except OSError as error:
-            raise UserError(f"--out={out}: another run is writing it now; wait for it, or choose another folder") from error
+            raise UserError(f"{flag}={out}: another run is writing it now; wait for it, or choose another folder") from error
         try:
-            yield from _replace(out, partial, old, marker, overwrite)
+            yield from _replace(out, partial, old, lambda: _check_replaceable(out, marker, overwrite, flag, what))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             for parent in missing_parents:
@@ -55,14 +56,14 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
         lock.close()
 
 
-def _replace(out: Path, partial: Path, old: Path, marker: str, overwrite: bool) -> Iterator[Path]:
+def _replace(out: Path, partial: Path, old: Path, check: Callable[[], None]) -> Iterator[Path]:
     """The part of `whole_or_nothing` that runs under the lock. A folder is only ever deleted inside `partial`."""
     for leftover in partial.iterdir():
         if leftover.name != ".lock":
             shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
     if old.exists():  # an earlier run was killed while replacing `out`
         old.rename(partial / "old" if out.exists() else out)
-    _check_replaceable(out, marker, overwrite)
+    check()
     content = partial / "content"
     content.mkdir()
     yield content
@@ -75,13 +76,13 @@ def _replace(out: Path, partial: Path, old: Path, marker: str, overwrite: bool) 
         old.rename(partial / "old")
 
 
-def _check_replaceable(out: Path, marker: str, overwrite: bool) -> None:
+def _check_replaceable(out: Path, marker: str, overwrite: bool, flag: str, what: str) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / marker).is_file():
-        raise UserError(f"--out={out}: exists and is not a prepared folder (no {marker}), so it is left alone; choose another folder")
+        raise UserError(f"{flag}={out}: exists and is not {what} (no {marker}), so it is left alone; choose another folder")
     if not overwrite:
-        raise UserError(f"--out={out}: prepared already and kept; pass --overwrite to replace it, or choose another folder")
+        raise UserError(f"{flag}={out}: exists already and is kept; pass --overwrite to replace it, or choose another folder")
 
 
 def _sync(folder: Path) -> None:

@@ -3,6 +3,10 @@
 The method is the paper's "the decoding process is the same as Transformer" (section 4.1): Vaswani et al. 2017, section 6.1,
 with the length penalty of Wu et al. 2016, equation 14. It runs in a plain `tf.function`, under `jit_compile=True`, and in an
 exported program: one `tf.while_loop`, no callback to Python, no shape that depends on values.
+
+Why not `official.nlp.modeling.ops.beam_search`: it rescales the probabilities after the end token is barred, so scores are not
+log-probabilities; it takes caches of one type only and searches on after one beam has ended, which is not greedy search. It was
+also 1.2 to 1.4 times slower (batch 32, 4 beams, 4 layers of width 256, 30,522 words, 21 steps, 2 cores).
 """
 
 from collections.abc import Callable
@@ -161,6 +165,7 @@ def _best_tokens(
     width = log_probabilities.shape[-1]
     is_end = tf.range(width) == end_id
     barred = tf.where(is_end, position < settings.minimum, position >= settings.maximum)
+    # Cast first: on a CPU, XLA sorts whole rows of a narrower type (644 ms instead of 6 for 128 rows of 30,522).
     allowed = tf.where(barred, -float("inf"), tf.cast(log_probabilities, tf.float32))
     return top_k(allowed, min(candidates, width))
 

@@ -22,7 +22,7 @@ class DistanceContrast(keras.layers.Layer):
     """
 
     def __init__(self, tau: float = 1.0, scale: float = 1.0, form: str = "softmax", **kwargs) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.tau, self.scale, self.form = tau, scale, form
 
     def call(self, positive: tf.Tensor, negatives: tf.Tensor, present: tf.Tensor | None = None) -> tf.Tensor:
@@ -34,7 +34,7 @@ class DistanceContrast(keras.layers.Layer):
         """
         positive = positive / (self.scale * self.tau)
         negatives = (negatives if negatives.shape.rank == 2 else negatives[:, None]) / (self.scale * self.tau)
-        absent = 0.0 if present is None else tf.where(present, 0.0, -1e9)
+        absent = 0.0 if present is None else tf.cast(tf.where(present, 0.0, -1e9), negatives.dtype)
         if self.form == "printed":  # -log(1 - e^p / (e^p + sum e^n)) = log(e^p + sum e^n) - log sum e^n
             return tf.math.softplus(positive - tf.reduce_logsumexp(negatives + absent, -1))
         return tf.math.softplus(positive + tf.reduce_logsumexp(absent - negatives, -1))
@@ -47,7 +47,7 @@ class KeywordContrast(keras.layers.Layer):
     """L_key (eq 10): the source keywords' state is nearer, by cosine, to the target keywords' than to the impostor's."""
 
     def __init__(self, tau: float = 0.1, **kwargs) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.tau = tau
 
     def call(self, anchor: tf.Tensor, positive: tf.Tensor, impostor: tf.Tensor) -> tf.Tensor:
@@ -68,7 +68,7 @@ class Impostor(keras.layers.Layer):
     """
 
     def __init__(self, size: int, kind: str = "mean", gradient: bool = False, **kwargs) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.size, self.kind, self.gradient = size, kind, gradient
         self.kernel = self.add_weight("kernel", (size, size), initializer="identity", trainable=gradient)
 
@@ -80,14 +80,16 @@ class Impostor(keras.layers.Layer):
           present: [B, K, F] bool, which of them there are.
           positive: [B, Z] u_y.
         """
-        weights = tf.cast(present, tf.float32)
+        weights = tf.cast(present, states.dtype)
         summed = tf.einsum("bkf,bkfz->bkz", weights, states)
         if self.kind == "sum":
             return tf.reduce_sum(summed, 1) @ self.kernel
         neighbours = tf.reduce_sum(weights, -1)  # [B, K]
-        keywords = tf.reduce_sum(tf.cast(neighbours > 0, tf.float32), -1, keepdims=True)
+        keywords = tf.reduce_sum(tf.cast(neighbours > 0, states.dtype), -1, keepdims=True)
         means = tf.reduce_sum(summed / tf.maximum(neighbours, 1.0)[..., None], 1) / tf.maximum(keywords, 1.0)
-        return tf.math.l2_normalize(means @ self.kernel, -1) * tf.norm(positive, axis=-1, keepdims=True)
+        # Not tf.norm, whose gradient at zero (a graph of one node, centred, before its projection has a bias) is not a number.
+        length = tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(positive), -1, keepdims=True), 1e-12))
+        return tf.math.l2_normalize(means @ self.kernel, -1) * length
 
     def get_config(self) -> dict:
         return super().get_config() | {"size": self.size, "kind": self.kind, "gradient": self.gradient}

@@ -136,7 +136,7 @@ class TransformerDecoder(keras.layers.Layer):
 
     def step(self, embedded: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
         """[rows, D] embeddings of the last tokens -> [rows, D] states, new cache."""
-        states = self.first_norm((embedded + tf.gather(self.place, position))[:, None])
+        states = self.first_norm((embedded + tf.cast(tf.gather(self.place, position), embedded.dtype))[:, None])
         bias, kept = _bias(fixed["mask"]), []
         for block, past, memory in zip(self.blocks, cache, fixed["memory"], strict=True):
             states, past = block.step(states, position, past, memory, bias)

@@ -24,12 +24,12 @@ class KeywordGraphNetwork(keras.layers.Layer):
     """
 
     def __init__(self, size: int, iterations: int = 2, attention: str = "dot", **kwargs) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.size, self.iterations, self.attention = size, iterations, attention
-        dense = lambda name, **options: keras.layers.Dense(size, dtype="float32", name=name, **options)  # noqa: E731
+        dense = lambda name, **options: keras.layers.Dense(size, dtype=self.dtype, name=name, **options)  # noqa: E731
         # [h_i ; h_j] W is h_i W_1 + h_j W_2, computed once a node instead of once an edge; both relations at once.
-        self.edge_from = keras.layers.Dense(2 * size, dtype="float32", name="edge_from")
-        self.edge_to = keras.layers.Dense(2 * size, use_bias=False, dtype="float32", name="edge_to")
+        self.edge_from = keras.layers.Dense(2 * size, dtype=self.dtype, name="edge_from")
+        self.edge_to = keras.layers.Dense(2 * size, use_bias=False, dtype=self.dtype, name="edge_to")
         self.edge_out = [dense(f"edge_out_{relation}") for relation in ("positive", "negative")]
         self.relation_ends, self.node_ends = dense("relation_ends", use_bias=False), dense("node_ends", use_bias=False)  # W_r, W_h
         self.update_in, self.update_out = dense("update_in", activation="relu"), dense("update_out")  # the FFN of eq 6
@@ -76,14 +76,14 @@ class KeywordGraphNetwork(keras.layers.Layer):
         beta = tf.sigmoid((own - other) / root)[..., None]  # the softmax over the edge's two ends
         mixed = beta * states[:, None] + (1.0 - beta) * ends  # (5)
         edges = self.update_out(self.update_in(edges + mixed))  # (6)
-        keys, values = (tf.gather(layer(states), places) + edges for layer in (self.key, self.value))
-        queries = self.query(states)
+        queries, keys = self.query(states), self.key(states)
         if self.attention == "dot":
-            scores = tf.einsum("nz,nez->ne", queries, keys) / root  # (7)
+            scores = tf.einsum("nz,nez->ne", queries, tf.gather(keys, places) + edges) / root  # (7)
         else:
-            parts = tf.einsum("nz,z->n", queries, self.score[0])[:, None], tf.gather(tf.linalg.matvec(self.key(states), self.score[1]), places)
-            scores = tf.nn.leaky_relu(parts[0] + parts[1] + tf.einsum("nez,z->ne", edges, self.score[2]), 0.2)
+            from_, to, through = (tf.linalg.matvec(part, self.score[i]) for i, part in enumerate((queries, keys, edges)))
+            scores = tf.nn.leaky_relu(from_[:, None] + tf.gather(to, places) + through, 0.2)
         alpha = masked_softmax(scores, present)  # (8)
+        values = tf.gather(self.value(states), places) + edges
         return states + tf.einsum("ne,nez->nz", alpha, values), edges  # (9)
 
     def get_config(self) -> dict:
@@ -107,7 +107,7 @@ def keyword_state(states: tf.Tensor, places: tf.Tensor, unknown: tf.Tensor, own:
     Returns:
       [B, Z]; a text without any keyword has its own state.
     """
-    present = tf.cast(places >= 0, tf.float32)
+    present = tf.cast(places >= 0, states.dtype)
     known = tf.einsum("bk,bkz->bz", present, gather_nodes(states, places))
     count = tf.reduce_sum(present, -1)
     others = tf.where(count + unknown > 0, unknown, 1.0)

@@ -13,17 +13,17 @@ class GaussianHead(keras.layers.Layer):
     """f_theta or f_phi: a condition vector to the mean and standard deviation of a diagonal Gaussian.
 
     One hidden layer (tanh), as in Zhao et al. (2017). Log-variances are bounded smoothly to (-bound, bound), so that neither
-    a KL divergence nor a Mahalanobis distance can overflow. Always float32.
+    a KL divergence nor a Mahalanobis distance can overflow. Float32 under mixed precision too, unless `dtype` is given.
 
     Args:
       size: Z. hidden: width of the hidden layer. bound: of the log-variance.
     """
 
     def __init__(self, size: int, hidden: int, bound: float = 10.0, **kwargs) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.size, self.hidden, self.bound = size, hidden, bound
-        self.inner = keras.layers.Dense(hidden, "tanh", dtype="float32", name="inner")
-        self.outer = keras.layers.Dense(2 * size, dtype="float32", name="outer")
+        self.inner = keras.layers.Dense(hidden, "tanh", dtype=self.dtype, name="inner")
+        self.outer = keras.layers.Dense(2 * size, dtype=self.dtype, name="outer")
 
     def call(self, condition: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """[B, C] -> mean, stddev, each [B, Z]."""
@@ -48,7 +48,7 @@ def kl_by_dimension(posterior: Gaussian, prior: Gaussian) -> tf.Tensor:
 
 def sample(distribution: Gaussian, noise: Noise) -> tf.Tensor:
     """[B, Z]: reparameterised (Kingma and Welling 2014), with noise that belongs to each example."""
-    return distribution.mean() + distribution.stddev() * noise.normal((distribution.event_shape[0],))
+    return distribution.mean() + distribution.stddev() * tf.cast(noise.normal((distribution.event_shape[0],)), distribution.dtype)
 
 
 def mahalanobis(point: tf.Tensor, distribution: Gaussian) -> tf.Tensor:

@@ -11,9 +11,9 @@ BLOCK = 128
 
 
 def logits(states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """[..., D] states, [V', D] embeddings, [V'] bias -> [..., V'] float32."""
+    """[..., D] states, [V', D] embeddings, [V'] bias -> [..., V'] in the bias's type (float32)."""
     product = tf.matmul(states, tf.cast(table, states.dtype), transpose_b=True)
-    return tf.cast(product, tf.float32) + bias
+    return tf.cast(product, bias.dtype) + bias
 
 
 def cross_entropy(
@@ -35,11 +35,12 @@ def cross_entropy(
 
     def arrange(values: tf.Tensor) -> tf.Tensor:
         """[N, ...] -> [blocks, BLOCK, ...]"""
-        filled = tf.pad(tf.gather(values, order), [[0, blocks * BLOCK - len(values)], *[[0, 0]] * (values.shape.rank - 1)])
+        filled = tf.pad(tf.gather(values, order), [[0, blocks * BLOCK - values.shape[0]], *[[0, 0]] * (values.shape.rank - 1)])
         return tf.reshape(filled, [blocks, BLOCK, *values.shape[1:]])
 
+    bias = tf.convert_to_tensor(bias)  # a distributed variable as an argument would be taken for a captured one
     needed = -(-tf.math.count_nonzero(weights, dtype=tf.int32) // BLOCK)
-    total, nll = _blockwise(arrange(states), tf.cast(table, states.dtype), bias, arrange(targets), arrange(weights), needed, smoothing)
+    total, nll = _blockwise(arrange(states), table, bias, arrange(targets), arrange(weights), needed, smoothing)
     return total, tf.gather(tf.reshape(nll, [-1]), tf.argsort(order, stable=True))
 
 
@@ -49,9 +50,11 @@ def _blockwise(states, table, bias, targets, weights, needed, smoothing) -> tupl
 
     @tf.custom_gradient
     def compute(states, table, bias):
+        small = tf.cast(table, states.dtype)  # here, so that the table's gradient, a sum over all positions, stays float32
+
         def block(i, total, nll, d_states, d_table, d_bias):
             inputs, truth, weight = states[i], targets[i], weights[i]
-            scores = logits(inputs, table, bias)  # [BLOCK, V']
+            scores = logits(inputs, small, bias)  # [BLOCK, V']
             log_sum = tf.reduce_logsumexp(scores, -1)
             truth_scores = tf.gather(scores, truth, batch_dims=1)
             loss = log_sum - (1.0 - smoothing) * truth_scores
@@ -60,24 +63,25 @@ def _blockwise(states, table, bias, targets, weights, needed, smoothing) -> tupl
                 loss -= smoothing * tf.reduce_mean(scores, -1)
                 share -= smoothing / size
             hot = tf.range(size, dtype=truth.dtype)[None] == truth[:, None]
-            share = (share - tf.where(hot, 1.0 - smoothing, 0.0)) * weight[:, None]  # d total / d scores
-            half = tf.cast(share, table.dtype)
+            share = (share - tf.where(hot, tf.constant(1.0 - smoothing, share.dtype), 0)) * weight[:, None]  # d total / d scores
+            half = tf.cast(share, small.dtype)
             return (
                 i + 1,
                 total + tf.reduce_sum(loss * weight),
                 tf.tensor_scatter_nd_update(nll, [[i]], [tf.where(weight == 0, 0.0, log_sum - truth_scores)]),
-                tf.tensor_scatter_nd_update(d_states, [[i]], [half @ table]),
-                d_table + tf.cast(tf.matmul(half, inputs, transpose_a=True), tf.float32),
+                tf.tensor_scatter_nd_update(d_states, [[i]], [half @ small]),
+                d_table + tf.cast(tf.matmul(half, inputs, transpose_a=True), bias.dtype),
                 d_bias + tf.reduce_sum(share, 0),
             )
 
-        zeros = [tf.zeros([]), tf.zeros_like(weights), tf.zeros_like(states), tf.zeros(table.shape), tf.zeros([size])]
+        zero = tf.zeros([], bias.dtype)
+        zeros = [zero, tf.zeros_like(weights), tf.zeros_like(states), tf.zeros(table.shape, bias.dtype), tf.zeros_like(bias)]
         _, total, nll, d_states, d_table, d_bias = tf.while_loop(
             lambda i, *_: i < needed, block, [tf.constant(0), *zeros], parallel_iterations=1
         )
 
         def gradient(upstream, _):
-            return d_states * tf.cast(upstream, states.dtype), tf.cast(d_table * upstream, table.dtype), d_bias * upstream
+            return d_states * tf.cast(upstream, states.dtype), d_table * upstream, d_bias * upstream
 
         return (total, nll), gradient
 

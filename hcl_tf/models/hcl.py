@@ -14,6 +14,7 @@ import tf_keras as keras
 import tensorflow_probability as tfp
 
 from hcl_tf.data.subgraph import ROUTES
+from hcl_tf.errors import UserError
 from hcl_tf.layers import latent
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
 from hcl_tf.layers.decoder import TransformerDecoder
@@ -33,7 +34,13 @@ class HCL(System):
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.bert.width
+        if s.maximum_length > inputs.target_length:
+            raise UserError(
+                f"--maximum_length={s.maximum_length}: the decoder learns no more positions than the data's targets have pieces; "
+                f"give at most {inputs.target_length}"
+            )
         self.encoder = TextEncoder(inputs.bert, inputs.pad_id, s.dropout, s.dropout, name="encoder")
+        self.encoder.check_length(max(inputs.source_length, inputs.target_length) + 2)
         self.encoder.trainable = not s.freeze_encoder
         tied = None if s.freeze_encoder else lambda: self.encoder.embedding_table
         self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, tied, width, name="tokens")

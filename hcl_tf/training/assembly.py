@@ -114,7 +114,7 @@ def new_system(settings: Settings, inputs: Inputs, encoder: Encoder | None) -> t
 
 def variables(system: System) -> dict[str, object]:
     """Path -> variable, for every variable of the system; paths are the attributes' names, the same in every process."""
-    found = {path: v for path, v in system.get_weight_paths().items()}
+    found = system.get_weight_paths()
     if len({id(v) for v in found.values()}) != len({id(v) for v in system.variables}):
         raise ValueError("a variable of the system has no path")
     return {f"model/{path}": v for path, v in sorted(found.items())}

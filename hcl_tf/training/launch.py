@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from hcl_tf.settings import Settings, resolve
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.board import markdown_table
 from hcl_tf.training.loop import Loop, sample_rows
-from hcl_tf.training.run_folder import CHECKPOINTS, RunFolder
+from hcl_tf.training.run_folder import CHECKPOINTS, CONFIG, Run, RunFolder
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.text_states import TextStates
 from hcl_tf.training.validation import Validation
@@ -41,12 +42,25 @@ def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | 
     tf.config.experimental.enable_op_determinism()  # bit for bit the same when a killed run goes on
     chief = _is_chief()
     recorded = {"task": task, "settings": settings.to_dict(), "encoder": encoder.note, "data": data.manifest["sha256"]}
+    begun, existed = (path / CONFIG).exists(), path.exists()
     run = RunFolder.open(path, recorded, command) if chief else None
     try:
-        if run and run.finished:
+        if finished := Run(path, recorded).finished:
             print(f"{path}: this run is finished; evaluate it with python -m hcl_tf.evaluate --run_dir={path}")
-            return run.finished["ended"]
-        return _train(data, settings, encoder, run, path, strategy)
+            return finished["ended"]
+        try:
+            loop = _loop(data, settings, encoder, run, path, strategy)
+        except UserError:
+            if run and not begun:  # refused before anything was computed: leave the place as it was
+                shutil.rmtree(path)
+                if existed:
+                    path.mkdir()
+            raise
+        loop.resume()
+        why = loop.train()
+        if run and not why.startswith("SIG"):
+            _look(run, data, settings, loop, why)
+        return why
     finally:
         if run:
             run.close()
@@ -95,7 +109,8 @@ def _is_chief() -> bool:
     return task.get("type", "worker") in ("chief", "worker") and int(task.get("index", 0)) == 0
 
 
-def _train(data: PreparedData, settings: Settings, encoder, run: RunFolder | None, path: Path, strategy) -> str:
+def _loop(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run: RunFolder | None, path: Path, strategy) -> Loop:
+    """Everything that a training loop needs, made and put together."""
     train, held_out = data.arrays("train"), data.arrays("validation")
     inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, train, settings.output_vocab))
     if run:
@@ -123,12 +138,7 @@ def _train(data: PreparedData, settings: Settings, encoder, run: RunFolder | Non
         }
         for i in sample_rows(len(records))
     ]
-    loop = Loop(system, step, batches, validation, texts, settings, run, saved, known)
-    loop.resume()
-    why = loop.train()
-    if run and not why.startswith("SIG"):
-        _look(run, data, settings, loop, why)
-    return why
+    return Loop(system, step, batches, validation, texts, settings, run, saved, known)
 
 
 def compiled(settings: Settings) -> bool:
@@ -159,4 +169,3 @@ def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, wh
     for row in chosen[:5]:
         print("\n".join(f"  {name:<10}{text}".replace("\n", " / ") for name, text in row.items()) + "\n")
     run.finish({"ended": why, "step": loop.at.step, "best_step": best.step, "verbatim": verbatim, "distinct": distinct})
-

@@ -59,11 +59,12 @@ class Loop:
         self.system, self.train_step, self.batches, self.validation, self.texts = system, step, batches, validation, texts
         self.settings, self.run, self.saved = settings, run, saved
         self.at, self._stop = Position(), None
+        self._kept: int | None = None  # the step of the newest checkpoint
         self._variables = {**assembly.variables(system), **step.state()}
         self._board = Board(run.path / "tensorboard", settings) if run else None
         self._generator = Generator(system, batches.data.tokenizer)
         self._sample_texts = sample_texts
-        self._trained, self._spent, self._status = 0, 0.0, time.monotonic()
+        self._going, self._trained, self._spent, self._status = False, 0, 0.0, time.monotonic()  # of this process
 
     def resume(self) -> bool:
         """Takes up the newest whole checkpoint. Returns whether there was one."""
@@ -73,14 +74,20 @@ class Loop:
         if not found:
             return False
         checkpoints.assign(self._variables, found.arrays, found.path)
-        self.at = Position(**found.state)
+        self.at, self._kept = Position(**found.state), found.step
         print(f"going on from step {self.at.step} (epoch {self.at.epoch}, batch {self.at.batch})", flush=True)
         return True
 
     def train(self) -> str:
         """Runs to the end, or until a signal. Returns why it ended: `steps`, `epochs`, `patience` or a signal's name."""
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, self._on_signal)
+        handlers = {name: signal.signal(name, self._on_signal) for name in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return self._train()
+        finally:  # afterwards there is nothing to save before leaving
+            for name, handler in handlers.items():
+                signal.signal(name, handler)
+
+    def _train(self) -> str:
         s, per_epoch = self.settings, self.batches.batches_an_epoch()
         last = min(s.max_steps or math.inf, s.epochs * per_epoch)
         with bar("training", int(last), " steps") as progress:
@@ -91,8 +98,6 @@ class Loop:
                 if self.at.step == 0 and self.at.validated < 0:
                     self._validate()  # the figures before training, to compare with
                 self._epoch(per_epoch, last, progress)
-        if self._stop and self.at.step:
-            self._checkpoint()
         if self._board:
             self._board.close()
         return why
@@ -112,9 +117,9 @@ class Loop:
             figures = self.train_step(batch, at.step)
             self._guard(figures)
             self._trained, self._spent = self._trained + s.batch_size, self._spent + time.monotonic() - began
-            if at.step == 0:
+            if not self._going:
                 print(f"first step (with compilation): {time.monotonic() - began:.1f} s", flush=True)
-                self._trained, self._spent = 0, 0.0
+                self._going, self._trained, self._spent, self._status = True, 0, 0.0, time.monotonic()
             at.step, at.batch = at.step + 1, at.batch + 1
             self._log(figures)
             progress.update(1)
@@ -126,9 +131,10 @@ class Loop:
                 at.epoch, at.batch = at.epoch + 1, 0
             if ended or (at.step % s.validate_every == 0 if s.validate_every else whole):
                 self._validate()
+            ended = bool(self._why_end(last))
             if ended or whole or at.step % s.checkpoint_every == 0:
                 self._checkpoint()
-            if self._stop or ended or whole or (s.patience and at.bad >= s.patience):
+            if ended or whole:
                 return
 
     def _log(self, figures: dict[str, float]) -> None:
@@ -156,10 +162,13 @@ class Loop:
             return
         self._status = time.monotonic()
         left = (last - self.at.step) * self.settings.batch_size / self._rate() / 60
-        print(f"step {self.at.step} of {last}: loss {figures['objective']:.3f}, {self._rate():.1f} examples/s, {left:.0f} min left", flush=True)
+        print(
+            f"step {self.at.step} of {last}: loss {figures['objective']:.3f}, {self._rate():.1f} examples/s, {left:.0f} min left",
+            flush=True,
+        )
 
     def _validate(self) -> None:
-        s, at = self.settings, self.at
+        at = self.at
         began = time.monotonic()
         self.system.before_inference()
         means = self.validation.loss()
@@ -173,7 +182,9 @@ class Loop:
             better = self._keep_best("best_loss", means["loss"])
             at.bad = 0 if better else at.bad + 1
         if self.run:
-            self.run.append({"kind": "validation", "step": at.step, "epoch": at.epoch, **means, **{f"examined/{k}": v for k, v in examined.items()}})
+            self.run.append(
+                {"kind": "validation", "step": at.step, "epoch": at.epoch, **means, **{f"examined/{k}": v for k, v in examined.items()}}
+            )
             self._board.scalars("validation", means, at.step)
             self._board.scalars("examined", examined, at.step)
             if "kl_by_dimension" in figures:
@@ -204,18 +215,16 @@ class Loop:
         if self.run:
             self.run.sync()
             self.saved.save(self.at.step, checkpoints.variables_of(self._variables), vars(self.at))
+        self._kept = self.at.step
 
     def _guard(self, figures: dict[str, float]) -> None:
         """Stops at the first number that is none, before it reaches a checkpoint."""
         bad = [name for name, value in figures.items() if not math.isfinite(value)]
-        if self.settings.mixed_precision:
-            bad = [name for name in bad if name != "grad_norm"]  # the loss scale is found by overflowing
         if bad:
             raise UserError(f"step {self.at.step + 1}: {bad[0]} is {figures[bad[0]]}; {self._remedy()}")
 
     def _remedy(self) -> str:
-        saved = self.saved.newest()
-        kept = f"the checkpoint of step {saved.step} is kept" if saved else "there is no checkpoint yet"
+        kept = "there is no checkpoint yet" if self._kept is None else f"the checkpoint of step {self._kept} is kept"
         return f"{kept}; try a smaller --learning_rate or a longer --warmup_steps in another --run_dir"
 
     def _on_signal(self, number: int, _) -> None:
@@ -228,6 +237,6 @@ class Loop:
 ORDERS = ("order_ins", "order_key", "order_ma")
 
 
-def sample_rows(count: int) -> np.ndarray:
-    """The numbers of the fixed sample examples of a split."""
-    return np.unique(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int))
+def sample_rows(count: int, samples: int = SAMPLES) -> np.ndarray:
+    """The numbers of the fixed sample examples of a split: spread evenly, so that nobody chooses."""
+    return np.unique(np.linspace(0, count - 1, min(samples, count)).astype(int))

@@ -9,6 +9,7 @@ from hcl_tf.settings import Settings
 
 LARGEST_SCALE = 2.0**15
 STEPS_TO_GROW = 2000
+EQUAL = tf.VariableAggregation.ONLY_FIRST_REPLICA  # every replica assigns the same value
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
@@ -45,16 +46,19 @@ class TrainStep:
         for name, (variables, rate) in self.groups.items():
             self.optimizers[name] = keras.optimizers.Adam(WarmUp(rate, settings.warmup_steps), epsilon=1e-8, jit_compile=False)
             self.optimizers[name].build(variables)
-        self.scale = tf.Variable(LARGEST_SCALE, trainable=False, name="loss_scale") if settings.mixed_precision else None
-        self.good = tf.Variable(0, trainable=False, name="good_steps") if settings.mixed_precision else None
+        self._per: dict[str, str] = {}  # loss -> its count (`Sum.per`); names are no tensors, so they stay outside of the graph
+        counter = lambda value, name: tf.Variable(value, trainable=False, name=name, aggregation=EQUAL)  # noqa: E731
+        self.scale = counter(LARGEST_SCALE, "loss_scale") if settings.mixed_precision else None
+        self.good = counter(0, "good_steps") if settings.mixed_precision else None
         if strategy is None:
-            self._run = tf.function(self._step, jit_compile=compiled, reduce_retracing=False)
+            self._run = tf.function(self._step, autograph=False, jit_compile=compiled)
         else:  # collectives stay outside of what XLA compiles
-            self._part = tf.function(self._part, jit_compile=compiled)
-            self._run = tf.function(lambda batch, step: strategy.run(self._step, (batch, step)))
+            self._part = tf.function(self._part, autograph=False, jit_compile=compiled)
+            self._run = tf.function(lambda batch, step: strategy.run(self._step, (batch, step)), autograph=False)
 
     def __call__(self, batch: Batch, step: int) -> dict[str, float]:
-        """Takes the step. Returns the means of all losses and figures, `objective`, `grad_norm` and learning rates.
+        """Takes the step. Returns the means of all losses and figures, `objective`, `grad_norm` (before clipping) and learning rates;
+        in mixed precision also `loss_scale`, and a `grad_norm` of 0 where the step was left out.
 
         Args:
           batch: the whole batch. step: its number, from 0.
@@ -82,17 +86,21 @@ class TrainStep:
         if self.settings.gradient_clip:
             factor = self.settings.gradient_clip / tf.maximum(norm, self.settings.gradient_clip)
             gradients = [g * factor for g in gradients]
-        rates = {name: optimizer.learning_rate for name, optimizer in self.optimizers.items()}
+        figures = {"grad_norm": norm}
+        if self.scale is not None:  # a step left out for an overflow has no norm; at the least scale it is no overflow
+            scale = tf.convert_to_tensor(self.scale)
+            figures = {"grad_norm": tf.where(tf.math.is_finite(norm) | (scale <= 1.0), norm, 0.0), "loss_scale": scale}
         self._apply(gradients, norm)
-        means = {name: mean(value, counts) for name, value in sums.items()}
+        rates = {name: tf.convert_to_tensor(optimizer.learning_rate) for name, optimizer in self.optimizers.items()}  # just used
+        means = {name: mean(Sum(value, self._per[name]), counts) for name, value in sums.items()}
         weights = self.system.weights_of(step)
         objective = tf.add_n([weight * means[name] for name, weight in weights.items()])
         return {
-            **means, "objective": objective, "grad_norm": norm, "kl_weight": tf.convert_to_tensor(weights.get("kl_objective", 0.0)),
+            **means, "objective": objective, **figures, "kl_weight": tf.convert_to_tensor(weights.get("kl_objective", 0.0)),
             **{f"learning_rate_{name}": rate for name, rate in rates.items()},
         }  # fmt: skip
 
-    def _part(self, batch: Batch, counts: dict[str, tf.Tensor], step: tf.Tensor) -> tuple[list[tf.Tensor], dict[str, Sum]]:
+    def _part(self, batch: Batch, counts: dict[str, tf.Tensor], step: tf.Tensor) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
         """Gradients and sums over one device's rows, micro-batch by micro-batch."""
         rows = batch["example_mask"].shape[0]
         parts = rows // min(self.settings.micro_batch or rows, rows)
@@ -106,7 +114,7 @@ class TrainStep:
         first = self._gradients(_rows(batch, parts, 0), counts, step)
         return tf.while_loop(lambda i, *_: i < parts, add, (tf.constant(1), *first), parallel_iterations=1)[1:]
 
-    def _gradients(self, batch: Batch, counts: dict[str, tf.Tensor], step: tf.Tensor) -> tuple[list[tf.Tensor], dict[str, Sum]]:
+    def _gradients(self, batch: Batch, counts: dict[str, tf.Tensor], step: tf.Tensor) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for variable in self.variables_:
                 tape.watch(variable)
@@ -115,7 +123,8 @@ class TrainStep:
             if self.scale is not None:
                 objective *= self.scale
         gradients = tape.gradient(objective, self.variables_, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return [tf.convert_to_tensor(g) for g in gradients], sums
+        self._per = {name: value.per for name, value in sums.items()}
+        return [tf.convert_to_tensor(g) for g in gradients], {name: value.value for name, value in sums.items()}
 
     def _apply(self, gradients: list[tf.Tensor], norm: tf.Tensor) -> None:
         def apply() -> tf.Tensor:

@@ -82,7 +82,7 @@ class TextStates:
         """[U, D] vectors of all distinct texts and, if asked, [sources, S + 2, D] states; from the cache if it has them."""
         if not self._keep:
             return self._encode(encoder, states)
-        key = hashlib.sha256(self._data.manifest["sha256"].encode())
+        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.compute_dtype}".encode())
         for variable in encoder.variables:
             key.update(variable.numpy().tobytes())
         folder = self._data.folder / CACHE / f"{'states' if states else 'vectors'}-{key.hexdigest()[:16]}"

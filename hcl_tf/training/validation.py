@@ -24,8 +24,8 @@ class Validation:
     def __init__(self, system: System, data: PreparedData, arrays: SplitArrays, batch_size: int, seed: int) -> None:
         self.system, self.seed = system, seed
         self.batches = Batches(data, arrays, min(batch_size, MOST_ROWS, len(arrays)))
-        self._sums = tf.function(self._sums_of)
-        self._examine = tf.function(lambda batch: system.examine(batch, self._noise(batch)))
+        self._sums = tf.function(self._sums_of, autograph=False)
+        self._examine = tf.function(lambda batch: system.examine(batch, self._noise(batch)), autograph=False)
 
     def loss(self) -> dict[str, float]:
         """Means over the whole split of every loss and figure, and `loss`: the objective after all ramps."""
@@ -76,9 +76,7 @@ class Validation:
 
 def summarise(figures: dict[str, np.ndarray]) -> dict[str, float]:
     """Means of an examination over the examples that each figure applies to, and `active_units`."""
-    means = {
-        name: float(np.nanmean(values)) for name, values in figures.items() if values.ndim == 1 and not np.isnan(values).all()
-    }
+    means = {name: float(np.nanmean(values)) for name, values in figures.items() if values.ndim == 1 and not np.isnan(values).all()}
     if "posterior_mean" in figures:
         means["active_units"] = int((figures["posterior_mean"].var(0) > ACTIVE_VARIANCE).sum())
     return means

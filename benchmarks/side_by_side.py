@@ -1,0 +1,200 @@
+"""What training.py and decoding.py share: the shape, the batches, the PyTorch process beside ours, taking turns, and the report."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+VOCABULARY, WIDTH, LAYERS, HEADS, INTERMEDIATE = 30_522, 256, 4, 4, 1024
+BATCH, LENGTH = 32, 20  # examples; pieces of a text without [CLS] and [SEP]
+PAD, UNKNOWN, CLS, SEP = 0, 100, 101, 102  # of bert-base-uncased's vocabulary
+FIRST_WORD = 1000  # ids below are special or single characters
+QUIET = 0.05  # share of the processor that others may take while runtimes are compared
+DROPOUT, CLIP, RATE = 0.1, 1.0, 5e-4
+SHAPE = (
+    f"vocabulary {VOCABULARY:,}, encoder {LAYERS} and decoder {LAYERS} layers of width {WIDTH}, batch {BATCH}, {LENGTH} + 2 tokens a text"
+)
+
+
+def draw_texts(count: int, seed: int) -> np.ndarray:
+    """[count, BATCH, LENGTH + 2] int32 `[CLS] pieces [SEP]` and padding; uniform pieces, log-normal lengths.
+
+    exp(N(log 11, 0.4)), rounded, at least 4 and cut at 20, has mean 11.6 and quartiles 8, 11, 14. The questions of the real
+    Quora file under bert-base-uncased, cut at 20, have mean 11.5 and quartiles 9, 11, 13; both have 7% at 20.
+    """
+    draw = np.random.default_rng(seed)
+    lengths = np.clip(np.rint(np.exp(draw.normal(np.log(11.0), 0.4, (count, BATCH, 1)))), 4, LENGTH).astype(int)
+    places = np.arange(LENGTH + 2)
+    ids = draw.integers(FIRST_WORD, VOCABULARY, (count, BATCH, LENGTH + 2))
+    ids = np.where(places == 0, CLS, np.where(places <= lengths, ids, np.where(places == lengths + 1, SEP, PAD)))
+    return ids.astype(np.int32)
+
+
+class Peer:
+    """transformers on PyTorch in a process of its own (pytorch_peer.py), which computes only while it is asked to.
+
+    Args:
+      python: an interpreter that has torch and transformers. arrays: what its work is about.
+    """
+
+    def __init__(self, python: str, **arrays: np.ndarray) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        file = Path(self._folder.name) / "batches.npz"
+        np.savez(file, **arrays)
+        shape = {"vocabulary": VOCABULARY, "width": WIDTH, "layers": LAYERS, "heads": HEADS, "intermediate": INTERMEDIATE}
+        shape |= {"pad": PAD, "cls": CLS, "sep": SEP, "dropout": DROPOUT, "clip": CLIP, "rate": RATE}
+        command = [python, str(Path(__file__).with_name("pytorch_peer.py")), str(file), json.dumps(shape)]
+        environment = {**os.environ, "USE_TF": "0", "USE_TORCH": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.versions = self.ask("versions")
+
+    def ask(self, work: str, threads: int = 0, **arguments) -> dict:
+        """Has the process do `work` with so many threads (0: one a core) and waits for what it answers."""
+        self._process.stdin.write(json.dumps({"work": work, "threads": threads or cores(), **arguments}) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit("the PyTorch process ended; its message stands above. --peer_python must have torch and transformers")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.wait()
+        self._folder.cleanup()
+
+
+def take_turns(subjects: dict[str, Callable[[], float]], repeats: int) -> tuple[dict[str, list[float]], list[float]]:
+    """Calls all subjects `repeats` times in turn, each round beginning with the next one.
+
+    Returns what each call gave, and for each round the share of the processor that went to anything but us and the peer.
+    """
+    found, others = {name: [] for name in subjects}, []
+    names = list(subjects)
+    for number in range(repeats):
+        first = number % len(names)
+        all_before, ours_before, start = *_processor_seconds(), time.perf_counter()
+        for name in names[first:] + names[:first]:
+            found[name].append(subjects[name]())
+        everything, ours = _processor_seconds()
+        spent = (everything - all_before) - (ours - ours_before)
+        others.append(max(0.0, spent / ((time.perf_counter() - start) * os.cpu_count())))
+        values = ", ".join(f"{name} {values[-1]:.3g}" for name, values in found.items())
+        print(f"round {number + 1} of {repeats}, others {others[-1]:.0%}: {values}", file=sys.stderr, flush=True)
+    return found, others
+
+
+def _processor_seconds() -> tuple[float, float]:
+    """Busy processor seconds so far, of the machine (time that its host took away included) and of us with the peer."""
+    busy = psutil.cpu_times()
+    machine = sum(busy) - busy.idle - getattr(busy, "iowait", 0.0) - getattr(busy, "guest", 0.0) - getattr(busy, "guest_nice", 0.0)
+    us = psutil.Process()
+    return machine, sum(sum(process.cpu_times()[:2]) for process in (us, *us.children(recursive=True)))
+
+
+def judge(others: list[float]) -> str:
+    """Whether the machine was quiet enough to compare.
+
+    Taking turns does not make up for load: PyTorch's OpenMP threads wait for each other at every loop, so one core lost to
+    another process costs them far more than it costs TensorFlow's pool. With a load of 6 on 2 cores the peer was slower with
+    2 threads (7 to 13 s a step) than with 1 (1.2 to 2.5 s).
+    """
+    text = f"Other processes took {statistics.median(others):.0%} of the processor (at most {max(others):.0%} in a round)."
+    if max(others) <= QUIET:
+        return text
+    return f"**NOT A RESULT.** {text} Ratios between different runtimes mean nothing above {QUIET:.0%}: measure again on a quiet machine."
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def ratio(above: list[float], below: list[float]) -> str:
+    """The median over rounds of above / below, with the smallest and the largest."""
+    ratios = [a / b for a, b in zip(above, below, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def milliseconds(seconds: list[float]) -> str:
+    """Median, smallest and largest."""
+    return "{:.0f} ({:.0f} to {:.0f})".format(*(1e3 * f(seconds) for f in (statistics.median, min, max)))
+
+
+def page(title: str, paragraphs: list[str], table: str, figures: list[tuple[str, str]]) -> str:
+    """A Markdown page."""
+    wrapped = [textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) for text in paragraphs]
+    return "\n\n".join([f"# {title}", *wrapped, table, "\n".join(f"* {name}: {value}" for name, value in figures)])
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def describe_machine(peer_versions: dict) -> str:
+    """Processor, cores, memory, load and versions, for the top of a report."""
+    import tensorflow as tf
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    flags = next((line for line in lines if line.startswith("flags")), "").split()
+    widest = next((flag for flag in ("avx512_vnni", "avx512f", "avx2") if flag in flags), "no AVX2")
+    accelerators = [device.device_type for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
+    ours = f"Python {platform.python_version()}, TensorFlow {tf.__version__} (TF_ENABLE_ONEDNN_OPTS={os.environ['TF_ENABLE_ONEDNN_OPTS']})"
+    return (
+        f"{name}, {cores()} cores used of {os.cpu_count()} ({widest}), {psutil.virtual_memory().total / 2**30:.0f} GiB, "
+        f"{', '.join(accelerators) or 'no accelerator'}, load {os.getloadavg()[0]:.1f} at the end; {ours}; "
+        + ", ".join(f"{name} {version}" for name, version in peer_versions.items())
+    )
+
+
+def build(name: str, neighbours: np.ndarray, max_keywords: int, **given):
+    """A system of this benchmark's shape at random weights, and its settings. `name`: of the registry, or "plain"."""
+    import tf_keras as keras
+    from plain_system import EncoderDecoder
+
+    from hcl_tf.layers.encoder import BertShape
+    from hcl_tf.models import registry
+    from hcl_tf.models.base import Inputs
+    from hcl_tf.settings import resolve
+
+    plain = name == "plain"
+    given = {"encoder": f"random:{LAYERS}x{WIDTH}", "batch_size": BATCH, "decoder_layers": LAYERS, "learning_rate": RATE, **given}
+    given |= {"dropout": DROPOUT, "gradient_clip": CLIP} | ({"ablate": "keyword"} if plain else {})
+    model = "bert_cvae" if plain else name
+    settings = resolve("small", {"model": model, **given}, registry.defaults_of(model))
+    shape = BertShape(VOCABULARY, WIDTH, LAYERS, HEADS, INTERMEDIATE)
+    kept = np.arange(VOCABULARY, dtype=np.int32)
+    inputs = Inputs("en", LENGTH, LENGTH, max_keywords, PAD, UNKNOWN, CLS, SEP, VOCABULARY, kept, neighbours, shape)
+    keras.utils.set_random_seed(settings.seed)
+    if not plain:
+        return registry.build(settings, inputs), settings
+    system = EncoderDecoder(settings, inputs, name=name)
+    system.make_variables()
+    return system, settings
+
+
+def publish(report: str, out: str | None) -> None:
+    """Prints a report and, if asked, writes it."""
+    print(report)
+    if out:
+        Path(out).write_text(report + "\n", encoding="utf-8")

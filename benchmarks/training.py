@@ -1,0 +1,255 @@
+"""How fast a training step is: beside transformers on PyTorch, beside the plain model, and beside what the machine can do.
+
+  python benchmarks/training.py --peer_python=PYTHON_WITH_TORCH --data_dir=tfrecords/qqp --out=benchmarks/training.md
+
+All subjects take turns on the same batches, blocks of --steps steps; ratios are taken within a round. The machine must be quiet:
+the report says how much of the processor others took, and that it is no result where that was too much. Prints Markdown;
+benchmarks/training.md holds the last result.
+"""
+
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import side_by_side as sbs
+
+from hcl_tf import cli
+
+REPEATS = flags.DEFINE_integer("repeats", 9, "Rounds in which every subject has its turn.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 4, "Steps of a turn.", lower_bound=1)
+BATCHES = flags.DEFINE_integer("batches", 8, "Different batches, used in turn.", lower_bound=1)
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared qqp folder whose keyword graph is used. Default: the bundled sample's.")
+PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch and transformers; empty: no peer.")
+PEER_COMPILED = flags.DEFINE_boolean("peer_compiled", False, "Also measure the peer under torch.compile (needs a C++ compiler).")
+PRODUCT = flags.DEFINE_integer("product", 2048, "Rows and columns of the matrix product that shows the machine's ceiling.", lower_bound=64)
+OUT = flags.DEFINE_string("out", None, "Also write the report to this file.")
+
+SYSTEMS = {  # our subjects: what they are, and the arguments of `side_by_side.build`
+    "plain": ("encoder-decoder without z", "plain", {}),
+    "cvae": ("bert_cvae without keywords", "bert_cvae", {"ablate": "keyword"}),
+    "graph": ("bert_cvae: the graph in its prior", "bert_cvae", {}),
+    "hcl": ("hcl: all contrasts", "hcl", {}),
+}
+PEERS = {  # PyTorch's: one table for encoder, decoder and output as in ours, or as the library's class comes
+    "torch": ("transformers, one embedding table", {"shared": True, "compiled": False}),
+    "torch_one_thread": ("transformers, one embedding table, 1 thread", {"shared": True, "compiled": False, "threads": 1}),
+    "torch_apart": ("transformers, encoder's table apart (its default)", {"shared": False, "compiled": False}),
+    "torch_compiled": ("transformers, one table, torch.compile", {"shared": True, "compiled": True}),
+}
+GOALS = (
+    "Goals: the encoder-decoder at 1.5 times the examples/s of the fastest of the peer's rows; a step of hcl at most 1.8 times "
+    "that of the CVAE without keywords, the graph at most 0.25 of it; the tiny preset's first step within 20 s of the command."
+)
+
+
+def prepare(folder: Path) -> None:
+    """The bundled sample, prepared."""
+    from hcl_tf import config
+    from hcl_tf.data import preparation
+
+    task = config.TASKS["qqp"]
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is for the report
+        preparation.prepare(task, task.sample, folder, preparation.Settings(negatives=task.negatives), workers=1, overwrite=False)
+
+
+def make_batches(folder: Path, texts: dict[str, np.ndarray]) -> tuple[list[dict], np.ndarray, int]:
+    """Batches with the folder's keywords and sub-graphs and with drawn texts; the whole graph; K."""
+    from hcl_tf.data.pipeline import Batches, PreparedData
+    from hcl_tf.data.subgraph import SubgraphSampler
+    from hcl_tf.settings import Settings
+
+    data = PreparedData(folder)
+    sampler = SubgraphSampler(data.graph, Settings().fanout, Settings().graph_node_budget)
+    batches = Batches(data, data.arrays("train"), sbs.BATCH, 1, sampler)
+    count = len(texts["source_ids"])
+    made = [batch | {name: ids[i] for name, ids in texts.items()} for i, batch in enumerate(batches.dataset(0).take(count))]
+    if len(made) < count:
+        raise SystemExit(f"{folder} has {len(made)} batches of {sbs.BATCH}, fewer than --batches={count}")
+    import tensorflow as tf
+
+    return [{name: tf.convert_to_tensor(values) for name, values in batch.items()} for batch in made], data.whole_graph, data.max_keywords
+
+
+class Subject:
+    """One of our systems in training."""
+
+    def __init__(self, name: str, neighbours: np.ndarray, max_keywords: int, batches: list[dict]) -> None:
+        from hcl_tf.training.step import TrainStep
+
+        _, model, given = SYSTEMS[name]
+        system, settings = sbs.build(model, neighbours, max_keywords, **given)
+        if system.uses_keywords:
+            system.node_features.assign(np.random.default_rng(1).standard_normal(system.node_features.shape))
+        self.step, self.batches, self.number = TrainStep(system, settings, None, compiled=True), batches, 0
+        self.parameters = sum(int(np.prod(v.shape)) for v in system.trainable_variables)
+        self.first = sbs.timed(lambda: self.steps(1))
+        print(f"{name}: first step {self.first:.1f} s", file=sys.stderr, flush=True)
+
+    def steps(self, count: int) -> float:
+        """Seconds a step."""
+        start = time.perf_counter()
+        for _ in range(count):
+            self.figures = self.step(self.batches[self.number % len(self.batches)], self.number)
+            self.number += 1
+        return (time.perf_counter() - start) / count
+
+
+def model_flops(texts: dict[str, np.ndarray], encoded: tuple[str, ...]) -> float:
+    """Floating-point operations that a training step needs, padding left out, mean over the batches.
+
+    Forward, with n the tokens and L the lengths of what is encoded, t and T those of the decoder's input (a target's pieces
+    and [CLS]), m and M those of the source, 2 operations for a multiplication and its addition:
+      encoder   layers * (n (8 D^2 + 4 D I) + 4 D sum L^2)
+      decoder   layers * (t (12 D^2 + 4 D I) + 4 m D^2 + 4 D sum (T^2 + T M))
+      output    2 t V D
+    The backward pass takes twice as many. Latent variable and graph are left out: they are below 2%.
+    """
+    width, inner = sbs.WIDTH, sbs.INTERMEDIATE
+    lengths = {name: (ids != sbs.PAD).sum(-1).astype(float) for name, ids in texts.items()}
+    source, target = lengths["source_ids"], lengths["target_ids"] - 1
+    each = np.concatenate([lengths[name] for name in encoded], 1)
+    encoder = sbs.LAYERS * (each.sum() * (8 * width**2 + 4 * width * inner) + 4 * width * (each**2).sum())
+    decoder = target.sum() * (12 * width**2 + 4 * width * inner) + 4 * source.sum() * width**2
+    decoder = sbs.LAYERS * (decoder + 4 * width * (target**2 + target * source).sum())
+    return 3 * (encoder + decoder + 2 * target.sum() * sbs.VOCABULARY * width) / len(source)
+
+
+def encoded_by(name: str) -> tuple[str, ...]:
+    """The texts that a subject's encoder reads."""
+    return ("source_ids", "target_ids", "negative_ids")[: {"hcl": 3, "cvae": 2, "graph": 2}.get(name, 1)]
+
+
+def first_step(folder: Path) -> tuple[float, str]:
+    """Seconds from the command to the end of the tiny preset's first step, with what precedes it, and the line that tells."""
+    with tempfile.TemporaryDirectory() as run:
+        command = [sys.executable, "-m", "hcl_tf.train", "--task=qqp", "--preset=tiny", f"--data_dir={folder}", f"--run_dir={run}/run"]
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [*command, "--max_steps=2"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).parents[1]
+        )
+        for line in process.stdout:
+            if line.startswith("first step"):
+                seconds = time.perf_counter() - start
+                process.terminate()
+                process.stdout.read()
+                process.wait()
+                return seconds, line.strip()
+    raise SystemExit(f"no first step: {' '.join(command)}")
+
+
+def products(size: int, peer: sbs.Peer | None) -> dict:
+    """Subjects that give seconds of a large matrix product."""
+    import tensorflow as tf
+
+    a, b = tf.random.uniform([size, size]), tf.random.uniform([size, size])
+    found = {"product, TensorFlow": lambda: sbs.timed(lambda: tf.matmul(a, b).numpy())}
+    return found | ({"product, PyTorch": lambda: peer.ask("product", size=size)["seconds"]} if peer else {})
+
+
+def main(_) -> None:
+    """Measures and prints."""
+    cli.quieten_libraries()
+    cli.import_tensorflow()
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()  # as training does
+    texts = {name: sbs.draw_texts(BATCHES.value, seed) for seed, name in enumerate(("source_ids", "target_ids", "negative_ids"))}
+    with tempfile.TemporaryDirectory() as scratch:
+        sample = Path(scratch) / "sample"
+        prepare(sample)
+        batches, neighbours, max_keywords = make_batches(Path(DATA_DIR.value or sample), texts)
+        begun, line = first_step(sample)
+    ours = {name: Subject(name, neighbours, max_keywords, batches) for name in SYSTEMS}
+    peer = sbs.Peer(PEER_PYTHON.value, **texts) if PEER_PYTHON.value else None
+    names = [name for name in PEERS if peer and (PEER_COMPILED.value or name != "torch_compiled")]
+    theirs = {name: peer.ask("train", count=1, **PEERS[name][1]) for name in names}
+    turn = lambda name: lambda: peer.ask("train", count=STEPS.value, **PEERS[name][1])["seconds"]  # noqa: E731
+    subjects = {name: lambda s=subject: s.steps(STEPS.value) for name, subject in ours.items()}
+    subjects |= {name: turn(name) for name in theirs} | products(PRODUCT.value, peer)
+    for warm in subjects.values():
+        warm()
+    found, others = sbs.take_turns(subjects, REPEATS.value)
+    parameters = {name: subject.parameters for name, subject in ours.items()} | {
+        name: answer["parameters"] for name, answer in theirs.items()
+    }
+    firsts = {name: f"{subject.first:.0f} s" for name, subject in ours.items()} | {
+        name: f"{theirs[name]['seconds']:.1f} s" for name in theirs
+    }
+    sbs.publish(report(found, texts, parameters, firsts, batches, (begun, line), peer.versions if peer else {}, others), OUT.value)
+    if peer:
+        peer.close()
+
+
+def report(
+    found: dict[str, list[float]],
+    texts: dict,
+    parameters: dict,
+    firsts: dict,
+    batches: list[dict],
+    begun: tuple[float, str],
+    versions: dict,
+    others: list[float],
+) -> str:
+    """The Markdown page."""
+    flops = {name: model_flops(texts, encoded_by(name)) for name in parameters}
+    median = {name: statistics.median(seconds) for name, seconds in found.items()}
+    speeds = {name: 2 * PRODUCT.value**3 / seconds / 1e9 for name, seconds in median.items() if name.startswith("product")}
+    ceiling = max(speeds.values())
+    titles = {name: f"ours, {SYSTEMS[name][0]}" if name in SYSTEMS else PEERS[name][0] for name in parameters}
+    rows = [
+        [
+            titles[name], f"{sbs.BATCH / median[name]:.1f}", sbs.milliseconds(found[name]), f"{parameters[name] / 1e6:.1f} M",
+            f"{flops[name] / 1e9:.0f}", f"{flops[name] / median[name] / 1e9 / ceiling:.0%}", firsts[name],
+        ]
+        for name in parameters
+    ]  # fmt: skip
+    pairs = [
+        (f"{titles[one]}, beside {titles[other]}", f"examples/s {sbs.ratio(found[other], found[one])} times")
+        for other in PEERS if other in parameters for one in ("plain", "cvae")
+    ]  # fmt: skip
+    graph = [(a - b) / c for a, b, c in zip(found["graph"], found["cvae"], found["cvae"], strict=True)]
+    pairs += [
+        ("hcl beside the CVAE without keywords", f"a step takes {sbs.ratio(found['hcl'], found['cvae'])} times as long"),
+        (
+            "the graph's part",
+            f"{statistics.median(graph):.2f} ({min(graph):.2f} to {max(graph):.2f}) of the step of the CVAE without keywords",
+        ),
+        ("hcl beside bert_cvae", f"a step takes {sbs.ratio(found['hcl'], found['graph'])} times as long"),
+        (
+            "first step of the tiny preset",
+            f"{begun[0]:.1f} s after the command was given, graph features and validation included; {begun[1]}",
+        ),
+        ("matrix product of this size, GFLOP/s", ", ".join(f"{name.partition(', ')[2]} {speed:.0f}" for name, speed in speeds.items())),
+    ]
+    lengths = {name: float((ids != sbs.PAD).sum(-1).mean()) - 2 for name, ids in texts.items()}
+    nodes = np.mean([int((batch["graph_nodes"].numpy() >= 0).sum()) for batch in batches])
+    shape = batches[0]["graph_neighbours"].shape
+    header = ["", "examples/s", "ms a step (smallest to largest)", "parameters", "GFLOP needed", "of the ceiling", "first step"]
+    corpus = "a prepared corpus" if DATA_DIR.value else "the bundled sample"
+    text = (
+        f"Made by `benchmarks/training.py`. {sbs.SHAPE}; drawn texts of {lengths['source_ids']:.1f} pieces on average (`draw_texts`); "
+        f"dropout {sbs.DROPOUT}, Adam, gradient norm clipped at {sbs.CLIP}; float32. Ours is compiled by XLA and deterministic, as in "
+        f"training; the peer's optimiser is PyTorch's fused AdamW. Keywords and sub-graphs are those of {corpus}: {nodes:.0f} nodes on "
+        f"average, of at most {shape[0]}, each with at most {shape[2]} neighbours a relation. {BATCHES.value} batches in turn; "
+        f"{REPEATS.value} rounds, {STEPS.value} steps a turn; medians, and in brackets the range over rounds. GFLOP needed: `model_flops`, "
+        f"real tokens only. Ceiling: the faster product of two {PRODUCT.value} x {PRODUCT.value} matrices in the same rounds."
+    )
+    return sbs.page(
+        "Training: measured",
+        [text, f"Machine: {sbs.describe_machine(versions)}.", sbs.judge(others), GOALS],
+        sbs.table(header, rows),
+        pairs,
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

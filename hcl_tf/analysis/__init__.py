@@ -1,0 +1,1 @@
+"""What a finished run is worth: scores, figures, outputs for people."""

@@ -1,0 +1,79 @@
+"""Figures of the model behind the outputs: does the latent matter, do the keywords, do the contrasts order their pairs?
+
+From what `System.examine` says of each example to means with 95% bootstrap intervals, and to one verdict: collapsed or not.
+"""
+
+import numpy as np
+
+from hcl_tf.metrics import significance
+from hcl_tf.training.validation import summarise
+
+# What one figure is compared with, example by example: name -> (figure, baseline). Above 0: taking it away does harm.
+DIFFERENCES = {
+    "nll_shuffled_minus_posterior": ("nll_shuffled", "nll_posterior"),
+    "nll_prior_minus_posterior": ("nll_prior", "nll_posterior"),
+    "nll_u_unknown_minus_graph": ("nll_prior_u_unknown", "nll_prior"),
+    "nll_u_shuffled_minus_graph": ("nll_prior_u_shuffled", "nll_prior"),
+    "kl_u_unknown_minus_graph": ("kl_u_unknown", "kl"),
+    "kl_u_shuffled_minus_graph": ("kl_u_shuffled", "kl"),
+}
+COLLAPSE = "nll_shuffled_minus_posterior"
+
+
+def summary(examined: dict[str, np.ndarray]) -> dict:
+    """Everything about some examples, ready for JSON.
+
+    Args:
+      examined: name -> [n] (NaN: does not apply) or [n, Z], of the same n examples (`Validation.examine`).
+
+    Returns:
+      means: name -> value, low, high, examples. differences: the same, paired, for those of `DIFFERENCES` that can be taken.
+      active_units, latent_size and kl_by_dimension, where there is a latent. collapsed: True where the interval of
+      NLL with z shuffled minus NLL with z from the posterior does not lie above 0: then the decoder ignores z. None where
+      that can't be said: the system has no latent, or there is one example only.
+    """
+    singles = {name: values.astype(np.float64) for name, values in sorted(examined.items()) if values.ndim == 1}
+    pairs = {name: pair for name, pair in DIFFERENCES.items() if set(pair) <= singles.keys() and len(singles[pair[0]]) > 1}
+    paired = {name: singles[figure] - singles[baseline] for name, (figure, baseline) in pairs.items()}
+    found: dict = {"means": _means(singles), "differences": _means(paired), "collapsed": None}
+    if COLLAPSE in found["differences"]:
+        found["collapsed"] = not found["differences"][COLLAPSE]["low"] > 0
+    if "posterior_mean" in examined:
+        found |= {"active_units": summarise(examined)["active_units"], "latent_size": examined["posterior_mean"].shape[1]}
+    if "kl_by_dimension" in examined:
+        found["kl_by_dimension"] = examined["kl_by_dimension"].mean(0, dtype=np.float64).tolist()
+    return found
+
+
+def lines(found: dict) -> list[str]:
+    """A summary for people."""
+    text = []
+    for title, part in (("means", found["means"]), ("differences, paired", found["differences"])):
+        if part:
+            text += ["", f"{title:<30}{'value':>9}  95% interval"]
+            text += [f"{name:<30}{_value(entry)}" for name, entry in part.items()]
+    if "active_units" in found:
+        text += ["", f"active latent dimensions: {found['active_units']} of {found['latent_size']}"]
+    if found["collapsed"]:
+        text.append("COLLAPSED: with another example's z the NLL is not certainly higher, so the decoder does not use z")
+    return text
+
+
+def _means(columns: dict[str, np.ndarray]) -> dict[str, dict]:
+    """Name -> [n] values to name -> mean, interval, and how many examples have a value. All are resampled together."""
+    if not columns:
+        return {}
+    resampled = significance.resampled_means(np.stack(list(columns.values()), 1))
+    found = {}
+    for (name, values), samples in zip(columns.items(), resampled.T, strict=True):
+        known = values[np.isfinite(values)]
+        low, high = significance.percentiles(samples)
+        value = {"value": float(known.mean()), "low": low, "high": high} if len(known) else dict.fromkeys(("value", "low", "high"))
+        found[name] = value | {"examples": len(known)}
+    return found
+
+
+def _value(entry: dict) -> str:
+    if entry["value"] is None:
+        return f"{'-':>9}"
+    return f"{entry['value']:>9.3f}  [{entry['low']:.3f}, {entry['high']:.3f}]"

@@ -1,0 +1,139 @@
+"""Blockwise cross-entropy against softmax cross-entropy over all logits at once, in value and gradients."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+from finite_differences import assert_gradients, variables
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hcl_tf.layers.output import BLOCK, cross_entropy, logits
+
+D, V = 5, 11
+
+
+def problem(count: int, seed: int = 0, share: float = 0.7, dtype=np.float32) -> tuple:
+    """states, table, bias, targets, weights; a position counts with probability `share`."""
+    random = np.random.default_rng(seed)
+    weights = (random.random(count) < share) * random.uniform(0.5, 2, count)
+    states, table, bias = (random.normal(0, 2, shape) for shape in ((count, D), (V, D), (V,)))
+    arrays = (
+        states.astype(dtype),
+        table.astype(dtype),
+        bias.astype(dtype),
+        random.integers(0, V, count).astype(np.int32),
+        weights.astype(dtype),
+    )
+    return tuple(map(tf.constant, arrays))
+
+
+def with_gradients(function, states, table, bias, *rest):
+    with tf.GradientTape() as tape:
+        tape.watch((states, table, bias))
+        total, nll = function(states, table, bias, *rest)
+        scaled = 3.0 * total  # a gradient that comes from above and is not 1
+    return total, nll, *map(tf.convert_to_tensor, tape.gradient(scaled, (states, table, bias)))
+
+
+def plainly(states, table, bias, targets, weights, smoothing=0.0):
+    """Keras' categorical cross-entropy of one-hot targets, over all logits."""
+    scores = states @ tf.transpose(table) + bias
+    hot = tf.one_hot(targets, table.shape[0], dtype=states.dtype)
+    each = keras.losses.categorical_crossentropy(hot, scores, from_logits=True, label_smoothing=smoothing)
+    nll = keras.losses.sparse_categorical_crossentropy(targets, scores, from_logits=True)
+    return tf.reduce_sum(each * weights), tf.where(weights == 0, tf.zeros_like(nll), nll)
+
+
+def assert_equal(found, expected, tolerance: float) -> None:
+    for a, b in zip(found, expected, strict=True):
+        scale = max(1.0, float(tf.reduce_max(tf.abs(b)))) if tf.size(b) else 1.0
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("count", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 37])
+def test_equals_softmax_cross_entropy(count, smoothing):
+    arguments = (*problem(count, dtype=np.float64), smoothing)
+    assert_equal(with_gradients(cross_entropy, *arguments), with_gradients(plainly, *arguments), 1e-12)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "xla"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_equals_softmax_cross_entropy_in_float32(smoothing, compiled):
+    """To 1e-5 of the largest entry: sums of 300 float32 numbers in another order."""
+    arguments = problem(2 * BLOCK + 37)
+    run = tf.function(lambda *parts: with_gradients(cross_entropy, *parts, smoothing), jit_compile=compiled)
+    exact = with_gradients(plainly, *(tf.cast(x, tf.float64) if x.dtype.is_floating else x for x in arguments), smoothing)
+    assert_equal(run(*arguments), exact, 1e-5)
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(1, 2 * BLOCK), st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_any_positions_may_count(count, seed, share):
+    arguments = problem(count, seed, share, np.float64)
+    assert_equal(with_gradients(cross_entropy, *arguments), with_gradients(plainly, *arguments), 1e-12)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "xla"])
+def test_no_position_at_all(compiled):
+    states, table, bias, targets, weights = problem(BLOCK + 3)
+    run = tf.function(lambda *parts: with_gradients(cross_entropy, *parts), jit_compile=compiled)
+    for found in run(states, table, bias, targets, 0 * weights):
+        assert not np.any(found)
+
+
+def test_positions_without_weight_may_hold_anything():
+    states, table, bias, targets, weights = problem(BLOCK + 3)
+    junk = tf.where(weights[:, None] == 0, 1e30, states)
+    found, clean = (with_gradients(cross_entropy, s, table, bias, targets, weights) for s in (junk, states))
+    for a, b in zip(found[:2], clean[:2], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_nll_of_each_position_takes_no_gradient_and_no_smoothing():
+    states, table, bias, targets, weights = problem(9)
+    with tf.GradientTape() as tape:
+        tape.watch(states)
+        nll = cross_entropy(states, table, bias, targets, weights, 0.3)[1]
+    gradient = tape.gradient(nll, states)
+    assert gradient is None or not np.any(tf.convert_to_tensor(gradient))
+    np.testing.assert_allclose(nll, plainly(states, table, bias, targets, weights)[1], rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_states_lose_no_more_than_their_rounding():
+    states, table, bias, targets, weights = problem(2 * BLOCK)
+    half = tf.cast(states, tf.float16)
+    # float16 keeps 11 bits: logits are off by about 2^-11 of |states| |table| = 10 (the products add up in float32 or better).
+    found = cross_entropy(half, table, bias, targets, weights)
+    exact = plainly(states, table, bias, targets, weights)
+    np.testing.assert_allclose(found[1], exact[1], atol=0.1)
+    assert found[0].dtype == tf.float32
+    np.testing.assert_allclose(found[0], exact[0], rtol=2e-3)
+
+
+def test_the_tables_gradient_does_not_overflow_in_half_precision():
+    """The loss scale times a piece that every position wants: more than float16's largest number, 65,504."""
+    count = 2 * BLOCK
+    states, table, bias = tf.ones([count, D], tf.float16), tf.zeros([V, D]), tf.zeros([V])
+    with tf.GradientTape() as tape:
+        tape.watch(table)
+        total = 2.0**10 * cross_entropy(states, table, bias, tf.zeros([count], tf.int32), tf.ones([count]))[0]
+    np.testing.assert_allclose(tape.gradient(total, table)[0], -(2**10) * count * (1 - 1 / V), rtol=1e-3)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_gradients(smoothing):
+    states, table, bias = variables(1, (BLOCK + 2, D), (V, D), (V,))
+    _, _, _, targets, weights = problem(BLOCK + 2, dtype=np.float64)
+    assert_gradients(
+        lambda: cross_entropy(*map(tf.convert_to_tensor, (states, table, bias)), targets, weights, smoothing)[0], [states, table, bias]
+    )
+
+
+def test_logits():
+    states, table, bias, *_ = problem(6)
+    shaped = tf.reshape(states, [2, 3, D])
+    expected = np.einsum("btd,vd->btv", shaped, table) + bias
+    np.testing.assert_allclose(logits(shaped, table, bias), expected, rtol=1e-5, atol=1e-5)
+    assert logits(tf.cast(states, tf.float16), table, bias).dtype == tf.float32

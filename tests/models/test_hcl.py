@@ -1,0 +1,560 @@
+"""The paper's model on real prepared samples: each term against loops over examples, sums over parts of a batch, ablations."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
+from hcl_tf.data.subgraph import CAPS, ROUTES, SubgraphSampler
+from hcl_tf.errors import UserError
+from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.noise import Noise
+from hcl_tf.models import registry
+from hcl_tf.models.base import Inputs
+from hcl_tf.models.hcl import HCL, differ, kl_weight
+from hcl_tf.settings import resolve
+from hcl_tf.training import assembly
+
+Z, WIDTH, B, STEP = 5, 16, 4, tf.constant(30)
+TINY = {"latent_size": Z, "latent_hidden": 8, "decoder_layers": 1, "beams": 2, "minimum_length": 1, "maximum_length": 3}
+NONE = ROUTES.index("none")
+
+
+@pytest.fixture(scope="module")
+def data(qqp_folder) -> PreparedData:
+    return PreparedData(qqp_folder)
+
+
+@pytest.fixture(scope="module")
+def arrays(data) -> SplitArrays:
+    return data.arrays("train")
+
+
+@pytest.fixture(scope="module")
+def inputs(data, arrays) -> Inputs:
+    shape = BertShape(len(data.tokenizer), WIDTH, 1, 2, 24)
+    return assembly.inputs_of(data, shape, assembly.output_ids(data, arrays, "train"))
+
+
+@pytest.fixture(scope="module")
+def make(inputs):
+    """A function of settings to a system whose every weight shows; equal settings give equal weights."""
+
+    def made(model: str = "hcl", changed: Inputs | None = None, **given) -> HCL:
+        keras.utils.set_random_seed(3)
+        settings = resolve("tiny", {**TINY, "model": model, **given}, registry.defaults_of(model))
+        system = registry.build(settings, changed or inputs)
+        random = np.random.default_rng(0)
+        for path, variable in assembly.variables(system).items():
+            if "text_scale" in path:
+                variable.assign(random.uniform(0.5, 2, variable.shape))
+            elif "node_features" in path or "text_mean" in path:
+                variable.assign(random.normal(0, 1, variable.shape))
+            elif "bias" in path or "beta" in path:
+                variable.assign_add(random.normal(0, 0.1, variable.shape))
+        system.before_inference()
+        return system
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def hcl(make) -> HCL:
+    return make()
+
+
+@pytest.fixture(scope="module")
+def sampler(data) -> SubgraphSampler:
+    """No cap binds."""
+    return SubgraphSampler(data.graph, (64, 64), len(data.graph))
+
+
+def tensors(batch: dict) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(value) for name, value in batch.items()}
+
+
+@pytest.fixture(scope="module")
+def training(data, arrays, sampler) -> dict[str, tf.Tensor]:
+    """A batch of real examples with keywords that have neighbours; its sub-graph has no cap."""
+    batches = Batches(data, arrays, B, 1, sampler)
+    rows = np.flatnonzero((arrays.source_nodes >= 0).any(1) & (arrays.target_nodes >= 0).any(1))[:B]
+    batch = batches.make(rows, data.source_length + 2, 0, 0)
+    assert (batch["impostor_routes"] != NONE).all()
+    assert dict(zip(CAPS, batch["graph_caps"], strict=True))["neighbour lists cut"] == 0
+    return tensors(batch)
+
+
+@pytest.fixture(scope="module")
+def whole(data, arrays) -> dict[str, tf.Tensor]:
+    """The same examples, their nodes those of the whole graph; the last one fills up."""
+    rows = np.flatnonzero((arrays.source_nodes >= 0).any(1) & (arrays.target_nodes >= 0).any(1))[:B]
+    rows[-1] = -1
+    return tensors(Batches(data, arrays, B).make(rows, data.source_length + 2, 0, 0))
+
+
+def noise_of(batch) -> Noise:
+    return Noise(1, STEP, batch["example_rows"])
+
+
+def sums_of(system: HCL, batch, training: bool = True) -> dict[str, float]:
+    return {name: float(total.value) for name, total in system.losses(batch, STEP, noise_of(batch), training).items()}
+
+
+def part_of(batch, rows: slice) -> dict[str, tf.Tensor]:
+    return {name: tensor if name.startswith("graph_") else tensor[rows] for name, tensor in batch.items()}
+
+
+def without_impostors(batch, row: int) -> dict[str, tf.Tensor]:
+    nodes, routes = batch["impostor_nodes"].numpy(), batch["impostor_routes"].numpy()
+    nodes[row], routes[row] = -1, NONE
+    return {**batch, "impostor_nodes": tf.constant(nodes), "impostor_routes": tf.constant(routes)}
+
+
+def junk_texts(batch, *names: str) -> dict[str, tf.Tensor]:
+    """Other pieces and other keywords in some roles."""
+    changed = dict(batch)
+    for name in names:
+        ids = batch[f"{name}_ids"].numpy()
+        ids[:, 1:4] = ids[::-1, 1:4] + 7
+        changed[f"{name}_ids"] = tf.constant(ids)
+        if f"{name}_nodes" in batch:
+            changed[f"{name}_nodes"] = tf.reverse(batch[f"{name}_nodes"], [0])
+    return changed
+
+
+# -- sums -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_losses_of_a_batch_are_the_sum_over_its_parts(hcl, training, cut):
+    """With dropout and latent noise on; B x 1 and 2 x B / 2."""
+    training = without_impostors(training, 2)
+    parts = [part_of(training, slice(start, start + cut)) for start in range(0, B, cut)]
+    all_at_once, each = sums_of(hcl, training), [sums_of(hcl, part) for part in parts]
+    for name, total in all_at_once.items():
+        assert sum(part[name] for part in each) == pytest.approx(total, rel=1e-5, abs=1e-5), name
+    for name, count in hcl.counts(training).items():
+        assert sum(float(hcl.counts(part)[name]) for part in parts) == float(count)
+
+
+def test_an_example_without_impostor_is_left_out_of_two_contrasts_and_counted(hcl, training):
+    masked = without_impostors(training, 2)
+    assert float(hcl.counts(training)["contrasted"]) == B
+    assert float(hcl.counts(masked)["contrasted"]) == B - 1
+    before, after = sums_of(hcl, training), sums_of(hcl, masked)
+    alone = sums_of(hcl, part_of(training, slice(2, 3)))
+    for name in ("key", "ma", "order_key", "order_ma", "impostor_cosine"):
+        assert after[name] == pytest.approx(before[name] - alone[name], rel=1e-4, abs=1e-4), name
+    for name in ("nll", "kl", "ins"):
+        assert after[name] == pytest.approx(before[name], rel=1e-6)
+    assert after["impostors_none"] == 1
+    assert sum(after[f"impostors_{route}"] for route in ROUTES) == B
+
+
+def test_a_row_that_fills_up_does_not_count(hcl, whole):
+    real = part_of(whole, slice(0, B - 1))
+    assert sums_of(hcl, whole, training=False) == pytest.approx(sums_of(hcl, real, training=False), rel=1e-5, abs=1e-5)
+    counts, expected = ({name: float(count) for name, count in hcl.counts(batch).items()} for batch in (whole, real))
+    assert counts == expected
+
+
+def test_noise_follows_rows_not_places(hcl, training):
+    turned = {name: tensor if name.startswith("graph_") else tf.reverse(tensor, [0]) for name, tensor in training.items()}
+    sums = sums_of(hcl, training)
+    assert sums_of(hcl, turned) == pytest.approx(sums, rel=1e-5, abs=1e-5)
+    others = sums_of(hcl, {**training, "example_rows": training["example_rows"] + 1000})
+    assert others["nll"] != pytest.approx(sums["nll"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_xla_gives_the_same_sums(hcl, training):
+    run = tf.function(lambda batch: hcl.losses(batch, STEP, noise_of(batch), True), jit_compile=True)
+    compiled = {name: float(total.value) for name, total in run({k: v for k, v in training.items() if k != "graph_caps"}).items()}
+    assert compiled == pytest.approx(sums_of(hcl, training), rel=1e-4, abs=1e-4)
+
+
+# -- terms ------------------------------------------------------------------------------------------------------------
+
+
+def kl_of(m1, s1, m2, s2) -> float:
+    return sum(math.log(b / a) + (a * a + (p - q) ** 2) / (2 * b * b) - 0.5 for p, a, q, b in zip(m1, s1, m2, s2, strict=True))
+
+
+def head_of(head, *parts) -> tuple[np.ndarray, np.ndarray]:
+    """A head's mean and deviation of one example, in NumPy."""
+    inner = np.tanh(np.concatenate(parts) @ head.inner.kernel.numpy() + head.inner.bias.numpy())
+    mean, log_variance = np.split(inner @ head.outer.kernel.numpy() + head.outer.bias.numpy(), 2)
+    return mean, np.exp(10 * np.tanh(log_variance / 10) / 2)
+
+
+def cosine(a, b) -> float:
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def own_terms(system: HCL, batch) -> dict[str, float]:
+    """KL and the contrasts, example by example, from text vectors and node states alone (METHOD: eqs 1 to 3, 10, 11)."""
+    batch_ = {name: tensor.numpy() for name, tensor in batch.items()}
+    texts = {role: system.encode(batch, None)[role].numpy() for role in ("source", "target", "negative")}
+    states, s = system.node_states.numpy(), system.settings
+    scale = Z if s.contrast_scale == "latent" else 1
+    terms = dict.fromkeys(("kl", "ins", "key", "ma"), 0.0)
+    for row in np.flatnonzero(batch_["example_mask"]):
+        x, y, negative = (texts[role][row] for role in ("source", "target", "negative"))
+        u = {}
+        for role in ("source", "target"):
+            own = (texts[role][row] - system.text_mean.numpy()) / system.text_scale.numpy()
+            own = own @ system.node_projection.kernel.numpy() + system.node_projection.bias.numpy()
+            members = [states[node] for node in batch_[f"{role}_nodes"][row] if node >= 0] + [own] * int(batch_[f"{role}_unknown"][row])
+            u[role] = np.mean(members or [own], 0)
+        prior, posterior, other = (
+            head_of(system.prior, x, u["source"]),
+            head_of(system.posterior, x, y),
+            head_of(system.posterior, x, negative),
+        )
+        terms["kl"] += kl_of(*posterior, *prior)
+        h = [kl_of(*q, *prior) / scale / s.tau_ins for q in (posterior, other)]
+        terms["ins"] -= math.log(1 - math.exp(h[0]) / (math.exp(h[0]) + math.exp(h[1])))
+        if batch_["impostor_routes"][row] == NONE:
+            continue
+        means = [np.mean([states[n] for n in nodes if n >= 0], 0) for nodes in batch_["impostor_nodes"][row] if (nodes >= 0).any()]
+        impostor = np.mean(means, 0)
+        impostor *= np.linalg.norm(u["target"]) / np.linalg.norm(impostor)
+        near, far = (math.exp(cosine(u["source"], v) / s.tau_key) for v in (u["target"], impostor))
+        terms["key"] -= math.log(near / (near + far))
+        away = [(v - posterior[0]) / posterior[1] for v in (u["target"], impostor)]
+        h = [float(d @ d) / scale / s.tau_ma for d in away]
+        terms["ma"] -= math.log(1 - math.exp(h[0]) / (math.exp(h[0]) + math.exp(h[1])))
+    return terms
+
+
+@pytest.mark.parametrize("scale", ["latent", "none"])
+def test_terms_are_the_papers(make, whole, scale):
+    system = make(contrast_scale=scale, tau_ins=0.7, tau_key=0.4, tau_ma=1.6)
+    found = sums_of(system, whole, training=False)
+    for name, expected in own_terms(system, whole).items():
+        assert found[name] == pytest.approx(expected, rel=1e-3), name
+
+
+def test_nll_is_that_of_the_target_s_pieces_and_its_end(hcl, whole):
+    """Summed over a text, [SEP] included and padding not; from z of the posterior and the states of x."""
+    texts = hcl.encode(whole, None)
+    posterior = hcl.posterior_of(texts["source"], texts["target"])
+    z = posterior.mean() + posterior.stddev() * noise_of(whole).normal((Z,))
+    states = hcl.decode(whole, texts, hcl.keyword_states(whole, texts, hcl.node_states), z, None)
+    log_probabilities = tf.nn.log_softmax(hcl.tokens.logits(states)).numpy()
+    columns = {int(piece): column for column, piece in enumerate(hcl.inputs_.output_ids)}
+    total, tokens = 0.0, 0
+    for row in range(B - 1):
+        for t, piece in enumerate(whole["target_ids"].numpy()[row, 1:]):
+            if piece != hcl.inputs_.pad_id:
+                total, tokens = total - log_probabilities[row, t, columns[int(piece)]], tokens + 1
+    sums = sums_of(hcl, whole, training=False)
+    assert sums["nll"] == pytest.approx(total, rel=1e-5)
+    assert sums["nll_token"] == pytest.approx(total, rel=1e-5)
+    assert float(hcl.counts(whole)["tokens"]) == tokens
+
+
+def test_objective_adds_the_weighted_means(make, training):
+    system = make(weight_ins=0.5, weight_key=2.0, weight_ma=3.0, kl_ramp=100)
+    masked = without_impostors(training, 0)
+    sums = system.losses(masked, STEP, noise_of(masked), training=True)
+    value = {name: float(total.value) for name, total in sums.items()}
+    found = system.objective(sums, system.counts(masked), STEP)
+    by_example = (value["nll"] + 0.31 * value["kl"] + 0.5 * value["ins"]) / B
+    assert float(found) == pytest.approx(by_example + (2.0 * value["key"] + 3.0 * value["ma"]) / (B - 1), rel=1e-5)
+    assert system.weights_of(None)["kl_objective"] == 1.0
+
+
+def test_every_trainable_variable_gets_a_gradient(make, training):
+    system = make(decoder_keyword=True, bag_of_words=0.5, impostor_gradient=True)
+    with tf.GradientTape() as tape:
+        sums = system.losses(training, STEP, noise_of(training), training=True)
+        objective = system.objective(sums, system.counts(training), STEP)
+    paths = {id(v): path for path, v in assembly.variables(system).items()}
+    for variable, gradient in zip(system.trainable_variables, tape.gradient(objective, system.trainable_variables), strict=True):
+        path = paths[id(variable)]
+        assert gradient is not None, path
+        size = np.abs(tf.convert_to_tensor(gradient).numpy()).max()
+        # A bias of attention's keys adds the same to all scores of a query: softmax takes it away again.
+        assert size > 1e-7 or ("key_dense" in path and "bias" in path), path
+
+
+def test_optimiser_groups_are_the_trainable_variables(make, hcl):
+    groups = hcl.learning_rates()
+    assert {id(v) for v in groups["encoder"][0]} == {id(v) for v in hcl.encoder.trainable_variables}
+    assert sorted(id(v) for variables, _ in groups.values() for v in variables) == sorted(id(v) for v in hcl.trainable_variables)
+    frozen = make(freeze_encoder=True)
+    assert list(frozen.learning_rates()) == ["rest"]
+    assert not frozen.encoder.trainable_variables
+    assert frozen.tokens.own.shape == (len(frozen.inputs_.output_ids), WIDTH)
+
+
+def test_variables_have_paths(hcl):
+    found = assembly.variables(hcl)
+    assert {id(v) for v in found.values()} == {id(v) for v in hcl.variables}
+    assert {"model/node_features", "model/text_mean", "model/text_scale", "model/node_states"} <= set(found)
+
+
+# -- the graph --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attention", ["dot", "additive"])
+def test_states_of_a_sub_graph_equal_the_whole_graphs_where_no_cap_binds(make, training, attention):
+    system = make(graph_attention=attention)
+    states, numbers = system.states_of_nodes(training, training=True).numpy(), training["graph_nodes"].numpy()
+    places = np.unique(np.concatenate([training[f"{role}_nodes"].numpy().ravel() for role in ("source", "target", "impostor")]))
+    places = places[places >= 0]
+    assert len(places) > 5
+    expected = system.node_states.numpy()[numbers[places]]
+    np.testing.assert_allclose(states[places], expected, rtol=1e-4, atol=1e-5)
+    features = system.node_projection(system.node_features).numpy()[numbers[places]]
+    assert abs(expected - features).max() > 0.1  # messages did pass
+
+
+def test_inference_uses_the_states_left_by_before_inference(hcl, whole):
+    kept = hcl.node_states.numpy()
+    try:
+        hcl.node_states.assign_add(tf.ones_like(kept))
+        moved = hcl.start(whole, 1, None)[1]["memory"]
+    finally:
+        hcl.node_states.assign(kept)
+    assert abs(moved[0][0] - hcl.start(whole, 1, None)[1]["memory"][0][0]).numpy().max() > 1e-4
+
+
+def test_texts_without_keywords_use_their_own_vectors(hcl, whole):
+    batch = {**whole, "source_nodes": tf.fill(whole["source_nodes"].shape, -1), "source_unknown": tf.zeros_like(whole["source_unknown"])}
+    texts = hcl.encode(batch, None)
+    found = hcl.keyword_states(batch, texts, hcl.node_states)["source"]
+    np.testing.assert_allclose(found, hcl.project(texts["source"]), rtol=1e-6)
+
+
+# -- what a setting takes away or adds --------------------------------------------------------------------------------
+
+
+def test_without_keyword_there_is_no_u_anywhere(make, training):
+    system = make(ablate="keyword")
+    assert not [
+        path for path in assembly.variables(system) if any(word in path for word in ("node", "graph", "impostor", "keyword", "text_mean"))
+    ]
+    assert set(system.weights_of(None)) == {"nll", "kl_objective", "ins"}
+    assert not {"key", "ma", "impostor_cosine"} & set(sums_of(system, training))
+    changed = {**training, "source_nodes": tf.fill(training["source_nodes"].shape, -1), "source_unknown": 9 + training["source_unknown"]}
+    assert sums_of(system, changed) == sums_of(system, training)
+
+
+def test_without_graph_u_is_of_the_initial_features(make, training):
+    system = make(ablate="graph")
+    assert not [path for path in assembly.variables(system) if path.startswith("model/graph")]
+    assert {"key", "ma"} <= set(system.weights_of(None))
+    features = system.node_projection(system.node_features).numpy()
+    np.testing.assert_allclose(system.node_states, features, rtol=1e-6)
+    states, numbers = system.states_of_nodes(training, True).numpy(), training["graph_nodes"].numpy()
+    np.testing.assert_allclose(states[numbers >= 0], features[numbers[numbers >= 0]], rtol=1e-4, atol=1e-6)
+
+
+def test_without_mahalanobis_the_objective_has_no_such_term(make):
+    assert set(make(ablate="mahalanobis").weights_of(None)) == {"nll", "kl_objective", "ins", "key"}
+
+
+def test_bert_cvae_is_hcl_without_contrasts(make, hcl, training):
+    base, zero = make("bert_cvae"), make(weight_ins=0.0, weight_key=0.0, weight_ma=0.0)
+    sums = sums_of(base, training)
+    assert set(sums) == {"nll", "nll_token", "kl", "kl_objective"}
+    assert sums == sums_of(zero, training)
+    assert sums == sums_of(base, junk_texts(training, "negative"))
+    full = sums_of(hcl, training)
+    assert {name: full[name] for name in sums} == pytest.approx(sums, rel=1e-5)  # the contrasts change no other term's noise
+    assert "negative" not in base.encode(training, None)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_impostors_matrix_is_trained_only_if_asked(make, asked):
+    system = make(impostor_gradient=asked)
+    trained = [v for variables, _ in system.learning_rates().values() for v in variables]
+    assert any(v is system.impostor.kernel for v in trained) == asked
+    np.testing.assert_array_equal(system.impostor.kernel, np.eye(Z))
+
+
+def test_free_bits_spare_each_dimension(make, whole):
+    system = make(free_bits=0.05)
+    by_dimension = system.examine(whole, noise_of(whole))["kl_by_dimension"].numpy()[: B - 1]
+    assert (by_dimension < 0.05).any()
+    assert (by_dimension > 0.05).any()
+    sums = sums_of(system, whole, training=False)
+    assert sums["kl_objective"] == pytest.approx(sum(max(0.05, value) for row in by_dimension for value in row), rel=1e-5)
+    assert sums["kl"] == pytest.approx(by_dimension.sum(), rel=1e-5)
+
+
+def test_bag_of_words_sums_over_the_targets_words(make, whole):
+    system = make(bag_of_words=0.5)
+    assert system.weights_of(None)["bag_of_words"] == 0.5
+    texts = system.encode(whole, None)
+    z = tf.constant(np.random.default_rng(1).normal(size=(B, Z)), tf.float32)
+    found = system.bag_loss(whole, texts, z).numpy()
+    inner = np.tanh(np.concatenate([z, texts["source"]], 1) @ system.bag_inner.kernel.numpy() + system.bag_inner.bias.numpy())
+    scores = inner @ system.bag_outer.kernel.numpy() + system.bag_outer.bias.numpy()
+    columns = {int(piece): column for column, piece in enumerate(system.inputs_.output_ids)}
+    skipped = {system.inputs_.pad_id, system.inputs_.cls_id, system.inputs_.sep_id}
+    for row in range(B - 1):
+        words = [columns[int(piece)] for piece in whole["target_ids"].numpy()[row] if piece not in skipped]
+        expected = sum(np.log(np.exp(scores[row]).sum()) - scores[row, word] for word in words)
+        assert found[row] == pytest.approx(expected, rel=1e-5)
+
+
+def test_word_dropout_hides_words_from_the_decoder_in_training_only(make, training):
+    system = make(word_dropout=1.0, dropout=0.0)
+    texts = system.encode(training, None)
+    keywords = system.keyword_states(training, texts, system.states_of_nodes(training, True))
+    z = tf.zeros([B, Z])
+    ids = training["target_ids"].numpy()
+    hidden = np.full_like(ids, system.inputs_.unknown_id)
+    hidden[:, 0] = ids[:, 0]
+    decode = lambda batch, noise: system.decode(batch, texts, keywords, z, noise).numpy()  # noqa: E731
+    np.testing.assert_array_equal(decode(training, noise_of(training)), decode({**training, "target_ids": tf.constant(hidden)}, None))
+    some = make(word_dropout=0.4, dropout=0.0)
+    plain = some.decode(training, texts, keywords, z, None).numpy()
+    dropped = some.decode(training, texts, keywords, z, noise_of(training)).numpy()
+    assert not np.array_equal(plain, dropped)
+    np.testing.assert_array_equal(plain[:, 0], dropped[:, 0])  # [CLS] stays
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_the_decoder_sees_u_only_if_asked(make, whole, seen):
+    system = make(decoder_keyword=seen)
+    texts = system.encode(whole, None)
+    keywords = system.keyword_states(whole, texts, system.node_states)
+    memory, mask = system.memory(texts, keywords, tf.zeros([B, Z]))
+    slots = 2 if seen else 1
+    assert memory.shape[1] == mask.shape[1] == whole["source_ids"].shape[1] + slots
+    np.testing.assert_array_equal(mask[:, slots:], whole["source_ids"] != system.inputs_.pad_id)
+    assert mask.numpy()[:, :slots].all()
+    other = {**keywords, "source": keywords["source"] + 1}
+    here, there = (system.decode(whole, texts, u, tf.zeros([B, Z]), None).numpy() for u in (keywords, other))
+    assert np.array_equal(here, there) != seen
+
+
+def test_in_batch_negatives_join_the_own_one(make, whole):
+    system = make(in_batch_negatives=True)
+    texts = {role: tensor.numpy() for role, tensor in system.encode(whole, None).items()}
+    keywords = system.keyword_states(whole, {k: tf.constant(v) for k, v in texts.items()}, system.node_states)
+    expected = 0.0
+    for i in range(B - 1):
+        x, prior = texts["source"][i], head_of(system.prior, texts["source"][i], keywords["source"].numpy()[i])
+        away = lambda text, x=x, prior=prior: kl_of(*head_of(system.posterior, x, text), *prior) / Z  # noqa: E731
+        negatives = [away(texts["negative"][i])] + [away(texts["target"][j]) for j in range(B - 1) if j != i]
+        near = math.exp(-away(texts["target"][i]))
+        expected -= math.log(near / (near + sum(math.exp(-h) for h in negatives)))
+    assert sums_of(system, whole, training=False)["ins"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_kl_weight_ramps_linearly():
+    assert kl_weight(None, 10, 0) == 1.0
+    assert kl_weight(tf.constant(0), 0, 0) == 1.0
+    found = [float(kl_weight(tf.constant(step), 10, 0)) for step in range(13)]
+    assert found == pytest.approx([0.1 * (step + 1) for step in range(10)] + [1.0] * 3, rel=1e-6)
+
+
+def test_kl_weight_cycles():
+    found = [float(kl_weight(tf.constant(step), 8, 2)) for step in range(20)]
+    cycle = [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+    assert found == pytest.approx(cycle * 2 + [1.0] * 4)
+
+
+# -- generation -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_generation_knows_nothing_of_targets_and_negatives(hcl, whole, sampled):
+    changed = junk_texts(whole, "target", "negative")
+    changed["impostor_nodes"] = tf.fill(whole["impostor_nodes"].shape, -1)
+    changed["target_unknown"] = whole["target_unknown"] + 3
+    start = lambda batch: tf.nest.flatten(hcl.start(batch, 2, noise_of(batch) if sampled else None))  # noqa: E731
+    for here, there in zip(start(whole), start(changed), strict=True):
+        np.testing.assert_array_equal(here, there)
+
+
+def test_sampling_draws_z(hcl, whole):
+    mean, drawn = (hcl.start(whole, 1, noise)[1]["memory"][0][0].numpy() for noise in (None, noise_of(whole)))
+    assert abs(mean[:, :, 0] - drawn[:, :, 0]).max() > 1e-4
+    np.testing.assert_array_equal(mean[:, :, 1:], drawn[:, :, 1:])
+
+
+def test_steps_give_what_teacher_forcing_gives(hcl, whole):
+    """Log-probabilities of the target's first pieces, decoded one by one with z the prior's mean."""
+    texts = hcl.encode(whole, None)
+    keywords = hcl.keyword_states(whole, texts, hcl.node_states)
+    states = hcl.decode(whole, texts, keywords, hcl.prior_of(texts, keywords).mean(), None)
+    expected = tf.nn.log_softmax(hcl.tokens.logits(states)).numpy()
+    cache, fixed = hcl.start(whole, 1, None)
+    for t in range(3):
+        found, cache = hcl.step(hcl.tokens.columns(whole["target_ids"][:, t]), tf.constant(t), cache, fixed)
+        np.testing.assert_allclose(found, expected[:, t], rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_decodes_what_single_precision_does(make, hcl, whole):
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        half = make(mixed_precision=True)
+        sums = half.losses(whole, STEP, noise_of(whole), training=False)
+        cache, fixed = half.start(whole, 1, None)
+        first = half.tokens.columns(whole["target_ids"][:, 0])
+        found, cache = half.step(first, tf.constant(0), cache, fixed)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert {total.value.dtype for total in sums.values()} == {tf.float32}
+    assert cache[0][0].dtype == tf.float16
+    cache, fixed = hcl.start(whole, 1, None)
+    expected = hcl.step(first, tf.constant(0), cache, fixed)[0]
+    np.testing.assert_allclose(found, expected, atol=0.05)  # logits of order 1 through some layers of 11 bits
+    single = sums_of(hcl, whole, training=False)
+    for name in ("nll", "kl", "ins", "key", "ma"):
+        assert float(sums[name].value) == pytest.approx(single[name], rel=0.02), name
+
+
+@pytest.mark.slow
+def test_outputs_are_pieces_of_the_kept_vocabulary(hcl, whole):
+    ids, scores = tf.function(hcl.generate)(whole)
+    assert ids.shape == (B, 2, 3)
+    assert set(np.unique(ids)) <= set(hcl.inputs_.output_ids.tolist())
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+# -- reports and mistakes ---------------------------------------------------------------------------------------------
+
+
+def test_examination_of_each_example(hcl, whole):
+    batch = without_impostors(whole, 1)
+    figures = {name: values.numpy() for name, values in hcl.examine(batch, noise_of(batch)).items()}
+    sums = sums_of(hcl, batch, training=False)
+    assert figures["nll_posterior"][: B - 1].sum() == pytest.approx(sums["nll"], rel=1e-5)
+    assert figures["kl"][: B - 1].sum() == pytest.approx(sums["kl"], rel=1e-5)
+    np.testing.assert_allclose(figures["kl_by_dimension"].sum(-1), figures["kl"], rtol=1e-4)
+    assert np.isnan(figures["order_key"]).tolist() == [False, True, False, True]  # no impostor; fills up
+    for name in ("order_ins", "order_key", "order_ma"):
+        assert np.nansum(figures[name][: B - 1]) == sums[name]
+        assert set(figures[name][~np.isnan(figures[name])]) <= {0, 1}
+    differs = differ(batch["target_nodes"], batch["negative_nodes"]).numpy()
+    assert (~np.isnan(figures["order_ins_differ"]) == differs).all()
+    assert np.isfinite(figures["nll_prior_u_unknown"]).all()
+    assert np.isfinite(figures["nll_prior_u_shuffled"]).all()
+
+
+def test_sets_of_keywords_differ():
+    a = tf.constant([[1, 2, -1], [1, 2, -1], [1, -1, -1], [-1, -1, -1]])
+    b = tf.constant([[2, 1, -1], [1, 3, -1], [1, 4, -1], [-1, -1, -1]])
+    assert differ(a, b).numpy().tolist() == [False, True, True, False]
+
+
+def test_outputs_longer_than_the_decoder_has_positions_are_refused(make, inputs):
+    with pytest.raises(UserError, match=f"--maximum_length={inputs.target_length + 1}: .*at most {inputs.target_length}"):
+        make(maximum_length=inputs.target_length + 1)
+
+
+def test_texts_longer_than_the_encoder_has_positions_are_refused(make, inputs):
+    short = dataclasses.replace(inputs, bert=dataclasses.replace(inputs.bert, positions=inputs.source_length + 1))
+    with pytest.raises(UserError, match="the encoder has"):
+        make(changed=short)

@@ -1,0 +1,384 @@
+"""python -m hcl_tf.train: what it refuses before it writes, what it makes, and that killing it changes nothing."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import flagsaver
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import hcl_tf
+from hcl_tf import cli
+from hcl_tf import train as program
+from hcl_tf.errors import UserError
+from hcl_tf.training import launch
+from hcl_tf.training.checkpoints import Checkpoints
+from hcl_tf.training.run_folder import RunFolder, load_run
+from hcl_tf.training.text_states import TextStates
+
+PACKAGE = str(Path(hcl_tf.__file__).parents[1])
+SMALL = (
+    "--encoder=random:1x32", "--decoder_layers=1", "--latent_size=8", "--latent_hidden=16", "--batch_size=16", "--max_steps=30",
+    "--checkpoint_every=5", "--log_every=3", "--graph_fanout=4,2", "--graph_node_budget=512", "--maximum_length=5", "--beams=2",
+)  # fmt: skip
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "hcl_tf.train", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """A command line of its own, in `folder`."""
+    return subprocess.run(command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True)
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys, tmp_path):
+    """The same in this process, which has TensorFlow imported already."""
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)  # it would stay on for other tests
+
+    def run(*arguments: str) -> SimpleNamespace:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["hcl_tf.train", *map(str, arguments)])
+        capsys.readouterr()
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
+            cli.run(program.main)
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=stopped.value.code, stdout=said.out, stderr=said.err)
+
+    return run
+
+
+# -- flags ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ((), "--task is needed"),
+        (("--task=custom",), "--task=custom needs --data_dir"),
+        (("--task=qqp", "--batch_size=0"), "--batch_size=0: at least 1"),
+        (("--task=qqp", "--dropout=0.95"), "--dropout=0.95: at most 0.9"),
+        (("--task=qqp", "--learning_rate=nan"), "--learning_rate=nan: a number"),
+        (("--task=qqp", "--model=gpt5"), "--model=gpt5: there is no such system; there are: hcl"),
+        (("--task=qqp", "--graph_fanout=8,0"), "--graph_fanout=8,0"),
+        (("--task=qqp", "--micro_batch=5", "--batch_size=32"), "--micro_batch=5: --batch_size=32"),
+        (("--task=qqp", "--in_batch_negatives", "--strategy=mirrored"), "--in_batch_negatives needs the whole batch"),
+        (("--task=qqp", "--ablate=keyword", "--decoder_keyword"), "--ablate=keyword and --decoder_keyword"),
+        (("--task=qqp", "--minimum_length=9", "--maximum_length=8"), "--minimum_length=9"),
+        (("--task=qqp", "extra"), "unexpected argument 'extra'"),
+    ],
+)
+def test_impossible_flags_are_refused_before_anything_is_written(run_here, tmp_path, flags, said) -> None:
+    result = run_here(*flags)
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"), [("--task=chess", "--task"), ("--preset=huge", "--preset"), ("--strategy=both", "--strategy"), ("--batch_sise=3", "batch_sise")]
+)
+def test_unknown_flags_and_values_are_refused(run_here, tmp_path, flag, said) -> None:
+    result = run_here("--task=qqp", flag)
+    assert result.returncode == 1
+    assert said in result.stdout + result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_flags_become_settings(monkeypatch, run_here, tmp_path) -> None:
+    asked = []
+    monkeypatch.setattr(launch, "launch", lambda *arguments: asked.append(arguments) or "steps")
+    (tmp_path / "some.flags").write_text("--latent_size=8\n--nomixed_precision\n--weight_key=0.5\n")
+    result = run_here("--task=rocstories", "--flagfile=some.flags", "--preset=small", "--data_dir=there", "--run_dir=here")
+    assert result.returncode == 0
+    ((task, data_dir, run_dir, preset, given, words),) = asked
+    assert (task, data_dir, run_dir, preset) == ("rocstories", Path("there"), "here", "small")
+    assert given == {"latent_size": 8, "mixed_precision": False, "weight_key": 0.5}
+    assert words[1:] == sys.argv[1:]
+
+
+@pytest.mark.parametrize(("why", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signals_exit_code(monkeypatch, run_here, why, code) -> None:
+    def leave(number):
+        raise SystemExit(number)
+
+    monkeypatch.setattr(launch, "launch", lambda *_: why)
+    monkeypatch.setattr(os, "_exit", leave)
+    assert run_here("--task=qqp").returncode == code
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({}, "runs/qqp/hcl-tiny-1"),
+        ({"seed": 4, "ablate": "graph"}, "runs/qqp/hcl-without-graph-tiny-4"),
+        ({"model": "bert_cvae"}, "runs/qqp/bert_cvae-tiny-1"),
+    ],
+)
+def test_default_run_folder(given, name) -> None:
+    assert launch.default_run_dir("qqp", launch.resolve("tiny", given)) == name
+
+
+# -- starts that are refused ------------------------------------------------------------------------------------------
+
+
+def test_data_of_another_task_is_refused(run_here, tmp_path, qqp_folder) -> None:
+    result = run_here("--task=douban", f"--data_dir={qqp_folder}", "--run_dir=run")
+    assert result.returncode == 1
+    assert "prepared for qqp, not for --task=douban" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("harm", ["missing folder", "train", "validation"])
+@pytest.mark.parametrize("existed", [False, True])
+def test_damaged_data_leave_no_run_folder(run_here, tmp_path, qqp_folder, harm, existed) -> None:
+    folder = tmp_path / "data"
+    if harm != "missing folder":
+        shutil.copytree(qqp_folder, folder)
+        (shard,) = folder.glob(f"{harm}-*.tfrecord")
+        data = bytearray(shard.read_bytes())
+        data[len(data) // 2] ^= 1
+        shard.write_bytes(data)
+    if existed:
+        (tmp_path / "run").mkdir()
+    result = run_here("--task=qqp", f"--data_dir={folder}", "--run_dir=run", *SMALL)
+    assert result.returncode == 1
+    assert str(folder) in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert (tmp_path / "run").exists() == existed
+    assert not existed or not list((tmp_path / "run").iterdir())
+
+
+def test_a_node_budget_that_is_too_small_leaves_no_run_folder(run_here, tmp_path, qqp_folder) -> None:
+    """Found only when the sampler is made, after the run folder was opened."""
+    result = run_here("--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL, "--graph_node_budget=3")
+    assert result.returncode == 1
+    assert "--graph_node_budget=3" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_batches_that_devices_cannot_share_are_refused(run_here, tmp_path, qqp_folder, monkeypatch) -> None:
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda devices: SimpleNamespace(num_replicas_in_sync=3))
+    result = run_here("--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL, "--strategy=mirrored")
+    assert result.returncode == 1
+    assert "--batch_size=16: no multiple of 3 devices" in result.stderr
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    result = run_here("--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL, "--strategy=multi_worker")
+    assert "TF_CONFIG" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_other_settings_is_left_alone(run_here, tmp_path, qqp_folder) -> None:
+    data = launch.PreparedData(qqp_folder)
+    settings, encoder = launch.assembly.choose_encoder(launch.resolve("tiny", {"encoder": "random:1x32"}), data)
+    recorded = {"task": "qqp", "settings": settings.to_dict(), "encoder": encoder.note, "data": data.manifest["sha256"]}
+    RunFolder.open(tmp_path / "run", recorded, ["train"]).close()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*")}
+    result = run_here("--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", "--preset=tiny", "--encoder=random:1x32", "--seed=2")
+    assert result.returncode == 1
+    assert "settings.seed was 1, now 2" in result.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_a_mistake_found_in_an_older_run_removes_nothing(tmp_path, qqp_folder, monkeypatch) -> None:
+    """Only a folder that this very start has made goes away with it."""
+    data = launch.PreparedData(qqp_folder)
+    settings, encoder = launch.assembly.choose_encoder(launch.resolve("tiny", {"encoder": "random:1x32"}), data)
+    recorded = {"task": "qqp", "settings": settings.to_dict(), "encoder": encoder.note, "data": data.manifest["sha256"]}
+    RunFolder.open(tmp_path / "run", recorded, ["train"]).close()
+
+    def refuse(*_):
+        raise UserError("something is wrong")
+
+    monkeypatch.setattr(launch, "_loop", refuse)
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+    with pytest.raises(UserError, match="something is wrong"):
+        launch.launch("qqp", qqp_folder, str(tmp_path / "run"), "tiny", {"encoder": "random:1x32"}, ["train"])
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+TAGS = {
+    *(f"train/{name}" for name in ("nll", "nll_token", "kl", "kl_objective", "kl_weight", "ins", "key", "ma", "objective", "grad_norm")),
+    *(f"train/{name}" for name in ("order_ins", "order_key", "order_ma", "impostor_cosine", "learning_rate_rest", "learning_rate_encoder")),
+    *(f"validation/{name}" for name in ("loss", "nll", "kl", "ins", "key", "ma")),
+    "examined/active_units", "speed/examples_per_second", "samples", "kl_by_dimension",
+}  # fmt: skip
+
+
+def test_one_command_in_an_empty_folder_prepares_the_sample_and_trains(tmp_path, run_here) -> None:
+    flags = [flag for flag in SMALL if not flag.startswith(("--max_steps", "--log_every"))]
+    result = run(tmp_path, "--task=douban", *flags, "--max_steps=4", "--log_every=2")
+    assert result.returncode == 0, result.stderr
+    assert "preparing the sample that ships with the package" in result.stdout
+    assert "validation outputs:" in result.stdout
+    assert "ended by steps" in result.stdout
+    assert (tmp_path / "tfrecords" / "douban" / "manifest.json").is_file()
+    path = tmp_path / "runs" / "douban" / "hcl-tiny-1"
+    finished = load_run(path)
+    assert (finished.finished["ended"], finished.finished["step"]) == ("steps", 4)
+    assert [(line["kind"], line["step"]) for line in finished.read_metrics()] == [
+        ("validation", 0), ("train", 2), ("train", 4), ("validation", 4),
+    ]  # fmt: skip
+    assert {"vocab.txt", "graph", "manifest.json"} <= {each.name for each in (path / "data").iterdir()}
+    samples = (path / "samples.md").read_text()
+    assert len(re.findall(r"^\| ", samples, re.M)) == 2 + 8
+    assert "| source | keywords | reference | output |" in samples
+
+    events = EventAccumulator(str(path / "tensorboard"), size_guidance={"tensors": 0}).Reload()
+    assert set(events.Tags()["tensors"]) >= TAGS
+    text = tf.make_ndarray(events.Tensors("samples")[-1].tensor_proto).item().decode()
+    keywords = next(finished_keywords(tmp_path / "tfrecords" / "douban"))
+    assert keywords in text.replace("\\", "")
+    assert "_hparams_/session_start_info" in {*events.Tags()["tensors"]} | set(events.summary_metadata)
+
+    before = {each: each.read_bytes() for each in path.rglob("*") if each.is_file()}
+    again = run_here("--task=douban", *flags, "--max_steps=4", "--log_every=2")
+    assert again.returncode == 0
+    assert "this run is finished" in again.stdout
+    changed = {each.name for each, data in before.items() if each.read_bytes() != data}
+    assert changed <= {"command.txt", "environment.json"}
+
+
+def finished_keywords(folder: Path):
+    """The keywords of each validation example that has some."""
+    for record in launch.PreparedData(folder).records("validation"):
+        if record.source.keywords:
+            yield ", ".join(keyword.text for keyword in record.source.keywords)
+
+
+# -- killed -----------------------------------------------------------------------------------------------------------
+
+
+def result_of(path: Path) -> dict:
+    """What has to be equal bit for bit: weights, optimiser state, position, both best checkpoints, metrics, outputs."""
+    saved = Checkpoints(path / "checkpoints")
+    found = {name: saved.read(name) for name in ("step-00000030", "best_loss", "best_nll")}
+    arrays = {name: {key: (a.dtype.str, a.tobytes()) for key, a in each.arrays.items()} for name, each in found.items()}
+    states = {name: (each.step, each.state) for name, each in found.items()}
+    return {"arrays": arrays, "states": states} | {name: (path / name).read_bytes() for name in ("metrics.jsonl", "samples.md", "done.json")}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(qqp_folder, tmp_path_factory) -> dict:
+    path = tmp_path_factory.mktemp("whole")
+    result = run(path, "--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL)
+    assert result.returncode == 0, result.stderr
+    return result_of(path / "run")
+
+
+def start(folder: Path, data: Path, *more: str) -> subprocess.Popen:
+    words = command("--task=qqp", f"--data_dir={data}", "--run_dir=run", *SMALL, *more)
+    return subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_ends_with_the_same_bits(qqp_folder, tmp_path, uninterrupted) -> None:
+    """SIGKILL at ten random moments, each some tenths of a second after a line of metrics or while there is none yet."""
+    draw, metrics = random.Random(11), tmp_path / "run" / "metrics.jsonl"
+    for _ in range(10):
+        process = start(tmp_path, qqp_folder)
+        lines = draw.choice([0, 0, 1, 1, 2])
+        # A resumed run first drops what its checkpoint does not cover, then writes on.
+        while "first step" not in (said := process.stdout.readline()) and said:
+            pass
+        begun = lines_of(metrics)
+        while process.poll() is None and lines_of(metrics) < begun + lines:
+            time.sleep(0.01)
+        time.sleep(draw.random() * 0.3)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    result = run(tmp_path, "--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL)
+    assert result.returncode == 0, result.stderr
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_same_command_ends_the_same(qqp_folder, tmp_path, uninterrupted, number, code) -> None:
+    process = start(tmp_path, qqp_folder)
+    while lines_of(tmp_path / "run" / "metrics.jsonl") < 3 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    assert f"{number.name}: saving after this step" in said
+    newest = Checkpoints(tmp_path / "run" / "checkpoints").newest().step
+    result = run(tmp_path, "--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL)
+    assert result.returncode == 0, result.stderr
+    assert f"going on from step {newest} " in result.stdout
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+@pytest.mark.slow
+def test_damaged_checkpoint_then_the_same_bits(qqp_folder, tmp_path, uninterrupted) -> None:
+    process = start(tmp_path, qqp_folder)
+    while not (tmp_path / "run/checkpoints/step-00000015").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    newest = max((tmp_path / "run/checkpoints").glob("step-*"))
+    data = bytearray((newest / "variables.safetensors").read_bytes())
+    data[-5] ^= 64
+    (newest / "variables.safetensors").write_bytes(data)
+    result = run(tmp_path, "--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL)
+    assert result.returncode == 0, result.stderr
+    assert "checkpoint refused" in result.stdout
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+@pytest.mark.slow
+def test_mixed_precision_trains_and_resumes_with_its_loss_scale(qqp_folder, tmp_path) -> None:
+    flags = ("--task=qqp", f"--data_dir={qqp_folder}", *SMALL, "--mixed_precision")
+    assert run(tmp_path, *flags, "--run_dir=whole").returncode == 0
+    process = start(tmp_path, qqp_folder, "--mixed_precision")
+    while lines_of(tmp_path / "run" / "metrics.jsonl") < 3 and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    result = run(tmp_path, *flags, "--run_dir=run")
+    assert result.returncode == 0, result.stderr
+    assert "going on from step" in result.stdout
+    assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
+    arrays = Checkpoints(tmp_path / "run/checkpoints").read("step-00000030").arrays
+    assert arrays["loss_scale"] >= 1
+    lines = [line for line in load_run(tmp_path / "run").read_metrics() if line["kind"] == "train"]
+    assert all(np.isfinite(line["objective"]) for line in lines)
+    assert lines[-1]["nll"] < lines[0]["nll"]
+
+
+@pytest.mark.slow
+def test_a_learning_rate_that_explodes_stops_with_term_and_step(qqp_folder, tmp_path) -> None:
+    """The objective of the bundled sample survives large steps; weights that overflow do not."""
+    flags = ("--learning_rate=1.0", "--encoder_learning_rate=1.0", "--warmup_steps=0", "--gradient_clip=0", "--log_variance_bound=20")
+    result = run(tmp_path, "--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL, "--contrast_scale=none", "--tau_key=0.001", *flags)
+    if result.returncode == 0:
+        pytest.skip("it did not explode here")
+    assert result.returncode == 1
+    assert re.search(r"error: step \d+: \w+ is (nan|inf|-inf); ", result.stderr), result.stderr
+    assert json.loads((tmp_path / "run" / "config.json").read_text())
+    assert not list((tmp_path / "run").rglob("*partial*"))
+    assert TextStates  # imported for the frozen encoder's test below

@@ -1,0 +1,353 @@
+"""The loop on a toy system: stopped anywhere and taken up again, it ends with the same bytes; what it refuses, keeps and writes."""
+
+import json
+import os
+import random
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toy_system import read, toy, toy_settings, values
+
+from hcl_tf.decoding.generator import Generator
+from hcl_tf.errors import UserError
+from hcl_tf.training import checkpoints, run_folder
+from hcl_tf.training.loop import EXAMINED, SAMPLES, Loop, sample_rows
+from hcl_tf.training.run_folder import RunFolder, load_run
+from hcl_tf.training.step import TrainStep
+from hcl_tf.training.validation import Validation
+
+SETTINGS = {"batch_size": 60, "max_steps": 17, "checkpoint_every": 3, "log_every": 2, "learning_rate": 0.05}  # 7 batches an epoch
+STOPS = (1, 3, 7, 8, 16)  # before, at and after a checkpoint; the end of an epoch; a metrics line in progress
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_machine():
+    """Asking git and the machine for each of a hundred runs would take longer than training."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run_folder, "describe_environment", lambda: {})
+        yield
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it, and nothing is tidied up."""
+
+
+class Toys:
+    """Runs in one folder; each `go` is what a new process would do. The step is traced once for all."""
+
+    def __init__(self, folder: Path, poison: dict | None = None, **given) -> None:
+        self.settings = toy_settings(**{**SETTINGS, **given})
+        self.system, self.batches = toy(folder, self.settings, poison=poison)
+        self.step = TrainStep(self.system, self.settings, None, compiled=False)
+        data, _, held_out = read(folder)
+        self.validation = Validation(self.system, data, held_out, 32, self.settings.seed)
+        self.generator = Generator(self.system, data.tokenizer)
+        self.everything = {**self.system_variables(), **self.step.state()}
+        self.fresh = checkpoints.variables_of(self.everything)
+
+    def system_variables(self) -> dict:
+        return {f"model/{v.name}": v for v in self.system.variables}
+
+    def go(self, path: Path, stop: int | None = None, how=None, after=lambda step, figures: figures) -> tuple[str, Loop]:
+        """Trains; before step number `stop` is taken, `how()` happens. `after` may change a step's figures."""
+        checkpoints.assign(self.everything, self.fresh)
+
+        def step(batch, number):
+            if number == stop:
+                how()
+            return after(number, self.step(batch, number))
+
+        step.state = self.step.state
+        with RunFolder.open(path, {"settings": self.settings.to_dict()}, ["train"]) as run:
+            saved = checkpoints.Checkpoints(path / "checkpoints", self.settings.keep_checkpoints)
+            rows = sample_rows(len(self.validation.batches.arrays))
+            known = [{"source": f"s{i}", "keywords": f"k{i}", "reference": f"r{i}"} for i in rows]
+            loop = Loop(self.system, step, self.batches, self.validation, None, self.settings, run, saved, known)
+            loop._generator = self.generator  # traced once for all runs
+            loop.resume()
+            return loop.train(), loop
+
+
+def kill():
+    raise Killed
+
+
+def outcome(path: Path, toys: Toys) -> tuple:
+    """All that two runs have to agree on, as bytes."""
+    newest = checkpoints.Checkpoints(path / "checkpoints").newest()
+    best = {name: checkpoints.Checkpoints(path / "checkpoints").read(name) for name in ("best_loss", "best_nll")}
+    as_bytes = lambda c: (c.step, {name: array.tobytes() for name, array in c.arrays.items()}, c.state)  # noqa: E731
+    now = {name: value.tobytes() for name, value in checkpoints.variables_of(toys.everything).items()}
+    return as_bytes(newest), {name: as_bytes(c) for name, c in best.items()}, now, (path / "metrics.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def toys(qqp_folder) -> Toys:
+    return Toys(qqp_folder)
+
+
+@pytest.fixture(scope="module")
+def whole(toys, tmp_path_factory) -> tuple:
+    """The outcome of the run that nothing interrupts."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    why, _ = toys.go(path)
+    assert why == "steps"
+    return outcome(path, toys)
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_killed_anywhere_it_ends_the_same(toys, whole, tmp_path, stop) -> None:
+    with pytest.raises(Killed):
+        toys.go(tmp_path / "run", stop, kill)
+    toys.go(tmp_path / "run")
+    assert outcome(tmp_path / "run", toys) == whole
+
+
+def test_killed_again_and_again(toys, whole, tmp_path) -> None:
+    draw, path = random.Random(5), tmp_path / "run"
+    for _ in range(6):
+        newest = checkpoints.Checkpoints(path / "checkpoints").newest()
+        with pytest.raises(Killed):
+            toys.go(path, min((newest.step if newest else 0) + draw.randint(0, 4), 16), kill)
+    toys.go(path)
+    assert outcome(path, toys) == whole
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "call"),
+    [
+        (RunFolder, "append", 1), (RunFolder, "append", 5), (checkpoints.Checkpoints, "save", 1), (checkpoints.Checkpoints, "save", 3),
+        (checkpoints.Checkpoints, "save_best", 3),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("done", [False, True])
+def test_killed_while_writing_it_ends_the_same(toys, whole, tmp_path, monkeypatch, owner, method, call, done) -> None:
+    """Right before and right after each kind of write: what is on disk is then a line ahead, or a checkpoint behind."""
+    original, calls = getattr(owner, method), []
+
+    def counted(*arguments):
+        calls.append(None)
+        if len(calls) == call and not done:
+            raise Killed
+        result = original(*arguments)
+        if len(calls) == call:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, method, counted)
+        with pytest.raises(Killed):
+            toys.go(tmp_path / "run")
+    toys.go(tmp_path / "run")
+    assert outcome(tmp_path / "run", toys) == whole
+
+
+@pytest.mark.parametrize(("number", "stop"), [(signal.SIGTERM, 0), (signal.SIGINT, 6), (signal.SIGTERM, 10)])
+def test_a_signal_saves_and_the_same_command_goes_on(toys, whole, tmp_path, capsys, number, stop) -> None:
+    before = signal.getsignal(number)
+    why, loop = toys.go(tmp_path / "run", stop, lambda: os.kill(os.getpid(), number))
+    assert why == number.name
+    assert checkpoints.Checkpoints(tmp_path / "run/checkpoints").newest().step == loop.at.step == stop + 1
+    assert f"{number.name}: saving" in capsys.readouterr().out
+    assert signal.getsignal(number) == before, "what the loop takes over it gives back"
+    why, _ = toys.go(tmp_path / "run")
+    assert why == "steps"
+    assert outcome(tmp_path / "run", toys)[2:] == whole[2:]
+    assert f"going on from step {stop + 1} " in capsys.readouterr().out
+
+
+def test_a_second_signal_leaves_at_once(toys, whole, tmp_path) -> None:
+    def twice():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        toys.go(tmp_path / "run", 7, twice)
+    toys.go(tmp_path / "run")
+    assert outcome(tmp_path / "run", toys) == whole
+
+
+@pytest.mark.parametrize("harm", ["variables.safetensors", "checkpoint.json", "missing"])
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(toys, whole, tmp_path, capsys, harm) -> None:
+    path = tmp_path / "run"
+    with pytest.raises(Killed):
+        toys.go(path, 13, kill)
+    newest = path / "checkpoints" / "step-00000012"
+    if harm == "missing":
+        (newest / "variables.safetensors").unlink()
+    else:
+        data = bytearray((newest / harm).read_bytes())
+        data[len(data) // 2] ^= 1
+        (newest / harm).write_bytes(data)
+    capsys.readouterr()
+    toys.go(path)
+    said = capsys.readouterr().out
+    assert "checkpoint refused" in said
+    assert str(newest) in said
+    assert "going on from step 9 " in said
+    assert outcome(path, toys) == whole
+
+
+def test_where_every_checkpoint_is_damaged_nothing_is_started_anew(toys, tmp_path) -> None:
+    path = tmp_path / "run"
+    with pytest.raises(Killed):
+        toys.go(path, 8, kill)
+    for place in (path / "checkpoints").glob("step-*"):
+        (place / "variables.safetensors").write_bytes(b"")
+    metrics = (path / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match="no checkpoint is whole"):
+        toys.go(path)
+    assert (path / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_metrics_say_what_the_steps_returned(toys, tmp_path) -> None:
+    steps: dict[int, dict] = {}
+    toys.go(tmp_path / "run", after=lambda number, figures: steps.setdefault(number, figures))
+    lines = load_run(tmp_path / "run").read_metrics()
+    train = [line for line in lines if line["kind"] == "train"]
+    assert [line["step"] for line in train] == list(range(2, 17, 2))
+    for line in train:
+        for name in ("nll", "kl", "objective", "grad_norm", "kl_weight", "learning_rate_rest"):
+            assert line[name] == pytest.approx((steps[line["step"] - 2][name] + steps[line["step"] - 1][name]) / 2, rel=1e-12), name
+    assert [(line["step"], line["epoch"]) for line in lines if line["kind"] == "validation"] == [(0, 0), (7, 1), (14, 2), (17, 2)]
+
+
+def test_every_epoch_takes_every_example_once_and_begins_with_its_features(qqp_folder, tmp_path) -> None:
+    toys = Toys(qqp_folder, max_steps=0, epochs=2)
+    seen = []
+    original = toys.step
+
+    class Watching:
+        state = original.state
+
+        def __call__(self, batch, number):
+            seen.append(batch["example_rows"].numpy()[batch["example_mask"].numpy() > 0])
+            return original(batch, number)
+
+    toys.step = Watching()
+    why, loop = toys.go(tmp_path / "run")
+    assert (why, loop.at.step, loop.at.epoch, loop.at.batch) == ("epochs", 14, 2, 0)
+    for epoch in (seen[:7], seen[7:]):
+        assert sorted(np.concatenate(epoch)) == list(range(len(toys.batches.arrays)))
+    assert toys.system.refreshed == [0, 1]
+
+
+@pytest.mark.parametrize("term", ["nll", "kl", "key"])
+def test_a_number_that_is_none_names_term_and_step_and_keeps_the_checkpoint(qqp_folder, tmp_path, term) -> None:
+    toys = Toys(qqp_folder, poison={10: term})
+    path = tmp_path / "run"
+    with pytest.raises(UserError, match=rf"step 11: {term} is nan; the checkpoint of step 9 is kept; .*--learning_rate"):
+        toys.go(path)
+    newest = checkpoints.Checkpoints(path / "checkpoints").newest()
+    assert newest.step == 9
+    assert all(np.isfinite(array).all() for array in newest.arrays.values())
+    assert not [name for name in path.rglob("*") if "partial" in name.name]
+    assert [line["step"] for line in load_run(path).read_metrics()][-1] == 10
+    assert load_run(path).finished is None
+
+
+def test_a_number_that_is_none_before_any_checkpoint(qqp_folder, tmp_path) -> None:
+    toys = Toys(qqp_folder, poison={1: "kl"})
+    with pytest.raises(UserError, match="step 2: kl is nan; there is no checkpoint yet"):
+        toys.go(tmp_path / "run")
+    assert checkpoints.Checkpoints(tmp_path / "run/checkpoints").newest() is None
+
+
+@pytest.mark.parametrize("name", ["grad_norm", "objective"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_gradients_count_too(toys, tmp_path, name, value) -> None:
+    with pytest.raises(UserError, match=f"step 5: {name} is {value}"):
+        toys.go(tmp_path / "run", after=lambda number, figures: figures | ({name: value} if number == 4 else {}))
+
+
+def test_a_validation_loss_that_is_none_is_reported(toys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(toys.validation, "loss", lambda: {"loss": float("nan"), "nll": 1.0, "nll_token": 1.0})
+    with pytest.raises(UserError, match="step 0: the validation loss is nan"):
+        toys.go(tmp_path / "run")
+
+
+def fixed_losses(monkeypatch, toys, losses: list[float], nlls: list[float]) -> None:
+    pairs = iter(zip([9.0, *losses], [9.0, *nlls], strict=True))
+
+    def loss():
+        total, nll = next(pairs)
+        return {"loss": total, "nll": nll, "nll_token": nll / 10}
+
+    monkeypatch.setattr(toys.validation, "loss", loss)
+
+
+def test_best_checkpoints_are_those_of_the_smallest_losses(qqp_folder, tmp_path, monkeypatch) -> None:
+    toys = Toys(qqp_folder, validate_every=3, max_steps=15, patience=0)
+    fixed_losses(monkeypatch, toys, [5.0, 4.0, 4.0, 6.0, 4.5], [3.0, 2.0, 1.0, 1.0, 2.0])
+    weights = {}
+
+    def remember(number, figures):
+        weights[number + 1] = values(toys.system)
+        return figures
+
+    toys.go(tmp_path / "run", after=remember)
+    saved = load_run(tmp_path / "run").checkpoints
+    best, by_nll = saved.read("best_loss"), saved.read("best_nll")
+    assert (best.step, best.state) == (6, {"validation": 4.0})
+    assert (by_nll.step, by_nll.state) == (9, {"validation": 1.0})
+    for checkpoint in (best, by_nll):
+        assert checkpoint.arrays.keys() == weights[6].keys(), "weights alone: what evaluation needs"
+        for name, value in weights[checkpoint.step].items():
+            np.testing.assert_array_equal(checkpoint.arrays[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("stop", [None, 7])
+def test_patience_counts_validations_without_a_better_loss(qqp_folder, tmp_path, monkeypatch, stop) -> None:
+    toys = Toys(qqp_folder, validate_every=2, max_steps=17, patience=2, checkpoint_every=100)
+    fixed_losses(monkeypatch, toys, [5.0, 5.0, 4.0, 4.0, 4.5], [1.0] * 5)
+    if stop:
+        toys.go(tmp_path / "run", stop, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        fixed_losses(monkeypatch, toys, [4.5], [1.0])
+        next_losses = toys.validation.loss
+        next_losses()  # a run that goes on validates no second time before its first step
+    why, loop = toys.go(tmp_path / "run")
+    assert (why, loop.at.step, loop.at.bad) == ("patience", 10, 2)
+    assert checkpoints.Checkpoints(tmp_path / "run/checkpoints").newest().step == 10
+    assert toys.go(tmp_path / "run")[0] == "patience", "started again it knows that it has ended"
+
+
+def test_a_process_that_is_not_the_chief_reads_and_writes_nothing(toys, tmp_path) -> None:
+    with pytest.raises(Killed):
+        toys.go(tmp_path / "run", 8, kill)
+    files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    checkpoints.assign(toys.everything, toys.fresh)
+    saved = checkpoints.Checkpoints(tmp_path / "run/checkpoints", 2)
+    worker = Loop(toys.system, toys.step, toys.batches, toys.validation, None, toys.settings, None, saved, [])
+    assert worker.resume()
+    assert worker.at.step == 7
+    assert worker.train() == "steps"
+    after = checkpoints.variables_of(toys.everything)
+    assert files == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    toys.go(tmp_path / "run")
+    for name, value in checkpoints.variables_of(toys.everything).items():
+        np.testing.assert_array_equal(value, after[name], err_msg=name)
+
+
+def test_tensorboard_has_the_loops_curves(toys, tmp_path) -> None:
+    toys.go(tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run/tensorboard"), size_guidance={"tensors": 0}).Reload()
+    tags = set(events.Tags()["tensors"])
+    assert {"train/nll", "train/objective", "train/grad_norm", "speed/examples_per_second", "validation/loss", "samples"} <= tags
+    assert [event.step for event in events.Tensors("train/nll")] == list(range(2, 17, 2))
+    lines = {line["step"]: line for line in load_run(tmp_path / "run").read_metrics() if line["kind"] == "validation"}
+    for event in events.Tensors("validation/loss"):
+        assert float(np.frombuffer(event.tensor_proto.tensor_content, np.float32)[0]) == pytest.approx(lines[event.step]["loss"], rel=1e-6)
+    speeds = [json.loads(line) for line in (tmp_path / "run/speed.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in speeds] == list(range(2, 17, 2))
+
+
+@pytest.mark.parametrize("count", [1, 2, SAMPLES, SAMPLES + 1, 22, EXAMINED])
+def test_sample_rows_are_fixed_and_spread_over_the_split(count) -> None:
+    rows = sample_rows(count)
+    assert len(rows) == min(SAMPLES, count)
+    assert rows[0] == 0
+    assert rows[-1] == count - 1 or count == 1
+    assert len(set(np.diff(rows).tolist())) <= 2
