@@ -15,7 +15,7 @@ $(VENV)/installed: requirements.txt setup.py
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-train: $(VENV)/installed $(TASKS:%=tfrecords/%/manifest.json)
+train: $(VENV)/installed
 	@for task in $(TASKS); do echo; $(BIN)/python -m hcl_tf.prepare --inspect=tfrecords/$$task --examples=3 || exit 1; done
 
 tfrecords/%/manifest.json: | $(VENV)/installed

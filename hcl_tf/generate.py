@@ -27,7 +27,7 @@ KEYWORDS = flags.DEFINE_string(
     "keywords", None, "Keywords for every text, separated by commas, in place of TextRank's. A word that the graph lacks counts as unknown."
 )
 SAMPLES = flags.DEFINE_integer(
-    "samples", 0, "Outputs a text, each from another z drawn from the prior, in one line, separated by TABs; 0: one, from the prior's mean.",
+    "samples", 0, "Outputs a text, each from another z drawn from the prior, on one line, TABs between; 0: one, from the prior's mean.",
     lower_bound=0, upper_bound=1000,
 )  # fmt: skip
 EXPORT = flags.DEFINE_string("export", None, "Write a SavedModel folder that needs TensorFlow only, and do nothing else.")

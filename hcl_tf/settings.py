@@ -28,10 +28,12 @@ class Settings:
     seed: int = setting(1, "Decides initial weights, order, sub-graphs and all noise.", low=0, high=2**31 - 1)
 
     encoder: str = setting(
-        "published", "BERT weights: hub name, folder, TensorFlow checkpoint, minilm, random or random:LAYERSxWIDTH; published: bert-base of the language."
+        "published", "BERT weights: hub name, folder, TensorFlow checkpoint, minilm, random or random:LAYERSxWIDTH; published: bert-base."
     )  # fmt: skip
     freeze_encoder: bool = setting(False, "Train everything but the encoder, whose states are computed once and cached.")
-    output_vocab: str = setting("full", "train: the output layer keeps only pieces that training targets contain.", choices=("full", "train"))
+    output_vocab: str = setting(
+        "full", "train: the output layer keeps only pieces that training targets contain.", choices=("full", "train")
+    )
     decoder_layers: int = setting(6, "Decoder blocks.", low=1)
     dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9)
     latent_size: int = setting(200, "Z, dimensions of the latent variable and of the keyword graph.", low=1)
@@ -51,7 +53,9 @@ class Settings:
     mixed_precision: bool = setting(False, "float16 arithmetic with loss scaling (encoder and decoder; latents stay float32).")
 
     kl_ramp: int = setting(10_000, "Steps over which the weight of the KL term rises to 1.", low=0)
-    kl_cycles: int = setting(0, "Repeat the ramp this many times, each as long as --kl_ramp, half of it at full weight (Fu et al. 2019); 0: once.", low=0)
+    kl_cycles: int = setting(
+        0, "Repeat the ramp this many times, each as long as --kl_ramp, half of it at full weight (Fu et al. 2019); 0: once.", low=0
+    )
     free_bits: float = setting(0.0, "Nats a latent dimension that the KL term does not punish (Kingma et al. 2016).", low=0.0)
     bag_of_words: float = setting(0.0, "Weight of a bag-of-words loss on z (Zhao et al. 2017).", low=0.0)
     word_dropout: float = setting(0.0, "Share of the decoder's input words replaced by [UNK] (Bowman et al. 2016).", low=0.0, high=1.0)
@@ -62,28 +66,38 @@ class Settings:
     tau_ins: float = setting(1.0, "Temperature of L_ins.", low=1e-3)
     tau_key: float = setting(0.1, "Temperature of L_key.", low=1e-3)
     tau_ma: float = setting(1.0, "Temperature of L_ma.", low=1e-3)
-    contrast_scale: str = setting("latent", "latent: distances inside contrasts are divided by Z; none: as printed.", choices=("latent", "none"))
+    contrast_scale: str = setting(
+        "latent", "latent: distances inside contrasts are divided by Z; none: as printed.", choices=("latent", "none")
+    )
     contrast_form: str = setting("softmax", "How several negatives join in L_ins (layers/contrast.py).", choices=("softmax", "printed"))
     in_batch_negatives: bool = setting(False, "L_ins also takes the other targets of the batch as negatives.")
     impostor: str = setting("mean", "mean: neighbours' mean at the positive's length; sum: the printed form.", choices=("mean", "sum"))
     impostor_gradient: bool = setting(False, "Let the contrasts train the impostor's matrix W.")
     impostor_source: str = setting(
-        "auto", "Where impostors come from; auto: the graph, or the negative's keywords under --ablate=graph.", choices=("auto", "graph", "negative")
-    )  # fmt: skip
+        "auto",
+        "Where impostors come from; auto: the graph, or the negative text under --ablate=graph.",
+        choices=("auto", "graph", "negative"),
+    )
     ablate: str = setting("", "Table 2: leave out graph, keyword or mahalanobis.", choices=("", *ABLATIONS))
 
     graph_fanout: str = setting("8,4", "Sampled neighbours a relation, one number for each round of message passing.")
     graph_node_budget: int = setting(2048, "Nodes of a batch's sub-graph at most.", low=1)
     graph_attention: str = setting("dot", "Eq 7: dot or additive.", choices=("dot", "additive"))
-    refresh_graph_every: int = setting(-1, "Epochs between new node features; 0: never; -1: 0 with a published encoder, 1 with a random one.", low=-1)
+    refresh_graph_every: int = setting(
+        -1, "Epochs between new node features; 0: never; -1: 0 with a published encoder, 1 with a random one.", low=-1
+    )
 
     beams: int = setting(4, "[P] Beam size.", low=1, high=64)
     length_penalty: float = setting(0.6, "Exponent of the length penalty ((5 + length) / 6), the Transformer's.", low=0.0)
     minimum_length: int = setting(5, "[P] Fewest tokens of an output.", low=0)
     maximum_length: int = setting(20, "[P] Most tokens of an output.", low=1)
 
-    strategy: str = setting("none", "Devices: none (one), mirrored, or multi_worker (TF_CONFIG).", choices=("none", "mirrored", "multi_worker"))
-    logical_cpus: int = setting(0, "Split the CPU into this many devices, to try --strategy=mirrored without GPUs; 0: do not.", low=0, high=64)
+    strategy: str = setting(
+        "none", "Devices: none (one), mirrored, or multi_worker (TF_CONFIG).", choices=("none", "mirrored", "multi_worker")
+    )
+    logical_cpus: int = setting(
+        0, "Split the CPU into this many devices, to try --strategy=mirrored without GPUs; 0: do not.", low=0, high=64
+    )
     jit_compile: str = setting("auto", "XLA: auto compiles all presets but tiny.", choices=("auto", "true", "false"))
     log_every: int = setting(50, "Steps between lines of metrics.jsonl.", low=1)
     checkpoint_every: int = setting(500, "Steps between checkpoints, besides one an epoch.", low=1)
@@ -94,6 +108,12 @@ class Settings:
     def fanout(self) -> tuple[int, ...]:
         """`graph_fanout` as numbers."""
         return tuple(int(part) for part in self.graph_fanout.split(","))
+
+    @property
+    def impostors(self) -> str:
+        """`impostor_source` resolved, in the words of `data.subgraph.ROUTES`."""
+        negative = self.impostor_source == "negative" or (self.impostor_source == "auto" and self.ablate == "graph")
+        return "negative_text" if negative else "graph"
 
     def to_dict(self) -> dict:
         """All settings, for config.json."""
@@ -123,8 +143,6 @@ def resolve(preset: str, given: dict, model_defaults: dict | None = None) -> Set
       UserError: a value is out of bounds, or two settings contradict each other; the text names the flag.
     """
     values = {**OVERRIDES[preset], **(model_defaults or {}), **given, "preset": preset}
-    if "encoder_learning_rate" not in given and str(values.get("encoder", "published")).startswith("random"):
-        values["encoder_learning_rate"] = values.get("learning_rate", FIELDS["learning_rate"].default)  # one rate from scratch
     settings = Settings(**values)
     for name, item in FIELDS.items():
         _check_bounds(name, getattr(settings, name), item.metadata)

@@ -45,12 +45,6 @@ def test_a_flag_goes_before_the_model_and_the_model_before_the_preset():
     assert resolve("tiny", {}, {"batch_size": 9}).batch_size == 9
 
 
-def test_a_random_encoder_has_one_learning_rate_unless_told_otherwise():
-    assert resolve("paper", {"encoder": "random"}).encoder_learning_rate == resolve("paper", {}).learning_rate
-    assert resolve("tiny", {"learning_rate": 0.01}).encoder_learning_rate == 0.01
-    assert resolve("tiny", {"encoder_learning_rate": 0.02}).encoder_learning_rate == 0.02
-
-
 @pytest.mark.parametrize(("name", "end"), BOUNDED)
 def test_a_value_beyond_its_bound_is_refused_by_name(name, end):
     item = FIELDS[name]

@@ -153,7 +153,8 @@ def _examine(trained: TrainedRun, data: PreparedData, request: Request) -> dict:
     arrays = data.arrays(request.split)
     if request.limit:
         arrays = type(arrays)(**{f.name: getattr(arrays, f.name)[: request.limit] for f in dataclasses.fields(arrays)})
-    validation = Validation(trained.system, data, arrays, trained.settings.batch_size, trained.settings.seed)
+    s = trained.settings
+    validation = Validation(trained.system, data, arrays, s.batch_size, s.seed, s.impostors)
     return figures.summary(validation.examine())
 
 

@@ -83,7 +83,8 @@ def describe(trained: TrainedRun) -> dict:
         },
         "source_length": inputs.source_length, "source_keep": task["source_keep"], "max_keywords": inputs.max_keywords,
         "beams": s.beams, "minimum_length": s.minimum_length, "maximum_length": s.maximum_length, "length_penalty": s.length_penalty,
-        "lowercase": trained.tokenizer.lowercase, "keyword_unit": trained.manifest["settings"]["keyword_unit"], "tagger": trained.manifest["tagger"],
+        "lowercase": trained.tokenizer.lowercase,
+        "keyword_unit": trained.manifest["settings"]["keyword_unit"], "tagger": trained.manifest["tagger"],
         "special_ids": {"[PAD]": inputs.pad_id, "[UNK]": inputs.unknown_id, "[CLS]": inputs.cls_id, "[SEP]": inputs.sep_id},
         "checkpoint": trained.checkpoint, "step": trained.step, "data": trained.manifest["sha256"], "settings": s.to_dict(),
     }  # fmt: skip
@@ -92,6 +93,8 @@ def describe(trained: TrainedRun) -> dict:
 def model_card(trained: TrainedRun) -> str:
     """What the model is, what it was trained on, how good it is, and what it can't do."""
     s, manifest, config = trained.settings, trained.manifest, trained.run.config
+    length, kept = manifest["task"]["source_length"], manifest["task"]["source_keep"]
+    encoder = config["encoder"][:1].upper() + config["encoder"][1:]
     counts = ", ".join(f"{split} {manifest['splits'][split]['examples']:,}" for split in SPLITS)
     files = "\n".join(f"- {name}: SHA-256 `{digest}`" for name, digest in sorted(manifest["raw_files"].items()))
     settings = "\n".join(f"| {name} | {value} |" for name, value in sorted(s.to_dict().items()))
@@ -124,9 +127,9 @@ from the part of the text that the model sees ({manifest["tagger"]}). A keyword 
 
 ## Limits
 
-- Language: {trained.inputs.language}. At most {trained.inputs.source_length} WordPieces of a source are read (the {manifest["task"]["source_keep"]} is kept);
+- Language: {trained.inputs.language}. At most {length} WordPieces of a source are read (the {kept} is kept);
   outputs have {s.minimum_length} to {s.maximum_length} pieces.
-- {config["encoder"][:1].upper()}{config["encoder"][1:]}. Outputs follow the training texts, their errors and biases included; nothing checks what they say.
+- {encoder}. Outputs follow the training texts, their errors and biases included; nothing checks what they say.
 - For research on text generation, not for advice to people.
 
 ## Settings

@@ -36,8 +36,9 @@ def summary(examined: dict[str, np.ndarray]) -> dict:
     pairs = {name: pair for name, pair in DIFFERENCES.items() if set(pair) <= singles.keys() and len(singles[pair[0]]) > 1}
     paired = {name: singles[figure] - singles[baseline] for name, (figure, baseline) in pairs.items()}
     found: dict = {"means": _means(singles), "differences": _means(paired), "collapsed": None}
-    if COLLAPSE in found["differences"]:
-        found["collapsed"] = not found["differences"][COLLAPSE]["low"] > 0
+    gap = found["differences"].get(COLLAPSE, {"low": None})
+    if gap["low"] is not None:
+        found["collapsed"] = not gap["low"] > 0
     if "posterior_mean" in examined:
         found |= {"active_units": summarise(examined)["active_units"], "latent_size": examined["posterior_mean"].shape[1]}
     if "kl_by_dimension" in examined:

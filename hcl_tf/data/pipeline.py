@@ -121,6 +121,7 @@ class Batches:
       sampler: draws a sub-graph a batch; None: node numbers stay those of the whole graph.
       buckets: source lengths (pieces without special ones) that a batch is padded to, besides the task's: shorter texts
         then cost less, at one compiled shape each. Examples meet only others of their bucket.
+      impostors: where they come from without a sampler (`by` of `find_impostors`).
       extra: example numbers [B] -> more columns of the batch, such as cached encoder states.
     """
 
@@ -131,6 +132,7 @@ class Batches:
     sampler: SubgraphSampler | None = None
     buckets: tuple[int, ...] = ()
     extra: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
+    impostors: str = "graph"
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -201,7 +203,7 @@ class Batches:
             batch |= self.extra(rows)
         if self.sampler:
             return batch | self.sampler.sample(*nodes, np.random.default_rng([self.seed, epoch, number]))
-        impostors, routes = find_impostors(self.data.whole_graph, *nodes)
+        impostors, routes = find_impostors(self.data.whole_graph, *nodes, self.impostors)
         named = {f"{role}_nodes": places for role, places in zip(ROLES, nodes, strict=True)}
         return batch | named | {"impostor_nodes": impostors, "impostor_routes": routes}
 

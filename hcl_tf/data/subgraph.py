@@ -17,7 +17,9 @@ ROUTES = ("graph", "negative_text", "none")  # where a sample's impostors come f
 CAPS = ("neighbour lists cut", "neighbour lists", "nodes left out", "nodes wanted", "impostor lists cut", "impostor lists")
 
 
-def find_impostors(table: np.ndarray, source: np.ndarray, target: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_impostors(
+    table: np.ndarray, source: np.ndarray, target: np.ndarray, negative: np.ndarray, by: str = "graph"
+) -> tuple[np.ndarray, np.ndarray]:
     """The nodes whose states make up each sample's impostor u_- (eq 10 and the text before it).
 
     For each target keyword: its negative neighbours that are keywords of neither source nor target. Its positive
@@ -27,6 +29,7 @@ def find_impostors(table: np.ndarray, source: np.ndarray, target: np.ndarray, ne
     Args:
       table: [N, 2, M] neighbours by relation (`KeywordGraph.table`).
       source, target, negative: [B, K] node numbers of the three texts' keywords, `UNKNOWN` where there is none.
+      by: "graph" as said; "negative_text" asks the graph for nothing (the ablation without it).
 
     Returns:
       nodes: [B, K, max(M, K)] node numbers, `UNKNOWN` elsewhere; a row belongs to one target keyword, or (route
@@ -37,7 +40,7 @@ def find_impostors(table: np.ndarray, source: np.ndarray, target: np.ndarray, ne
     width = max(table.shape[2], keywords)
     own = np.concatenate([source, target], axis=1)  # [B, 2K]
     nodes = np.full((batch, keywords, width), UNKNOWN, np.int32)
-    if len(table):
+    if len(table) and by == "graph":
         neighbours = np.where((target != UNKNOWN)[..., None], table[np.maximum(target, 0), NEGATIVE], UNKNOWN)  # [B, K, M]
         excluded = (neighbours[..., None] == own[:, None, None, :]).any(-1)
         nodes[..., : table.shape[2]] = np.where(excluded, UNKNOWN, neighbours)
@@ -56,11 +59,13 @@ class SubgraphSampler:
       graph: the whole graph.
       fanout: at most this many neighbours a relation, for each hop; its length is the number of graph iterations.
       node_budget: nodes of a sub-graph; the batch's own keywords always fit, or `check` refuses.
+      impostors: where impostors come from (`by` of `find_impostors`).
     """
 
     graph: KeywordGraph
     fanout: tuple[int, ...] = (8, 4)
     node_budget: int = 2048
+    impostors: str = "graph"
 
     def __post_init__(self) -> None:
         if not self.fanout or min(self.fanout) < 1:
@@ -94,7 +99,7 @@ class SubgraphSampler:
           graph_caps: [6] counts named by `CAPS`.
         """
         caps = dict.fromkeys(CAPS, 0)
-        candidates, routes = find_impostors(self.table, source, target, negative)
+        candidates, routes = find_impostors(self.table, source, target, negative, self.impostors)
         impostors, cut = _choose(candidates, max(self.fanout), self.fanout[0], random)
         caps["impostor lists cut"] += cut
         caps["impostor lists"] += int((candidates != UNKNOWN).any(-1).sum())

@@ -29,7 +29,7 @@ class Generator:
             noise = Noise(system.settings.seed, draw, batch["example_rows"]) if sampled else None
             return system.generate(batch, noise)
 
-        self._run = tf.function(run, jit_compile=compiled)
+        self._run = tf.function(run, autograph=False, jit_compile=compiled)
 
     def ids(self, batch: Batch, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """[B, beams, T] vocabulary ids and [B, beams] scores, best first. `draw` numbers the samples of z."""

@@ -10,10 +10,11 @@ With every contrast's weight 0 this is `bert_cvae`, the base that the contrasts 
 """
 
 import tensorflow as tf
-import tf_keras as keras
 import tensorflow_probability as tfp
+import tf_keras as keras
 
 from hcl_tf.data.subgraph import ROUTES
+from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.errors import UserError
 from hcl_tf.layers import latent
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
@@ -101,7 +102,8 @@ class HCL(System):
 
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
         s, mask = self.settings, batch["example_mask"]
-        texts = self.encode(batch, noise if training else None)
+        roles = ROLES if self.contrasts else ROLES[:2]
+        texts = self.encode(batch, noise if training else None, roles)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training))
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
@@ -127,7 +129,7 @@ class HCL(System):
         distances = self.instance_distances(texts, prior, posterior)
         negatives, present = distances["negative"], None
         if self.settings.in_batch_negatives:
-            negatives, present = self.in_batch_distances(texts, prior, mask, negatives)
+            negatives, present = self.in_batch_distances(batch, texts, prior, negatives)
         total = lambda values, weight, per: Sum(tf.reduce_sum(tf.where(weight > 0, values, 0.0) * weight), per)  # noqa: E731
         right = lambda condition: tf.cast(condition, tf.float32)  # noqa: E731
         sums = {
@@ -149,7 +151,7 @@ class HCL(System):
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def encode(self, batch: Batch, noise: Noise | None, roles: tuple[str, ...] = ("source", "target", "negative")) -> dict[str, tf.Tensor]:
+    def encode(self, batch: Batch, noise: Noise | None, roles: tuple[str, ...] = ROLES) -> dict[str, tf.Tensor]:
         """`states` [B, S + 2, D] and `mask` of the source, and each role's text vector [B, D] (masked mean of BERT's last layer).
 
         Takes cached states where the batch brings them (the encoder is frozen).
@@ -158,7 +160,6 @@ class HCL(System):
         texts = {"mask": batch["source_ids"] != pad}
         if "source_states" in batch:
             return texts | {"states": batch["source_states"], **{role: batch[f"{role}_vector"] for role in roles}}
-        roles = roles if self.contrasts or "negative" not in roles else roles[:2]
         ids = {role: batch[f"{role}_ids"] for role in roles}
         targets = [role for role in roles if role != "source"]
         # Texts of one length go through BERT together.
@@ -239,14 +240,17 @@ class HCL(System):
         divergence = tfp.distributions.kl_divergence
         return {"positive": divergence(posterior, prior), "negative": divergence(negative, prior)}
 
-    def in_batch_distances(self, texts: dict, prior, mask: tf.Tensor, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, 1 + B] distances of the own negative and of every other target of the batch, and which of them count."""
-        batch = mask.shape[0]
-        pairs = [tf.repeat(texts["source"], batch, 0), tf.tile(texts["target"], [batch, 1])]  # row i * B + j: x_i, y_j
-        wide = latent.gaussian([tf.repeat(part, batch, 0) for part in (prior.mean(), prior.stddev())])
-        others = tf.reshape(tfp.distributions.kl_divergence(self.posterior_of(*pairs), wide), [batch, batch])
-        counts = (1.0 - tf.eye(batch)) * mask[None]
-        return tf.concat([own[:, None], others], 1), tf.concat([tf.ones([batch, 1], tf.bool), counts > 0], 1)
+    def in_batch_distances(self, batch: Batch, texts: dict, prior, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """[B, 1 + B] distances of the own negative and of the batch's other targets, and which of them count: not those of the
+        same source, nor equal to the own target.
+        """
+        size = own.shape[0]
+        pairs = [tf.repeat(texts["source"], size, 0), tf.tile(texts["target"], [size, 1])]  # row i * B + j: x_i, y_j
+        wide = latent.gaussian([tf.repeat(part, size, 0) for part in (prior.mean(), prior.stddev())])
+        others = tf.reshape(tfp.distributions.kl_divergence(self.posterior_of(*pairs), wide), [size, size])
+        same = [tf.reduce_all(batch[name][:, None] == batch[name][None], -1) for name in ("source_ids", "target_ids")]
+        counts = ~(same[0] | same[1]) & (batch["example_mask"][None] > 0)
+        return tf.concat([own[:, None], others], 1), tf.concat([tf.ones([size, 1], tf.bool), counts], 1)
 
     def keyword_figures(self, keywords: dict, impostor: tf.Tensor, posterior) -> dict[str, tf.Tensor]:
         """What L_key and L_ma compare, [B] each, and `hardness`: cos(u_-, u_y)."""
@@ -297,13 +301,19 @@ class HCL(System):
         texts = self.encode(batch, None)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
-        other = lambda values: tf.roll(values, values.shape[0] // 2, 0)  # another example's  # noqa: E731
+        # Another real example's: rows that fill up a batch come last, and an example alone in its batch has no other.
+        rows, real = tf.range(batch["example_mask"].shape[0]), tf.math.count_nonzero(batch["example_mask"], dtype=tf.int32)
+        partner = tf.math.floormod(rows + tf.maximum(real // 2, 1), real)
+        other = lambda values: tf.where(real > 1, tf.gather(values, partner), NOT_A_NUMBER)  # noqa: E731
         draw = noise.normal((self.settings.latent_size,))
         sample = lambda d: d.mean() + d.stddev() * draw  # noqa: E731
         figures = {"nll_posterior": self.nll_given(batch, texts, keywords, sample(posterior))}
         figures["nll_prior"] = self.nll_given(batch, texts, keywords, sample(prior))
         figures["nll_shuffled"] = self.nll_given(batch, texts, keywords, other(sample(posterior)))
-        figures |= {"kl": tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1), "kl_by_dimension": latent.kl_by_dimension(posterior, prior)}
+        figures |= {
+            "kl": tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1),
+            "kl_by_dimension": latent.kl_by_dimension(posterior, prior),
+        }
         figures["posterior_mean"] = posterior.mean()
         if self.uses_keywords:
             for name, u in (("unknown", self.project(texts["source"])), ("shuffled", other(keywords["source"]))):
@@ -323,14 +333,18 @@ class HCL(System):
             distances = self.instance_distances(texts, prior, posterior)
             random = tfp.distributions.kl_divergence(self.posterior_of(texts["source"], other(texts["target"])), prior)
             figures["order_ins"] = right(distances["positive"] < distances["negative"])
-            figures["order_ins_random"] = right(distances["positive"] < random)
+            figures["order_ins_random"] = right(distances["positive"] < random, ~tf.math.is_nan(random))
             figures["order_ins_differ"] = right(distances["positive"] < distances["negative"], different)
         if not self.uses_keywords:
             return figures
         paired = batch["impostor_routes"] != ROUTES.index("none")
         own = self.keyword_figures(keywords, keywords["impostor"], posterior)
         random = self.keyword_figures(keywords, other(keywords["target"]), posterior)
-        for suffix, pair, among in (("", own, paired), ("_random", random, True), ("_differ", own, paired & different)):
+        for suffix, pair, among in (
+            ("", own, paired),
+            ("_random", random, ~tf.math.is_nan(random["hardness"])),
+            ("_differ", own, paired & different),
+        ):
             figures[f"order_key{suffix}"] = right(pair["cos_target"] > pair["cos_impostor"], among)
             figures[f"order_ma{suffix}"] = right(pair["h_target"] < pair["h_impostor"], among)
         figures["impostor_cosine"] = tf.where(paired, own["hardness"], NOT_A_NUMBER)
@@ -358,4 +372,3 @@ def differ(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     same = a[:, :, None] == b[:, None, :]
     alone = [(nodes >= 0) & ~tf.reduce_any(same, axis) for nodes, axis in ((a, 2), (b, 1))]
     return tf.reduce_any(tf.concat(alone, -1), -1)
-

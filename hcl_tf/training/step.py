@@ -1,5 +1,7 @@
 """One training step: losses, gradients, optimiser; over micro-batches and devices so that the numbers do not depend on them."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -127,25 +129,42 @@ class TrainStep:
         return [tf.convert_to_tensor(g) for g in gradients], {name: value.value for name, value in sums.items()}
 
     def _apply(self, gradients: list[tf.Tensor], norm: tf.Tensor) -> None:
-        def apply() -> tf.Tensor:
+        def apply(gradients: list[tf.Tensor]) -> None:
             start = 0
             for name, optimizer in self.optimizers.items():
                 variables = self.groups[name][0]
                 pairs = list(zip(gradients[start : start + len(variables)], variables, strict=True))
                 optimizer.apply_gradients(pairs, **({"skip_gradients_aggregation": True} if self.strategy else {}))
                 start += len(variables)
-            return tf.constant(True)
 
         if self.scale is None:
-            apply()
+            apply(gradients)
             return
         # float16 overflows now and then: such a step is left out and the loss scaled less (Micikevicius et al. 2018).
         finite = tf.math.is_finite(norm)
-        tf.cond(finite, apply, lambda: tf.constant(False))
+        if self.strategy:  # replicas may not meet inside of a condition, so the condition is put around all of them
+            tf.distribute.get_replica_context().merge_call(
+                lambda strategy, each, agreed: _when(
+                    strategy.experimental_local_results(agreed)[0], lambda: strategy.extended.call_for_each_replica(apply, (each,))
+                ),
+                (gradients, finite),
+            )
+        else:
+            _when(finite, lambda: apply(gradients))
         grown = tf.where(self.good + 1 >= STEPS_TO_GROW, tf.minimum(self.scale * 2.0, LARGEST_SCALE), self.scale)
         good = tf.where(self.good + 1 >= STEPS_TO_GROW, 0, self.good + 1)
         self.scale.assign(tf.where(finite, grown, tf.maximum(self.scale / 2.0, 1.0)))
         self.good.assign(tf.where(finite, good, 0))
+
+
+def _when(condition: tf.Tensor, action: Callable[[], object]) -> None:
+    """Does `action`, for what it assigns, if the condition holds."""
+
+    def done() -> tf.Tensor:
+        action()
+        return tf.constant(True)
+
+    tf.cond(condition, done, lambda: tf.constant(False))
 
 
 def _rows(batch: Batch, parts: int, part: tf.Tensor | int) -> Batch:

@@ -85,8 +85,10 @@ class TextStates:
         key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.compute_dtype}".encode())
         for variable in encoder.variables:
             key.update(variable.numpy().tobytes())
-        folder = self._data.folder / CACHE / f"{'states' if states else 'vectors'}-{key.hexdigest()[:16]}"
-        names = PARTS if states else PARTS[:1]
+        cache = self._data.folder / CACHE
+        whole, small = (cache / f"{kind}-{key.hexdigest()[:16]}" for kind in ("states", "vectors"))
+        states_too = states or self._whole(whole, PARTS)  # which has the vectors as well
+        folder, names = (whole, PARTS) if states_too else (small, PARTS[:1])
         if not self._whole(folder, names):
             with whole_or_nothing(folder, "sums.json", overwrite=True) as out:
                 for name, array in zip(names, self._encode(encoder, states), strict=False):

@@ -19,11 +19,14 @@ class Validation:
 
     Args:
       system: the system; `before_inference` is the caller's. seed: of the fixed noise.
+      impostors: where they come from (`data.subgraph.find_impostors`).
     """
 
-    def __init__(self, system: System, data: PreparedData, arrays: SplitArrays, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, system: System, data: PreparedData, arrays: SplitArrays, batch_size: int, seed: int, impostors: str = "graph"
+    ) -> None:
         self.system, self.seed = system, seed
-        self.batches = Batches(data, arrays, min(batch_size, MOST_ROWS, len(arrays)))
+        self.batches = Batches(data, arrays, min(batch_size, MOST_ROWS, len(arrays)), impostors=impostors)
         self._sums = tf.function(self._sums_of, autograph=False)
         self._examine = tf.function(lambda batch: system.examine(batch, self._noise(batch)), autograph=False)
 

@@ -127,5 +127,18 @@ def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, ro
         evaluate(Request(trained_run))
     with pytest.raises(UserError, match="not the data that the run was trained on"):
         evaluate(Request(trained_run, data_dir=rocstories_folder))
-    with pytest.raises(UserError, match="--embeddings=.*no such file"):
+    with pytest.raises(UserError, match=r"--embeddings=.*no such file"):
         evaluate(Request(trained_run, embeddings=tmp_path / "glove.txt"))
+
+
+def test_a_users_vectors_score_the_system_and_the_floors(qqp_folder, tmp_path):
+    data = PreparedData(qqp_folder)
+    records = [record for record, _ in zip(data.records("test"), range(3), strict=False)]
+    wanted = sorted({word for record in records for word in words(record.target.raw, "en")})
+    random = np.random.default_rng(0)
+    lines = [" ".join([word, *(f"{x:.3f}" for x in random.normal(size=5))]) for word in [*wanted, "unwanted"]]
+    (tmp_path / "glove.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    inputs = evaluation._ScoreInputs(data, records, tmp_path / "glove.txt", [record.target.raw for record in records])
+    scores, _ = inputs.score([record.target.raw for record in records])
+    assert scores["Average"]["value"] == pytest.approx(1.0)
+    assert all("vectors:glove.txt#" in part["Greedy"]["signature"] for part in (scores, *inputs.floors().values()))

@@ -81,7 +81,7 @@ def test_lines_that_are_none(data, message):
 
 def test_a_line_too_long_is_said_to_be_so_even_where_the_cut_splits_a_character():
     with pytest.raises(UserError, match="a line of over"):
-        list(lines(io.BytesIO("aa".encode() + "中".encode() * 2_000_000), "in.txt"))
+        list(lines(io.BytesIO(b"aa" + "中".encode() * 2_000_000), "in.txt"))
 
 
 def test_keywords_are_separated_by_commas():

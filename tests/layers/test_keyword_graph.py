@@ -81,7 +81,7 @@ def equations(graph: KeywordGraphNetwork, features: np.ndarray, table: np.ndarra
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("iterations", [1, 2, 3])
+@pytest.mark.parametrize("iterations", [1, 3])
 def test_equations_4_to_9(attention, iterations):
     graph, table = network(attention, iterations), random_graph(1, 7)
     features = np.random.default_rng(2).normal(size=(7, Z))
@@ -98,6 +98,7 @@ def test_equations_4_to_9_on_any_graph(seed, nodes):
     np.testing.assert_allclose(graph(tf.constant(features), tf.constant(table)), equations(graph, features, table), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_plain_and_xla_agree_in_float32():
     graph, table = KeywordGraphNetwork(Z), tf.constant(random_graph(1, 7))
     features = tf.constant(np.random.default_rng(2).normal(size=(7, Z)), tf.float32)
@@ -161,7 +162,7 @@ def test_gradients(attention):
     graph, table = network(attention), tf.constant(random_graph(1, 6))
     features, weights = variables(9, (6, Z), (6, Z))
     loss = tf.function(lambda: tf.reduce_sum(tf.sin(graph(features, table)) * weights))
-    assert_gradients(loss, [features, *graph.trainable_variables])
+    assert_gradients(loss, [features, *graph.trainable_variables], directions=1)
 
 
 def test_masked_softmax():

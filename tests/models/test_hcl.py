@@ -172,8 +172,9 @@ def test_noise_follows_rows_not_places(hcl, training):
 
 @pytest.mark.slow
 def test_xla_gives_the_same_sums(hcl, training):
-    run = tf.function(lambda batch: hcl.losses(batch, STEP, noise_of(batch), True), jit_compile=True)
-    compiled = {name: float(total.value) for name, total in run({k: v for k, v in training.items() if k != "graph_caps"}).items()}
+    batch = {name: tensor for name, tensor in training.items() if name != "graph_caps"}
+    sums = lambda: {name: total.value for name, total in hcl.losses(batch, STEP, noise_of(batch), True).items()}  # noqa: E731
+    compiled = {name: float(value) for name, value in tf.function(sums, jit_compile=True)().items()}
     assert compiled == pytest.approx(sums_of(hcl, training), rel=1e-4, abs=1e-4)
 
 
@@ -368,7 +369,6 @@ def test_bert_cvae_is_hcl_without_contrasts(make, hcl, training):
     assert sums == sums_of(base, junk_texts(training, "negative"))
     full = sums_of(hcl, training)
     assert {name: full[name] for name in sums} == pytest.approx(sums, rel=1e-5)  # the contrasts change no other term's noise
-    assert "negative" not in base.encode(training, None)
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -32,7 +32,8 @@ MODES = {
     "mixed": {"strategy": "mirrored", "logical_cpus": 2, "mixed_precision": True},
 }
 TINY = {
-    "encoder": "random:1x16", "decoder_layers": 1, "latent_size": 8, "latent_hidden": 16, "warmup_steps": 5, "kl_ramp": 10, "batch_size": 32,
+    "encoder": "random:1x16", "decoder_layers": 1, "latent_size": 8, "latent_hidden": 16, "warmup_steps": 5, "kl_ramp": 10,
+    "batch_size": 32,
 }  # fmt: skip
 
 

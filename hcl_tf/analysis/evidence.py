@@ -1,0 +1,214 @@
+"""Evaluated runs of one task and one budget in, one page out: what was run, how it went, what came out.
+
+python -m hcl_tf.analysis.evidence --runs=runs/qqp/hcl,runs/qqp/bert_cvae --out=experiments/reports/qqp-small
+"""
+
+import json
+from pathlib import Path
+
+import matplotlib
+from absl import flags
+
+from hcl_tf import cli
+from hcl_tf.data.output_folder import whole_or_nothing
+from hcl_tf.errors import UserError
+from hcl_tf.settings import FIELDS, OVERRIDES
+from hcl_tf.training.board import markdown_table
+from hcl_tf.training.loop import sample_rows
+from hcl_tf.training.run_folder import Run, load_run
+
+RUNS = flags.DEFINE_list("runs", [], "Evaluated run folders, the first of which is what the page is about.")
+OUT = flags.DEFINE_string("out", None, "Folder to write the page to.")
+OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace --out if it holds such a page.")
+
+PAGE, CURVES = "report.md", "curves.png"
+SAMPLES = 20
+ORDERS = [f"order_{name}{kind}" for name in ("ins", "key", "ma") for kind in ("", "_random", "_differ")]
+NOT_THE_BUDGET = ("model", "weight_ins", "weight_key", "weight_ma", "ablate")  # what compared runs may differ in
+
+
+class EvaluatedRun:
+    """A finished run with the results of `hcl_tf.evaluate` on its test split."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run: Run = load_run(folder)
+        self.settings = self.run.config["settings"]
+        self.name = self.settings["model"] + (f" without {self.settings['ablate']}" if self.settings["ablate"] else "")
+        if not self.run.finished:
+            raise UserError(f"{folder}: not finished; the same hcl_tf.train command goes on with it")
+        self.scores, self.figures = (self._read(f"{kind}.test.json") for kind in ("scores", "figures"))
+        self.metrics = self.run.read_metrics()
+        self.predictions = [json.loads(line) for line in (folder / "predictions.test.jsonl").read_text(encoding="utf-8").splitlines()]
+
+    def _read(self, name: str) -> dict:
+        path = self.run.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: missing; make it with python -m hcl_tf.evaluate --run_dir={self.run.path}") from error
+        except ValueError as error:
+            raise UserError(f"{path}: damaged ({error}); evaluate the run again") from error
+
+    def validations(self) -> list[dict]:
+        """The validation lines of metrics.jsonl, the first of them from before training."""
+        return [record for record in self.metrics if record["kind"] == "validation"]
+
+
+def write_page(folders: list[Path], out: Path, overwrite: bool) -> None:
+    """Writes report.md and curves.png. Raises `UserError` where runs can't be compared or are not evaluated."""
+    runs = [EvaluatedRun(folder) for folder in folders]
+    _check_comparable(runs)
+    with whole_or_nothing(out, PAGE, overwrite) as folder:
+        _draw(runs, folder / CURVES)
+        parts = [_head(runs), _curves(runs), _latent(runs), _orders(runs), _scores(runs), _samples(runs), _origin(runs)]
+        (folder / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(f"wrote {out / PAGE}")
+
+
+def _check_comparable(runs: list[EvaluatedRun]) -> None:
+    first = runs[0]
+    for other in runs[1:]:
+        if other.run.config["data"] != first.run.config["data"]:
+            raise UserError(f"{other.run.path}: trained on other data than {first.run.path}; a page compares runs on one")
+        differing = [k for k, v in other.settings.items() if k not in NOT_THE_BUDGET and v != first.settings[k]]
+        if differing:
+            raise UserError(f"{other.run.path}: another {differing[0]} than {first.run.path}; a page compares runs of one budget")
+
+
+def _head(runs: list[EvaluatedRun]) -> str:
+    s, figures = runs[0].settings, runs[0].figures
+    changed = [f"`--{k}={v}`" for k, v in s.items() if k not in NOT_THE_BUDGET and v != {**_preset(s["preset"])}.get(k) and k != "preset"]
+    manifest = json.loads(runs[0].run.stored("data/manifest.json").read_text(encoding="utf-8"))
+    negatives = [note for note in manifest["notes"] if note.startswith(("negatives in train", "examples with a negative"))]
+    return "\n".join(
+        [
+            f"# {figures['task']}: {', '.join(run.name for run in runs)}",
+            "",
+            "**SCALED DOWN**: a small model, a part of the corpus and a fixed budget of steps. These numbers show that the method "
+            "runs and what it does; they are not comparable with the paper's.",
+            "",
+            f"- budget: {s['max_steps']:,} steps of {s['batch_size']}, seed {s['seed']}, the same for every row; {figures['encoder']}",
+            f"- data: {figures['training_examples']:,} training examples, scored on {figures['examples']:,} of {figures['of']:,} test texts",
+            *(f"- {note}" for note in negatives),
+            f"- preset {s['preset']} with {', '.join(changed)}",
+            "- checkpoint: " + ", ".join(f"{run.name} step {run.figures['step']}" for run in runs) + " (smallest validation loss)",
+        ]
+    )
+
+
+def _preset(name: str) -> dict:
+    return {field: item.default for field, item in FIELDS.items()} | OVERRIDES[name]
+
+
+def _draw(runs: list[EvaluatedRun], path: Path) -> None:
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.4), constrained_layout=True)
+    for run in runs:
+        train = [record for record in run.metrics if record["kind"] == "train"]
+        axes[0].plot([r["step"] for r in train], [r["nll"] for r in train], alpha=0.5, label=f"{run.name}, training")
+        for axis, key in ((axes[0], "nll"), (axes[1], "kl"), (axes[2], "loss")):
+            records = run.validations()
+            axis.plot([r["step"] for r in records], [r[key] for r in records], marker="o", label=run.name)
+    for axis, title in zip(axes, ("NLL a text", "KL, validation", "validation loss (all terms)"), strict=True):
+        axis.set(xlabel="step", title=title)
+        axis.legend(fontsize=7)
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
+
+
+def _curves(runs: list[EvaluatedRun]) -> str:
+    rows = [
+        {"": run.name, "step": str(r["step"]), **{k: f"{r[k]:.2f}" for k in ("loss", "nll", "nll_token", "kl")},
+         "active units": str(r["examined/active_units"])}
+        for run in runs for r in run.validations()
+    ]  # fmt: skip
+    text = (
+        "The validation loss of a system with contrasts has their terms in it, so it compares checkpoints, not systems; NLL compares both."
+    )
+    return f"## Validation\n\n![curves]({CURVES})\n\n{markdown_table(rows)}\n\n{text}"
+
+
+def _latent(runs: list[EvaluatedRun]) -> str:
+    names = dict.fromkeys(name for run in runs for part in ("means", "differences") for name in run.figures["figures"][part])
+    rows = []
+    for name in names:
+        if not name.startswith(("nll", "kl")):
+            continue
+        entries = [run.figures["figures"]["means"].get(name) or run.figures["figures"]["differences"].get(name) for run in runs]
+        rows.append({"nats a text, test": name, **{run.name: _entry(e) for run, e in zip(runs, entries, strict=True)}})
+    verdicts = []
+    for run in runs:
+        found = run.figures["figures"]
+        verdict = "**COLLAPSED**" if found["collapsed"] else "not collapsed"
+        verdicts.append(f"- {run.name}: {verdict}, {found['active_units']} of {found['latent_size']} latent dimensions active")
+    text = "COLLAPSED: with another example's z the NLL is not certainly higher (paired, 95% bootstrap interval)."
+    return "## Does the latent matter, do the keywords\n\n" + "\n".join(verdicts) + f"\n\n{text}\n\n{markdown_table(rows)}"
+
+
+def _orders(runs: list[EvaluatedRun]) -> str:
+    rows = []
+    for name in ORDERS:
+        row = {"share ordered right": name}
+        for run in runs:
+            start = run.validations()[0].get(f"examined/{name}")
+            row[f"{run.name}, before training"] = "" if start is None else f"{start:.3f}"
+            row[run.name] = _entry(run.figures["figures"]["means"].get(name))
+        if any(value for key, value in row.items() if key != "share ordered right"):
+            rows.append(row)
+    if not rows:
+        return "## Contrasts\n\nNo run on this page has contrasts."
+    text = (
+        "ins: KL of the target below the negative's; key: the target's keywords nearer (cosine); ma: nearer (Mahalanobis). _random: "
+        "against another example's; _differ: only pairs whose keyword sets differ. Before training: on up to 512 validation examples."
+    )
+    return f"## Contrasts\n\n{text}\n\n{markdown_table(rows)}"
+
+
+def _scores(runs: list[EvaluatedRun]) -> str:
+    names = list(runs[0].scores["scores"])
+    columns = {run.name: run.scores["scores"] for run in runs} | {k.replace("_", " "): v for k, v in runs[0].figures["floors"].items()}
+    rows = [{"test": name, **{column: _entry(scores[name]) for column, scores in columns.items()}} for name in names]
+    signatures = "\n".join(f"- {entry['signature']}" for entry in runs[0].scores["scores"].values())
+    return f"## Scores\n\n{markdown_table(rows)}\n\n<details><summary>signatures</summary>\n\n{signatures}\n\n</details>"
+
+
+def _entry(entry: dict | None) -> str:
+    if not entry or entry["value"] is None:
+        return ""
+    interval = f" [{entry['low']:.3f}, {entry['high']:.3f}]" if entry["low"] is not None else ""
+    return f"{entry['value']:.3f}{interval}"
+
+
+def _samples(runs: list[EvaluatedRun]) -> str:
+    first = runs[0].predictions
+    rows = [
+        {"source": first[i]["source"], "keywords": ", ".join(first[i]["keywords"]), "reference": first[i]["reference"],
+         **{run.name: run.predictions[i]["prediction"] for run in runs}}
+        for i in sample_rows(len(first), SAMPLES)
+    ]  # fmt: skip
+    return f"## {len(rows)} test examples, evenly spread\n\n{markdown_table(rows)}"
+
+
+def _origin(runs: list[EvaluatedRun]) -> str:
+    environment = runs[0].run.environment
+    commits = {str((run.run.environment["commit"] or {}).get("id"))[:12] for run in runs}
+    cpu, packages = environment["cpu"], environment["packages"]
+    machine = (
+        f"{cpu['name']}, {cpu['cores_usable']} cores, {environment['memory_gib']} GiB, GPUs: {', '.join(environment['gpus']) or 'none'}"
+    )
+    versions = ", ".join(f"{name} {packages[name]}" for name in ("tensorflow", "tf-keras", "tensorflow-probability", "hcl_tf"))
+    return f"## Where from\n\n- {machine}; Python {environment['python']}; {versions}\n- commit {', '.join(sorted(commits))}"
+
+
+def main() -> None:
+    """Runs the command that the flags ask for."""
+    if not RUNS.value or not OUT.value:
+        raise UserError("--runs (one or more run folders, separated by commas) and --out are needed")
+    cli.import_tensorflow()
+    write_page([Path(folder) for folder in RUNS.value], Path(OUT.value), OVERWRITE.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)
