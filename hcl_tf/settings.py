@@ -39,6 +39,9 @@ class Settings:
     latent_size: int = setting(200, "Z, dimensions of the latent variable and of the keyword graph.", low=1)
     latent_hidden: int = setting(400, "Width of the hidden layer of prior and posterior.", low=1)
     log_variance_bound: float = setting(10.0, "Log-variances stay within plus and minus this.", low=0.1, high=20.0)
+    latent_to: str = setting(
+        "memory", "Where the decoder gets z: a memory slot, every input embedding, or both.", choices=("memory", "inputs", "both")
+    )
     decoder_keyword: bool = setting(False, "Let the decoder see the keyword state beside z.")
 
     batch_size: int = setting(256, "[P] Examples of a step, over all devices.", low=1)
@@ -67,7 +70,9 @@ class Settings:
     tau_key: float = setting(0.1, "Temperature of L_key.", low=1e-3)
     tau_ma: float = setting(1.0, "Temperature of L_ma.", low=1e-3)
     contrast_scale: str = setting(
-        "latent", "latent: distances inside contrasts are divided by Z; none: as printed.", choices=("latent", "none")
+        "both",
+        "Distances divided by Z inside contrasts: both (L_ins, L_ma), mahalanobis (L_ma alone), or none, as printed.",
+        choices=("both", "mahalanobis", "none"),
     )
     contrast_form: str = setting("softmax", "How several negatives join in L_ins (layers/contrast.py).", choices=("softmax", "printed"))
     in_batch_negatives: bool = setting(False, "L_ins also takes the other targets of the batch as negatives.")

@@ -121,7 +121,7 @@ def _draw(runs: list[EvaluatedRun], path: Path) -> None:
 def _curves(runs: list[EvaluatedRun]) -> str:
     rows = [
         {"": run.name, "step": str(r["step"]), **{k: f"{r[k]:.2f}" for k in ("loss", "nll", "nll_token", "kl")},
-         "active units": str(r["examined/active_units"])}
+         "active units beyond the prior": str(r["examined/active_units_beyond_prior"])}
         for run in runs for r in run.validations()
     ]  # fmt: skip
     text = (
@@ -142,7 +142,10 @@ def _latent(runs: list[EvaluatedRun]) -> str:
     for run in runs:
         found = run.figures["figures"]
         verdict = "**COLLAPSED**" if found["collapsed"] else "not collapsed"
-        verdicts.append(f"- {run.name}: {verdict}, {found['active_units']} of {found['latent_size']} latent dimensions active")
+        verdicts.append(
+            f"- {run.name}: {verdict}, {found['active_units']} of {found['latent_size']} latent dimensions active, "
+            f"{found['active_units_beyond_prior']} beyond the prior"
+        )
     text = "COLLAPSED: with another example's z the NLL is not certainly higher (paired, 95% bootstrap interval)."
     return "## Does the latent matter, do the keywords\n\n" + "\n".join(verdicts) + f"\n\n{text}\n\n{markdown_table(rows)}"
 

@@ -40,7 +40,8 @@ def summary(examined: dict[str, np.ndarray]) -> dict:
     if gap["low"] is not None:
         found["collapsed"] = not gap["low"] > 0
     if "posterior_mean" in examined:
-        found |= {"active_units": summarise(examined)["active_units"], "latent_size": examined["posterior_mean"].shape[1]}
+        counted = {name: value for name, value in summarise(examined).items() if name.startswith("active_units")}
+        found |= {**counted, "latent_size": examined["posterior_mean"].shape[1]}
     if "kl_by_dimension" in examined:
         found["kl_by_dimension"] = examined["kl_by_dimension"].mean(0, dtype=np.float64).tolist()
     return found
@@ -54,7 +55,8 @@ def lines(found: dict) -> list[str]:
             text += ["", f"{title:<30}{'value':>9}  95% interval"]
             text += [f"{name:<30}{_value(entry)}" for name, entry in part.items()]
     if "active_units" in found:
-        text += ["", f"active latent dimensions: {found['active_units']} of {found['latent_size']}"]
+        beyond = f", {found['active_units_beyond_prior']} beyond the prior" if "active_units_beyond_prior" in found else ""
+        text += ["", f"active latent dimensions: {found['active_units']} of {found['latent_size']}{beyond}"]
     if found["collapsed"]:
         text.append("COLLAPSED: with another example's z the NLL is not certainly higher, so the decoder does not use z")
     return text

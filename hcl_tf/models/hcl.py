@@ -50,15 +50,18 @@ class HCL(System):
         )
         head = lambda name: latent.GaussianHead(s.latent_size, s.latent_hidden, s.log_variance_bound, name=name)  # noqa: E731
         self.prior, self.posterior = head("prior"), head("posterior")
-        self.latent_memory = keras.layers.Dense(width, name="latent_memory")
+        if s.latent_to != "inputs":
+            self.latent_memory = keras.layers.Dense(width, name="latent_memory")
+        if s.latent_to != "memory":
+            self.latent_inputs = keras.layers.Dense(width, name="latent_inputs")
         self.uses_keywords = s.ablate != "keyword"
         self.uses_graph = self.uses_keywords and s.ablate != "graph"
         if self.uses_keywords:
             self._build_keywords(width)
-        scale = float(s.latent_size) if s.contrast_scale == "latent" else 1.0
-        self.instance_contrast = DistanceContrast(s.tau_ins, scale, s.contrast_form, name="instance_contrast")
+        scales = {name: float(s.latent_size) if s.contrast_scale in ("both", name) else 1.0 for name in ("instance", "mahalanobis")}
+        self.instance_contrast = DistanceContrast(s.tau_ins, scales["instance"], s.contrast_form, name="instance_contrast")
         self.keyword_contrast = KeywordContrast(s.tau_key, name="keyword_contrast")
-        self.mahalanobis_contrast = DistanceContrast(s.tau_ma, scale, name="mahalanobis_contrast")
+        self.mahalanobis_contrast = DistanceContrast(s.tau_ma, scales["mahalanobis"], name="mahalanobis_contrast")
         if s.decoder_keyword:
             self.keyword_memory = keras.layers.Dense(width, name="keyword_memory")
         if s.bag_of_words:
@@ -213,9 +216,10 @@ class HCL(System):
         return latent.gaussian(self.posterior(tf.concat([source, text], -1)))
 
     def memory(self, texts: dict, keywords: dict, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """[z ; (u) ; states of x] and its mask: what the decoder attends to."""
+        """[(z) ; (u) ; states of x] and its mask: what the decoder attends to."""
         dtype = self.decoder.compute_dtype
-        slots = [self.latent_memory(z)] + ([self.keyword_memory(keywords["source"])] if self.settings.decoder_keyword else [])
+        slots = [self.latent_memory(z)] if self.settings.latent_to != "inputs" else []
+        slots += [self.keyword_memory(keywords["source"])] if self.settings.decoder_keyword else []
         memory = tf.concat([*(tf.cast(slot, dtype)[:, None] for slot in slots), tf.cast(texts["states"], dtype)], 1)
         return memory, tf.pad(texts["mask"], [[0, 0], [len(slots), 0]], constant_values=True)
 
@@ -225,7 +229,10 @@ class HCL(System):
         if noise is not None and self.settings.word_dropout:
             dropped = (noise.uniform((inputs.shape[1],)) < self.settings.word_dropout) & (inputs != self.inputs_.cls_id)
             inputs = tf.where(dropped, self.inputs_.unknown_id, inputs)
-        return self.decoder(self.tokens.embed(inputs), *self.memory(texts, keywords, z), noise)
+        embedded = self.tokens.embed(inputs)
+        if self.settings.latent_to != "memory":
+            embedded += tf.cast(self.latent_inputs(z), embedded.dtype)[:, None]
+        return self.decoder(embedded, *self.memory(texts, keywords, z), noise)
 
     def bag_loss(self, batch: Batch, texts: dict, z: tf.Tensor) -> tf.Tensor:
         """[B]: NLL of the target's words from (z, x) regardless of their order."""
@@ -290,10 +297,17 @@ class HCL(System):
         prior = self.prior_of(texts, keywords)
         z = prior.mean() if noise is None else latent.sample(prior, noise)
         rows = (texts["source"].shape[0] or tf.shape(texts["source"])[0]) * beams
-        return self.decoder.start(*self.memory(texts, keywords, z), rows, self.settings.maximum_length + 1)
+        cache, fixed = self.decoder.start(*self.memory(texts, keywords, z), rows, self.settings.maximum_length + 1)
+        if self.settings.latent_to != "memory":
+            fixed["latent"] = self.latent_inputs(z)
+        return cache, fixed
 
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
-        states, cache = self.decoder.step(self.tokens.embed(self.tokens.ids(ids)), position, cache, fixed)
+        embedded = self.tokens.embed(self.tokens.ids(ids))
+        if "latent" in fixed:  # one z a text, for all of its beams
+            latents = tf.cast(fixed["latent"], embedded.dtype)[:, None]
+            embedded = tf.reshape(tf.reshape(embedded, [tf.shape(latents)[0], -1, embedded.shape[-1]]) + latents, tf.shape(embedded))
+        states, cache = self.decoder.step(embedded, position, cache, fixed)
         return tf.nn.log_softmax(self.tokens.logits(states)), cache
 
     def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
@@ -314,7 +328,7 @@ class HCL(System):
             "kl": tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1),
             "kl_by_dimension": latent.kl_by_dimension(posterior, prior),
         }
-        figures["posterior_mean"] = posterior.mean()
+        figures |= {"posterior_mean": posterior.mean(), "posterior_shift": posterior.mean() - prior.mean()}
         if self.uses_keywords:
             for name, u in (("unknown", self.project(texts["source"])), ("shuffled", other(keywords["source"]))):
                 changed = self.prior_of(texts, keywords, u)

@@ -193,7 +193,7 @@ class Loop:
             orders = ", ".join(f"{name.removeprefix('order_')} {value:.0%}" for name, value in examined.items() if name in ORDERS)
             print(
                 f"step {at.step}: validation loss {means['loss']:.3f}, NLL {means['nll']:.3f} ({means['nll_token']:.3f} a token), "
-                f"KL {means.get('kl', 0.0):.3f}, active units {examined.get('active_units', 0)}"
+                f"KL {means.get('kl', 0.0):.3f}, active units {examined.get('active_units_beyond_prior', 0)} beyond the prior"
                 + (f", order right: {orders}" if orders else "") + f" ({time.monotonic() - began:.0f} s)",
                 flush=True,
             )  # fmt: skip

@@ -78,8 +78,13 @@ class Validation:
 
 
 def summarise(figures: dict[str, np.ndarray]) -> dict[str, float]:
-    """Means of an examination over the examples that each figure applies to, and `active_units`."""
+    """Means of an examination over the examples that each figure applies to, and how many latent dimensions are active.
+
+    The posterior's mean moves with the source even where the target adds nothing, because the prior's does too; so
+    `active_units_beyond_prior` counts dimensions in which posterior and prior means differ from example to example.
+    """
     means = {name: float(np.nanmean(values)) for name, values in figures.items() if values.ndim == 1 and not np.isnan(values).all()}
-    if "posterior_mean" in figures:
-        means["active_units"] = int((figures["posterior_mean"].var(0) > ACTIVE_VARIANCE).sum())
+    for name, values in (("active_units", "posterior_mean"), ("active_units_beyond_prior", "posterior_shift")):
+        if values in figures:
+            means[name] = int((figures[values].var(0) > ACTIVE_VARIANCE).sum())
     return means
