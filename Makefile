@@ -15,11 +15,11 @@ $(VENV)/installed: requirements.txt setup.py
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
+# Each task's sample: prepared if it is not yet, trained if it is not finished, scored on its test split.
 train: $(VENV)/installed
-	@for task in $(TASKS); do echo; $(BIN)/python -m hcl_tf.prepare --inspect=tfrecords/$$task --examples=3 || exit 1; done
-
-tfrecords/%/manifest.json: | $(VENV)/installed
-	$(BIN)/python -m hcl_tf.prepare --task=$*
+	@for task in $(TASKS); do echo; \
+	  $(BIN)/python -m hcl_tf.train --task=$$task --run_dir=runs/$$task/tiny && $(BIN)/python -m hcl_tf.evaluate --run_dir=runs/$$task/tiny || exit 1; \
+	done
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow"

@@ -20,6 +20,7 @@ import side_by_side as sbs
 
 from hcl_tf import cli
 
+COMPILED = flags.DEFINE_boolean("compiled", False, "Compile our search with XLA (generation does so on GPUs).")
 REPEATS = flags.DEFINE_integer("repeats", 9, "Rounds in which every subject has its turn.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 2, "Batches of a turn.", lower_bound=1)
 BATCHES = flags.DEFINE_integer("batches", 4, "Different batches, used in turn.", lower_bound=1)
@@ -55,7 +56,7 @@ class Subject:
         fixed = {"source_unknown": tf.zeros_like(rows), "example_rows": rows, "example_mask": tf.ones([sbs.BATCH])}
         pairs = zip(tf.constant(sources), tf.constant(nodes), strict=True)
         self.batches = [{"source_ids": ids, "source_nodes": places, **fixed} for ids, places in pairs]
-        self.generator, self.number = Generator(self.system, None, compiled=True), 0
+        self.generator, self.number = Generator(self.system, None, compiled=COMPILED.value), 0
         self.first = sbs.timed(lambda: self.search(0.0, 1))
         print(f"{name}, {variant}: first call {self.first:.1f} s", file=sys.stderr, flush=True)
         if variant == "natural":
@@ -168,10 +169,11 @@ def report(found: dict, subjects: dict, versions: dict, others: list[float]) -> 
         if name in SYSTEMS and (peer, variant) in found
     ]
     header = ["", "examples/s", "ms a batch (smallest to largest)", "decoder calls a batch", "pieces of an output", "first call"]
+    how = "compiled by XLA" if COMPILED.value else "a plain tf.function"
     text = (
         f"Made by `benchmarks/decoding.py`. {sbs.SHAPE}; {BEAMS} beams, {MINIMUM['natural']} to {MAXIMUM} pieces (forced: {MAXIMUM}), "
         f"length penalty {PENALTY}; float32; one embedding table. Random weights, embeddings times {SHARPNESS:g}; in natural the bias of "
-        f"the end token is set on each side so that outputs have about {WANTED:g} pieces. Ours is compiled by XLA. {BATCHES.value} "
+        f"the end token is set on each side so that outputs have about {WANTED:g} pieces. Ours is {how}. {BATCHES.value} "
         f"batches in turn; {REPEATS.value} rounds, {STEPS.value} batches a turn; medians, and in brackets the range over rounds."
     )
     goal = "Goal: twice the examples/s of the faster of the peer's rows."

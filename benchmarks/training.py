@@ -29,6 +29,7 @@ STEPS = flags.DEFINE_integer("steps", 4, "Steps of a turn.", lower_bound=1)
 BATCHES = flags.DEFINE_integer("batches", 8, "Different batches, used in turn.", lower_bound=1)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared qqp folder whose keyword graph is used. Default: the bundled sample's.")
 PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch and transformers; empty: no peer.")
+COMPILED = flags.DEFINE_boolean("compiled", False, "Compile our steps with XLA (training does so on GPUs).")
 PEER_COMPILED = flags.DEFINE_boolean("peer_compiled", False, "Also measure the peer under torch.compile (needs a C++ compiler).")
 PRODUCT = flags.DEFINE_integer("product", 2048, "Rows and columns of the matrix product that shows the machine's ceiling.", lower_bound=64)
 OUT = flags.DEFINE_string("out", None, "Also write the report to this file.")
@@ -90,7 +91,7 @@ class Subject:
         system, settings = sbs.build(model, neighbours, max_keywords, **given)
         if system.uses_keywords:
             system.node_features.assign(np.random.default_rng(1).standard_normal(system.node_features.shape))
-        self.step, self.batches, self.number = TrainStep(system, settings, None, compiled=True), batches, 0
+        self.step, self.batches, self.number = TrainStep(system, settings, None, compiled=COMPILED.value), batches, 0
         self.parameters = sum(int(np.prod(v.shape)) for v in system.trainable_variables)
         self.first = sbs.timed(lambda: self.steps(1))
         print(f"{name}: first step {self.first:.1f} s", file=sys.stderr, flush=True)
@@ -237,9 +238,10 @@ def report(
     shape = batches[0]["graph_neighbours"].shape
     header = ["", "examples/s", "ms a step (smallest to largest)", "parameters", "GFLOP needed", "of the ceiling", "first step"]
     corpus = "a prepared corpus" if DATA_DIR.value else "the bundled sample"
+    how = "compiled by XLA" if COMPILED.value else "a plain tf.function"
     text = (
         f"Made by `benchmarks/training.py`. {sbs.SHAPE}; drawn texts of {lengths['source_ids']:.1f} pieces on average (`draw_texts`); "
-        f"dropout {sbs.DROPOUT}, Adam, gradient norm clipped at {sbs.CLIP}; float32. Ours is compiled by XLA and deterministic, as in "
+        f"dropout {sbs.DROPOUT}, Adam, gradient norm clipped at {sbs.CLIP}; float32. Ours is {how} and deterministic, as in "
         f"training; the peer's optimiser is PyTorch's fused AdamW. Keywords and sub-graphs are those of {corpus}: {nodes:.0f} nodes on "
         f"average, of at most {shape[0]}, each with at most {shape[2]} neighbours a relation. {BATCHES.value} batches in turn; "
         f"{REPEATS.value} rounds, {STEPS.value} steps a turn; medians, and in brackets the range over rounds. GFLOP needed: `model_flops`, "

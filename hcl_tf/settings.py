@@ -103,7 +103,7 @@ class Settings:
     logical_cpus: int = setting(
         0, "Split the CPU into this many devices, to try --strategy=mirrored without GPUs; 0: do not.", low=0, high=64
     )
-    jit_compile: str = setting("auto", "XLA: auto compiles all presets but tiny.", choices=("auto", "true", "false"))
+    jit_compile: str = setting("auto", "XLA: auto compiles on GPUs, except the tiny preset.", choices=("auto", "true", "false"))
     log_every: int = setting(50, "Steps between lines of metrics.jsonl.", low=1)
     checkpoint_every: int = setting(500, "Steps between checkpoints, besides one an epoch.", low=1)
     validate_every: int = setting(0, "Steps between validations; 0: each epoch.", low=0)

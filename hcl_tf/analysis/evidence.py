@@ -88,7 +88,7 @@ def _head(runs: list[EvaluatedRun]) -> str:
             "runs and what it does; they are not comparable with the paper's.",
             "",
             f"- budget: {s['max_steps']:,} steps of {s['batch_size']}, seed {s['seed']}, the same for every row; {figures['encoder']}",
-            f"- data: {figures['training_examples']:,} training examples, scored on {figures['examples']:,} of {figures['of']:,} test texts",
+            f"- data: {figures['training_examples']:,} training examples, scored on {figures['examples']:,} of {figures['of']:,} tests",
             *(f"- {note}" for note in negatives),
             f"- preset {s['preset']} with {', '.join(changed)}",
             "- checkpoint: " + ", ".join(f"{run.name} step {run.figures['step']}" for run in runs) + " (smallest validation loss)",

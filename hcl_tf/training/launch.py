@@ -143,8 +143,10 @@ def _loop(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run
 
 
 def compiled(settings: Settings) -> bool:
-    """Whether XLA compiles the step."""
-    return settings.preset != "tiny" if settings.jit_compile == "auto" else settings.jit_compile == "true"
+    """Whether XLA compiles the step; auto: where it runs on a GPU (on CPUs with AVX-512 oneDNN alone is faster), but not for tiny."""
+    if settings.jit_compile == "auto":
+        return settings.preset != "tiny" and bool(tf.config.list_physical_devices("GPU"))
+    return settings.jit_compile == "true"
 
 
 def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, why: str) -> None:

@@ -160,6 +160,14 @@ def test_routes_by_hand(source, target, negative, route, impostors):
     assert [[int(i) for i in row if i != UNKNOWN] for row in nodes[0]] == impostors
 
 
+def test_without_the_graph_impostors_are_the_negatives_own_keywords():
+    table = graph_of([[1], [0], [], [], [], []], [[], [2, 3], [], [], [], []]).table(2)
+    source, target, negative = (np.array(part, np.int32) for part in ([[0, -1]] * 2, [[1, -1]] * 2, [[4, 1], [0, 1]]))
+    nodes, routes = find_impostors(table, source, target, negative, "negative_text")
+    assert [ROUTES[route] for route in routes] == ["negative_text", "none"]
+    assert [known(row) for row in nodes] == [{4}, set()]
+
+
 # --- where no cap binds
 
 
