@@ -56,6 +56,7 @@ class Settings:
     mixed_precision: bool = setting(False, "float16 arithmetic with loss scaling (encoder and decoder; latents stay float32).")
 
     kl_ramp: int = setting(10_000, "Steps over which the weight of the KL term rises to 1.", low=0)
+    kl_delay: int = setting(0, "Steps before the ramp in which the KL term does not count (Li et al. 2019).", low=0)
     kl_cycles: int = setting(
         0, "Repeat the ramp this many times, each as long as --kl_ramp, half of it at full weight (Fu et al. 2019); 0: once.", low=0
     )

@@ -3,7 +3,6 @@
 python -m hcl_tf.analysis.evidence --runs=runs/qqp/hcl,runs/qqp/bert_cvae --out=experiments/reports/qqp-small
 """
 
-import json
 from pathlib import Path
 
 import matplotlib
@@ -12,8 +11,10 @@ from absl import flags
 from hcl_tf import cli
 from hcl_tf.data.output_folder import whole_or_nothing
 from hcl_tf.errors import UserError
+from hcl_tf.models.registry import defaults_of
 from hcl_tf.settings import FIELDS, OVERRIDES
 from hcl_tf.training.board import markdown_table
+from hcl_tf.training.checkpoints import from_json
 from hcl_tf.training.loop import sample_rows
 from hcl_tf.training.run_folder import Run, load_run
 
@@ -23,8 +24,11 @@ OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace --out if it holds 
 
 PAGE, CURVES = "report.md", "curves.png"
 SAMPLES = 20
-ORDERS = [f"order_{name}{kind}" for name in ("ins", "key", "ma") for kind in ("", "_random", "_differ")]
-NOT_THE_BUDGET = ("model", "weight_ins", "weight_key", "weight_ma", "ablate")  # what compared runs may differ in
+CONTRASTS = {"ins": "instance, KL", "key": "keyword, cosine", "ma": "keyword, Mahalanobis"}
+AGAINST = {"": "its negative", "_random": "a random one", "_differ": "its negative, where keyword sets differ"}
+COLUMNS = {"loss": "loss", "nll": "NLL a text", "nll_token": "NLL a token", "kl": "KL"}
+WEIGHTS = ("weight_ins", "weight_key", "weight_ma")
+NOT_THE_BUDGET = ("model", *WEIGHTS, "ablate")  # what compared runs may differ in
 
 
 class EvaluatedRun:
@@ -32,20 +36,29 @@ class EvaluatedRun:
 
     def __init__(self, folder: Path) -> None:
         self.run: Run = load_run(folder)
-        self.settings = self.run.config["settings"]
-        self.name = self.settings["model"] + (f" without {self.settings['ablate']}" if self.settings["ablate"] else "")
-        if not self.run.finished:
+        self.settings = s = self.run.config["settings"]
+        weights = [f" {k}={s[k]:g}" for k in WEIGHTS if s[k] != defaults_of(s["model"]).get(k, FIELDS[k].default)]
+        self.name = s["model"] + (f" without {s['ablate']}" if s["ablate"] else "") + "".join(weights)
+        self.done = self.run.finished
+        if not self.done:
             raise UserError(f"{folder}: not finished; the same hcl_tf.train command goes on with it")
-        self.scores, self.figures = (self._read(f"{kind}.test.json") for kind in ("scores", "figures"))
+        (self.scores,), (self.figures,) = (self._read(f"{kind}.test.json") for kind in ("scores", "figures"))
         self.metrics = self.run.read_metrics()
-        self.predictions = [json.loads(line) for line in (folder / "predictions.test.jsonl").read_text(encoding="utf-8").splitlines()]
+        self.predictions = self._read("predictions.test.jsonl")
+        if self.figures["step"] != self.done["best_step"]:
+            raise UserError(
+                f"{folder}: evaluated at step {self.figures['step']}, but its best is of step {self.done['best_step']}; evaluate it again"
+            )
 
-    def _read(self, name: str) -> dict:
+    def _read(self, name: str) -> list[dict]:
+        """A result's JSON: one value, or one a line."""
         path = self.run.path / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise UserError(f"{path}: missing; make it with python -m hcl_tf.evaluate --run_dir={self.run.path}") from error
+            data = path.read_bytes()
+            return [from_json(part) for part in (data.splitlines() if path.suffix == ".jsonl" else [data])]
+        except OSError as error:
+            what = f"can't be read ({error.strerror}); make it with python -m hcl_tf.evaluate --run_dir={self.run.path}"
+            raise UserError(f"{path}: {what}") from error
         except ValueError as error:
             raise UserError(f"{path}: damaged ({error}); evaluate the run again") from error
 
@@ -58,7 +71,7 @@ def write_page(folders: list[Path], out: Path, overwrite: bool) -> None:
     """Writes report.md and curves.png. Raises `UserError` where runs can't be compared or are not evaluated."""
     runs = [EvaluatedRun(folder) for folder in folders]
     _check_comparable(runs)
-    with whole_or_nothing(out, PAGE, overwrite) as folder:
+    with whole_or_nothing(out, PAGE, overwrite, what="a page of evidence") as folder:
         _draw(runs, folder / CURVES)
         parts = [_head(runs), _curves(runs), _latent(runs), _orders(runs), _scores(runs), _samples(runs), _origin(runs)]
         (folder / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -67,31 +80,38 @@ def write_page(folders: list[Path], out: Path, overwrite: bool) -> None:
 
 def _check_comparable(runs: list[EvaluatedRun]) -> None:
     first = runs[0]
-    for other in runs[1:]:
+    signed = lambda run: {name: entry["signature"] for name, entry in run.scores["scores"].items()}  # noqa: E731
+    for number, other in enumerate(runs[1:], 1):
         if other.run.config["data"] != first.run.config["data"]:
             raise UserError(f"{other.run.path}: trained on other data than {first.run.path}; a page compares runs on one")
-        differing = [k for k, v in other.settings.items() if k not in NOT_THE_BUDGET and v != first.settings[k]]
-        if differing:
+        names = sorted((first.settings.keys() | other.settings.keys()) - set(NOT_THE_BUDGET))
+        if differing := [k for k in names if other.settings.get(k) != first.settings.get(k)]:
             raise UserError(f"{other.run.path}: another {differing[0]} than {first.run.path}; a page compares runs of one budget")
+        if signed(other) != signed(first):
+            raise UserError(f"{other.run.path}: scored otherwise than {first.run.path}; evaluate both with the same --embeddings")
+        if other.name in (run.name for run in runs[:number]):
+            raise UserError(f"{other.run.path}: a second {other.name}; --runs takes each system once")
 
 
 def _head(runs: list[EvaluatedRun]) -> str:
     s, figures = runs[0].settings, runs[0].figures
-    changed = [f"`--{k}={v}`" for k, v in s.items() if k not in NOT_THE_BUDGET and v != {**_preset(s["preset"])}.get(k) and k != "preset"]
-    manifest = json.loads(runs[0].run.stored("data/manifest.json").read_text(encoding="utf-8"))
+    preset = _preset(s["preset"])
+    changed = [f"`--{k}={v}`" for k, v in s.items() if k not in (*NOT_THE_BUDGET, "preset") and v != preset.get(k)]
+    manifest = from_json(runs[0].run.stored("data/manifest.json").read_bytes())
     negatives = [note for note in manifest["notes"] if note.startswith(("negatives in train", "examples with a negative"))]
+    length = f"{s['max_steps']:,} steps" if s["max_steps"] else f"up to {s['epochs']} epochs"
+    checkpoints = [f"{run.name} step {run.figures['step']:,} of {run.done['step']:,}" for run in runs]
+    scaled = "**SCALED DOWN**: not the paper's model size, corpus and length of training (below). These numbers show that the method runs"
     return "\n".join(
         [
             f"# {figures['task']}: {', '.join(run.name for run in runs)}",
+            *(["", f"{scaled} and what it does; they are not comparable with the paper's."] if s["preset"] != "paper" or changed else []),
             "",
-            "**SCALED DOWN**: a small model, a part of the corpus and a fixed budget of steps. These numbers show that the method "
-            "runs and what it does; they are not comparable with the paper's.",
-            "",
-            f"- budget: {s['max_steps']:,} steps of {s['batch_size']}, seed {s['seed']}, the same for every row; {figures['encoder']}",
-            f"- data: {figures['training_examples']:,} training examples, scored on {figures['examples']:,} of {figures['of']:,} tests",
+            f"- budget: {length} of {s['batch_size']} examples, seed {s['seed']}, the same for every run; {figures['encoder']}",
+            f"- data: {figures['training_examples']:,} training examples, scored on {figures['examples']:,} of {figures['of']:,} test examples",
             *(f"- {note}" for note in negatives),
-            f"- preset {s['preset']} with {', '.join(changed)}",
-            "- checkpoint: " + ", ".join(f"{run.name} step {run.figures['step']}" for run in runs) + " (smallest validation loss)",
+            f"- preset {s['preset']}" + (f" with {', '.join(changed)}" if changed else ""),
+            f"- checkpoint (smallest validation loss): {', '.join(checkpoints)}",
         ]
     )
 
@@ -110,8 +130,8 @@ def _draw(runs: list[EvaluatedRun], path: Path) -> None:
         axes[0].plot([r["step"] for r in train], [r["nll"] for r in train], alpha=0.5, label=f"{run.name}, training")
         for axis, key in ((axes[0], "nll"), (axes[1], "kl"), (axes[2], "loss")):
             records = run.validations()
-            axis.plot([r["step"] for r in records], [r[key] for r in records], marker="o", label=run.name)
-    for axis, title in zip(axes, ("NLL a text", "KL, validation", "validation loss (all terms)"), strict=True):
+            axis.plot([r["step"] for r in records], [r.get(key) for r in records], marker="o", label=f"{run.name}, validation")
+    for axis, title in zip(axes, ("NLL a text", "KL a text", "validation loss (all terms)"), strict=True):
         axis.set(xlabel="step", title=title)
         axis.legend(fontsize=7)
     figure.savefig(path, dpi=80)
@@ -120,8 +140,8 @@ def _draw(runs: list[EvaluatedRun], path: Path) -> None:
 
 def _curves(runs: list[EvaluatedRun]) -> str:
     rows = [
-        {"": run.name, "step": str(r["step"]), **{k: f"{r[k]:.2f}" for k in ("loss", "nll", "nll_token", "kl")},
-         "active units beyond the prior": str(r["examined/active_units_beyond_prior"])}
+        {"": run.name, "step": str(r["step"]), **{title: f"{r[k]:.2f}" if k in r else "" for k, title in COLUMNS.items()},
+         "active units beyond the prior": str(r.get("examined/active_units_beyond_prior", ""))}
         for run in runs for r in run.validations()
     ]  # fmt: skip
     text = (
@@ -137,34 +157,37 @@ def _latent(runs: list[EvaluatedRun]) -> str:
         if not name.startswith(("nll", "kl")):
             continue
         entries = [run.figures["figures"]["means"].get(name) or run.figures["figures"]["differences"].get(name) for run in runs]
-        rows.append({"nats a text, test": name, **{run.name: _entry(e) for run, e in zip(runs, entries, strict=True)}})
+        rows.append({"nats a text, test": name.replace("_", " "), **{run.name: _entry(e) for run, e in zip(runs, entries, strict=True)}})
     verdicts = []
     for run in runs:
         found = run.figures["figures"]
-        verdict = "**COLLAPSED**" if found["collapsed"] else "not collapsed"
-        verdicts.append(
-            f"- {run.name}: {verdict}, {found['active_units']} of {found['latent_size']} latent dimensions active, "
-            f"{found['active_units_beyond_prior']} beyond the prior"
-        )
-    text = "COLLAPSED: with another example's z the NLL is not certainly higher (paired, 95% bootstrap interval)."
+        verdict = {True: "**COLLAPSED**", False: "not collapsed", None: "no verdict (no latent, or one example)"}[found["collapsed"]]
+        beyond = found.get("active_units_beyond_prior", "unknown")
+        units = f"{found.get('active_units')} of {found.get('latent_size')} latent dimensions active, {beyond} beyond the prior"
+        verdicts.append(f"- {run.name}: {verdict}" + (f"; {units}" if "active_units" in found else ""))
+    text = (
+        "COLLAPSED: with another example's z the NLL is not certainly higher (paired, 95% bootstrap interval). Rows: z is drawn from the "
+        "posterior, the prior, or another example's posterior (shuffled); u is the graph's, of the text alone (unknown) or another "
+        "example's. `minus` is paired: above 0, taking the information away does harm."
+    )
     return "## Does the latent matter, do the keywords\n\n" + "\n".join(verdicts) + f"\n\n{text}\n\n{markdown_table(rows)}"
 
 
 def _orders(runs: list[EvaluatedRun]) -> str:
     rows = []
-    for name in ORDERS:
-        row = {"share ordered right": name}
+    for name, title in ((f"order_{c}{a}", f"{of}: target before {than}") for c, of in CONTRASTS.items() for a, than in AGAINST.items()):
+        row = {"share ordered right": title}
         for run in runs:
             start = run.validations()[0].get(f"examined/{name}")
             row[f"{run.name}, before training"] = "" if start is None else f"{start:.3f}"
-            row[run.name] = _entry(run.figures["figures"]["means"].get(name))
+            row[f"{run.name}, trained"] = _entry(run.figures["figures"]["means"].get(name))
         if any(value for key, value in row.items() if key != "share ordered right"):
             rows.append(row)
     if not rows:
-        return "## Contrasts\n\nNo run on this page has contrasts."
+        return "## Contrasts\n\nNo run on this page has figures of contrasts."
     text = (
-        "ins: KL of the target below the negative's; key: the target's keywords nearer (cosine); ma: nearer (Mahalanobis). _random: "
-        "against another example's; _differ: only pairs whose keyword sets differ. Before training: on up to 512 validation examples."
+        "How often the target lies nearer than a negative: by KL(posterior, prior); by the keywords' states, to the source's keywords "
+        "(cosine) or to the posterior (Mahalanobis). 0.5 is chance. Before training: up to 512 validation examples; else the test split."
     )
     return f"## Contrasts\n\n{text}\n\n{markdown_table(rows)}"
 
@@ -173,7 +196,7 @@ def _scores(runs: list[EvaluatedRun]) -> str:
     names = list(runs[0].scores["scores"])
     columns = {run.name: run.scores["scores"] for run in runs} | {k.replace("_", " "): v for k, v in runs[0].figures["floors"].items()}
     rows = [{"test": name, **{column: _entry(scores[name]) for column, scores in columns.items()}} for name in names]
-    signatures = "\n".join(f"- {entry['signature']}" for entry in runs[0].scores["scores"].values())
+    signatures = "\n".join(f"- `{entry['signature']}`" for entry in runs[0].scores["scores"].values())
     return f"## Scores\n\n{markdown_table(rows)}\n\n<details><summary>signatures</summary>\n\n{signatures}\n\n</details>"
 
 
@@ -196,7 +219,7 @@ def _samples(runs: list[EvaluatedRun]) -> str:
 
 def _origin(runs: list[EvaluatedRun]) -> str:
     environment = runs[0].run.environment
-    commits = {str((run.run.environment["commit"] or {}).get("id"))[:12] for run in runs}
+    commits = {(run.run.environment["commit"] or {"id": "not recorded"})["id"][:12] for run in runs}
     cpu, packages = environment["cpu"], environment["packages"]
     machine = (
         f"{cpu['name']}, {cpu['cores_usable']} cores, {environment['memory_gib']} GiB, GPUs: {', '.join(environment['gpus']) or 'none'}"

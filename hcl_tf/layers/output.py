@@ -17,13 +17,20 @@ def logits(states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 
 
 def cross_entropy(
-    states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, smoothing: float = 0.0
+    states: tf.Tensor,
+    table: tf.Tensor,
+    bias: tf.Tensor,
+    targets: tf.Tensor,
+    weights: tf.Tensor,
+    smoothing: float = 0.0,
+    training: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Weighted negative log-likelihood of targets.
 
     Args:
       states: [N, D]. table: [V', D]. bias: [V'].
       targets: [N] int32 columns. weights: [N] float32, 0 for positions that do not count (those cost nothing).
+      training: False spares the gradients, which come with the losses, and the smoothing.
       smoothing: share of the target's probability spread evenly over V' (Szegedy et al. 2016), in the first result only.
 
     Returns:
@@ -40,8 +47,23 @@ def cross_entropy(
 
     bias = tf.convert_to_tensor(bias)  # a distributed variable as an argument would be taken for a captured one
     needed = -(-tf.math.count_nonzero(weights, dtype=tf.int32) // BLOCK)
-    total, nll = _blockwise(arrange(states), table, bias, arrange(targets), arrange(weights), needed, smoothing)
+    parts = arrange(states), table, bias, arrange(targets), arrange(weights), needed
+    total, nll = _blockwise(*parts, smoothing) if training else _losses_only(*parts)
     return total, tf.gather(tf.reshape(nll, [-1]), tf.argsort(order, stable=True))
+
+
+def _losses_only(states, table, bias, targets, weights, needed) -> tuple[tf.Tensor, tf.Tensor]:
+    """`_blockwise` without gradients and smoothing."""
+    table = tf.cast(table, states.dtype)
+
+    def block(i, nll):
+        scores = logits(states[i], table, bias)
+        found = tf.reduce_logsumexp(scores, -1) - tf.gather(scores, targets[i], batch_dims=1)
+        return i + 1, tf.tensor_scatter_nd_update(nll, [[i]], [tf.where(weights[i] == 0, 0, found)])
+
+    zeros = tf.zeros(weights.shape, bias.dtype)
+    _, nll = tf.while_loop(lambda i, _: i < needed, block, [tf.constant(0), zeros], parallel_iterations=1)
+    return tf.reduce_sum(nll * tf.cast(weights, nll.dtype)), nll
 
 
 def _blockwise(states, table, bias, targets, weights, needed, smoothing) -> tuple[tf.Tensor, tf.Tensor]:

@@ -55,12 +55,14 @@ class TokenTable(keras.layers.Layer):
         """[..., D] -> [..., V'] float32."""
         return output.logits(states, self.weights_of_output(), self.bias)
 
-    def cross_entropy(self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, smoothing: float = 0.0) -> tuple[tf.Tensor, tf.Tensor]:
+    def cross_entropy(
+        self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, smoothing: float = 0.0, training: bool = True
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """`output.cross_entropy` of vocabulary ids: states [B, T, D], ids and weights [B, T] -> scalar, [B] NLL of each text."""
         batch, length = ids.shape
         total, nll = output.cross_entropy(
             tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
-            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), smoothing,
+            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), smoothing, training,
         )  # fmt: skip
         return total, tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
 

@@ -17,6 +17,7 @@ from hcl_tf.data.subgraph import ROUTES
 from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.errors import UserError
 from hcl_tf.layers import latent
+from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
 from hcl_tf.layers.decoder import TransformerDecoder
 from hcl_tf.layers.encoder import TextEncoder, text_vector
@@ -66,7 +67,7 @@ class HCL(System):
             self.keyword_memory = keras.layers.Dense(width, name="keyword_memory")
         if s.bag_of_words:
             self.bag_inner = keras.layers.Dense(s.latent_hidden, "tanh", dtype="float32", name="bag_inner")
-            self.bag_outer = keras.layers.Dense(len(inputs.output_ids), dtype="float32", name="bag_outer")
+            self.bag_outer = keras.layers.Dense(width, dtype="float32", name="bag_outer")  # into the space of the word embeddings
 
     def _build_keywords(self, width: int) -> None:
         s, nodes = self.settings, len(self.inputs_.neighbours)
@@ -96,7 +97,7 @@ class HCL(System):
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
         s = self.settings
-        weights = {"nll": 1.0, "kl_objective": kl_weight(step, s.kl_ramp, s.kl_cycles), **self.contrasts}
+        weights = {"nll": 1.0, "kl_objective": kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay), **self.contrasts}
         return weights | ({"bag_of_words": s.bag_of_words} if s.bag_of_words else {})
 
     def counts(self, batch: Batch) -> dict[str, tf.Tensor]:
@@ -111,7 +112,7 @@ class HCL(System):
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
         states = self.decode(batch, texts, keywords, z, noise if training else None)
-        nll, each_nll = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch))
+        nll, each_nll = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=training)
         kl = latent.kl_by_dimension(posterior, prior)
         total = lambda values, per="examples": Sum(tf.reduce_sum(values * mask), per)  # noqa: E731
         sums = {
@@ -236,7 +237,8 @@ class HCL(System):
 
     def bag_loss(self, batch: Batch, texts: dict, z: tf.Tensor) -> tf.Tensor:
         """[B]: NLL of the target's words from (z, x) regardless of their order."""
-        scores = tf.nn.log_softmax(self.bag_outer(self.bag_inner(tf.concat([z, texts["source"]], -1))))
+        inner = self.bag_inner(tf.concat([z, texts["source"]], -1))
+        scores = tf.nn.log_softmax(self.tokens.logits(self.bag_outer(inner)))
         found = tf.gather(scores, self.tokens.columns(self.labels(batch)), batch_dims=1)
         words = self.label_weights(batch) * tf.cast(self.labels(batch) != self.inputs_.sep_id, tf.float32)
         return -tf.reduce_sum(found * words, -1)
@@ -277,6 +279,13 @@ class HCL(System):
         rest = [v for v in self.trainable_variables if id(v) not in encoder]
         groups = {"rest": (rest, self.settings.learning_rate)}
         return groups | ({"encoder": (self.encoder.trainable_variables, self.settings.encoder_learning_rate)} if encoder else {})
+
+    def load_published(self, published: PublishedBert) -> list[str]:
+        lines = super().load_published(published)
+        if not self.settings.freeze_encoder:  # tied
+            return lines
+        self.tokens.own.assign(tf.gather(self.encoder.embedding_table, self.inputs_.output_ids))
+        return [*lines, f"embeddings.word_embeddings.weight -> also the decoder's own table, {len(self.inputs_.output_ids)} rows"]
 
     def before_epoch(self, epoch: int, texts) -> None:
         every = self.settings.refresh_graph_every
@@ -367,18 +376,20 @@ class HCL(System):
 
     def nll_given(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor) -> tf.Tensor:
         """[B] NLL of each target, decoded with this z."""
-        return self.tokens.cross_entropy(self.decode(batch, texts, keywords, z, None), self.labels(batch), self.label_weights(batch))[1]
+        states = self.decode(batch, texts, keywords, z, None)
+        return self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=False)[1]
 
 
-def kl_weight(step: tf.Tensor | None, ramp: int, cycles: int) -> tf.Tensor | float:
-    """Weight of the KL term: linear to 1 over `ramp` steps; with cycles, repeated, each half ramp and half full weight."""
-    if step is None or not ramp:
+def kl_weight(step: tf.Tensor | None, ramp: int, cycles: int, delay: int = 0) -> tf.Tensor | float:
+    """Weight of the KL term: 0 for `delay` steps, then linear to 1 over `ramp`; with cycles, repeated, each half ramp and half 1."""
+    if step is None or not ramp + delay:
         return 1.0
-    step = tf.cast(step, tf.float32)
-    if not cycles:
-        return tf.minimum(1.0, (step + 1.0) / ramp)
-    within = tf.math.floormod(step, float(ramp)) / ramp
-    return tf.where(step >= float(ramp * cycles), 1.0, tf.minimum(1.0, 2.0 * within))
+    step = tf.cast(step - delay, tf.float32)
+    weight = tf.minimum(1.0, (step + 1.0) / max(ramp, 1))
+    if cycles:
+        within = tf.math.floormod(step, float(ramp)) / ramp
+        weight = tf.where(step >= float(ramp * cycles), 1.0, tf.minimum(1.0, 2.0 * within))
+    return tf.where(step < 0, 0.0, weight)
 
 
 def differ(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -137,3 +137,14 @@ def test_logits():
     expected = np.einsum("btd,vd->btv", shaped, table) + bias
     np.testing.assert_allclose(logits(shaped, table, bias), expected, rtol=1e-5, atol=1e-5)
     assert logits(tf.cast(states, tf.float16), table, bias).dtype == tf.float32
+
+
+def test_without_training_the_values_are_the_same_and_smoothing_is_left_out():
+    random = np.random.default_rng(5)
+    states, table, bias = (tf.constant(random.normal(size=shape)) for shape in ((200, 6), (11, 6), (11,)))
+    targets, weights = tf.constant(random.integers(11, size=200), tf.int32), tf.constant(random.integers(2, size=200), tf.float64)
+    total, nll = cross_entropy(states, table, bias, targets, weights)
+    for smoothing in (0.0, 0.1):
+        found = cross_entropy(states, table, bias, targets, weights, smoothing, training=False)
+        np.testing.assert_allclose(found[0], total, rtol=1e-12)
+        np.testing.assert_array_equal(found[1], nll)

@@ -458,6 +458,13 @@ def test_kl_weight_ramps_linearly():
     assert found == pytest.approx([0.1 * (step + 1) for step in range(10)] + [1.0] * 3, rel=1e-6)
 
 
+@pytest.mark.parametrize("cycles", [0, 2])
+def test_kl_weight_waits_first(cycles):
+    later = [float(kl_weight(tf.constant(step), 8, cycles, 5)) for step in range(30)]
+    assert later[:5] == [0.0] * 5
+    assert later[5:] == [float(kl_weight(tf.constant(step), 8, cycles)) for step in range(25)]
+
+
 def test_kl_weight_cycles():
     found = [float(kl_weight(tf.constant(step), 8, 2)) for step in range(20)]
     cycle = [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
