@@ -3,20 +3,24 @@
 python -m hcl_tf.analysis.evidence --runs=runs/qqp/hcl,runs/qqp/bert_cvae --out=experiments/reports/qqp-small
 """
 
+# ruff: noqa: E402
 from pathlib import Path
 
 import matplotlib
 from absl import flags
 
 from hcl_tf import cli
+
+cli.quieten_libraries()
+cli.import_tensorflow()  # before a module below does, less quietly
+
+from hcl_tf.analysis.compared import NOT_THE_BUDGET, EvaluatedRun, check_comparable
 from hcl_tf.data.output_folder import whole_or_nothing
 from hcl_tf.errors import UserError
-from hcl_tf.models.registry import defaults_of
 from hcl_tf.settings import FIELDS, OVERRIDES
 from hcl_tf.training.board import markdown_table
 from hcl_tf.training.checkpoints import from_json
 from hcl_tf.training.loop import sample_rows
-from hcl_tf.training.run_folder import Run, load_run
 
 RUNS = flags.DEFINE_list("runs", [], "Evaluated run folders, the first of which is what the page is about.")
 OUT = flags.DEFINE_string("out", None, "Folder to write the page to.")
@@ -27,70 +31,17 @@ SAMPLES = 20
 CONTRASTS = {"ins": "instance, KL", "key": "keyword, cosine", "ma": "keyword, Mahalanobis"}
 AGAINST = {"": "its negative", "_random": "a random one", "_differ": "its negative, where keyword sets differ"}
 COLUMNS = {"loss": "loss", "nll": "NLL a text", "nll_token": "NLL a token", "kl": "KL"}
-WEIGHTS = ("weight_ins", "weight_key", "weight_ma")
-NOT_THE_BUDGET = ("model", *WEIGHTS, "ablate")  # what compared runs may differ in
-
-
-class EvaluatedRun:
-    """A finished run with the results of `hcl_tf.evaluate` on its test split."""
-
-    def __init__(self, folder: Path) -> None:
-        self.run: Run = load_run(folder)
-        self.settings = s = self.run.config["settings"]
-        weights = [f" {k}={s[k]:g}" for k in WEIGHTS if s[k] != defaults_of(s["model"]).get(k, FIELDS[k].default)]
-        self.name = s["model"] + (f" without {s['ablate']}" if s["ablate"] else "") + "".join(weights)
-        self.done = self.run.finished
-        if not self.done:
-            raise UserError(f"{folder}: not finished; the same hcl_tf.train command goes on with it")
-        (self.scores,), (self.figures,) = (self._read(f"{kind}.test.json") for kind in ("scores", "figures"))
-        self.metrics = self.run.read_metrics()
-        self.predictions = self._read("predictions.test.jsonl")
-        if self.figures["step"] != self.done["best_step"]:
-            raise UserError(
-                f"{folder}: evaluated at step {self.figures['step']}, but its best is of step {self.done['best_step']}; evaluate it again"
-            )
-
-    def _read(self, name: str) -> list[dict]:
-        """A result's JSON: one value, or one a line."""
-        path = self.run.path / name
-        try:
-            data = path.read_bytes()
-            return [from_json(part) for part in (data.splitlines() if path.suffix == ".jsonl" else [data])]
-        except OSError as error:
-            what = f"can't be read ({error.strerror}); make it with python -m hcl_tf.evaluate --run_dir={self.run.path}"
-            raise UserError(f"{path}: {what}") from error
-        except ValueError as error:
-            raise UserError(f"{path}: damaged ({error}); evaluate the run again") from error
-
-    def validations(self) -> list[dict]:
-        """The validation lines of metrics.jsonl, the first of them from before training."""
-        return [record for record in self.metrics if record["kind"] == "validation"]
 
 
 def write_page(folders: list[Path], out: Path, overwrite: bool) -> None:
     """Writes report.md and curves.png. Raises `UserError` where runs can't be compared or are not evaluated."""
     runs = [EvaluatedRun(folder) for folder in folders]
-    _check_comparable(runs)
+    check_comparable(runs)
     with whole_or_nothing(out, PAGE, overwrite, what="a page of evidence") as folder:
         _draw(runs, folder / CURVES)
         parts = [_head(runs), _curves(runs), _latent(runs), _orders(runs), _scores(runs), _samples(runs), _origin(runs)]
         (folder / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(f"wrote {out / PAGE}")
-
-
-def _check_comparable(runs: list[EvaluatedRun]) -> None:
-    first = runs[0]
-    signed = lambda run: {name: entry["signature"] for name, entry in run.scores["scores"].items()}  # noqa: E731
-    for number, other in enumerate(runs[1:], 1):
-        if other.run.config["data"] != first.run.config["data"]:
-            raise UserError(f"{other.run.path}: trained on other data than {first.run.path}; a page compares runs on one")
-        names = sorted((first.settings.keys() | other.settings.keys()) - set(NOT_THE_BUDGET))
-        if differing := [k for k in names if other.settings.get(k) != first.settings.get(k)]:
-            raise UserError(f"{other.run.path}: another {differing[0]} than {first.run.path}; a page compares runs of one budget")
-        if signed(other) != signed(first):
-            raise UserError(f"{other.run.path}: scored otherwise than {first.run.path}; evaluate both with the same --embeddings")
-        if other.name in (run.name for run in runs[:number]):
-            raise UserError(f"{other.run.path}: a second {other.name}; --runs takes each system once")
 
 
 def _head(runs: list[EvaluatedRun]) -> str:
@@ -108,7 +59,7 @@ def _head(runs: list[EvaluatedRun]) -> str:
             *(["", f"{scaled} and what it does; they are not comparable with the paper's."] if s["preset"] != "paper" or changed else []),
             "",
             f"- budget: {length} of {s['batch_size']} examples, seed {s['seed']}, the same for every run; {figures['encoder']}",
-            f"- data: {figures['training_examples']:,} training examples, scored on {figures['examples']:,} of {figures['of']:,} test examples",
+            f"- data: {figures['training_examples']:,} training examples; {figures['examples']:,} of {figures['of']:,} test examples scored",
             *(f"- {note}" for note in negatives),
             f"- preset {s['preset']}" + (f" with {', '.join(changed)}" if changed else ""),
             f"- checkpoint (smallest validation loss): {', '.join(checkpoints)}",
@@ -125,12 +76,12 @@ def _draw(runs: list[EvaluatedRun], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.4), constrained_layout=True)
-    for run in runs:
-        train = [record for record in run.metrics if record["kind"] == "train"]
-        axes[0].plot([r["step"] for r in train], [r["nll"] for r in train], alpha=0.5, label=f"{run.name}, training")
-        for axis, key in ((axes[0], "nll"), (axes[1], "kl"), (axes[2], "loss")):
-            records = run.validations()
-            axis.plot([r["step"] for r in records], [r.get(key) for r in records], marker="o", label=f"{run.name}, validation")
+    for number, run in enumerate(runs):
+        train, color = [record for record in run.metrics if record["kind"] == "train"], f"C{number}"
+        axes[0].plot([r["step"] for r in train], [r["nll"] for r in train], color, alpha=0.4, label=f"{run.name}, training")
+        for axis, key in zip(axes, ("nll", "kl", "loss"), strict=True):
+            records = [record for record in run.validations() if key in record]
+            axis.plot([r["step"] for r in records], [r[key] for r in records], color, marker="o", label=f"{run.name}, validation")
     for axis, title in zip(axes, ("NLL a text", "KL a text", "validation loss (all terms)"), strict=True):
         axis.set(xlabel="step", title=title)
         axis.legend(fontsize=7)
@@ -232,7 +183,6 @@ def main() -> None:
     """Runs the command that the flags ask for."""
     if not RUNS.value or not OUT.value:
         raise UserError("--runs (one or more run folders, separated by commas) and --out are needed")
-    cli.import_tensorflow()
     write_page([Path(folder) for folder in RUNS.value], Path(OUT.value), OVERWRITE.value)
 
 

@@ -59,7 +59,7 @@ def _losses_only(states, table, bias, targets, weights, needed) -> tuple[tf.Tens
     def block(i, nll):
         scores = logits(states[i], table, bias)
         found = tf.reduce_logsumexp(scores, -1) - tf.gather(scores, targets[i], batch_dims=1)
-        return i + 1, tf.tensor_scatter_nd_update(nll, [[i]], [tf.where(weights[i] == 0, 0, found)])
+        return i + 1, tf.tensor_scatter_nd_update(nll, [[i]], [tf.where(weights[i] == 0, tf.zeros_like(found), found)])
 
     zeros = tf.zeros(weights.shape, bias.dtype)
     _, nll = tf.while_loop(lambda i, _: i < needed, block, [tf.constant(0), zeros], parallel_iterations=1)

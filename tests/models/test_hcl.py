@@ -201,7 +201,7 @@ def own_terms(system: HCL, batch) -> dict[str, float]:
     batch_ = {name: tensor.numpy() for name, tensor in batch.items()}
     texts = {role: system.encode(batch, None)[role].numpy() for role in ("source", "target", "negative")}
     states, s = system.node_states.numpy(), system.settings
-    scale = Z if s.contrast_scale == "latent" else 1
+    scales = [Z if s.contrast_scale in chosen else 1 for chosen in (("both",), ("both", "mahalanobis"))]  # of L_ins, of L_ma
     terms = dict.fromkeys(("kl", "ins", "key", "ma"), 0.0)
     for row in np.flatnonzero(batch_["example_mask"]):
         x, y, negative = (texts[role][row] for role in ("source", "target", "negative"))
@@ -217,7 +217,7 @@ def own_terms(system: HCL, batch) -> dict[str, float]:
             head_of(system.posterior, x, negative),
         )
         terms["kl"] += kl_of(*posterior, *prior)
-        h = [kl_of(*q, *prior) / scale / s.tau_ins for q in (posterior, other)]
+        h = [kl_of(*q, *prior) / scales[0] / s.tau_ins for q in (posterior, other)]
         terms["ins"] -= math.log(1 - math.exp(h[0]) / (math.exp(h[0]) + math.exp(h[1])))
         if batch_["impostor_routes"][row] == NONE:
             continue
@@ -227,12 +227,12 @@ def own_terms(system: HCL, batch) -> dict[str, float]:
         near, far = (math.exp(cosine(u["source"], v) / s.tau_key) for v in (u["target"], impostor))
         terms["key"] -= math.log(near / (near + far))
         away = [(v - posterior[0]) / posterior[1] for v in (u["target"], impostor)]
-        h = [float(d @ d) / scale / s.tau_ma for d in away]
+        h = [float(d @ d) / scales[1] / s.tau_ma for d in away]
         terms["ma"] -= math.log(1 - math.exp(h[0]) / (math.exp(h[0]) + math.exp(h[1])))
     return terms
 
 
-@pytest.mark.parametrize("scale", ["latent", "none"])
+@pytest.mark.parametrize("scale", ["both", "mahalanobis", "none"])
 def test_terms_are_the_papers(make, whole, scale):
     system = make(contrast_scale=scale, tau_ins=0.7, tau_key=0.4, tau_ma=1.6)
     found = sums_of(system, whole, training=False)
@@ -451,6 +451,28 @@ def test_in_batch_negatives_join_the_own_one(make, whole):
     assert sums_of(system, whole, training=False)["ins"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_in_batch_negatives_leave_out_same_sources_and_equal_targets(make, whole):
+    """Example 1 gets the source of 0, example 2 the target of 0: only 1 and 2 remain strangers, and the filling row is nobody's."""
+    system, changed = make(in_batch_negatives=True), dict(whole)
+    for name, row in (("source_ids", 1), ("target_ids", 2)):
+        ids = whole[name].numpy()
+        ids[row] = ids[0]
+        changed[name] = tf.constant(ids)
+    texts = system.encode(changed, None)
+    prior = system.prior_of(texts, system.keyword_states(changed, texts, system.node_states))
+    own = tf.range(B, dtype=tf.float32)
+    distances, present = system.in_batch_distances(changed, texts, prior, own)
+    np.testing.assert_array_equal(distances[:, 0], own)
+    assert present.numpy()[: B - 1].tolist() == [
+        [True, False, False, False, False],
+        [True, False, False, True, False],
+        [True, False, True, False, False],
+    ]
+    means, deviations = prior.mean().numpy(), prior.stddev().numpy()
+    away = kl_of(*head_of(system.posterior, texts["source"][1].numpy(), texts["target"][2].numpy()), means[1], deviations[1])
+    assert float(distances[1, 3]) == pytest.approx(away, rel=1e-4)
+
+
 def test_kl_weight_ramps_linearly():
     assert kl_weight(None, 10, 0) == 1.0
     assert kl_weight(tf.constant(0), 0, 0) == 1.0
@@ -490,16 +512,34 @@ def test_sampling_draws_z(hcl, whole):
     np.testing.assert_array_equal(mean[:, :, 1:], drawn[:, :, 1:])
 
 
-def test_steps_give_what_teacher_forcing_gives(hcl, whole):
-    """Log-probabilities of the target's first pieces, decoded one by one with z the prior's mean."""
-    texts = hcl.encode(whole, None)
-    keywords = hcl.keyword_states(whole, texts, hcl.node_states)
-    states = hcl.decode(whole, texts, keywords, hcl.prior_of(texts, keywords).mean(), None)
-    expected = tf.nn.log_softmax(hcl.tokens.logits(states)).numpy()
-    cache, fixed = hcl.start(whole, 1, None)
+@pytest.mark.parametrize("place", ["memory", "inputs", "both"])
+def test_steps_give_what_teacher_forcing_gives(make, whole, place):
+    """Log-probabilities of the target's first pieces, decoded one by one with z the prior's mean, in each of two beams."""
+    system = make(latent_to=place)
+    texts = system.encode(whole, None)
+    keywords = system.keyword_states(whole, texts, system.node_states)
+    z = system.prior_of(texts, keywords).mean()
+    log_probabilities = lambda z: tf.nn.log_softmax(system.tokens.logits(system.decode(whole, texts, keywords, z, None))).numpy()  # noqa: E731
+    expected = log_probabilities(z)
+    cache, fixed = system.start(whole, 2, None)
     for t in range(3):
-        found, cache = hcl.step(hcl.tokens.columns(whole["target_ids"][:, t]), tf.constant(t), cache, fixed)
-        np.testing.assert_allclose(found, expected[:, t], rtol=1e-4, atol=1e-4)
+        pieces = tf.repeat(system.tokens.columns(whole["target_ids"][:, t]), 2)
+        found, cache = system.step(pieces, tf.constant(t), cache, fixed)
+        np.testing.assert_allclose(found, np.repeat(expected[:, t], 2, 0), rtol=1e-4, atol=1e-4)
+    assert (abs(log_probabilities(z + 1.0) - expected).max((1, 2)) > 1e-3).all()  # of each example
+
+
+@pytest.mark.parametrize(
+    ("place", "slots", "layers"), [("memory", 1, {"memory"}), ("inputs", 0, {"inputs"}), ("both", 1, {"memory", "inputs"})]
+)
+def test_the_decoder_has_only_the_ways_for_z_that_were_asked_for(make, whole, place, slots, layers):
+    system = make(latent_to=place)
+    texts = system.encode(whole, None)
+    memory, mask = system.memory(texts, system.keyword_states(whole, texts, system.node_states), tf.zeros([B, Z]))
+    assert memory.shape[1] == mask.shape[1] == whole["source_ids"].shape[1] + slots
+    assert {path.split("/")[1].split(".")[0] for path in assembly.variables(system) if "/latent_" in path} == {
+        f"latent_{name}" for name in layers
+    }
 
 
 def test_half_precision_decodes_what_single_precision_does(make, hcl, whole):
@@ -548,6 +588,45 @@ def test_examination_of_each_example(hcl, whole):
     assert (~np.isnan(figures["order_ins_differ"]) == differs).all()
     assert np.isfinite(figures["nll_prior_u_unknown"]).all()
     assert np.isfinite(figures["nll_prior_u_shuffled"]).all()
+
+
+SHUFFLED = (
+    "nll_shuffled",
+    "nll_prior_u_shuffled",
+    "kl_u_shuffled",
+    "order_ins_random",
+    "order_key_random",
+    "order_ma_random",
+    "random_cosine",
+)
+
+
+@pytest.mark.parametrize("real", [2, 3])
+def test_an_examples_partner_is_another_real_one(hcl, whole, real):
+    """Also in a batch that is filled up: what fills changes nothing, and z of the named partner gives the figure."""
+    filled = {**whole, "example_mask": tf.constant([1.0] * real + [0.0] * (B - real))}
+    figures = {name: values.numpy()[:real] for name, values in hcl.examine(filled, noise_of(filled)).items()}
+    junk = {**filled, **{name: tf.concat([filled[name][:real], filled[name][real:] * 0], 0) for name in ("source_ids", "target_ids")}}
+    for name, values in hcl.examine(junk, noise_of(filled)).items():
+        np.testing.assert_allclose(values.numpy()[:real], figures[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    texts = hcl.encode(filled, None)
+    keywords = hcl.keyword_states(filled, texts, hcl.node_states)
+    posterior = hcl.posterior_of(texts["source"], texts["target"])
+    z = posterior.mean() + posterior.stddev() * noise_of(filled).normal((Z,))
+    partners = [(row + 1) % real for row in range(real)]
+    expected = hcl.nll_given(filled, texts, keywords, tf.gather(z, partners + list(range(real, B))))
+    np.testing.assert_allclose(figures["nll_shuffled"], expected[:real], rtol=1e-4)
+    assert (abs(figures["nll_shuffled"] - figures["nll_posterior"]) > 1e-4).all()
+
+
+def test_an_example_alone_has_no_partner(hcl, whole):
+    alone = {**whole, "example_mask": tf.constant([1.0] + [0.0] * (B - 1))}
+    figures = {name: values.numpy()[0] for name, values in hcl.examine(alone, noise_of(alone)).items()}
+    assert {name for name, value in figures.items() if np.isnan(value).any()} - {
+        "order_ins_differ",
+        "order_key_differ",
+        "order_ma_differ",
+    } == {*SHUFFLED}
 
 
 def test_sets_of_keywords_differ():

@@ -159,6 +159,21 @@ def test_cache_is_reused_until_weights_or_data_change(data, few, monkeypatch) ->
     assert counting.count == 4
 
 
+def test_vectors_come_from_the_cache_of_states_where_it_is_there(data, few) -> None:
+    """A frozen encoder's node features cost nothing once its states are kept; an encoder that only has vectors encodes again."""
+    encoder, calls = Mixing(len(data.tokenizer)), []
+    encoder.mask = lambda ids: (calls.append(ids), ids != 0)[1]
+    TextStates(data, few, keep=True).columns(encoder)
+    encoded = len(calls)
+    assert encoded
+    features = TextStates(data, few, keep=True).node_features(encoder)
+    assert len(calls) == encoded
+    assert [folder.name.split("-")[0] for folder in (data.folder / CACHE).iterdir()] == ["states"]
+    for ours, fresh in zip(features, TextStates(data, few, keep=False).node_features(encoder), strict=True):
+        np.testing.assert_array_equal(ours, fresh)
+    assert len(calls) > encoded
+
+
 @pytest.mark.parametrize("harm", ["flip", "cut", "missing", "sums"])
 def test_damaged_cache_is_computed_again(data, few, monkeypatch, harm) -> None:
     encoder, rows = Mixing(len(data.tokenizer)), np.arange(5)

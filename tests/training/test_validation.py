@@ -98,3 +98,12 @@ def test_summary_means_leave_out_what_does_not_apply() -> None:
     found = summarise(figures)
     assert found == {"order": pytest.approx(2 / 3), "active_units": 2}
     assert summarise({"order": np.array([1.0])}) == {"order": 1.0}
+
+
+def test_units_that_only_follow_the_prior_are_not_active_beyond_it() -> None:
+    """The first dimension's posterior moves with the prior, the second's against it, the third's not at all."""
+    moving = np.linspace(-1.0, 1.0, 7)
+    posterior = np.stack([moving, moving, np.full(7, 3.0)], 1)
+    prior = np.stack([moving + 5.0, np.zeros(7), np.zeros(7)], 1)
+    found = summarise({"posterior_mean": posterior, "posterior_shift": posterior - prior})
+    assert found == {"active_units": 2, "active_units_beyond_prior": 1}

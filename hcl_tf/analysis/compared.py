@@ -1,0 +1,64 @@
+"""Evaluated runs, read and checked, so that what differs between them is the system and nothing else."""
+
+from pathlib import Path
+
+from hcl_tf.errors import UserError
+from hcl_tf.models.registry import defaults_of
+from hcl_tf.settings import FIELDS
+from hcl_tf.training.checkpoints import from_json
+from hcl_tf.training.run_folder import Run, load_run
+
+WEIGHTS = ("weight_ins", "weight_key", "weight_ma")
+NOT_THE_BUDGET = ("model", *WEIGHTS, "ablate")  # what compared runs may differ in
+
+
+class EvaluatedRun:
+    """A finished run with the results of `hcl_tf.evaluate` on its test split."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run: Run = load_run(folder)
+        self.settings = s = self.run.config["settings"]
+        weights = [f" {k}={s[k]:g}" for k in WEIGHTS if s[k] != defaults_of(s["model"]).get(k, FIELDS[k].default)]
+        self.name = s["model"] + (f" without {s['ablate']}" if s["ablate"] else "") + "".join(weights)
+        self.done = self.run.finished
+        if not self.done:
+            raise UserError(f"{folder}: not finished; the same hcl_tf.train command goes on with it")
+        (self.scores,), (self.figures,) = (self._read(f"{kind}.test.json") for kind in ("scores", "figures"))
+        self.metrics = self.run.read_metrics()
+        self.predictions = self._read("predictions.test.jsonl")
+        if self.figures["step"] != self.done["best_step"]:
+            raise UserError(
+                f"{folder}: evaluated at step {self.figures['step']}, but its best is of step {self.done['best_step']}; evaluate it again"
+            )
+
+    def _read(self, name: str) -> list[dict]:
+        """A result's JSON: one value, or one a line."""
+        path = self.run.path / name
+        try:
+            data = path.read_bytes()
+            return [from_json(part) for part in (data.splitlines() if path.suffix == ".jsonl" else [data])]
+        except OSError as error:
+            what = f"can't be read ({error.strerror}); make it with python -m hcl_tf.evaluate --run_dir={self.run.path}"
+            raise UserError(f"{path}: {what}") from error
+        except ValueError as error:
+            raise UserError(f"{path}: damaged ({error}); evaluate the run again") from error
+
+    def validations(self) -> list[dict]:
+        """The validation lines of metrics.jsonl, the first of them from before training."""
+        return [record for record in self.metrics if record["kind"] == "validation"]
+
+
+def check_comparable(runs: list[EvaluatedRun]) -> None:
+    """Raises `UserError` for runs that differ in more than their system: data, budget, how they were scored."""
+    first = runs[0]
+    signed = lambda run: {name: entry["signature"] for name, entry in run.scores["scores"].items()}  # noqa: E731
+    for number, other in enumerate(runs[1:], 1):
+        if other.run.config["data"] != first.run.config["data"]:
+            raise UserError(f"{other.run.path}: trained on other data than {first.run.path}; a page compares runs on one")
+        names = sorted((first.settings.keys() | other.settings.keys()) - set(NOT_THE_BUDGET))
+        if differing := [k for k in names if other.settings.get(k) != first.settings.get(k)]:
+            raise UserError(f"{other.run.path}: another {differing[0]} than {first.run.path}; a page compares runs of one budget")
+        if signed(other) != signed(first):
+            raise UserError(f"{other.run.path}: scored otherwise than {first.run.path}; evaluate both with the same --embeddings")
+        if other.name in (run.name for run in runs[:number]):
+            raise UserError(f"{other.run.path}: a second {other.name}; --runs takes each system once")
