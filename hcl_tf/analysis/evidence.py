@@ -59,7 +59,7 @@ def _head(runs: list[EvaluatedRun]) -> str:
             *(["", f"{scaled} and what it does; they are not comparable with the paper's."] if s["preset"] != "paper" or changed else []),
             "",
             f"- budget: {length} of {s['batch_size']} examples, seed {s['seed']}, the same for every run; {figures['encoder']}",
-            f"- data: {figures['training_examples']:,} training examples; {figures['examples']:,} of {figures['of']:,} test examples scored",
+            f"- data: {figures['training_examples']:,} training examples; {figures['examples']:,} of {figures['of']:,} test examples",
             *(f"- {note}" for note in negatives),
             f"- preset {s['preset']}" + (f" with {', '.join(changed)}" if changed else ""),
             f"- checkpoint (smallest validation loss): {', '.join(checkpoints)}",
