@@ -1,13 +1,18 @@
 """What the tests share: no hub, quiet libraries, and folders prepared once a session from the bundled samples."""
 
+import importlib
 import os
+import shutil
 import signal
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests behave alike with and without a network
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from absl import flags
 
 from hcl_tf import cli, config
 
@@ -15,6 +20,16 @@ cli.quieten_libraries()
 cli.import_tensorflow()
 
 from hcl_tf.data.preparation import Settings, prepare  # noqa: E402
+
+
+def entry_point(name: str) -> ModuleType:
+    """An entry point with its flags, in this process. Those of another, which has flags of the same names, are removed first."""
+    for module, defined in list(flags.FLAGS.flags_by_module_dict().items()):
+        if module.startswith("hcl_tf."):
+            for flag in list(defined):
+                delattr(flags.FLAGS, flag.name)
+    sys.modules.pop(f"hcl_tf.{name}", None)
+    return importlib.import_module(f"hcl_tf.{name}")
 
 
 def prepare_sample(out: Path, task: str = "qqp", workers: int = 1, raw: Path | None = None, **settings) -> Path:
@@ -59,3 +74,23 @@ def trained_run(qqp_folder, tmp_path_factory) -> Path:
         for number, handler in handlers.items():  # training takes them over
             signal.signal(number, handler)
     return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated_run(trained_run, qqp_folder, tmp_path_factory) -> Path:
+    """A copy of `trained_run` with the results of its test split."""
+    from hcl_tf.analysis.evaluation import Request, evaluate
+
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    shutil.copytree(trained_run, folder)
+    evaluate(Request(folder, data_dir=qqp_folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loaded_run(trained_run):
+    """The `TrainedRun` of `trained_run` at its best checkpoint."""
+    from hcl_tf.training import assembly
+    from hcl_tf.training.run_folder import load_run
+
+    return assembly.load_trained(load_run(trained_run), "best_loss")

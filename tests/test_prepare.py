@@ -13,11 +13,10 @@ from types import SimpleNamespace
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from conftest import prepare_sample
+from conftest import entry_point, prepare_sample
 
 import hcl_tf
 from hcl_tf import cli, config
-from hcl_tf import prepare as program
 from hcl_tf.data import keywords, tfrecords
 from hcl_tf.data.preparation import Settings, prepare
 from hcl_tf.data.verification import verify
@@ -40,6 +39,8 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 @pytest.fixture
 def run_here(monkeypatch, capsys, tmp_path):
     """The same in this process, which has TensorFlow imported already."""
+
+    program = entry_point("prepare")
 
     def call(*arguments: str) -> SimpleNamespace:
         monkeypatch.chdir(tmp_path)
@@ -71,7 +72,7 @@ def sample_lines(count: int) -> str:
 def test_help_mentions_every_flag(tmp_path):
     result = run(tmp_path, "--help")
     assert result.returncode in (0, 1)
-    own = [flag.name for flag in flags.FLAGS.get_flags_for_module(program)]
+    own = [flag.name for flag in flags.FLAGS.get_flags_for_module(entry_point("prepare"))]
     assert len(own) > 25
     assert [name for name in own if not re.search(rf"--(\[no\])?{name}:", result.stdout)] == []
     assert "python -m hcl_tf.prepare --task" in result.stdout

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
+from conftest import entry_point
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import hcl_tf
 from hcl_tf import cli
-from hcl_tf import train as program
 from hcl_tf.errors import UserError
 from hcl_tf.models.base import Sum
 from hcl_tf.models.hcl import HCL
@@ -50,6 +50,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 @pytest.fixture
 def run_here(monkeypatch, capsys, tmp_path):
     """The same in this process, which has TensorFlow imported already."""
+    program = entry_point("train")
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)  # it would stay on for other tests
 
     def run(*arguments: str) -> SimpleNamespace:

@@ -1,30 +1,15 @@
-"""Evaluated runs of one task and one budget in, one page out: what was run, how it went, what came out.
+"""Evaluated runs of one task and one budget in, one page out: what was run, how it went, what came out."""
 
-python -m hcl_tf.analysis.evidence --runs=runs/qqp/hcl,runs/qqp/bert_cvae --out=experiments/reports/qqp-small
-"""
-
-# ruff: noqa: E402
 from pathlib import Path
 
 import matplotlib
-from absl import flags
-
-from hcl_tf import cli
-
-cli.quieten_libraries()
-cli.import_tensorflow()  # before a module below does, less quietly
 
 from hcl_tf.analysis.compared import NOT_THE_BUDGET, EvaluatedRun, check_comparable
 from hcl_tf.data.output_folder import whole_or_nothing
-from hcl_tf.errors import UserError
 from hcl_tf.settings import FIELDS, OVERRIDES
 from hcl_tf.training.board import markdown_table
 from hcl_tf.training.checkpoints import from_json
 from hcl_tf.training.loop import sample_rows
-
-RUNS = flags.DEFINE_list("runs", [], "Evaluated run folders, the first of which is what the page is about.")
-OUT = flags.DEFINE_string("out", None, "Folder to write the page to.")
-OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace --out if it holds such a page.")
 
 PAGE, CURVES = "report.md", "curves.png"
 SAMPLES = 20
@@ -177,14 +162,3 @@ def _origin(runs: list[EvaluatedRun]) -> str:
     )
     versions = ", ".join(f"{name} {packages[name]}" for name in ("tensorflow", "tf-keras", "tensorflow-probability", "hcl_tf"))
     return f"## Where from\n\n- {machine}; Python {environment['python']}; {versions}\n- commit {', '.join(sorted(commits))}"
-
-
-def main() -> None:
-    """Runs the command that the flags ask for."""
-    if not RUNS.value or not OUT.value:
-        raise UserError("--runs (one or more run folders, separated by commas) and --out are needed")
-    write_page([Path(folder) for folder in RUNS.value], Path(OUT.value), OVERWRITE.value)
-
-
-if __name__ == "__main__":
-    cli.run(main)

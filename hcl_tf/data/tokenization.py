@@ -108,7 +108,7 @@ def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_
 def from_hub(name: str) -> Tokenizer:
     """A tokeniser by hub name, from the local cache if it is there."""
     try:
-        offline = not _hub_reachable()
+        offline = not hub_reachable()
         pieces = BertTokenizerFast.from_pretrained(name, local_files_only=offline).get_vocab()
         # bert-base-chinese is published as case-sensitive, yet has no upper-case letter: every Latin capital would be unknown.
         fast = BertTokenizerFast.from_pretrained(name, local_files_only=offline, do_lower_case=not _is_cased(pieces))
@@ -185,7 +185,7 @@ def _check_special(pieces: set[str], where: str) -> None:
         raise UserError(f"{where}: not a BERT WordPiece vocabulary: {', '.join(missing)} missing (one piece a line is expected)")
 
 
-def _hub_reachable() -> bool:
+def hub_reachable() -> bool:
     """Whether the hub, or a proxy to it, can be there; without this a closed network costs minutes of retries."""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return False

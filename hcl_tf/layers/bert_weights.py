@@ -149,7 +149,7 @@ def _hub_folder(name: str) -> Path:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted, local_files_only=offline))
 
     try:
-        offline = not tokenization._hub_reachable()
+        offline = not tokenization.hub_reachable()
         folder = fetch("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
         if not list(folder.glob("model*.safetensors")):
             folder = fetch("tf_model.h5")
