@@ -396,7 +396,8 @@ def test_bag_of_words_sums_over_the_targets_words(make, whole):
     z = tf.constant(np.random.default_rng(1).normal(size=(B, Z)), tf.float32)
     found = system.bag_loss(whole, texts, z).numpy()
     inner = np.tanh(np.concatenate([z, texts["source"]], 1) @ system.bag_inner.kernel.numpy() + system.bag_inner.bias.numpy())
-    scores = inner @ system.bag_outer.kernel.numpy() + system.bag_outer.bias.numpy()
+    states = inner @ system.bag_outer.kernel.numpy() + system.bag_outer.bias.numpy()
+    scores = states @ system.tokens.weights_of_output().numpy().T + system.tokens.bias.numpy()
     columns = {int(piece): column for column, piece in enumerate(system.inputs_.output_ids)}
     skipped = {system.inputs_.pad_id, system.inputs_.cls_id, system.inputs_.sep_id}
     for row in range(B - 1):
