@@ -14,7 +14,7 @@ from hcl_tf.data.preparation import Settings as PreparationSettings
 from hcl_tf.data.preparation import prepare
 from hcl_tf.data.subgraph import SubgraphSampler
 from hcl_tf.data.text_files import sha256
-from hcl_tf.data.tfrecords import MANIFEST
+from hcl_tf.data.tfrecords import MANIFEST, Record
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
@@ -131,14 +131,7 @@ def _loop(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run
     validation = Validation(system, data, held_out, settings.batch_size, settings.seed, settings.impostors)
     saved = checkpoints.Checkpoints(path / CHECKPOINTS, settings.keep_checkpoints)
     records = list(data.records("validation"))
-    known = [
-        {
-            "source": records[i].source.raw,
-            "keywords": ", ".join(k.text for k in records[i].source.keywords),
-            "reference": records[i].target.raw,
-        }
-        for i in sample_rows(len(records))
-    ]
+    known = [_known(records[i]) for i in sample_rows(len(records))]
     return Loop(system, step, batches, validation, texts, settings, run, saved, known)
 
 
@@ -161,10 +154,7 @@ def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, wh
     targets = {data.tokenizer.decode(data.tokenizer.encode([record.target.raw])[0]) for record in data.records("train")}
     verbatim = sum(text in targets for text in outputs) / count
     distinct = len(set(outputs)) / count
-    rows = [
-        {"source": r.source.raw, "keywords": ", ".join(k.text for k in r.source.keywords), "reference": r.target.raw, "output": text}
-        for r, text in zip(records, outputs, strict=True)
-    ]
+    rows = [{**_known(record), "output": text} for record, text in zip(records, outputs, strict=True)]
     chosen = [rows[i] for i in sample_rows(count)]
     run.write_text("samples.md", f"Step {best.step}, validation, evenly spread.\n\n{markdown_table(chosen)}\n")
     print(f"best validation loss {best.state['validation']:.3f} at step {best.step}; ended by {why}")
@@ -172,3 +162,9 @@ def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, wh
     for row in chosen[:5]:
         print("\n".join(f"  {name:<10}{text}".replace("\n", " / ") for name, text in row.items()) + "\n")
     run.finish({"ended": why, "step": loop.at.step, "best_step": best.step, "verbatim": verbatim, "distinct": distinct})
+
+
+def _known(record: Record) -> dict[str, str]:
+    """What is shown of an example beside its output."""
+    keywords = ", ".join(keyword.text for keyword in record.source.keywords)
+    return {"source": record.source.raw, "keywords": keywords, "reference": record.target.raw}
