@@ -123,15 +123,16 @@ class Checkpoints:
         Raises:
           UserError: there is none, or it is damaged (the file is named).
         """
-        before = self._identity(name)
+        before = place, identity = self._look(name)
         step = STEP.fullmatch(name)
         try:
-            return _read(self._place(name), int(step[1]) if step else None)
+            return _read(place, int(step[1]) if step else None)
         except _Damaged as damage:
-            if self._identity(name) != before:  # the training process replaced it while it was being read
+            # The training process replaced it, or had moved the earlier one aside, while it was being read.
+            if self._look(name) != before:
                 return self.read(name)
             others = ", ".join(sorted(other for other in self._names() if other != name)) or "none"
-            if before is None:
+            if identity is None:
                 raise UserError(f"{self.folder}: no checkpoint {name!r}; there are: {others}") from damage
             raise UserError(f"{damage}; restore it from a copy, or use another checkpoint (there are: {others})") from damage
 
@@ -197,12 +198,14 @@ class Checkpoints:
         old = _hidden(place, "old")
         return old if old.exists() and not place.exists() else place
 
-    def _identity(self, name: str) -> tuple[int, int] | None:
+    def _look(self, name: str) -> tuple[Path, tuple[int, int] | None]:
+        """Where the checkpoint lies at this moment, and which folder that is; None where there is none."""
+        place = self._place(name)
         try:
-            status = self._place(name).stat()
+            status = place.stat()
         except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns
+            return place, None
+        return place, (status.st_ino, status.st_mtime_ns)
 
 
 def variables_of(model_weights: Mapping[str, "tf.Variable"]) -> dict[str, np.ndarray]:
