@@ -94,9 +94,9 @@ class TrainStep:
             figures = {"grad_norm": tf.where(tf.math.is_finite(norm) | (scale <= 1.0), norm, 0.0), "loss_scale": scale}
         self._apply(gradients, norm)
         rates = {name: tf.convert_to_tensor(optimizer.learning_rate) for name, optimizer in self.optimizers.items()}  # just used
-        means = {name: mean(Sum(value, self._per[name]), counts) for name, value in sums.items()}
-        weights = self.system.weights_of(step)
-        objective = tf.add_n([weight * means[name] for name, weight in weights.items()])
+        totals = {name: Sum(value, self._per[name]) for name, value in sums.items()}
+        means = {name: mean(total, counts) for name, total in totals.items()}
+        weights, objective = self.system.weights_of(step), self.system.objective(totals, counts, step)
         return {
             **means, "objective": objective, **figures, "kl_weight": tf.convert_to_tensor(weights.get("kl_objective", 0.0)),
             **{f"learning_rate_{name}": rate for name, rate in rates.items()},
