@@ -27,4 +27,6 @@ class EncoderDecoder(HCL):
 
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[list, dict]:
         texts = self.encode(batch, None, ("source",))
-        return self.decoder.start(*self.memory(texts, {}, None), batch["source_ids"].shape[0] * beams, self.settings.maximum_length + 1)
+        rows = batch["source_ids"].shape[0] * beams
+        cache, fixed = self.decoder.start(*self.memory(texts, {}, None), rows, self.settings.maximum_length + 1)
+        return cache, fixed | {"output": self.tokens.decoding_output()}

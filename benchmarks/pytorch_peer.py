@@ -24,7 +24,7 @@ def make_model(shared: bool, dropout: float) -> transformers.EncoderDecoderModel
         "intermediate_size": s["intermediate"], "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout,
     }  # fmt: skip
     encoder = transformers.BertConfig(**sizes)
-    decoder = transformers.BertConfig(**sizes, is_decoder=True, add_cross_attention=True)
+    decoder = transformers.BertConfig(**sizes, is_decoder=True, add_cross_attention=True, hidden_act="relu")  # as ours
     model = transformers.EncoderDecoderModel(transformers.EncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder))
     for config in (model.config, model.generation_config):
         config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = s["cls"], s["sep"], s["pad"]

@@ -36,6 +36,9 @@ class Settings:
     )
     decoder_layers: int = setting(6, "Decoder blocks.", low=1)
     dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9)
+    attention_init: str = setting(
+        "random", "How the decoder's attention to the source starts; identity: copying (layers/decoder.py).", choices=("random", "identity")
+    )
     latent_size: int = setting(200, "Z, dimensions of the latent variable and of the keyword graph.", low=1)
     latent_hidden: int = setting(400, "Width of the hidden layer of prior and posterior.", low=1)
     log_variance_bound: float = setting(10.0, "Log-variances stay within plus and minus this.", low=0.1, high=20.0)
@@ -137,6 +140,7 @@ OVERRIDES = {
     "tiny": {
         "encoder": "random:2x128", "decoder_layers": 2, "latent_size": 32, "latent_hidden": 128, "batch_size": 32, "epochs": 20,
         "learning_rate": 1e-3, "encoder_learning_rate": 1e-3, "warmup_steps": 50, "kl_ramp": 100, "log_every": 10, "checkpoint_every": 100,
+        "attention_init": "identity",
     },
 }  # fmt: skip
 RANDOM_ENCODER = {"paper": "12x768", "small": "4x256", "tiny": "2x128"}  # what --encoder=random means

@@ -6,7 +6,7 @@ exported program: one `tf.while_loop`, no callback to Python, no shape that depe
 
 Why not `official.nlp.modeling.ops.beam_search`: it rescales the probabilities after the end token is barred, so scores are not
 log-probabilities; it takes caches of one type only and searches on after one beam has ended, which is not greedy search. It was
-also 1.2 to 1.4 times slower (batch 32, 4 beams, 4 layers of width 256, 30,522 words, 21 steps, 2 cores).
+also slower (1.2 to 1.4 times an earlier state of this one: batch 32, 4 beams, 4 layers of width 256, 2 cores).
 """
 
 from collections.abc import Callable
@@ -93,10 +93,11 @@ def beam_search(
     for what is barred. Of equal scores the earlier beam, then the smaller id, comes first.
 
     Args:
-      step: (ids [B * beams] int32, position [] int32, cache, fixed) -> (log-probabilities [B * beams, V'] of a float type, -inf
-        allowed, V' known when tracing; cache). `ids` are the tokens at `position` of the decoder's input, position 0 holds `start_id`.
+      step: (ids [B * beams] int32, position [] int32, cache, fixed) -> (logits or log-probabilities [B * beams, V'] of a float
+        type, -inf allowed, V' known when tracing; cache); they are normalised here. `ids` are the tokens at `position` of the decoder's
+        input, position 0 holds `start_id`.
       cache: nested dict of tensors [B * beams, ...] of any type, reordered with the beams. `step` keeps shapes and types.
-      fixed: nested dict of tensors [B, ...], handed to `step` as it is.
+      fixed: nested dict of tensors, handed to `step` as it is.
       start_id, end_id: the token before the first and the token after the last.
     """
     beams, maximum = settings.beams, settings.maximum
@@ -111,9 +112,9 @@ def beam_search(
 
     def extend(search: _Search) -> tuple[_Search]:
         position = search.position
-        log_probabilities, cache = step(search.tokens, position, search.cache, fixed)
+        scores, cache = step(search.tokens, position, search.cache, fixed)
         # --> [B, candidates]: every item's best continuations, whichever beam they continue
-        gains, tokens = _best_tokens(log_probabilities, position, end_id, settings, candidates)
+        gains, tokens = _best_tokens(scores, position, end_id, settings, candidates)
         per_beam = gains.shape[1]
         totals = tf.reshape(search.totals, [-1, 1]) + gains
         totals, places = tf.math.top_k(tf.reshape(totals, [-1, beams * per_beam]), candidates)
@@ -159,15 +160,27 @@ def beam_search(
 
 
 def _best_tokens(
-    log_probabilities: tf.Tensor, position: tf.Tensor, end_id: int, settings: BeamSettings, candidates: int
+    scores: tf.Tensor, position: tf.Tensor, end_id: int, settings: BeamSettings, candidates: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """[B * beams, min(candidates, V')] float32 log-probabilities and ids of each beam's best allowed tokens, best first."""
-    width = log_probabilities.shape[-1]
-    is_end = tf.range(width) == end_id
-    barred = tf.where(is_end, position < settings.minimum, position >= settings.maximum)
+    """[B * beams, n <= candidates + 1] float32 log-probabilities and ids of each beam's best allowed tokens, best first.
+
+    Rows are as wide as the vocabulary, so they are read as few times as can be: the end token is barred among the best
+    rather than in the row, and the normaliser comes from the library's softmax, which is thrice as fast as its log-softmax.
+    """
     # Cast first: on a CPU, XLA sorts whole rows of a narrower type (644 ms instead of 6 for 128 rows of 30,522).
-    allowed = tf.where(barred, -float("inf"), tf.cast(log_probabilities, tf.float32))
-    return top_k(allowed, min(candidates, width))
+    scores = tf.cast(scores, tf.float32)
+    best, tokens = top_k(scores, min(candidates + 1, scores.shape[-1]))  # one more: the end token may be among them
+    largest = best[:, :1]
+    log_sum = largest - tf.math.log(tf.gather(tf.nn.softmax(scores), tokens[:, :1], batch_dims=1))
+    log_sum = tf.where(tf.math.is_finite(largest), log_sum, 0.0)  # a row of -inf stays one
+    last = position >= settings.maximum  # nothing but the end token, wherever it ranks
+    barred = last | ((tokens == end_id) & (position < settings.minimum))
+    end = tf.where(last, scores[:, end_id, None], -float("inf"))
+    best = tf.concat([tf.where(barred, -float("inf"), best), end], 1) - log_sum
+    tokens = tf.concat([tokens, tf.fill([tf.shape(tokens)[0], 1], end_id)], 1)
+    best, places = tf.math.top_k(best, min(candidates, best.shape[1]))
+    tokens = tf.gather(tokens, places, batch_dims=1)
+    return best, tf.where(tf.math.is_finite(best), tokens, end_id)  # what can't be chosen may stand in a column without a piece
 
 
 def strip(ids: list[int], end_id: int) -> list[int]:

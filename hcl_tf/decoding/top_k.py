@@ -22,8 +22,8 @@ def top_k(values: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     width = values.shape[1]
     if width <= 2 * k * BLOCK:
         return tf.math.top_k(values, k)
-    # Padding stands last, so even a row of -inf never prefers it.
-    values = tf.pad(values, [[0, 0], [0, -width % BLOCK]], constant_values=values.dtype.as_numpy_dtype(-float("inf")))
+    if width % BLOCK:  # padding stands last, so even a row of -inf never prefers it
+        values = tf.pad(values, [[0, 0], [0, -width % BLOCK]], constant_values=values.dtype.as_numpy_dtype(-float("inf")))
     blocks = tf.reshape(values, [-1, -(-width // BLOCK), BLOCK])
     _, best = tf.math.top_k(tf.reduce_max(blocks, 2), k)
     best = tf.sort(best, 1)  # back in the row's order, so that of equal entries the leftmost stays first

@@ -1,6 +1,7 @@
 """A Transformer decoder (Vaswani et al. 2017) that trains on whole sequences and decodes step by step from cached keys and values.
 
-Layers normalise their input (Xiong et al. 2020), which trains stably without tuning the warm-up to the depth.
+Layers normalise their input (Xiong et al. 2020), which trains stably without tuning the warm-up to the depth. The feed-forward
+network is Vaswani's, with ReLU.
 """
 
 import tensorflow as tf
@@ -12,14 +13,20 @@ MASKED = -1e4  # added to scores that must not count; finite in float16 too
 
 
 class Attention(keras.layers.Layer):
-    """Multi-head attention whose keys and values are computed apart from its use, so that decoding can keep them."""
+    """Multi-head attention whose keys and values are computed apart from its use, so that decoding can keep them.
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.1, **kwargs) -> None:
+    With `identity` all projections start as the identity: an input looks at what resembles it and passes it on unchanged. Where
+    the output layer is tied with the embeddings of what is attended to, a decoder then starts by copying its source, which
+    a small corpus does not teach it.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.1, identity: bool = False, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.width, self.heads, self.dropout = width, heads, dropout
-        self.query = keras.layers.Dense(width, name="query")
-        self.keys_values = keras.layers.Dense(2 * width, name="keys_values")
-        self.out = keras.layers.Dense(width, name="out")
+        self.width, self.heads, self.dropout, self.identity = width, heads, dropout, identity
+        one, two = ("identity", _identity_twice) if identity else ("glorot_uniform",) * 2
+        self.query = keras.layers.Dense(width, kernel_initializer=one, name="query")
+        self.keys_values = keras.layers.Dense(2 * width, kernel_initializer=two, name="keys_values")
+        self.out = keras.layers.Dense(width, kernel_initializer=one, name="out")
 
     def split(self, values: tf.Tensor) -> tf.Tensor:
         """[B, L, D] -> [B, heads, L, D / heads]."""
@@ -45,19 +52,19 @@ class Attention(keras.layers.Layer):
         return self.out(tf.reshape(found, tf.shape(inputs)))
 
     def get_config(self) -> dict:
-        return super().get_config() | {"width": self.width, "heads": self.heads, "dropout": self.dropout}
+        return super().get_config() | {name: getattr(self, name) for name in ("width", "heads", "dropout", "identity")}
 
 
 class DecoderBlock(keras.layers.Layer):
-    """Self-attention, attention to a memory, feed-forward network; each around a residual connection."""
+    """Self-attention, attention to a memory (`identity`: of that), feed-forward network; each around a residual connection."""
 
-    def __init__(self, width: int, heads: int, intermediate: int, dropout: float = 0.1, **kwargs) -> None:
+    def __init__(self, width: int, heads: int, intermediate: int, dropout: float = 0.1, identity: bool = False, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.width, self.heads, self.intermediate, self.dropout = width, heads, intermediate, dropout
+        self.width, self.heads, self.intermediate, self.dropout, self.identity = width, heads, intermediate, dropout, identity
         self.itself = Attention(width, heads, dropout, name="itself")
-        self.memory = Attention(width, heads, dropout, name="memory")
+        self.memory = Attention(width, heads, dropout, identity, name="memory")
         self.norms = [keras.layers.LayerNormalization(epsilon=1e-6, name=f"norm_{i}") for i in range(3)]
-        self.inner = keras.layers.Dense(intermediate, "gelu", name="inner")
+        self.inner = keras.layers.Dense(intermediate, "relu", name="inner")
         self.outer = keras.layers.Dense(width, name="outer")
 
     def call(self, inputs, memory, causal: tf.Tensor, memory_bias: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
@@ -79,17 +86,16 @@ class DecoderBlock(keras.layers.Layer):
           [rows, 1, D] and the keys and values with this position's own.
         """
         normed = self.norms[0](inputs)
-        places = tf.range(past[0].shape[2])
-        here = (places == position)[None, None, :, None]
-        past = tuple(tf.where(here, new, old) for new, old in zip(self.itself.remember(normed), past, strict=True))
-        states = inputs + self.itself(normed, *past, tf.where(places <= position, 0.0, MASKED))
         rows, batch = (tensor.shape[0] or tf.shape(tensor)[0] for tensor in (inputs, memory[0]))
+        here = tf.stack(tf.meshgrid(tf.range(rows), tf.range(self.heads), position, indexing="ij"), -1)  # [rows, heads, 1, 3]
+        past = tuple(tf.tensor_scatter_nd_update(old, here, new) for new, old in zip(self.itself.remember(normed), past, strict=True))
+        states = inputs + self.itself(normed, *past, tf.where(tf.range(past[0].shape[2]) <= position, 0.0, MASKED))
         beams = tf.reshape(self.norms[1](states), [batch, rows // batch, self.width])
         states += tf.reshape(self.memory(beams, *memory, memory_bias), [rows, 1, self.width])
         return states + self.outer(self.inner(self.norms[2](states))), past
 
     def get_config(self) -> dict:
-        names = ("width", "heads", "intermediate", "dropout")
+        names = ("width", "heads", "intermediate", "dropout", "identity")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
@@ -97,14 +103,16 @@ class TransformerDecoder(keras.layers.Layer):
     """Blocks over embedded tokens with learned positions, and a last normalisation.
 
     Args:
-      layers, width, heads, intermediate, dropout: of the blocks. positions: most tokens of an output.
+      layers, width, heads, intermediate, dropout, identity: of the blocks. positions: most tokens of an output.
     """
 
-    def __init__(self, layers: int, width: int, heads: int, intermediate: int, positions: int, dropout: float = 0.1, **kwargs) -> None:
+    def __init__(
+        self, layers: int, width: int, heads: int, intermediate: int, positions: int, dropout: float = 0.1, identity: bool = False, **kwargs
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.layers, self.width, self.heads, self.intermediate = layers, width, heads, intermediate
-        self.positions, self.dropout = positions, dropout
-        self.blocks = [DecoderBlock(width, heads, intermediate, dropout, name=f"block_{i}") for i in range(layers)]
+        self.positions, self.dropout, self.identity = positions, dropout, identity
+        self.blocks = [DecoderBlock(width, heads, intermediate, dropout, identity, name=f"block_{i}") for i in range(layers)]
         self.place = self.add_weight("positions", (positions, width), initializer=keras.initializers.TruncatedNormal(stddev=0.02))
         self.first_norm, self.last_norm = (keras.layers.LayerNormalization(epsilon=1e-6, name=f"{end}_norm") for end in ("first", "last"))
 
@@ -144,10 +152,15 @@ class TransformerDecoder(keras.layers.Layer):
         return self.last_norm(states)[:, 0], kept
 
     def get_config(self) -> dict:
-        names = ("layers", "width", "heads", "intermediate", "positions", "dropout")
+        names = ("layers", "width", "heads", "intermediate", "positions", "dropout", "identity")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 def _bias(mask: tf.Tensor) -> tf.Tensor:
     """[B, M] bool -> [B, 1, 1, M] to add to attention scores."""
     return tf.where(mask, 0.0, MASKED)[:, None, None, :]
+
+
+def _identity_twice(shape: tuple[int, int], dtype: tf.DType) -> tf.Tensor:
+    """[D, 2 D]: keys and values both as they come."""
+    return tf.tile(tf.eye(shape[0], dtype=dtype), [1, 2])

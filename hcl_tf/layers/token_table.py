@@ -6,6 +6,8 @@ import tf_keras as keras
 
 from hcl_tf.layers import output
 
+WIDE = 32  # decoding/top_k.py looks into rows in blocks of so many
+
 
 class TokenTable(keras.layers.Layer):
     """Embeddings of the decoder's input and weights of its output layer.
@@ -29,6 +31,21 @@ class TokenTable(keras.layers.Layer):
         self.bias = self.add_weight("bias", (len(self.kept),), initializer="zeros", dtype="float32")
         if source is None:
             self.own = self.add_weight("table", (len(self.kept), width), initializer=keras.initializers.TruncatedNormal(stddev=0.02))
+
+    def decoding_output(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Kernel [D, V''] and bias [V''] for `scores`, which decoding makes once a batch and uses at every step.
+
+        V'' rounds V' up to a multiple of `WIDE`, so that the search need not copy each row to do it; the columns beyond V' score -inf.
+        """
+        more = -len(self.kept) % WIDE
+        kernel = tf.pad(tf.transpose(self.weights_of_output()), [[0, 0], [0, more]])
+        return tf.cast(kernel, self.compute_dtype), tf.pad(self.bias, [[0, more]], constant_values=-float("inf"))
+
+    @staticmethod
+    def scores(states: tf.Tensor, decoding_output: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """[..., D] -> [..., V''] float32: `logits`, and -inf behind them."""
+        kernel, bias = decoding_output
+        return tf.cast(tf.matmul(states, kernel), bias.dtype) + bias
 
     def weights_of_output(self) -> tf.Tensor:
         """[V', D]"""

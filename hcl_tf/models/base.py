@@ -125,14 +125,17 @@ class System(keras.Model):
     # -- decoding ---------------------------------------------------------------------------------------------------
 
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
-        """What decoding keeps of a batch (see decoding/beam_search.py): a cache [B * beams, ...] and what is fixed [B, ...].
+        """What decoding keeps of a batch (see decoding/beam_search.py): a cache [B * beams, ...] and what is fixed.
 
         `noise`: sample what can be sampled (z); None: the most likely.
         """
         raise NotImplementedError
 
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
-        """Last tokens [rows] -> log-probabilities [rows, V'] of the next, new cache. Ids are columns of V'."""
+        """Last tokens [rows] -> scores [rows, V' or more] of the next, new cache.
+
+        Ids are columns of V'; scores are logits or log-probabilities, and -inf in columns that stand for no piece.
+        """
         raise NotImplementedError
 
     def decode_ids(self, columns: tf.Tensor) -> tf.Tensor:

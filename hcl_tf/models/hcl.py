@@ -47,8 +47,9 @@ class HCL(System):
         tied = None if s.freeze_encoder else lambda: self.encoder.embedding_table
         self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, tied, width, name="tokens")
         self.decoder = TransformerDecoder(
-            s.decoder_layers, width, inputs.bert.heads, inputs.bert.intermediate, inputs.target_length + 1, s.dropout, name="decoder"
-        )
+            s.decoder_layers, width, inputs.bert.heads, inputs.bert.intermediate, inputs.target_length + 1, s.dropout,
+            s.attention_init == "identity", name="decoder",
+        )  # fmt: skip
         head = lambda name: latent.GaussianHead(s.latent_size, s.latent_hidden, s.log_variance_bound, name=name)  # noqa: E731
         self.prior, self.posterior = head("prior"), head("posterior")
         if s.latent_to != "inputs":
@@ -307,6 +308,7 @@ class HCL(System):
         z = prior.mean() if noise is None else latent.sample(prior, noise)
         rows = (texts["source"].shape[0] or tf.shape(texts["source"])[0]) * beams
         cache, fixed = self.decoder.start(*self.memory(texts, keywords, z), rows, self.settings.maximum_length + 1)
+        fixed["output"] = self.tokens.decoding_output()
         if self.settings.latent_to != "memory":
             fixed["latent"] = self.latent_inputs(z)
         return cache, fixed
@@ -317,7 +319,7 @@ class HCL(System):
             latents = tf.cast(fixed["latent"], embedded.dtype)[:, None]
             embedded = tf.reshape(tf.reshape(embedded, [tf.shape(latents)[0], -1, embedded.shape[-1]]) + latents, tf.shape(embedded))
         states, cache = self.decoder.step(embedded, position, cache, fixed)
-        return tf.nn.log_softmax(self.tokens.logits(states)), cache
+        return self.tokens.scores(states, fixed["output"]), cache
 
     def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
         """NLL of each example under other z and u, contrasts against the example's negative and against a random one."""

@@ -10,8 +10,6 @@ import tensorflow as tf
 
 from hcl_tf import config
 from hcl_tf.data.pipeline import Batches, PreparedData
-from hcl_tf.data.preparation import Settings as PreparationSettings
-from hcl_tf.data.preparation import prepare
 from hcl_tf.data.subgraph import SubgraphSampler
 from hcl_tf.data.text_files import sha256
 from hcl_tf.data.tfrecords import MANIFEST, Record
@@ -78,8 +76,12 @@ def _data(task: str, data_dir: Path | None) -> tuple[PreparedData, bool]:
     folder = data_dir or assembly.default_data_dir(task)
     if data_dir is None and not (folder / MANIFEST).is_file():
         print(f"no prepared data in {folder}: preparing the sample that ships with the package", flush=True)
+        from hcl_tf.data import preparation  # spaCy takes seconds to import, and prepared data needs none of it
+
         definition = config.TASKS[task]
-        prepare(definition, definition.sample, folder, PreparationSettings(negatives=definition.negatives), workers=1, overwrite=False)
+        preparation.prepare(
+            definition, definition.sample, folder, preparation.Settings(negatives=definition.negatives), workers=1, overwrite=False
+        )
     data = PreparedData(folder)
     if data.manifest["task"]["name"] != task:
         raise UserError(f"--data_dir={folder}: prepared for {data.manifest['task']['name']}, not for --task={task}")

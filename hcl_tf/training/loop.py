@@ -189,7 +189,8 @@ class Loop:
             self._board.scalars("examined", examined, at.step)
             if "kl_by_dimension" in figures:
                 self._board.histogram("kl_by_dimension", figures["kl_by_dimension"].mean(0), at.step)
-            self._board.samples(self._samples(), at.step)
+            if at.step:
+                self._board.samples(self._samples(), at.step)
             orders = ", ".join(f"{name.removeprefix('order_')} {value:.0%}" for name, value in examined.items() if name in ORDERS)
             print(
                 f"step {at.step}: validation loss {means['loss']:.3f}, NLL {means['nll']:.3f} ({means['nll_token']:.3f} a token), "

@@ -12,7 +12,6 @@ from hcl_tf.layers.decoder import Attention, DecoderBlock, TransformerDecoder
 from hcl_tf.layers.noise import Noise
 
 B, T, M, D, HEADS, INNER, POSITIONS = 2, 5, 4, 8, 2, 12, 6
-ROOT = float(np.float32(0.5**0.5))  # TensorFlow's gelu keeps this constant in float32
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -55,10 +54,6 @@ def dense(layer, x):
     return x @ layer.kernel.numpy() + layer.bias.numpy()
 
 
-def gelu(x):
-    return np.array([[v * (1 + math.erf(v * ROOT)) / 2 for v in row] for row in x])
-
-
 def attend(layer, from_, to, allowed):
     """[L, D] to [M, D], where allowed(i, j)."""
     queries, (keys, values) = dense(layer.query, from_), np.split(dense(layer.keys_values, to), 2, -1)
@@ -80,7 +75,7 @@ def numpy_decoder(decoder, embedded, memory, mask):
             n = normed(block.norms[0], x)
             x = x + attend(block.itself, n, n, lambda i, j: j <= i)
             x = x + attend(block.memory, normed(block.norms[1], x), to, lambda i, j, real=real: real[j])
-            x = x + dense(block.outer, gelu(dense(block.inner, normed(block.norms[2], x))))
+            x = x + dense(block.outer, np.maximum(0, dense(block.inner, normed(block.norms[2], x))))
         texts.append(normed(decoder.last_norm, x))
     return np.array(texts)
 
@@ -208,3 +203,17 @@ def test_half_precision_decodes_what_it_was_taught():
             np.testing.assert_allclose(states, whole[:, t], atol=0.02)  # states are of order 1, float16 has 2^-11 of that
     finally:
         keras.mixed_precision.set_global_policy("float64")
+
+
+def test_identity_attention_passes_on_what_it_looks_at():
+    attention = Attention(D, HEADS, 0.0, identity=True)
+    rng = np.random.default_rng(3)
+    memory = rng.normal(size=(B, M, D))
+    sharp = 1e5 * memory[:, 2:3]  # looks at what resembles it
+    for head in range(HEADS):  # in every head nothing else resembles it more
+        part = slice(head * D // HEADS, (head + 1) * D // HEADS)
+        memory[:, :, part] /= np.linalg.norm(memory[:, :, part], axis=-1, keepdims=True)
+    found = attention(tf.constant(sharp), *attention.remember(tf.constant(memory)), tf.zeros([1, 1, 1, M], tf.float64))
+    np.testing.assert_allclose(found, memory[:, 2:3], atol=1e-6)
+    assert not attention.get_config()["dropout"]
+    assert attention.get_config()["identity"]

@@ -55,6 +55,10 @@ def test_logits_and_cross_entropy(tied, bert):
     rows = table.weights_of_output().numpy()
     scores = np.array([[[row @ states[b, t] for row in rows] for t in range(3)] for b in range(2)]) + table.bias.numpy()
     np.testing.assert_allclose(table.logits(tf.constant(states)), scores, rtol=1e-5, atol=1e-6)
+    decoding = table.scores(tf.constant(states), table.decoding_output())
+    np.testing.assert_allclose(decoding[..., : len(KEPT)], scores, rtol=1e-5, atol=1e-6)
+    assert decoding.shape[-1] == 32
+    assert (decoding[..., len(KEPT) :].numpy() == -np.inf).all()
     total, nll = table.cross_entropy(tf.constant(states), tf.constant(ids, tf.int32), tf.constant(weights))
     expected = np.zeros(2)
     for b in range(2):
