@@ -29,7 +29,7 @@ OUT = flags.DEFINE_string("out", None, "Also write the report to this file.")
 
 BEAMS, MAXIMUM, PENALTY = 4, 20, 0.6
 MINIMUM = {"forced": MAXIMUM, "natural": 5}
-SYSTEMS = {"plain": "ours, encoder-decoder without z", "hcl": "ours, hcl: graph states, prior, z"}
+SYSTEMS = {"bert_gen": "ours, encoder-decoder without z", "hcl": "ours, hcl: graph states, prior, z"}
 PEERS = {"transformers.generate": 0, "transformers.generate, 1 thread": 1}  # threads; 0: one a core
 SHARPNESS = 10.0  # embeddings times this make random weights as sure of the next piece as trained ones are
 WANTED = 11.0  # pieces of an output in "natural", as targets have (side_by_side.draw_texts)

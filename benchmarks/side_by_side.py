@@ -168,29 +168,22 @@ def describe_machine(peer_versions: dict) -> str:
 
 
 def build(name: str, neighbours: np.ndarray, max_keywords: int, **given):
-    """A system of this benchmark's shape at random weights, and its settings. `name`: of the registry, or "plain"."""
+    """A system of this benchmark's shape at random weights, and its settings."""
     import tf_keras as keras
-    from plain_system import EncoderDecoder
 
     from hcl_tf.layers.encoder import BertShape
     from hcl_tf.models import registry
     from hcl_tf.models.base import Inputs
     from hcl_tf.settings import resolve
 
-    plain = name == "plain"
     given = {"encoder": f"random:{LAYERS}x{WIDTH}", "batch_size": BATCH, "decoder_layers": LAYERS, "learning_rate": RATE, **given}
-    given |= {"dropout": DROPOUT, "gradient_clip": CLIP} | ({"ablate": "keyword"} if plain else {})
-    model = "bert_cvae" if plain else name
-    settings = resolve("small", {"model": model, **given}, registry.defaults_of(model))
+    given |= {"dropout": DROPOUT, "gradient_clip": CLIP}
+    settings = resolve("small", {"model": name, **given}, registry.defaults_of(name))
     shape = BertShape(VOCABULARY, WIDTH, LAYERS, HEADS, INTERMEDIATE)
     kept = np.arange(VOCABULARY, dtype=np.int32)
     inputs = Inputs("en", LENGTH, LENGTH, max_keywords, PAD, UNKNOWN, CLS, SEP, VOCABULARY, kept, neighbours, shape)
     keras.utils.set_random_seed(settings.seed)
-    if not plain:
-        return registry.build(settings, inputs), settings
-    system = EncoderDecoder(settings, inputs, name=name)
-    system.make_variables()
-    return system, settings
+    return registry.build(settings, inputs), settings
 
 
 def publish(report: str, out: str | None) -> None:

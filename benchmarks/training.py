@@ -35,7 +35,7 @@ PRODUCT = flags.DEFINE_integer("product", 2048, "Rows and columns of the matrix 
 OUT = flags.DEFINE_string("out", None, "Also write the report to this file.")
 
 SYSTEMS = {  # our subjects: what they are, and the arguments of `side_by_side.build`
-    "plain": ("encoder-decoder without z", "plain", {}),
+    "bert_gen": ("bert_gen: encoder-decoder without z", "bert_gen", {}),
     "cvae": ("bert_cvae without keywords", "bert_cvae", {"ablate": "keyword"}),
     "graph": ("bert_cvae: the graph in its prior", "bert_cvae", {}),
     "hcl": ("hcl: all contrasts", "hcl", {}),
@@ -216,7 +216,7 @@ def report(
     ]  # fmt: skip
     pairs = [
         (f"{titles[one]}, beside {titles[other]}", f"examples/s {sbs.ratio(found[other], found[one])} times")
-        for other in PEERS if other in parameters for one in ("plain", "cvae") if one in parameters
+        for other in PEERS if other in parameters for one in ("bert_gen", "cvae") if one in parameters
     ]  # fmt: skip
     if set(SYSTEMS) <= set(parameters):
         graph = [(a - b) / b for a, b in zip(found["graph"], found["cvae"], strict=True)]

@@ -54,3 +54,15 @@ def sample(distribution: Gaussian, noise: Noise) -> tf.Tensor:
 def mahalanobis(point: tf.Tensor, distribution: Gaussian) -> tf.Tensor:
     """[B]: h(u) = (u - mu)^T (sigma^2 I)^-1 (u - mu) (the text before eq 11)."""
     return tf.reduce_sum(tf.square((point - distribution.mean()) / distribution.stddev()), -1)
+
+
+def kl_weight(step: tf.Tensor | None, ramp: int, cycles: int, delay: int = 0) -> tf.Tensor | float:
+    """Weight of the KL term: 0 for `delay` steps, then linear to 1 over `ramp`; with cycles, repeated, each half ramp and half 1."""
+    if step is None or not ramp + delay:
+        return 1.0
+    step = tf.cast(step - delay, tf.float32)
+    weight = tf.minimum(1.0, (step + 1.0) / max(ramp, 1))
+    if cycles:
+        within = tf.math.floormod(step, float(ramp)) / ramp
+        weight = tf.where(step >= float(ramp * cycles), 1.0, tf.minimum(1.0, 2.0 * within))
+    return tf.where(step < 0, 0.0, weight)

@@ -15,41 +15,23 @@ import tf_keras as keras
 
 from hcl_tf.data.subgraph import ROUTES
 from hcl_tf.data.tfrecords import ROLES
-from hcl_tf.errors import UserError
 from hcl_tf.layers import latent
-from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
-from hcl_tf.layers.decoder import TransformerDecoder
-from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keyword_state
 from hcl_tf.layers.noise import Noise
-from hcl_tf.layers.token_table import TokenTable
-from hcl_tf.models.base import Batch, Inputs, Sum, System
+from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.encoder_decoder import EncoderDecoder
 from hcl_tf.settings import Settings
 
 NOT_A_NUMBER = float("nan")
 
 
-class HCL(System):
+class HCL(EncoderDecoder):
     """The whole model; what `--ablate` leaves out has no layers here."""
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.bert.width
-        if s.maximum_length > inputs.target_length:
-            raise UserError(
-                f"--maximum_length={s.maximum_length}: the decoder learns no more positions than the data's targets have pieces; "
-                f"give at most {inputs.target_length}"
-            )
-        self.encoder = TextEncoder(inputs.bert, inputs.pad_id, s.dropout, s.dropout, name="encoder")
-        self.encoder.check_length(max(inputs.source_length, inputs.target_length) + 2)
-        self.encoder.trainable = not s.freeze_encoder
-        tied = None if s.freeze_encoder else lambda: self.encoder.embedding_table
-        self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, tied, width, name="tokens")
-        self.decoder = TransformerDecoder(
-            s.decoder_layers, width, inputs.bert.heads, inputs.bert.intermediate, inputs.target_length + 1, s.dropout,
-            s.attention_init == "identity", name="decoder",
-        )  # fmt: skip
         head = lambda name: latent.GaussianHead(s.latent_size, s.latent_hidden, s.log_variance_bound, name=name)  # noqa: E731
         self.prior, self.posterior = head("prior"), head("posterior")
         if s.latent_to != "inputs":
@@ -98,7 +80,7 @@ class HCL(System):
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
         s = self.settings
-        weights = {"nll": 1.0, "kl_objective": kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay), **self.contrasts}
+        weights = {"nll": 1.0, "kl_objective": latent.kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay), **self.contrasts}
         return weights | ({"bag_of_words": s.bag_of_words} if s.bag_of_words else {})
 
     def counts(self, batch: Batch) -> dict[str, tf.Tensor]:
@@ -156,28 +138,6 @@ class HCL(System):
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def encode(self, batch: Batch, noise: Noise | None, roles: tuple[str, ...] = ROLES) -> dict[str, tf.Tensor]:
-        """`states` [B, S + 2, D] and `mask` of the source, and each role's text vector [B, D] (masked mean of BERT's last layer).
-
-        Takes cached states where the batch brings them (the encoder is frozen).
-        """
-        pad = self.inputs_.pad_id
-        texts = {"mask": batch["source_ids"] != pad}
-        if "source_states" in batch:
-            return texts | {"states": batch["source_states"], **{role: batch[f"{role}_vector"] for role in roles}}
-        ids = {role: batch[f"{role}_ids"] for role in roles}
-        targets = [role for role in roles if role != "source"]
-        # Texts of one length go through BERT together.
-        stacks = [list(roles)] if len({tensor.shape[1] for tensor in ids.values()}) == 1 else [["source"], targets]
-        for stack in filter(None, stacks):
-            joined = tf.concat([ids[role] for role in stack], 0)
-            states = self.encoder(joined, noise and noise.stacked(len(stack)))
-            vectors = text_vector(states, joined != pad)
-            texts |= dict(zip(stack, tf.split(vectors, len(stack)), strict=True))
-            if "source" in stack:
-                texts["states"] = states[: joined.shape[0] // len(stack)] if joined.shape[0] else tf.split(states, len(stack))[0]
-        return texts
-
     def states_of_nodes(self, batch: Batch, training: bool) -> tf.Tensor | None:
         """[n, Z] states of the batch's sub-graph (training), or of the whole graph as `before_inference` left them."""
         if not self.uses_keywords:
@@ -227,14 +187,8 @@ class HCL(System):
 
     def decode(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor, noise: Noise | None) -> tf.Tensor:
         """[B, T + 1, D] decoder states under teacher forcing."""
-        inputs = batch["target_ids"][:, :-1]
-        if noise is not None and self.settings.word_dropout:
-            dropped = (noise.uniform((inputs.shape[1],)) < self.settings.word_dropout) & (inputs != self.inputs_.cls_id)
-            inputs = tf.where(dropped, self.inputs_.unknown_id, inputs)
-        embedded = self.tokens.embed(inputs)
-        if self.settings.latent_to != "memory":
-            embedded += tf.cast(self.latent_inputs(z), embedded.dtype)[:, None]
-        return self.decoder(embedded, *self.memory(texts, keywords, z), noise)
+        added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
+        return self.teach(batch, *self.memory(texts, keywords, z), noise, added)
 
     def bag_loss(self, batch: Batch, texts: dict, z: tf.Tensor) -> tf.Tensor:
         """[B]: NLL of the target's words from (z, x) regardless of their order."""
@@ -275,19 +229,6 @@ class HCL(System):
 
     # -- outside the training step ----------------------------------------------------------------------------------
 
-    def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
-        encoder = {id(v) for v in self.encoder.trainable_variables}
-        rest = [v for v in self.trainable_variables if id(v) not in encoder]
-        groups = {"rest": (rest, self.settings.learning_rate)}
-        return groups | ({"encoder": (self.encoder.trainable_variables, self.settings.encoder_learning_rate)} if encoder else {})
-
-    def load_published(self, published: PublishedBert) -> list[str]:
-        lines = super().load_published(published)
-        if not self.settings.freeze_encoder:  # tied
-            return lines
-        self.tokens.own.assign(tf.gather(self.encoder.embedding_table, self.inputs_.output_ids))
-        return [*lines, f"embeddings.word_embeddings.weight -> also the decoder's own table, {len(self.inputs_.output_ids)} rows"]
-
     def before_epoch(self, epoch: int, texts) -> None:
         every = self.settings.refresh_graph_every
         if self.uses_keywords and (epoch == 0 or (every and epoch % every == 0)):
@@ -306,24 +247,12 @@ class HCL(System):
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         prior = self.prior_of(texts, keywords)
         z = prior.mean() if noise is None else latent.sample(prior, noise)
-        rows = (texts["source"].shape[0] or tf.shape(texts["source"])[0]) * beams
-        cache, fixed = self.decoder.start(*self.memory(texts, keywords, z), rows, self.settings.maximum_length + 1)
-        fixed["output"] = self.tokens.decoding_output()
-        if self.settings.latent_to != "memory":
-            fixed["latent"] = self.latent_inputs(z)
-        return cache, fixed
-
-    def step(self, ids: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
-        embedded = self.tokens.embed(self.tokens.ids(ids))
-        if "latent" in fixed:  # one z a text, for all of its beams
-            latents = tf.cast(fixed["latent"], embedded.dtype)[:, None]
-            embedded = tf.reshape(tf.reshape(embedded, [tf.shape(latents)[0], -1, embedded.shape[-1]]) + latents, tf.shape(embedded))
-        states, cache = self.decoder.step(embedded, position, cache, fixed)
-        return self.tokens.scores(states, fixed["output"]), cache
+        added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
+        return self.start_from(*self.memory(texts, keywords, z), beams, added)
 
     def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
         """NLL of each example under other z and u, contrasts against the example's negative and against a random one."""
-        texts = self.encode(batch, None)
+        texts = self.encode(batch, None, ROLES)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         # Another real example's: rows that fill up a batch come last, and an example alone in its batch has no other.
@@ -380,18 +309,6 @@ class HCL(System):
         """[B] NLL of each target, decoded with this z."""
         states = self.decode(batch, texts, keywords, z, None)
         return self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=False)[1]
-
-
-def kl_weight(step: tf.Tensor | None, ramp: int, cycles: int, delay: int = 0) -> tf.Tensor | float:
-    """Weight of the KL term: 0 for `delay` steps, then linear to 1 over `ramp`; with cycles, repeated, each half ramp and half 1."""
-    if step is None or not ramp + delay:
-        return 1.0
-    step = tf.cast(step - delay, tf.float32)
-    weight = tf.minimum(1.0, (step + 1.0) / max(ramp, 1))
-    if cycles:
-        within = tf.math.floormod(step, float(ramp)) / ramp
-        weight = tf.where(step >= float(ramp * cycles), 1.0, tf.minimum(1.0, 2.0 * within))
-    return tf.where(step < 0, 0.0, weight)
 
 
 def differ(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -1,14 +1,17 @@
 """The systems by name: what `--model` may be."""
 
+from importlib import import_module
+
 from hcl_tf.errors import UserError
 from hcl_tf.models.base import Inputs, System
-from hcl_tf.models.hcl import HCL
 from hcl_tf.settings import Settings
 
-# Name -> its class, and the settings that make it that system where flags do not say otherwise.
-SYSTEMS: dict[str, tuple[type[System], dict]] = {
-    "hcl": (HCL, {}),
-    "bert_cvae": (HCL, {"weight_ins": 0.0, "weight_key": 0.0, "weight_ma": 0.0}),
+# Name -> module and class (imported when wanted: some need a library that takes seconds), and the settings that make it that
+# system where flags do not say otherwise.
+SYSTEMS: dict[str, tuple[str, str, dict]] = {
+    "hcl": ("hcl", "HCL", {}),
+    "bert_cvae": ("hcl", "HCL", {"weight_ins": 0.0, "weight_key": 0.0, "weight_ma": 0.0}),
+    "bert_gen": ("encoder_decoder", "EncoderDecoder", {}),
 }
 
 
@@ -16,11 +19,17 @@ def defaults_of(model: str) -> dict:
     """What a system's name settles. Raises `UserError` for a name that is none."""
     if model not in SYSTEMS:
         raise UserError(f"--model={model}: there is no such system; there are: {', '.join(SYSTEMS)}")
-    return SYSTEMS[model][1]
+    return SYSTEMS[model][2]
+
+
+def class_of(model: str) -> type[System]:
+    """The class behind a name."""
+    module, name, _ = SYSTEMS[model]
+    return getattr(import_module(f"hcl_tf.models.{module}"), name)
 
 
 def build(settings: Settings, inputs: Inputs) -> System:
     """The system with all its variables, initialised by the seed that TensorFlow was given."""
-    system = SYSTEMS[settings.model][0](settings, inputs, name=settings.model)
+    system = class_of(settings.model)(settings, inputs, name=settings.model)
     system.make_variables()
     return system

@@ -10,7 +10,7 @@ import tf_keras as keras
 from finite_differences import assert_gradients, variables
 from scipy import stats
 
-from hcl_tf.layers.latent import GaussianHead, gaussian, kl_by_dimension, mahalanobis, sample
+from hcl_tf.layers.latent import GaussianHead, gaussian, kl_by_dimension, kl_weight, mahalanobis, sample
 from hcl_tf.layers.noise import Noise
 
 B, C, Z = 3, 5, 4
@@ -128,3 +128,23 @@ def test_config():
     twin = GaussianHead.from_config(head.get_config())
     assert twin.get_config() == head.get_config()
     assert (twin.size, twin.hidden, twin.bound, twin.name, twin.dtype) == (Z, 6, 3.0, "some_head", "float32")
+
+
+def test_kl_weight_ramps_linearly():
+    assert kl_weight(None, 10, 0) == 1.0
+    assert kl_weight(tf.constant(0), 0, 0) == 1.0
+    found = [float(kl_weight(tf.constant(step), 10, 0)) for step in range(13)]
+    assert found == pytest.approx([0.1 * (step + 1) for step in range(10)] + [1.0] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("cycles", [0, 2])
+def test_kl_weight_waits_first(cycles):
+    later = [float(kl_weight(tf.constant(step), 8, cycles, 5)) for step in range(30)]
+    assert later[:5] == [0.0] * 5
+    assert later[5:] == [float(kl_weight(tf.constant(step), 8, cycles)) for step in range(25)]
+
+
+def test_kl_weight_cycles():
+    found = [float(kl_weight(tf.constant(step), 8, 2)) for step in range(20)]
+    cycle = [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+    assert found == pytest.approx(cycle * 2 + [1.0] * 4)

@@ -10,12 +10,13 @@ import tf_keras as keras
 
 from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
 from hcl_tf.data.subgraph import CAPS, ROUTES, SubgraphSampler
+from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.errors import UserError
 from hcl_tf.layers.encoder import BertShape
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
 from hcl_tf.models.base import Inputs
-from hcl_tf.models.hcl import HCL, differ, kl_weight
+from hcl_tf.models.hcl import HCL, differ
 from hcl_tf.settings import resolve
 from hcl_tf.training import assembly
 
@@ -199,7 +200,7 @@ def cosine(a, b) -> float:
 def own_terms(system: HCL, batch) -> dict[str, float]:
     """KL and the contrasts, example by example, from text vectors and node states alone (METHOD: eqs 1 to 3, 10, 11)."""
     batch_ = {name: tensor.numpy() for name, tensor in batch.items()}
-    texts = {role: system.encode(batch, None)[role].numpy() for role in ("source", "target", "negative")}
+    texts = {role: system.encode(batch, None, ROLES)[role].numpy() for role in ("source", "target", "negative")}
     states, s = system.node_states.numpy(), system.settings
     scales = [Z if s.contrast_scale in chosen else 1 for chosen in (("both",), ("both", "mahalanobis"))]  # of L_ins, of L_ma
     terms = dict.fromkeys(("kl", "ins", "key", "ma"), 0.0)
@@ -242,7 +243,7 @@ def test_terms_are_the_papers(make, whole, scale):
 
 def test_nll_is_that_of_the_target_s_pieces_and_its_end(hcl, whole):
     """Summed over a text, [SEP] included and padding not; from z of the posterior and the states of x."""
-    texts = hcl.encode(whole, None)
+    texts = hcl.encode(whole, None, ROLES)
     posterior = hcl.posterior_of(texts["source"], texts["target"])
     z = posterior.mean() + posterior.stddev() * noise_of(whole).normal((Z,))
     states = hcl.decode(whole, texts, hcl.keyword_states(whole, texts, hcl.node_states), z, None)
@@ -328,7 +329,7 @@ def test_inference_uses_the_states_left_by_before_inference(hcl, whole):
 
 def test_texts_without_keywords_use_their_own_vectors(hcl, whole):
     batch = {**whole, "source_nodes": tf.fill(whole["source_nodes"].shape, -1), "source_unknown": tf.zeros_like(whole["source_unknown"])}
-    texts = hcl.encode(batch, None)
+    texts = hcl.encode(batch, None, ROLES)
     found = hcl.keyword_states(batch, texts, hcl.node_states)["source"]
     np.testing.assert_allclose(found, hcl.project(texts["source"]), rtol=1e-6)
 
@@ -392,7 +393,7 @@ def test_free_bits_spare_each_dimension(make, whole):
 def test_bag_of_words_sums_over_the_targets_words(make, whole):
     system = make(bag_of_words=0.5)
     assert system.weights_of(None)["bag_of_words"] == 0.5
-    texts = system.encode(whole, None)
+    texts = system.encode(whole, None, ROLES)
     z = tf.constant(np.random.default_rng(1).normal(size=(B, Z)), tf.float32)
     found = system.bag_loss(whole, texts, z).numpy()
     inner = np.tanh(np.concatenate([z, texts["source"]], 1) @ system.bag_inner.kernel.numpy() + system.bag_inner.bias.numpy())
@@ -408,7 +409,7 @@ def test_bag_of_words_sums_over_the_targets_words(make, whole):
 
 def test_word_dropout_hides_words_from_the_decoder_in_training_only(make, training):
     system = make(word_dropout=1.0, dropout=0.0)
-    texts = system.encode(training, None)
+    texts = system.encode(training, None, ROLES)
     keywords = system.keyword_states(training, texts, system.states_of_nodes(training, True))
     z = tf.zeros([B, Z])
     ids = training["target_ids"].numpy()
@@ -426,7 +427,7 @@ def test_word_dropout_hides_words_from_the_decoder_in_training_only(make, traini
 @pytest.mark.parametrize("seen", [False, True])
 def test_the_decoder_sees_u_only_if_asked(make, whole, seen):
     system = make(decoder_keyword=seen)
-    texts = system.encode(whole, None)
+    texts = system.encode(whole, None, ROLES)
     keywords = system.keyword_states(whole, texts, system.node_states)
     memory, mask = system.memory(texts, keywords, tf.zeros([B, Z]))
     slots = 2 if seen else 1
@@ -440,7 +441,7 @@ def test_the_decoder_sees_u_only_if_asked(make, whole, seen):
 
 def test_in_batch_negatives_join_the_own_one(make, whole):
     system = make(in_batch_negatives=True)
-    texts = {role: tensor.numpy() for role, tensor in system.encode(whole, None).items()}
+    texts = {role: tensor.numpy() for role, tensor in system.encode(whole, None, ROLES).items()}
     keywords = system.keyword_states(whole, {k: tf.constant(v) for k, v in texts.items()}, system.node_states)
     expected = 0.0
     for i in range(B - 1):
@@ -459,7 +460,7 @@ def test_in_batch_negatives_leave_out_same_sources_and_equal_targets(make, whole
         ids = whole[name].numpy()
         ids[row] = ids[0]
         changed[name] = tf.constant(ids)
-    texts = system.encode(changed, None)
+    texts = system.encode(changed, None, ROLES)
     prior = system.prior_of(texts, system.keyword_states(changed, texts, system.node_states))
     own = tf.range(B, dtype=tf.float32)
     distances, present = system.in_batch_distances(changed, texts, prior, own)
@@ -472,26 +473,6 @@ def test_in_batch_negatives_leave_out_same_sources_and_equal_targets(make, whole
     means, deviations = prior.mean().numpy(), prior.stddev().numpy()
     away = kl_of(*head_of(system.posterior, texts["source"][1].numpy(), texts["target"][2].numpy()), means[1], deviations[1])
     assert float(distances[1, 3]) == pytest.approx(away, rel=1e-4)
-
-
-def test_kl_weight_ramps_linearly():
-    assert kl_weight(None, 10, 0) == 1.0
-    assert kl_weight(tf.constant(0), 0, 0) == 1.0
-    found = [float(kl_weight(tf.constant(step), 10, 0)) for step in range(13)]
-    assert found == pytest.approx([0.1 * (step + 1) for step in range(10)] + [1.0] * 3, rel=1e-6)
-
-
-@pytest.mark.parametrize("cycles", [0, 2])
-def test_kl_weight_waits_first(cycles):
-    later = [float(kl_weight(tf.constant(step), 8, cycles, 5)) for step in range(30)]
-    assert later[:5] == [0.0] * 5
-    assert later[5:] == [float(kl_weight(tf.constant(step), 8, cycles)) for step in range(25)]
-
-
-def test_kl_weight_cycles():
-    found = [float(kl_weight(tf.constant(step), 8, 2)) for step in range(20)]
-    cycle = [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
-    assert found == pytest.approx(cycle * 2 + [1.0] * 4)
 
 
 # -- generation -------------------------------------------------------------------------------------------------------
@@ -517,7 +498,7 @@ def test_sampling_draws_z(hcl, whole):
 def test_steps_give_what_teacher_forcing_gives(make, whole, place):
     """Log-probabilities of the target's first pieces, decoded one by one with z the prior's mean, in each of two beams."""
     system = make(latent_to=place)
-    texts = system.encode(whole, None)
+    texts = system.encode(whole, None, ROLES)
     keywords = system.keyword_states(whole, texts, system.node_states)
     z = system.prior_of(texts, keywords).mean()
     log_probabilities = lambda z: tf.nn.log_softmax(system.tokens.logits(system.decode(whole, texts, keywords, z, None))).numpy()  # noqa: E731
@@ -536,7 +517,7 @@ def test_steps_give_what_teacher_forcing_gives(make, whole, place):
 )
 def test_the_decoder_has_only_the_ways_for_z_that_were_asked_for(make, whole, place, slots, layers):
     system = make(latent_to=place)
-    texts = system.encode(whole, None)
+    texts = system.encode(whole, None, ROLES)
     memory, mask = system.memory(texts, system.keyword_states(whole, texts, system.node_states), tf.zeros([B, Z]))
     assert memory.shape[1] == mask.shape[1] == whole["source_ids"].shape[1] + slots
     assert {path.split("/")[1].split(".")[0] for path in assembly.variables(system) if "/latent_" in path} == {
@@ -611,7 +592,7 @@ def test_an_examples_partner_is_another_real_one(hcl, whole, real):
     junk = {**filled, **{name: tf.concat([filled[name][:real], filled[name][real:] * 0], 0) for name in ("source_ids", "target_ids")}}
     for name, values in hcl.examine(junk, noise_of(filled)).items():
         np.testing.assert_allclose(values.numpy()[:real], figures[name], rtol=1e-4, atol=1e-5, err_msg=name)
-    texts = hcl.encode(filled, None)
+    texts = hcl.encode(filled, None, ROLES)
     keywords = hcl.keyword_states(filled, texts, hcl.node_states)
     posterior = hcl.posterior_of(texts["source"], texts["target"])
     z = posterior.mean() + posterior.stddev() * noise_of(filled).normal((Z,))

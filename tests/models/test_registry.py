@@ -15,8 +15,8 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 
 @pytest.mark.parametrize("name", registry.SYSTEMS)
 def test_every_system_is_one_and_fixes_only_settings_that_exist(name):
-    kind, fixed = registry.SYSTEMS[name]
-    assert issubclass(kind, System)
+    fixed = registry.defaults_of(name)
+    assert issubclass(registry.class_of(name), System)
     assert set(fixed) <= set(FIELDS)
     settings = resolve("tiny", {"model": name}, registry.defaults_of(name))
     assert {key: getattr(settings, key) for key in fixed} == fixed

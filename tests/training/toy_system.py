@@ -9,9 +9,9 @@ import tf_keras as keras
 
 from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
 from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.latent import kl_weight
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Sum, System
-from hcl_tf.models.hcl import kl_weight
 from hcl_tf.settings import Settings, resolve
 from hcl_tf.training import assembly
 
