@@ -36,6 +36,9 @@ class Settings:
     )
     decoder_layers: int = setting(6, "Decoder blocks.", low=1)
     dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9)
+    label_smoothing: float = setting(
+        0.0, "Share of a token's probability spread over all pieces in training (Vaswani et al. 2017).", low=0.0, high=0.9
+    )
     attention_init: str = setting(
         "random", "How the decoder's attention to the source starts; identity: copying (layers/decoder.py).", choices=("random", "identity")
     )

@@ -45,11 +45,27 @@ class EncoderDecoder(System):
         noise = noise if training else None
         texts = self.encode(batch, noise)
         states = self.teach(batch, texts["states"], texts["mask"], noise)
-        nll, each = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=training)
-        return {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+        return self.likelihood(batch, states, training)
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
-        return {"nll": 1.0}
+        return {self.likelihood_term(step): 1.0}
+
+    def likelihood(self, batch: Batch, states: tf.Tensor, training: bool) -> dict[str, Sum]:
+        """NLL by example and by token, never smoothed, and with `--label_smoothing` the `nll_smoothed` that training minimises.
+
+        Args:
+          states: [B, T + 1, D], of the decoder.
+        """
+        smoothing = self.settings.label_smoothing if training else 0.0
+        total, each = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), smoothing, training)
+        if not smoothing:
+            return {"nll": Sum(total), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+        plain = tf.reduce_sum(each)
+        return {"nll": Sum(plain), "nll_token": Sum(plain, "tokens"), "nll_smoothed": Sum(total)}
+
+    def likelihood_term(self, step: tf.Tensor | None) -> str:
+        """Which sum of `likelihood` the objective has. Validation (`step` None) compares runs, so it has the plain one."""
+        return "nll_smoothed" if self.settings.label_smoothing and step is not None else "nll"
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
         encoder = {id(v) for v in self.encoder.trainable_variables}

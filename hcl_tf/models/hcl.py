@@ -80,7 +80,11 @@ class HCL(EncoderDecoder):
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
         s = self.settings
-        weights = {"nll": 1.0, "kl_objective": latent.kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay), **self.contrasts}
+        weights = {
+            self.likelihood_term(step): 1.0,
+            "kl_objective": latent.kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay),
+            **self.contrasts,
+        }
         return weights | ({"bag_of_words": s.bag_of_words} if s.bag_of_words else {})
 
     def counts(self, batch: Batch) -> dict[str, tf.Tensor]:
@@ -95,12 +99,9 @@ class HCL(EncoderDecoder):
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
         states = self.decode(batch, texts, keywords, z, noise if training else None)
-        nll, each_nll = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=training)
         kl = latent.kl_by_dimension(posterior, prior)
         total = lambda values, per="examples": Sum(tf.reduce_sum(values * mask), per)  # noqa: E731
-        sums = {
-            "nll": Sum(nll),
-            "nll_token": Sum(tf.reduce_sum(each_nll), "tokens"),
+        sums = self.likelihood(batch, states, training) | {
             "kl": total(tf.reduce_sum(kl, -1)),
             "kl_objective": total(tf.reduce_sum(tf.maximum(kl, s.free_bits), -1)),
         }
