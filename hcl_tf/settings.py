@@ -34,6 +34,7 @@ class Settings:
     output_vocab: str = setting(
         "full", "train: the output layer keeps only pieces that training targets contain.", choices=("full", "train")
     )
+    append_keywords: bool = setting(False, "Append each source's keywords to its pieces, as words (hcl_tf/data/appended.py).")
     decoder_layers: int = setting(6, "Decoder blocks.", low=1)
     dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9)
     label_smoothing: float = setting(
@@ -185,3 +186,5 @@ def _check_together(s: Settings) -> None:
         raise UserError(f"--minimum_length={s.minimum_length} is more than --maximum_length={s.maximum_length}")
     if s.ablate == "keyword" and s.decoder_keyword:
         raise UserError("--ablate=keyword and --decoder_keyword contradict each other")
+    if s.ablate == "keyword" and s.append_keywords:
+        raise UserError("--ablate=keyword and --append_keywords contradict each other")

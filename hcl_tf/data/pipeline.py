@@ -5,6 +5,7 @@ A split is read once, checked against the manifest, and kept as padded arrays (D
 be stored to go on from it.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data import graph, tfrecords, tokenization, word_vectors
+from hcl_tf.data import appended, graph, tfrecords, tokenization, word_vectors
 from hcl_tf.data.graph import UNKNOWN, KeywordGraph
 from hcl_tf.data.subgraph import CAPS, SubgraphSampler, find_impostors
-from hcl_tf.data.tfrecords import ROLES, Record
+from hcl_tf.data.tfrecords import ROLES, Record, Text
 from hcl_tf.data.word_vectors import WordVectors
 from hcl_tf.errors import UserError
 
@@ -48,7 +49,11 @@ class SplitArrays:
 
 
 class PreparedData:
-    """A prepared folder, checked as it is read. Raises `UserError` naming the damaged file (and record)."""
+    """A prepared folder, checked as it is read. Raises `UserError` naming the damaged file (and record).
+
+    Attributes:
+      source_length: pieces of a source without special ones. room: how many of them are for appended keywords (`with_keywords`).
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -59,6 +64,14 @@ class PreparedData:
         self.source_length = self.manifest["task"]["source_length"]
         self.target_length = self.manifest["target_length"]
         self.max_keywords = self.manifest["settings"]["max_keywords"]
+        self.room = 0
+
+    def with_keywords(self) -> "PreparedData":
+        """The same data, read with each source's keywords appended to it (data/appended.py). All else is equal."""
+        view = copy.copy(self)
+        view.room = appended.room(self.max_keywords)
+        view.source_length = self.source_length + view.room
+        return view
 
     @cached_property
     def whole_graph(self) -> np.ndarray:
@@ -84,7 +97,19 @@ class PreparedData:
                 columns.setdefault(name, []).append(values)
         if not columns:
             raise UserError(f"{self.folder}: the {split} split is empty")
-        return SplitArrays(**{name: np.concatenate(parts) for name, parts in columns.items()})
+        whole = {name: np.concatenate(parts) for name, parts in columns.items()}
+        if self.room:
+            whole["source_ids"] = self._appended([record.source for record in self.records(split)])
+        return SplitArrays(**whole)
+
+    def _appended(self, sources: list[Text]) -> np.ndarray:
+        """[n, S + 2], the sources with their keywords."""
+        names = [[keyword.text for keyword in source.keywords] for source in sources]
+        t = self.tokenizer
+        ids = np.full((len(sources), self.source_length + SPECIAL_PIECES), t.pad_id, np.int32)
+        for row, pieces in zip(ids, appended.append([source.ids for source in sources], names, t, self.room), strict=True):
+            row[: len(pieces) + SPECIAL_PIECES] = [t.cls_id, *pieces, t.sep_id]
+        return ids
 
     def _shards(self, split: str) -> list[Path]:
         if split not in self.manifest["splits"]:

@@ -73,9 +73,11 @@ class System(keras.Model):
     Attributes:
       takes_bert: whether `--encoder` gives the class a BERT (`self.encoder`), with published weights where they can be had. Of a
         class that declares False it gives the width alone: there is nothing to load or to freeze.
+      is_trained: False for a row without weights, whose run is finished as soon as it is begun.
     """
 
     takes_bert = True
+    is_trained = True
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(**kwargs)

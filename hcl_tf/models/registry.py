@@ -14,6 +14,8 @@ SYSTEMS: dict[str, tuple[str, str, dict]] = {
     "bert_cvae_ins": ("hcl", "HCL", {"weight_key": 0.0, "weight_ma": 0.0}),
     "bert_gen": ("encoder_decoder", "EncoderDecoder", {}),
     "transformer": ("transformer", "Transformer", {"label_smoothing": 0.1}),
+    "transformer_keywords": ("transformer", "Transformer", {"label_smoothing": 0.1, "append_keywords": True}),
+    "copy": ("copy_source", "CopySource", {}),
 }
 
 

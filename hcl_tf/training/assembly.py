@@ -15,6 +15,7 @@ from hcl_tf.data.graph import KeywordGraph
 from hcl_tf.data.pipeline import PreparedData, SplitArrays
 from hcl_tf.data.tfrecords import GRAPH, MANIFEST, VOCABULARY
 from hcl_tf.data.tokenization import PUBLISHED, Tokenizer
+from hcl_tf.decoding.requests import RequestBatches
 from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
@@ -168,6 +169,11 @@ class TrainedRun:
     manifest: dict
     checkpoint: str
     step: int
+
+    def request_batches(self) -> RequestBatches:
+        """What makes batches of sources for this system."""
+        inputs = self.inputs
+        return RequestBatches(self.tokenizer, inputs.source_length, inputs.max_keywords, self.settings.append_keywords)
 
 
 def load_trained(run: Run, checkpoint: str) -> TrainedRun:

@@ -25,15 +25,17 @@ from hcl_tf.training.step import TrainStep
 from hcl_tf.training.text_states import TextStates
 from hcl_tf.training.validation import Validation
 
+UNTRAINED = "nothing to train"
 LOOKED_AT = 500  # validation outputs whose variety is printed at the end
 
 
 def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | None, given: dict, command: list[str]) -> str:
-    """Trains, or goes on training, and returns why it ended (see `Loop.train`)."""
+    """Trains, or goes on training, and returns why it ended (see `Loop.train`; `UNTRAINED` for a system without weights)."""
     defaults = registry.defaults_of(given.get("model", "hcl"))  # a wrong name is refused before data are prepared
     data, bundled = _data(task, data_dir)
     preset = preset or ("tiny" if bundled else "paper")
     settings = resolve(preset, given, defaults)
+    data = data.with_keywords() if settings.append_keywords else data
     settings, encoder = assembly.choose_encoder(settings, data, given)
     path = Path(run_dir or default_run_dir(task, settings))
     print(f"{settings.model}, preset {preset} ({encoder.note}), run folder {path}", flush=True)
@@ -47,6 +49,10 @@ def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | 
         if finished := Run(path, recorded).finished:
             print(f"{path}: this run is finished; evaluate it with python -m hcl_tf.evaluate --run_dir={path}")
             return finished["ended"]
+        if not registry.class_of(settings.model).is_trained:
+            if run:
+                _without_training(data, settings, encoder, run)
+            return UNTRAINED
         try:
             loop = _loop(data, settings, encoder, run, path, strategy)
         except UserError:
@@ -135,6 +141,17 @@ def _loop(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run
     records = list(data.records("validation"))
     known = [_known(records[i]) for i in sample_rows(len(records))]
     return Loop(system, step, batches, validation, texts, settings, run, saved, known)
+
+
+def _without_training(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run: RunFolder) -> None:
+    """What evaluation and generation need of a run, for a system that has nothing to learn."""
+    inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, data.arrays("train"), settings.output_vocab))
+    assembly.store_inputs(run, data, inputs)
+    weights = checkpoints.variables_of(assembly.variables(assembly.new_system(settings, inputs, encoder)[0]))
+    for name in assembly.BEST:
+        run.checkpoints.save_best(name, 0, weights, {})
+    run.finish({"ended": UNTRAINED, "step": 0, "best_step": 0})
+    print(f"{settings.model} has nothing to train; evaluate it with python -m hcl_tf.evaluate --run_dir={run.path}")
 
 
 def compiled(settings: Settings) -> bool:
