@@ -23,6 +23,8 @@ from hcl_tf.errors import UserError
 
 SPECIAL_PIECES = 2  # [CLS] before and [SEP] after every text
 PARSED_AT_ONCE = 1024
+EXTRA = 1  # tells the random numbers of extra columns from those of the sub-graph
+Extra = Callable[[np.ndarray, np.random.Generator], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class Batches:
       buckets: source lengths (pieces without special ones) that a batch is padded to, besides the task's: shorter texts
         then cost less, at one compiled shape each. Examples meet only others of their bucket.
       impostors: where they come from without a sampler (`by` of `find_impostors`).
-      extra: example numbers [B] -> more columns of the batch, such as cached encoder states.
+      extra: example numbers [B] and a random generator of (seed, epoch, batch) -> more columns of the batch, such as cached encoder
+        states or drawn pairs.
     """
 
     data: PreparedData
@@ -156,7 +159,7 @@ class Batches:
     seed: int = 1
     sampler: SubgraphSampler | None = None
     buckets: tuple[int, ...] = ()
-    extra: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
+    extra: Extra | None = None
     impostors: str = "graph"
 
     def __post_init__(self) -> None:
@@ -225,7 +228,7 @@ class Batches:
             "target_unknown": np.where(filled, 0, arrays.target_unknown[rows]),
         }
         if self.extra:
-            batch |= self.extra(rows)
+            batch |= self.extra(rows, np.random.default_rng([self.seed, epoch, number, EXTRA]))
         if self.sampler:
             return batch | self.sampler.sample(*nodes, np.random.default_rng([self.seed, epoch, number]))
         impostors, routes = find_impostors(self.data.whole_graph, *nodes, self.impostors)

@@ -83,6 +83,15 @@ class TokenTable(keras.layers.Layer):
         )  # fmt: skip
         return total, tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
 
+    def text_nll(self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """[B] differentiable NLL of each text (`output.token_nll`); arguments as in `cross_entropy`."""
+        batch, length = ids.shape
+        nll = output.token_nll(
+            tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
+            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]),
+        )  # fmt: skip
+        return tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
+
     def get_config(self) -> dict:
         config = {"kept": self.kept.tolist(), "vocabulary": self.vocabulary, "unknown_id": self.unknown_id, "width": self.width}
         return super().get_config() | config

@@ -64,6 +64,16 @@ class EncoderDecoder(System):
         plain = tf.reduce_sum(each)
         return {"nll": Sum(plain), "nll_token": Sum(plain, "tokens"), "nll_smoothed": Sum(total)}
 
+    def text_nll(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
+        """[B] differentiable NLL of each target, for losses that are no sum of them.
+
+        Args:
+          batch: source_ids, target_ids, example_mask.
+        """
+        texts = self.encode(batch, noise)
+        states = self.teach(batch, texts["states"], texts["mask"], noise)
+        return self.tokens.text_nll(states, self.labels(batch), self.label_weights(batch))
+
     def likelihood_term(self, step: tf.Tensor | None) -> str:
         """Which sum of `likelihood` the objective has. Validation (`step` None) compares runs, so it has the plain one."""
         return "nll_smoothed" if self.settings.label_smoothing and step is not None else "nll"

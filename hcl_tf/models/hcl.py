@@ -19,7 +19,7 @@ from hcl_tf.layers import latent
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
 from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keyword_state
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.base import Batch, Inputs, Sum, partners
 from hcl_tf.models.encoder_decoder import EncoderDecoder
 from hcl_tf.settings import Settings
 
@@ -256,10 +256,8 @@ class HCL(EncoderDecoder):
         texts = self.encode(batch, None, ROLES)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
-        # Another real example's: rows that fill up a batch come last, and an example alone in its batch has no other.
-        rows, real = tf.range(batch["example_mask"].shape[0]), tf.math.count_nonzero(batch["example_mask"], dtype=tf.int32)
-        partner = tf.math.floormod(rows + tf.maximum(real // 2, 1), real)
-        other = lambda values: tf.where(real > 1, tf.gather(values, partner), NOT_A_NUMBER)  # noqa: E731
+        partner, exists = partners(batch)
+        other = lambda values: tf.where(exists, tf.gather(values, partner), NOT_A_NUMBER)  # noqa: E731
         draw = noise.normal((self.settings.latent_size,))
         sample = lambda d: d.mean() + d.stddev() * draw  # noqa: E731
         figures = {"nll_posterior": self.nll_given(batch, texts, keywords, sample(posterior))}

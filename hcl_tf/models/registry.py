@@ -15,6 +15,7 @@ SYSTEMS: dict[str, tuple[str, str, dict]] = {
     "bert_gen": ("encoder_decoder", "EncoderDecoder", {}),
     "transformer": ("transformer", "Transformer", {"label_smoothing": 0.1}),
     "transformer_keywords": ("transformer", "Transformer", {"label_smoothing": 0.1, "append_keywords": True}),
+    "groupwise": ("groupwise", "Groupwise", {"label_smoothing": 0.1}),
     "copy": ("copy_source", "CopySource", {}),
 }
 

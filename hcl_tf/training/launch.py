@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from hcl_tf import config
-from hcl_tf.data.pipeline import Batches, PreparedData
+from hcl_tf.data.pipeline import Batches, Extra, PreparedData
 from hcl_tf.data.subgraph import SubgraphSampler
 from hcl_tf.data.text_files import sha256
 from hcl_tf.data.tfrecords import MANIFEST, Record
@@ -133,14 +133,21 @@ def _loop(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run
         run.write_text("published_weights.txt", "\n".join(lines) + "\n")
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
     texts = TextStates(data, train, keep=encoder.published is not None)
-    extra = texts.columns(system.encoder) if settings.freeze_encoder else None
+    cached = texts.columns(system.encoder) if settings.freeze_encoder else None
+    extra, held_out_extra = (system.columns(data, split, arrays, train) for split, arrays in (("train", train), ("validation", held_out)))
     sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget, settings.impostors)
-    batches = Batches(data, train, settings.batch_size, settings.seed, sampler, extra=extra)
-    validation = Validation(system, data, held_out, settings.batch_size, settings.seed, settings.impostors)
+    batches = Batches(data, train, settings.batch_size, settings.seed, sampler, extra=_together(cached, extra))
+    validation = Validation(system, data, held_out, settings.batch_size, settings.seed, settings.impostors, held_out_extra)
     saved = checkpoints.Checkpoints(path / CHECKPOINTS, settings.keep_checkpoints)
     records = list(data.records("validation"))
     known = [_known(records[i]) for i in sample_rows(len(records))]
     return Loop(system, step, batches, validation, texts, settings, run, saved, known)
+
+
+def _together(*extras: Extra | None) -> Extra | None:
+    """The columns of all of them."""
+    wanted = [extra for extra in extras if extra]
+    return (lambda rows, random: {name: column for extra in wanted for name, column in extra(rows, random).items()}) if wanted else None
 
 
 def _without_training(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run: RunFolder) -> None:

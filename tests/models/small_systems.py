@@ -40,11 +40,11 @@ def batches_of(folder: Path, system: System) -> Batches:
     data, train, _ = read(folder)
     s = system.settings
     sampler = SubgraphSampler(data.graph, s.fanout, s.graph_node_budget, s.impostors)
-    return Batches(data, train, s.batch_size, s.seed, sampler)
+    return Batches(data, train, s.batch_size, s.seed, sampler, extra=system.columns(data, "train", train, train))
 
 
-def step_of(system: System) -> TrainStep:
-    return TrainStep(system, system.settings, None, compiled=False)
+def step_of(system: System, compiled: bool = False) -> TrainStep:
+    return TrainStep(system, system.settings, None, compiled)
 
 
 def steps(folder: Path, system: System, count: int) -> list[dict[str, float]]:
