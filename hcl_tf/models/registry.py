@@ -15,7 +15,7 @@ SYSTEMS: dict[str, tuple[str, str, dict]] = {
     "bert_gen": ("encoder_decoder", "EncoderDecoder", {}),
     "transformer": ("transformer", "Transformer", {"label_smoothing": 0.1}),
     "transformer_keywords": ("transformer", "Transformer", {"label_smoothing": 0.1, "append_keywords": True}),
-    "groupwise": ("groupwise", "Groupwise", {"label_smoothing": 0.1}),
+    "groupwise": ("groupwise", "Groupwise", {"label_smoothing": 0.1, "patience": 0}),  # the contrast's ramp is longer than any patience
     "copy": ("copy_source", "CopySource", {}),
 }
 
