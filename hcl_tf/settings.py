@@ -34,8 +34,12 @@ class Settings:
     output_vocab: str = setting(
         "full", "train: the output layer keeps only pieces that training targets contain.", choices=("full", "train")
     )
+    append_keywords: bool = setting(False, "Append each source's keywords to its pieces, as words (hcl_tf/data/appended.py).")
     decoder_layers: int = setting(6, "Decoder blocks.", low=1)
     dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9)
+    label_smoothing: float = setting(
+        0.0, "Share of a token's probability spread over all pieces in training (Vaswani et al. 2017).", low=0.0, high=0.9
+    )
     attention_init: str = setting(
         "random", "How the decoder's attention to the source starts; identity: copying (layers/decoder.py).", choices=("random", "identity")
     )
@@ -90,6 +94,15 @@ class Settings:
     )
     ablate: str = setting("", "Table 2: leave out graph, keyword or mahalanobis.", choices=("", *ABLATIONS))
 
+    weight_group: float = setting(1.0, "groupwise: share of the contrast once its ramp is over; 0: likelihood alone.", low=0.0, high=1.0)
+    mle_steps: int = setting(5000, "groupwise: steps of maximum likelihood, after which the model's copy is the reference.", low=1)
+    contrast_middle: float = setting(
+        3500.0, "groupwise: step of the second phase at which contrast and likelihood weigh the same.", low=0.0
+    )
+    contrast_width: float = setting(1000.0, "groupwise: how slowly (steps) the contrast takes over; larger is slower.", low=1.0)
+    group_draws: int = setting(6, "groupwise: pairs drawn from an example's group at each step, besides the true one.", low=1, high=64)
+    matching_steps: int = setting(2000, "groupwise: steps of 256 pairs for the matching model, before training.", low=0)
+
     graph_fanout: str = setting("8,4", "Sampled neighbours a relation, one number for each round of message passing.")
     graph_node_budget: int = setting(2048, "Nodes of a batch's sub-graph at most.", low=1)
     graph_attention: str = setting("dot", "Eq 7: dot or additive.", choices=("dot", "additive"))
@@ -139,11 +152,13 @@ OVERRIDES = {
     "small": {
         "encoder": "auto", "decoder_layers": 4, "latent_size": 64, "latent_hidden": 256, "batch_size": 64, "epochs": 5,
         "learning_rate": 5e-4, "encoder_learning_rate": 5e-5, "warmup_steps": 300, "kl_ramp": 1000,
+        "mle_steps": 1000, "contrast_middle": 350.0, "contrast_width": 100.0, "matching_steps": 500,
     },
     "tiny": {
         "encoder": "random:2x128", "decoder_layers": 2, "latent_size": 32, "latent_hidden": 128, "batch_size": 32, "epochs": 20,
         "learning_rate": 1e-3, "encoder_learning_rate": 1e-3, "warmup_steps": 50, "kl_ramp": 100, "log_every": 10, "checkpoint_every": 100,
         "attention_init": "identity", "copy": True, "no_repeat_ngram": 2,
+        "mle_steps": 100, "contrast_middle": 35.0, "contrast_width": 10.0, "matching_steps": 50,
     },
 }  # fmt: skip
 RANDOM_ENCODER = {"paper": "12x768", "small": "4x256", "tiny": "2x128"}  # what --encoder=random means
@@ -185,3 +200,5 @@ def _check_together(s: Settings) -> None:
         raise UserError(f"--minimum_length={s.minimum_length} is more than --maximum_length={s.maximum_length}")
     if s.ablate == "keyword" and s.decoder_keyword:
         raise UserError("--ablate=keyword and --decoder_keyword contradict each other")
+    if s.ablate == "keyword" and s.append_keywords:
+        raise UserError("--ablate=keyword and --append_keywords contradict each other")

@@ -17,7 +17,7 @@ from hcl_tf.data.formats import clean
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.data.tfrecords import MANIFEST, Record
 from hcl_tf.decoding.generator import Generator
-from hcl_tf.decoding.requests import RequestBatches, from_record
+from hcl_tf.decoding.requests import from_record
 from hcl_tf.errors import UserError
 from hcl_tf.metrics.scores import score
 from hcl_tf.metrics.words import vocabulary
@@ -99,12 +99,12 @@ def data_of(config: dict, folder: Path | None) -> PreparedData:
             f"--data_dir={folder}: not the data that the run was trained on (manifest {data.manifest['sha256'][:12]}, "
             f"the run's is {config['data'][:12]}); give that folder, or prepare the same files with the same flags"
         )
-    return data
+    return data.with_keywords() if config["settings"].get("append_keywords") else data
 
 
 def decode(trained: TrainedRun, records: list[Record]) -> list[str]:
     """The best output for each source."""
-    batches = RequestBatches(trained.tokenizer, trained.inputs.source_length, trained.inputs.max_keywords)
+    batches = trained.request_batches()
     generator = Generator(trained.system, trained.tokenizer, compiled(trained.settings) and len(records) > WORTH_COMPILING)
     outputs: list[str] = []
     began = said = time.monotonic()

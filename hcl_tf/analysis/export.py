@@ -70,10 +70,11 @@ def save_model(trained: TrainedRun, folder: Path) -> None:
 def describe(trained: TrainedRun) -> dict:
     """What a program needs to know to call the model."""
     inputs, s, task = trained.inputs, trained.settings, trained.manifest["task"]
+    length, more = task["source_length"], "pieces of the keywords, [SEP], " if s.append_keywords else ""
     return {
         "format": FORMAT, "signature": SIGNATURE, "task": trained.run.config["task"], "language": inputs.language,
         "inputs": {
-            "source_ids": f"[B, {inputs.source_length + 2}] int32: [CLS], at most {inputs.source_length} pieces, [SEP], padding",
+            "source_ids": f"[B, {inputs.source_length + 2}] int32: [CLS], at most {length} pieces, [SEP], {more}padding",
             "source_nodes": f"[B, {inputs.max_keywords}] int32: node numbers of the source's keywords, filled up with -1",
             "source_unknown": "[B] int32: how many of the source's keywords are no nodes",
         },
@@ -82,7 +83,7 @@ def describe(trained: TrainedRun) -> dict:
             f"{inputs.vocabulary} on, minus that: the place in source_ids of an unknown word that is copied",
             "scores": f"[B, {s.beams}] float32: log-probability divided by the length penalty",
         },
-        "source_length": inputs.source_length, "source_keep": task["source_keep"], "max_keywords": inputs.max_keywords,
+        "source_length": length, "source_keep": task["source_keep"], "max_keywords": inputs.max_keywords,
         "beams": s.beams, "minimum_length": s.minimum_length, "maximum_length": s.maximum_length, "length_penalty": s.length_penalty,
         "no_repeat_ngram": s.no_repeat_ngram,
         "lowercase": trained.tokenizer.lowercase,

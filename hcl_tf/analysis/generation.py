@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from hcl_tf.data.text_files import MOST_CHARACTERS_A_LINE
 from hcl_tf.decoding.generator import Generator
-from hcl_tf.decoding.requests import SHAPES, Request, RequestBatches, SourceReader
+from hcl_tf.decoding.requests import SHAPES, Request, SourceReader
 from hcl_tf.errors import UserError
 from hcl_tf.training import assembly
 from hcl_tf.training.assembly import TrainedRun
@@ -74,7 +74,7 @@ def lines(stream: BinaryIO, name: str) -> Iterator[str]:
 
 def outputs(trained: TrainedRun, reader: SourceReader, texts: Iterable[str], samples: int, at_once: int) -> Iterator[list[str]]:
     """For each text its outputs: one, or `samples`; none for a text without content. `at_once`: texts taken before any is answered."""
-    batches = RequestBatches(trained.tokenizer, trained.inputs.source_length, trained.inputs.max_keywords)
+    batches = trained.request_batches()
     generator = Generator(trained.system, trained.tokenizer, sampled=bool(samples))
     remaining, answered = iter(texts), 0
     while block := list(islice(remaining, at_once)):

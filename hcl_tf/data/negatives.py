@@ -7,31 +7,24 @@ Three rules hold whatever the mode:
   * the choice is a function of the corpus and the seed alone.
 """
 
-import logging
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 
-import bm25s
 import numpy as np
 
+from hcl_tf.data import bm25
 from hcl_tf.data.formats import TURN_BREAK, Example
 from hcl_tf.data.qqp import Clusters, text_key
 from hcl_tf.errors import UserError
 from hcl_tf.progress import track
 
-logging.getLogger("bm25s").setLevel(logging.WARNING)  # it reports every index that it builds
-
 MODES = ("labelled", "labelled_then_bm25", "bm25", "random")
 Allowed = Callable[..., bool]  # (text, example[, the example whose target it is]) -> whether it may be the negative
 HELD_OUT = ("validation", "test")
 RETRIEVED = 50  # texts looked at for each example, the most similar first, until enough are eligible
-QUERY_WORDS = 25
-_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
-_CHINESE = re.compile(r"[\u3400-\u9fff]+")
 
 
 def choose(
@@ -147,46 +140,7 @@ def _shuffled(count: int, random: np.random.Generator) -> Iterator[int]:
 
 
 def _bm25_ranks(examples: list[Example], pool: list[Example], language: str, _seed: int) -> Iterable[np.ndarray]:
-    """For each example the pool's indices, most similar source first.
-
-    A query is a source's rarest words, at most `QUERY_WORDS`: the frequent ones hardly change a score and cost most of the
-    time (Lucene's MoreLikeThis keeps as many).
-    """
-    split_words = words_of(language)
-    numbers: dict[str, int] = {}
-    documents = [[numbers.setdefault(word, len(numbers)) for word in split_words(e.source)] for e in pool]
-    if not numbers:  # nothing to be similar by
-        yield from ([] for _ in examples)
-        return
-    texts_with = Counter(number for words in documents for number in set(words))
-    index = bm25s.BM25()
-    index.index((documents, numbers), show_progress=False)
-    del documents  # 300 MB at Douban's size
+    """For each example the pool's indices, most similar source first."""
+    index = bm25.Index([e.source for e in pool], language)
     for example in examples:
-        query = [numbers[word] for word in split_words(example.source) if word in numbers]
-        if not query:
-            yield []
-            continue
-        scores = index.get_scores_from_ids(np.array(sorted(query, key=texts_with.get)[:QUERY_WORDS], np.int32))
-        # bm25s's own `retrieve` partitions all scores, of which nearly all are 0: this is 20 times faster (BUILD_NOTES.md, 20).
-        touched = np.flatnonzero(scores)
-        if len(touched) > RETRIEVED:
-            touched = touched[np.argpartition(-scores[touched], RETRIEVED)[:RETRIEVED]]
-        yield touched[np.lexsort((touched, -scores[touched]))]
-
-
-def words_of(language: str) -> Callable[[str], list[str]]:
-    """The language's splitter for BM25: lower-cased words without stop words, or character pairs (as search engines do for Chinese)."""
-    return _english_words if language == "en" else _chinese_words
-
-
-def _english_words(text: str) -> list[str]:
-    from spacy.lang.en.stop_words import STOP_WORDS
-
-    stems = (word.partition("'")[0] for word in _WORD.findall(text.lower().replace("’", "'")) if not word.endswith("n't"))
-    return [stem for stem in stems if stem not in STOP_WORDS]
-
-
-def _chinese_words(text: str) -> list[str]:
-    pairs = [run[i : i + 2] for run in _CHINESE.findall(text) for i in range(max(1, len(run) - 1))]
-    return pairs + _WORD.findall(text.lower())
+        yield bm25.best(index.scores(example.source), RETRIEVED)

@@ -5,6 +5,7 @@ A split is read once, checked against the manifest, and kept as padded arrays (D
 be stored to go on from it.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,15 +14,17 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data import graph, tfrecords, tokenization, word_vectors
+from hcl_tf.data import appended, graph, tfrecords, tokenization, word_vectors
 from hcl_tf.data.graph import UNKNOWN, KeywordGraph
 from hcl_tf.data.subgraph import CAPS, SubgraphSampler, find_impostors
-from hcl_tf.data.tfrecords import ROLES, Record
+from hcl_tf.data.tfrecords import ROLES, Record, Text
 from hcl_tf.data.word_vectors import WordVectors
 from hcl_tf.errors import UserError
 
 SPECIAL_PIECES = 2  # [CLS] before and [SEP] after every text
 PARSED_AT_ONCE = 1024
+EXTRA = 1  # tells the random numbers of extra columns from those of the sub-graph
+Extra = Callable[[np.ndarray, np.random.Generator], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,11 @@ class SplitArrays:
 
 
 class PreparedData:
-    """A prepared folder, checked as it is read. Raises `UserError` naming the damaged file (and record)."""
+    """A prepared folder, checked as it is read. Raises `UserError` naming the damaged file (and record).
+
+    Attributes:
+      source_length: pieces of a source without special ones. room: how many of them are for appended keywords (`with_keywords`).
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -59,6 +66,14 @@ class PreparedData:
         self.source_length = self.manifest["task"]["source_length"]
         self.target_length = self.manifest["target_length"]
         self.max_keywords = self.manifest["settings"]["max_keywords"]
+        self.room = 0
+
+    def with_keywords(self) -> "PreparedData":
+        """The same data, read with each source's keywords appended to it (data/appended.py). All else is equal."""
+        view = copy.copy(self)
+        view.room = appended.room(self.max_keywords)
+        view.source_length = self.source_length + view.room
+        return view
 
     @cached_property
     def whole_graph(self) -> np.ndarray:
@@ -84,7 +99,19 @@ class PreparedData:
                 columns.setdefault(name, []).append(values)
         if not columns:
             raise UserError(f"{self.folder}: the {split} split is empty")
-        return SplitArrays(**{name: np.concatenate(parts) for name, parts in columns.items()})
+        whole = {name: np.concatenate(parts) for name, parts in columns.items()}
+        if self.room:
+            whole["source_ids"] = self._appended([record.source for record in self.records(split)])
+        return SplitArrays(**whole)
+
+    def _appended(self, sources: list[Text]) -> np.ndarray:
+        """[n, S + 2], the sources with their keywords."""
+        names = [[keyword.text for keyword in source.keywords] for source in sources]
+        t = self.tokenizer
+        ids = np.full((len(sources), self.source_length + SPECIAL_PIECES), t.pad_id, np.int32)
+        for row, pieces in zip(ids, appended.append([source.ids for source in sources], names, t, self.room), strict=True):
+            row[: len(pieces) + SPECIAL_PIECES] = [t.cls_id, *pieces, t.sep_id]
+        return ids
 
     def _shards(self, split: str) -> list[Path]:
         if split not in self.manifest["splits"]:
@@ -122,7 +149,8 @@ class Batches:
       buckets: source lengths (pieces without special ones) that a batch is padded to, besides the task's: shorter texts
         then cost less, at one compiled shape each. Examples meet only others of their bucket.
       impostors: where they come from without a sampler (`by` of `find_impostors`).
-      extra: example numbers [B] -> more columns of the batch, such as cached encoder states.
+      extra: example numbers [B] and a random generator of (seed, epoch, batch) -> more columns of the batch, such as cached encoder
+        states or drawn pairs.
     """
 
     data: PreparedData
@@ -131,7 +159,7 @@ class Batches:
     seed: int = 1
     sampler: SubgraphSampler | None = None
     buckets: tuple[int, ...] = ()
-    extra: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
+    extra: Extra | None = None
     impostors: str = "graph"
 
     def __post_init__(self) -> None:
@@ -200,7 +228,7 @@ class Batches:
             "target_unknown": np.where(filled, 0, arrays.target_unknown[rows]),
         }
         if self.extra:
-            batch |= self.extra(rows)
+            batch |= self.extra(rows, np.random.default_rng([self.seed, epoch, number, EXTRA]))
         if self.sampler:
             return batch | self.sampler.sample(*nodes, np.random.default_rng([self.seed, epoch, number]))
         impostors, routes = find_impostors(self.data.whole_graph, *nodes, self.impostors)

@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data import tagging
+from hcl_tf.data import appended, tagging
 from hcl_tf.data.formats import TURN_BREAK, clean
 from hcl_tf.data.graph import UNKNOWN, KeywordGraph
 from hcl_tf.data.keywords import KeywordExtractor
@@ -27,17 +27,18 @@ SHAPES = (1, 8, 32)  # rows of a batch: one text need not cost as much as 32, an
 
 @dataclass(frozen=True)
 class Request:
-    """One source: its text, and as the model takes it WordPiece ids (cut, without special ones) and a node, or `UNKNOWN`, for each
-    keyword."""
+    """One source: its text; as the model takes it WordPiece ids (cut, without special ones); each keyword's node, or `UNKNOWN`, and its
+    name."""
 
     text: str
     ids: list[int]
     nodes: tuple[int, ...]
+    keywords: tuple[str, ...] = ()
 
 
 def from_record(source: Text) -> Request:
     """The request of a prepared source."""
-    return Request(source.raw, source.ids, source.nodes)
+    return Request(source.raw, source.ids, source.nodes, tuple(keyword.text for keyword in source.keywords))
 
 
 class SourceReader:
@@ -73,8 +74,8 @@ class SourceReader:
             self.notes.append(f"the data was prepared with the tagger {manifest['tagger']}, here it is {here}: keywords may differ")
         return found
 
-    def _normalised(self, keywords: Sequence[str], unit: str, most: int) -> tuple[int, ...]:
-        """Given keywords as nodes."""
+    def _normalised(self, keywords: Sequence[str], unit: str, most: int) -> tuple[str, ...]:
+        """Given keywords as the graph names its nodes."""
         names: dict[str, None] = {}
         for keyword in keywords:
             found = self._extractor.normalise(keyword, self._numbers)
@@ -87,7 +88,7 @@ class SourceReader:
         for name in names:
             if name not in self._numbers:
                 self.notes.append(f"keyword {name!r} is not in the keyword graph: it counts as unknown")
-        return tuple(self._numbers.get(name, UNKNOWN) for name in names)
+        return tuple(names)
 
     def read(self, line: str) -> Request | None:
         """The request of one line; None for a line without text."""
@@ -98,20 +99,23 @@ class SourceReader:
         start, end = span or (0, len(raw))
         (pieces,) = self._tokenizer.encode([raw])
         ids = pieces[-self._length :] if self._keep == "tail" else pieces[: self._length]
-        if self._given is not None:
-            return Request(raw, ids, self._given)
-        return Request(raw, ids, tuple(self._numbers.get(k.text, UNKNOWN) for k in self._extractor.extract(raw[start:end])))
+        names = self._given
+        if names is None:
+            names = tuple(keyword.text for keyword in self._extractor.extract(raw[start:end]))
+        return Request(raw, ids, tuple(self._numbers.get(name, UNKNOWN) for name in names), names)
 
 
 class RequestBatches:
     """Requests to batches of few shapes (see `Batches.make` for the columns).
 
     Args:
-      source_length, max_keywords: S and K of the data.
+      source_length, max_keywords: S and K of the data that the system was trained on (`Inputs`).
+      append_keywords: the sources of that data have their keywords appended.
     """
 
-    def __init__(self, tokenizer: Tokenizer, source_length: int, max_keywords: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, source_length: int, max_keywords: int, append_keywords: bool = False) -> None:
         self._tokenizer, self._width, self._keywords = tokenizer, source_length + SPECIAL_PIECES, max_keywords
+        self._append = append_keywords
 
     def make(self, requests: Sequence[Request], first: int) -> Batch:
         """One batch, of the smallest of `SHAPES` that holds them.
@@ -126,8 +130,11 @@ class RequestBatches:
         ids = np.full((rows, self._width), t.pad_id, np.int32)
         nodes = np.full((rows, self._keywords), UNKNOWN, np.int32)
         unknown = np.zeros(rows, np.int32)
+        sources = [request.ids for request in requests]
+        if self._append:
+            sources = appended.append(sources, [request.keywords for request in requests], t, appended.room(self._keywords))
         for row, request in enumerate(requests):
-            pieces = [t.cls_id, *request.ids, t.sep_id]
+            pieces = [t.cls_id, *sources[row], t.sep_id]
             ids[row, : len(pieces)] = pieces
             nodes[row, : len(request.nodes)] = request.nodes
             unknown[row] = request.nodes.count(UNKNOWN)

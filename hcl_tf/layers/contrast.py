@@ -96,6 +96,19 @@ class Impostor(keras.layers.Layer):
         return super().get_config() | {"size": self.size, "kind": self.kind, "gradient": self.gradient}
 
 
+def group_contrast(gain: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
+    """Cai et al.'s (2020) loss of a pair: -log(0.5 - s (0.5 - h)) with h = sigmoid(g).
+
+    Computed as -log((1 + s)/2 h + (1 - s)/2 (1 - h)), which is the same, with the logarithms of h and 1 - h from softplus: it is
+    softplus(-g) for s = 1, softplus(g) for s = -1, and ln 2 for s = 0, and neither overflows nor loses the gradient of a large g.
+
+    Args:
+      gain: g, how much likelier (in nats) the pair is under the target model than under the reference. score: s in [-1, 1], same shape.
+    """
+    likely, unlikely = tf.math.log((1.0 + score) / 2.0) - tf.math.softplus(-gain), tf.math.log((1.0 - score) / 2.0) - tf.math.softplus(gain)
+    return -tf.reduce_logsumexp(tf.stack([likely, unlikely]), 0)
+
+
 def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Cosine similarity along the last axis; 0 for a zero vector."""
     return tf.reduce_sum(tf.math.l2_normalize(a, -1) * tf.math.l2_normalize(b, -1), -1)

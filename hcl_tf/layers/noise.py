@@ -34,6 +34,13 @@ class Noise:
         copy._rows_key = tf.concat([_hash(self._rows_key ^ _constant(0x51ED270B * (role + 1))) for role in range(times)], 0)
         return copy
 
+    def again(self) -> "Noise":
+        """The same noise for a second model: it draws from here on what this one will."""
+        copy = object.__new__(Noise)
+        copy.rows, copy._key, copy._rows_key = self.rows, self._key, self._rows_key
+        copy._sites = list(self._sites)
+        return copy
+
     def bits(self, shape: tuple[int, ...]) -> tf.Tensor:
         """[B, *shape] uint32, uniform. `shape` may hold scalar tensors."""
         site = self._sites[0] = self._sites[0] + 1

@@ -44,15 +44,73 @@ def cross_entropy(
       targets: [N] int32 columns. weights: [N] float32, 0 for positions that do not count (those cost nothing).
       training: False spares the gradients, which come with the losses, and the smoothing.
       smoothing: share of the target's probability spread evenly over V' (Szegedy et al. 2016), in the first result only.
-      mixture: a target's probability is p_gen times that of the output layer plus that of copying it; not together with smoothing.
+      mixture: a target's probability is p_gen times that of the output layer plus that of copying it. Smoothing then spreads
+        probability over the output layer's part.
 
     Returns:
       The weighted sum (a scalar, differentiable in states, table, bias and mixture) and [N] each position's NLL without smoothing
       (no gradient; 0 where the weight is 0).
     """
-    if mixture and smoothing:
-        raise ValueError("label smoothing is not defined for a mixture with copying")
-    order = tf.argsort(tf.cast(weights == 0, tf.int32), stable=True)  # real positions first
+    blocks, place = _in_blocks(states, table, bias, targets, weights, mixture)
+    if not training:
+        nll = _losses_only(blocks)
+        return tf.reduce_sum(nll * tf.cast(blocks.weights, nll.dtype)), _back(nll, place)
+
+    @tf.custom_gradient
+    def compute(*parts):
+        losses, *gradients = _sums_and_gradients(blocks.with_parts(parts), blocks.weights, smoothing)
+        return (tf.reduce_sum(losses[:, 0]), losses[:, 1]), lambda upstream, _: _scaled(gradients, upstream)
+
+    total, nll = compute(*blocks.parts())
+    return total, _back(nll, place)
+
+
+def token_nll(
+    states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, mixture: Mixture | None = None
+) -> tf.Tensor:
+    """[N] each position's NLL, 0 where the weight is 0, differentiable in states, table, bias and mixture.
+
+    For losses that are no sum of NLLs: what a position counts is known only when the gradient is asked for, so the blocks are then
+    computed once more. Arguments as in `cross_entropy`.
+    """
+    blocks, place = _in_blocks(states, table, bias, targets, weights, mixture)
+
+    @tf.custom_gradient
+    def compute(*parts):
+        found = blocks.with_parts(parts)
+
+        def gradient(upstream):
+            counted = tf.where(blocks.weights == 0, tf.zeros_like(upstream), upstream)
+            return _sums_and_gradients(found, counted, 0.0)[1:]
+
+        return _losses_only(found), gradient
+
+    return _back(compute(*blocks.parts()), place)
+
+
+class _Blocks(NamedTuple):
+    """States [blocks, BLOCK, D], targets, weights and mixture [blocks, BLOCK], of which the first `needed` blocks count."""
+
+    states: tf.Tensor
+    table: tf.Tensor
+    bias: tf.Tensor
+    targets: tf.Tensor
+    weights: tf.Tensor
+    needed: tf.Tensor
+    mixture: tuple = ()
+
+    def parts(self) -> tuple[tf.Tensor, ...]:
+        """What gradients are taken of."""
+        return self.states, self.table, self.bias, *self.mixture
+
+    def with_parts(self, parts: tuple[tf.Tensor, ...]) -> "_Blocks":
+        """The same over other `parts`."""
+        return self._replace(states=parts[0], table=parts[1], bias=parts[2], mixture=parts[3:])
+
+
+def _in_blocks(states, table, bias, targets, weights, mixture) -> tuple[_Blocks, tf.Tensor]:
+    """Real positions first, in blocks, and where each position went."""
+    order = tf.argsort(tf.cast(weights == 0, tf.int32), stable=True)
     blocks = -(-states.shape[0] // BLOCK)
 
     def arrange(values: tf.Tensor) -> tf.Tensor:
@@ -62,81 +120,72 @@ def cross_entropy(
 
     bias = tf.convert_to_tensor(bias)  # a distributed variable as an argument would be taken for a captured one
     needed = -(-tf.math.count_nonzero(weights, dtype=tf.int32) // BLOCK)
-    mixture = mixture and Mixture(*map(arrange, mixture))
-    parts = arrange(states), table, bias, arrange(targets), arrange(weights), needed, mixture
-    total, nll = _blockwise(*parts, smoothing) if training else _losses_only(*parts)
-    return total, tf.gather(tf.reshape(nll, [-1]), tf.argsort(order, stable=True))
+    arranged = arrange(states), table, bias, arrange(targets), arrange(weights), needed, tuple(map(arrange, mixture or ()))
+    return _Blocks(*arranged), tf.argsort(order, stable=True)
 
 
-def _losses_only(states, table, bias, targets, weights, needed, mixture) -> tuple[tf.Tensor, tf.Tensor]:
-    """`_blockwise` without gradients and smoothing."""
-    table = tf.cast(table, states.dtype)
+def _back(nll: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """[blocks, BLOCK] -> [N], as the positions came."""
+    return tf.gather(tf.reshape(nll, [-1]), place)
+
+
+def _losses_only(blocks: _Blocks) -> tf.Tensor:
+    """[blocks, BLOCK] each position's NLL, 0 where the weight is 0."""
+    table = tf.cast(blocks.table, blocks.states.dtype)
 
     def block(i, nll):
-        scores = logits(states[i], table, bias)
-        found = tf.gather(scores, targets[i], batch_dims=1) - tf.reduce_logsumexp(scores, -1)
-        if mixture:
-            found = _log_sum(mixture.log_generate[i] + found, mixture.log_copied[i])
-        return i + 1, tf.tensor_scatter_nd_update(nll, [[i]], [tf.where(weights[i] == 0, tf.zeros_like(found), -found)])
+        scores = logits(blocks.states[i], table, blocks.bias)
+        found = tf.gather(scores, blocks.targets[i], batch_dims=1) - tf.reduce_logsumexp(scores, -1)
+        if blocks.mixture:
+            log_generate, log_copied = (part[i] for part in blocks.mixture)
+            found = _log_sum(log_generate + found, log_copied)
+        return i + 1, tf.tensor_scatter_nd_update(nll, [[i]], [tf.where(blocks.weights[i] == 0, tf.zeros_like(found), -found)])
 
-    zeros = tf.zeros(weights.shape, bias.dtype)
-    _, nll = tf.while_loop(lambda i, _: i < needed, block, [tf.constant(0), zeros], parallel_iterations=1)
-    return tf.reduce_sum(nll * tf.cast(weights, nll.dtype)), nll
+    zeros = tf.zeros(blocks.weights.shape, blocks.bias.dtype)
+    return tf.while_loop(lambda i, _: i < blocks.needed, block, [tf.constant(0), zeros], parallel_iterations=1)[1]
 
 
-def _blockwise(states, table, bias, targets, weights, needed, mixture, smoothing) -> tuple[tf.Tensor, tf.Tensor]:
-    """`cross_entropy` of the first `needed` blocks: states [blocks, BLOCK, D], targets, weights and mixture [blocks, BLOCK]."""
+def _sums_and_gradients(blocks: _Blocks, weights: tf.Tensor, smoothing: float) -> tuple[tf.Tensor, ...]:
+    """[blocks, 2, BLOCK] what each position adds to the total, and its plain NLL; then the total's gradients in `blocks.parts()`."""
+    states, table, bias, mixture = blocks.states, blocks.table, blocks.bias, blocks.mixture
     size = table.shape[0]
+    small = tf.cast(table, states.dtype)  # here, so that the table's gradient, a sum over all positions, stays float32
 
-    @tf.custom_gradient
-    def compute(states, table, bias, *mixture):
-        small = tf.cast(table, states.dtype)  # here, so that the table's gradient, a sum over all positions, stays float32
-
-        def block(i, nll, d_states, d_table, d_bias, *d_mixture):
-            inputs, truth, weight = states[i], targets[i], weights[i]
-            scores = logits(inputs, small, bias)  # [BLOCK, V']
-            log_sum = tf.reduce_logsumexp(scores, -1)
-            truth_scores = tf.gather(scores, truth, batch_dims=1)
-            loss = log_sum - (1.0 - smoothing) * truth_scores
-            each = log_sum - truth_scores
-            share = tf.exp(scores - log_sum[:, None])
-            if smoothing:
-                loss -= smoothing * tf.reduce_mean(scores, -1)
-                share -= smoothing / size
-            hot = tf.range(size, dtype=truth.dtype)[None] == truth[:, None]
-            share -= tf.where(hot, tf.constant(1.0 - smoothing, share.dtype), 0)  # d loss / d scores
-            blame = weight
-            if mixture:
-                generated, copied = mixture[0][i] - each, mixture[1][i]
-                loss = each = -_log_sum(generated, copied)
-                blame = weight * tf.exp(generated + loss)  # the part of the target's probability that the output layer gave
-                d_mixture = [
-                    tf.tensor_scatter_nd_update(old, [[i]], [-new])
-                    for old, new in zip(d_mixture, (blame, weight * tf.exp(copied + loss)), strict=True)
-                ]
-            share *= blame[:, None]
-            half = tf.cast(share, small.dtype)
-            return (
-                i + 1,
-                tf.tensor_scatter_nd_update(nll, [[i]], [tf.stack([loss * weight, tf.where(weight == 0, tf.zeros_like(each), each)])]),
-                tf.tensor_scatter_nd_update(d_states, [[i]], [half @ small]),
-                d_table + tf.cast(tf.matmul(half, inputs, transpose_a=True), bias.dtype),
-                d_bias + tf.reduce_sum(share, 0),
-                *d_mixture,
-            )
-
-        losses = tf.zeros([weights.shape[0], 2, weights.shape[1]], bias.dtype)  # what counts, and the plain NLL
-        zeros = [losses, tf.zeros_like(states), tf.zeros(table.shape, bias.dtype), tf.zeros_like(bias), *map(tf.zeros_like, mixture)]
-        _, losses, d_states, d_table, d_bias, *d_mixture = tf.while_loop(
-            lambda i, *_: i < needed, block, [tf.constant(0), *zeros], parallel_iterations=1
+    def block(i, losses, d_states, d_table, d_bias, *d_mixture):
+        inputs, truth, weight = states[i], blocks.targets[i], weights[i]
+        scores = logits(inputs, small, bias)  # [BLOCK, V']
+        log_sum = tf.reduce_logsumexp(scores, -1)
+        each = log_sum - tf.gather(scores, truth, batch_dims=1)
+        blame = weight * (1.0 - smoothing)  # d total / d each
+        if mixture:
+            generated, copied = mixture[0][i] - each, mixture[1][i]
+            each = -_log_sum(generated, copied)
+            new = [-blame * tf.exp(part + each) for part in (generated, copied)]  # by each one's part of the target's probability
+            d_mixture = [tf.tensor_scatter_nd_update(d, [[i]], [value]) for d, value in zip(d_mixture, new, strict=True)]
+            blame = -new[0]
+        loss, share = each, tf.exp(scores - log_sum[:, None])
+        hot = tf.range(size, dtype=truth.dtype)[None] == truth[:, None]
+        d_scores = share * (blame + smoothing * weight)[:, None] - tf.where(hot, blame[:, None], 0)
+        if smoothing:
+            loss = (1.0 - smoothing) * each + smoothing * (log_sum - tf.reduce_mean(scores, -1))
+            d_scores -= (smoothing / size) * weight[:, None]
+        half = tf.cast(d_scores, small.dtype)
+        return (
+            i + 1,
+            tf.tensor_scatter_nd_update(losses, [[i]], [tf.stack([loss * weight, tf.where(weight == 0, tf.zeros_like(each), each)])]),
+            tf.tensor_scatter_nd_update(d_states, [[i]], [half @ small]),
+            d_table + tf.cast(tf.matmul(half, inputs, transpose_a=True), bias.dtype),
+            d_bias + tf.reduce_sum(d_scores, 0),
+            *d_mixture,
         )
 
-        def gradient(upstream, _):
-            return d_states * tf.cast(upstream, states.dtype), *(d * upstream for d in (d_table, d_bias, *d_mixture))
+    losses = tf.zeros([weights.shape[0], 2, weights.shape[1]], bias.dtype)
+    zeros = [losses, tf.zeros_like(states), tf.zeros(table.shape, bias.dtype), tf.zeros_like(bias), *map(tf.zeros_like, mixture)]
+    return tf.while_loop(lambda i, *_: i < blocks.needed, block, [tf.constant(0), *zeros], parallel_iterations=1)[1:]
 
-        return (tf.reduce_sum(losses[:, 0]), losses[:, 1]), gradient
 
-    return compute(states, table, bias, *(mixture or ()))
+def _scaled(gradients: list[tf.Tensor], upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    return tuple(d * tf.cast(upstream, d.dtype) for d in gradients)
 
 
 def _log_sum(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -88,13 +88,26 @@ class TokenTable(keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
         """`output.cross_entropy` of vocabulary ids: states [B, T, D], ids, weights and mixture [B, T] -> scalar, [B] NLL of each text."""
         batch, length = ids.shape
-        mixture = mixture and output.Mixture(*(tf.reshape(part, [-1]) for part in mixture))
         total, nll = output.cross_entropy(
             tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
-            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), smoothing, training, mixture,
+            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), smoothing, training, _flat(mixture),
         )  # fmt: skip
         return total, tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
+
+    def text_nll(self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, mixture: output.Mixture | None = None) -> tf.Tensor:
+        """[B] differentiable NLL of each text (`output.token_nll`); arguments as in `cross_entropy`."""
+        batch, length = ids.shape
+        nll = output.token_nll(
+            tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
+            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), _flat(mixture),
+        )  # fmt: skip
+        return tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
 
     def get_config(self) -> dict:
         config = {"kept": self.kept.tolist(), "vocabulary": self.vocabulary, "unknown_id": self.unknown_id, "width": self.width}
         return super().get_config() | config
+
+
+def _flat(mixture: output.Mixture | None) -> output.Mixture | None:
+    """[B, T] -> [B * T]"""
+    return mixture and output.Mixture(*(tf.reshape(part, [-1]) for part in mixture))

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from hcl_tf.data.pipeline import Extra, PreparedData, SplitArrays
 from hcl_tf.decoding.beam_search import BeamSettings, beam_search
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
@@ -68,7 +69,16 @@ def dummy_batch(inputs: Inputs, rows: int = 2) -> Batch:
 
 
 class System(keras.Model):
-    """Base of all systems. Subclasses build their layers in `__init__` and implement `losses`, `start` and `step`."""
+    """Base of all systems. Subclasses build their layers in `__init__` and implement `losses`, `start` and `step`.
+
+    Attributes:
+      takes_bert: whether `--encoder` gives the class a BERT (`self.encoder`), with published weights where they can be had. Of a
+        class that declares False it gives the width alone: there is nothing to load or to freeze.
+      is_trained: False for a row without weights, whose run is finished as soon as it is begun.
+    """
+
+    takes_bert = True
+    is_trained = True
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -111,6 +121,24 @@ class System(keras.Model):
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
         """Optimiser group -> its variables and learning rate. Together they are the trainable variables."""
         return {"all": (self.trainable_variables, self.settings.learning_rate)}
+
+    def phases(self) -> tuple[int, ...]:
+        """The steps at which a phase of training begins, ascending; the first, which begins at 0, is not among them.
+
+        Validation losses of different phases are different losses, so each phase has best checkpoints of its own, which replace those
+        of the phase before it; and patience counts in the last one.
+        """
+        return ()
+
+    def begin_phase(self) -> None:
+        """Changes variables for the phase that begins. A run that goes on from right before it does this again, to the same end."""
+
+    def columns(self, data: PreparedData, split: str, arrays: SplitArrays, train: SplitArrays) -> Extra | None:
+        """What batches of a split (`arrays`) need for `losses` besides `data.pipeline.Batches.make`'s columns; default: nothing.
+
+        Generation has none of it. `train`: the training split.
+        """
+        return None
 
     def before_epoch(self, epoch: int, texts) -> None:
         """Computes what depends on the training texts (a `training.text_states.TextStates`) as a whole; default: nothing."""
@@ -168,6 +196,15 @@ class System(keras.Model):
     def label_weights(self, batch: Batch) -> tf.Tensor:
         """[B, T + 1] float32: 1 for tokens of real examples."""
         return tf.cast(self.labels(batch) != self.inputs_.pad_id, tf.float32) * batch["example_mask"][:, None]
+
+
+def partners(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    """[B] the place of another real example for each row, and whether there is one.
+
+    Rows that fill up a batch come last, and an example alone in its batch has no other.
+    """
+    rows, real = tf.range(batch["example_mask"].shape[0]), tf.math.count_nonzero(batch["example_mask"], dtype=tf.int32)
+    return tf.math.floormod(rows + tf.maximum(real // 2, 1), real), real > 1
 
 
 def mean(total: Sum, counts: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -14,6 +14,7 @@ from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.decoder import TransformerDecoder
 from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.layers.noise import Noise
+from hcl_tf.layers.output import Mixture
 from hcl_tf.layers.pointer import CopyAttention, Pointer, output_of, pieces_of, source_columns
 from hcl_tf.layers.token_table import TokenTable
 from hcl_tf.models.base import Batch, Inputs, Sum, System
@@ -26,6 +27,7 @@ class EncoderDecoder(System):
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.bert.width
+        self.uses_keywords = s.append_keywords
         if s.maximum_length > inputs.target_length:
             raise UserError(
                 f"--maximum_length={s.maximum_length}: the decoder learns no more positions than the data's targets have pieces; "
@@ -50,11 +52,48 @@ class EncoderDecoder(System):
         noise = noise if training else None
         texts = self.encode(batch, noise)
         states = self.teach(batch, texts["states"], texts["mask"], noise)
-        nll, each = self.nll(batch, texts, states, training)
-        return {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+        return self.likelihood(batch, texts, states, training)
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
-        return {"nll": 1.0}
+        return {self.likelihood_term(step): 1.0}
+
+    def likelihood(self, batch: Batch, texts: dict, states: tf.Tensor, training: bool) -> dict[str, Sum]:
+        """NLL by example and by token, never smoothed, and with `--label_smoothing` the `nll_smoothed` that training minimises.
+
+        Args:
+          texts: of `encode`. states: [B, T + 1, D], of the decoder.
+        """
+        smoothing = self.settings.label_smoothing if training else 0.0
+        mixture = self.mixture(batch, texts, states)
+        total, each = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), smoothing, training, mixture)
+        if not smoothing:
+            return {"nll": Sum(total), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+        plain = tf.reduce_sum(each)
+        return {"nll": Sum(plain), "nll_token": Sum(plain, "tokens"), "nll_smoothed": Sum(total)}
+
+    def text_nll(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
+        """[B] differentiable NLL of each target, for losses that are no sum of them.
+
+        Args:
+          batch: source_ids, target_ids, example_mask.
+        """
+        texts = self.encode(batch, noise)
+        return self.nll_of_states(batch, texts, self.teach(batch, texts["states"], texts["mask"], noise))
+
+    def nll_of_states(self, batch: Batch, texts: dict, states: tf.Tensor) -> tf.Tensor:
+        """`text_nll` of what was encoded and decoded already; arguments as in `likelihood`."""
+        return self.tokens.text_nll(states, self.labels(batch), self.label_weights(batch), self.mixture(batch, texts, states))
+
+    def mixture(self, batch: Batch, texts: dict, states: tf.Tensor) -> Mixture | None:
+        """What copying adds to the probabilities of the targets, with `--copy`."""
+        if not self.settings.copy:
+            return None
+        attention, context = self.copy_attention(states, *self.copy_memory(batch, texts))
+        return self.pointer.mixture(context, attention, batch["source_ids"], self.labels(batch))
+
+    def likelihood_term(self, step: tf.Tensor | None) -> str:
+        """Which sum of `likelihood` the objective has. Validation (`step` None) compares runs, so it has the plain one."""
+        return "nll_smoothed" if self.settings.label_smoothing and step is not None else "nll"
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
         encoder = {id(v) for v in self.encoder.trainable_variables}
@@ -109,14 +148,6 @@ class EncoderDecoder(System):
         if added is not None:
             embedded += tf.cast(added, embedded.dtype)[:, None]
         return self.decoder(embedded, memory, memory_mask, noise)
-
-    def nll(self, batch: Batch, texts: dict, states: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Decoder states [B, T + 1, D] -> NLL of the targets summed over real examples, and [B] of each."""
-        labels, mixture = self.labels(batch), None
-        if self.settings.copy:
-            attention, context = self.copy_attention(states, *self.copy_memory(batch, texts))
-            mixture = self.pointer.mixture(context, attention, batch["source_ids"], labels)
-        return self.tokens.cross_entropy(states, labels, self.label_weights(batch), training=training, mixture=mixture)
 
     def copy_memory(self, batch: Batch, texts: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """What `copy_attention` looks into: every source piece but [CLS] and [SEP]."""

@@ -19,7 +19,7 @@ from hcl_tf.layers import latent
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
 from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keyword_state
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.base import Batch, Inputs, Sum, partners
 from hcl_tf.models.encoder_decoder import EncoderDecoder
 from hcl_tf.settings import Settings
 
@@ -80,7 +80,11 @@ class HCL(EncoderDecoder):
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
         s = self.settings
-        weights = {"nll": 1.0, "kl_objective": latent.kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay), **self.contrasts}
+        weights = {
+            self.likelihood_term(step): 1.0,
+            "kl_objective": latent.kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay),
+            **self.contrasts,
+        }
         return weights | ({"bag_of_words": s.bag_of_words} if s.bag_of_words else {})
 
     def counts(self, batch: Batch) -> dict[str, tf.Tensor]:
@@ -95,12 +99,9 @@ class HCL(EncoderDecoder):
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
         states = self.decode(batch, texts, keywords, z, noise if training else None)
-        nll, each_nll = self.nll(batch, texts, states, training)
         kl = latent.kl_by_dimension(posterior, prior)
         total = lambda values, per="examples": Sum(tf.reduce_sum(values * mask), per)  # noqa: E731
-        sums = {
-            "nll": Sum(nll),
-            "nll_token": Sum(tf.reduce_sum(each_nll), "tokens"),
+        sums = self.likelihood(batch, texts, states, training) | {
             "kl": total(tf.reduce_sum(kl, -1)),
             "kl_objective": total(tf.reduce_sum(tf.maximum(kl, s.free_bits), -1)),
         }
@@ -266,10 +267,8 @@ class HCL(EncoderDecoder):
         texts = self.encode(batch, None, ROLES)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
-        # Another real example's: rows that fill up a batch come last, and an example alone in its batch has no other.
-        rows, real = tf.range(batch["example_mask"].shape[0]), tf.math.count_nonzero(batch["example_mask"], dtype=tf.int32)
-        partner = tf.math.floormod(rows + tf.maximum(real // 2, 1), real)
-        other = lambda values: tf.where(real > 1, tf.gather(values, partner), NOT_A_NUMBER)  # noqa: E731
+        partner, exists = partners(batch)
+        other = lambda values: tf.where(exists, tf.gather(values, partner), NOT_A_NUMBER)  # noqa: E731
         draw = noise.normal((self.settings.latent_size,))
         sample = lambda d: d.mean() + d.stddev() * draw  # noqa: E731
         figures = {"nll_posterior": self.nll_given(batch, texts, keywords, sample(posterior))}
@@ -319,7 +318,7 @@ class HCL(EncoderDecoder):
     def nll_given(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor) -> tf.Tensor:
         """[B] NLL of each target, decoded with this z."""
         states = self.decode(batch, texts, keywords, z, None)
-        return self.nll(batch, texts, states, training=False)[1]
+        return self.nll_of_states(batch, texts, states)
 
 
 def differ(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

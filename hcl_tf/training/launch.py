@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from hcl_tf import config
-from hcl_tf.data.pipeline import Batches, PreparedData
+from hcl_tf.data.pipeline import Batches, Extra, PreparedData
 from hcl_tf.data.subgraph import SubgraphSampler
 from hcl_tf.data.text_files import sha256
 from hcl_tf.data.tfrecords import MANIFEST, Record
@@ -26,15 +26,17 @@ from hcl_tf.training.step import TrainStep
 from hcl_tf.training.text_states import TextStates
 from hcl_tf.training.validation import Validation
 
+UNTRAINED = "nothing to train"
 LOOKED_AT = 500  # validation outputs whose variety is printed at the end
 
 
 def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | None, given: dict, command: list[str]) -> str:
-    """Trains, or goes on training, and returns why it ended (see `Loop.train`)."""
+    """Trains, or goes on training, and returns why it ended (see `Loop.train`; `UNTRAINED` for a system without weights)."""
     defaults = registry.defaults_of(given.get("model", "hcl"))  # a wrong name is refused before data are prepared
     data, bundled = _data(task, data_dir)
     preset = preset or ("tiny" if bundled else "paper")
     settings = resolve(preset, given, defaults)
+    data = data.with_keywords() if settings.append_keywords else data
     settings, encoder = assembly.choose_encoder(settings, data, given)
     path = Path(run_dir or default_run_dir(task, settings))
     print(f"{settings.model}, preset {preset} ({encoder.note}), run folder {path}", flush=True)
@@ -48,6 +50,10 @@ def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | 
         if finished := Run(path, recorded).finished:
             print(f"{path}: this run is finished; evaluate it with python -m hcl_tf.evaluate --run_dir={path}")
             return finished["ended"]
+        if not registry.class_of(settings.model).is_trained:
+            if run:
+                _without_training(data, settings, encoder, run)
+            return UNTRAINED
         try:
             loop = _loop(data, settings, encoder, run, path, strategy)
         except UserError:
@@ -128,14 +134,32 @@ def _loop(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run
         run.write_text("published_weights.txt", "\n".join(lines) + "\n")
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
     texts = TextStates(data, train, keep=encoder.published is not None)
-    extra = texts.columns(system.encoder) if settings.freeze_encoder else None
+    cached = texts.columns(system.encoder) if settings.freeze_encoder else None
+    extra, held_out_extra = (system.columns(data, split, arrays, train) for split, arrays in (("train", train), ("validation", held_out)))
     sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget, settings.impostors)
-    batches = Batches(data, train, settings.batch_size, settings.seed, sampler, extra=extra)
-    validation = Validation(system, data, held_out, settings.batch_size, settings.seed, settings.impostors)
+    batches = Batches(data, train, settings.batch_size, settings.seed, sampler, extra=_together(cached, extra))
+    validation = Validation(system, data, held_out, settings.batch_size, settings.seed, settings.impostors, held_out_extra)
     saved = checkpoints.Checkpoints(path / CHECKPOINTS, settings.keep_checkpoints)
     records = list(data.records("validation"))
     known = [_known(records[i]) for i in sample_rows(len(records))]
     return Loop(system, step, batches, validation, texts, settings, run, saved, known)
+
+
+def _together(*extras: Extra | None) -> Extra | None:
+    """The columns of all of them."""
+    wanted = [extra for extra in extras if extra]
+    return (lambda rows, random: {name: column for extra in wanted for name, column in extra(rows, random).items()}) if wanted else None
+
+
+def _without_training(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run: RunFolder) -> None:
+    """What evaluation and generation need of a run, for a system that has nothing to learn."""
+    inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, data.arrays("train"), settings.output_vocab))
+    assembly.store_inputs(run, data, inputs)
+    weights = checkpoints.variables_of(assembly.variables(assembly.new_system(settings, inputs, encoder)[0]))
+    for name in assembly.BEST:
+        run.checkpoints.save_best(name, 0, weights, {})
+    run.finish({"ended": UNTRAINED, "step": 0, "best_step": 0})
+    print(f"{settings.model} has nothing to train; evaluate it with python -m hcl_tf.evaluate --run_dir={run.path}")
 
 
 def compiled(settings: Settings) -> bool:

@@ -64,6 +64,7 @@ class Loop:
         self._board = Board(run.path / "tensorboard", settings) if run else None
         self._generator = Generator(system, batches.data.tokenizer)
         self._sample_texts = sample_texts
+        self._phases = system.phases()
         self._going, self._trained, self._spent, self._status = False, 0, 0.0, time.monotonic()  # of this process
 
     def resume(self) -> bool:
@@ -100,6 +101,8 @@ class Loop:
                 self._epoch(per_epoch, last, progress)
         if self._board:
             self._board.close()
+        if not why.startswith("SIG") and self._phase() <= len(self._phases):
+            print(f"ended in phase {self._phase()} of {len(self._phases) + 1}; the next begins at step {self._phases[self._phase() - 1]}")
         return why
 
     def _why_end(self, last: float) -> str:
@@ -113,6 +116,8 @@ class Loop:
         """What is left of the epoch, or as much as there is time for."""
         s, at = self.settings, self.at
         for batch in self.batches.dataset(at.epoch, at.batch):
+            if at.step in self._phases:
+                self._begin_phase()
             began = time.monotonic()
             figures = self.train_step(batch, at.step)
             self._guard(figures)
@@ -136,6 +141,17 @@ class Loop:
                 self._checkpoint()
             if ended or whole:
                 return
+
+    def _phase(self) -> int:
+        """The number of the phase that the last step taken belongs to, from 1."""
+        return 1 + sum(self.at.step > first for first in self._phases)
+
+    def _begin_phase(self) -> None:
+        """What phases mean to the loop: see `System.phases`."""
+        self.system.begin_phase()
+        self.at.best_loss = self.at.best_nll = math.inf
+        self.at.bad = 0
+        print(f"step {self.at.step}: phase {self._phase() + 1} of {len(self._phases) + 1} begins", flush=True)
 
     def _log(self, figures: dict[str, float]) -> None:
         """Adds to the metrics line in progress and writes it every `log_every` steps."""
@@ -180,7 +196,7 @@ class Loop:
         if at.step:  # the figures before training are to compare with, not to choose
             self._keep_best("best_nll", means["nll"])
             better = self._keep_best("best_loss", means["loss"])
-            at.bad = 0 if better else at.bad + 1
+            at.bad = 0 if better or self._phase() <= len(self._phases) else at.bad + 1
         if self.run:
             self.run.append(
                 {"kind": "validation", "step": at.step, "epoch": at.epoch, **means, **{f"examined/{k}": v for k, v in examined.items()}}
@@ -236,7 +252,7 @@ class Loop:
         print(f"{self._stop}: saving after this step, then leaving; the same command goes on", flush=True)
 
 
-ORDERS = ("order_ins", "order_key", "order_ma")
+ORDERS = ("order_ins", "order_key", "order_ma", "order_match")
 
 
 def sample_rows(count: int, samples: int = SAMPLES) -> np.ndarray:

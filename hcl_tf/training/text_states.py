@@ -5,22 +5,19 @@ A text occurs many times (a question is a source here and a negative there): eac
 """
 
 import hashlib
-import json
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
-from hcl_tf.data.output_folder import whole_or_nothing
+from hcl_tf.data import cache
+from hcl_tf.data.cache import CACHE
 from hcl_tf.data.pipeline import PreparedData, SplitArrays
-from hcl_tf.data.text_files import sha256
 from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.progress import bar
 
 TOKENS_AT_ONCE = 4096
-CACHE = "cache"
 PARTS = ("vectors.npy", "source_states.npy")
 
 
@@ -31,10 +28,13 @@ class TextStates:
       data: the prepared folder, below which results for published or frozen weights are cached.
       arrays: the split.
       keep: cache on disk, under a hash of weights and data (pointless for weights that change).
+
+    Attributes:
+      arrays: the split.
     """
 
     def __init__(self, data: PreparedData, arrays: SplitArrays, keep: bool) -> None:
-        self._data, self._keep = data, keep
+        self._data, self._keep, self.arrays = data, keep, arrays
         width = max(arrays.source_ids.shape[1], arrays.target_ids.shape[1])
         padded = [np.pad(ids, ((0, 0), (0, width - ids.shape[1]))) for ids in (getattr(arrays, f"{role}_ids") for role in ROLES)]
         if data.tokenizer.pad_id:
@@ -72,7 +72,7 @@ class TextStates:
         """
         vectors, states = self._encoded(encoder, states=True)
 
-        def gather(rows: np.ndarray) -> dict[str, np.ndarray]:
+        def gather(rows: np.ndarray, _random: np.random.Generator | None = None) -> dict[str, np.ndarray]:
             found = {f"{role}_vector": vectors[self._of_role[role][rows]] for role in ROLES}
             return found | {"source_states": states[self._source_place[rows]]}
 
@@ -82,29 +82,17 @@ class TextStates:
         """[U, D] vectors of all distinct texts and, if asked, [sources, S + 2, D] states; from the cache if it has them."""
         if not self._keep:
             return self._encode(encoder, states)
-        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.compute_dtype}".encode())
+        view = f" {self._data.room}" if self._data.room else ""  # other source texts of the same data
+        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.compute_dtype}{view}".encode())
         for variable in encoder.variables:
             key.update(variable.numpy().tobytes())
-        cache = self._data.folder / CACHE
-        whole, small = (cache / f"{kind}-{key.hexdigest()[:16]}" for kind in ("states", "vectors"))
-        states_too = states or self._whole(whole, PARTS)  # which has the vectors as well
+        whole, small = (self._data.folder / CACHE / f"{kind}-{key.hexdigest()[:16]}" for kind in ("states", "vectors"))
+        states_too = states or cache.is_whole(whole, PARTS)  # which has the vectors as well
         folder, names = (whole, PARTS) if states_too else (small, PARTS[:1])
-        if not self._whole(folder, names):
-            with whole_or_nothing(folder, "sums.json", overwrite=True) as out:
-                for name, array in zip(names, self._encode(encoder, states), strict=False):
-                    np.save(out / name, array)
-                (out / "sums.json").write_text(json.dumps({name: sha256(out / name) for name in names}))
-        arrays = [np.load(folder / name, mmap_mode="r") for name in names]
+        if not cache.is_whole(folder, names):
+            cache.save(folder, dict(zip(names, self._encode(encoder, states), strict=False)))
+        arrays = cache.load(folder, names)
         return np.array(arrays[0]), arrays[1] if states else None
-
-    @staticmethod
-    def _whole(folder: Path, names: tuple[str, ...]) -> bool:
-        """Whether the cache is there and undamaged; a damaged one is computed again."""
-        try:
-            sums = json.loads((folder / "sums.json").read_text())
-            return all(sha256(folder / name) == sums[name] for name in names)
-        except (OSError, ValueError, KeyError):
-            return False
 
     def _encode(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:
         lengths = (self.ids != self._data.tokenizer.pad_id).sum(1)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
+from hcl_tf.data.pipeline import Batches, Extra, PreparedData, SplitArrays
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, System
 
@@ -19,14 +19,15 @@ class Validation:
 
     Args:
       system: the system; `before_inference` is the caller's. seed: of the fixed noise.
-      impostors: where they come from (`data.subgraph.find_impostors`).
+      impostors: where they come from (`data.subgraph.find_impostors`). extra: `System.columns` of the split.
     """
 
     def __init__(
-        self, system: System, data: PreparedData, arrays: SplitArrays, batch_size: int, seed: int, impostors: str = "graph"
-    ) -> None:
+        self, system: System, data: PreparedData, arrays: SplitArrays, batch_size: int, seed: int, impostors: str = "graph",
+        extra: Extra | None = None,
+    ) -> None:  # fmt: skip
         self.system, self.seed = system, seed
-        self.batches = Batches(data, arrays, min(batch_size, MOST_ROWS, len(arrays)), impostors=impostors)
+        self.batches = Batches(data, arrays, min(batch_size, MOST_ROWS, len(arrays)), impostors=impostors, extra=extra)
         self._sums = tf.function(self._sums_of, autograph=False)
         self._examine = tf.function(lambda batch: system.examine(batch, self._noise(batch)), autograph=False)
 

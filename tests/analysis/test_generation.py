@@ -45,8 +45,8 @@ def test_input_is_taken_a_batch_at_a_time(monkeypatch):
     """So that the first outputs come before the last inputs, and input of any length fits into memory."""
     taken = []
     monkeypatch.setattr(generation, "Generator", lambda *_, **__: SimpleNamespace(texts=lambda batches, draw: batches[0]))
-    monkeypatch.setattr(generation, "RequestBatches", lambda *_: SimpleNamespace(make=lambda requests, first: requests))
-    trained = SimpleNamespace(system=None, tokenizer=None, inputs=SimpleNamespace(source_length=5, max_keywords=4))
+    batches = SimpleNamespace(make=lambda requests, first: requests)
+    trained = SimpleNamespace(system=None, tokenizer=None, request_batches=lambda: batches)
     texts = (taken.append(i) or f"text {i}" for i in range(1000))
     answers = outputs(trained, SimpleNamespace(read=str.upper), texts, 0, 8)
     assert next(answers) == ["TEXT 0"]

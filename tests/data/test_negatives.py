@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcl_tf.data import formats, negatives
+from hcl_tf.data.bm25 import words_of
 from hcl_tf.data.formats import Example
 from hcl_tf.data.qqp import Clusters, text_key
 from hcl_tf.errors import UserError
@@ -222,7 +223,7 @@ def test_bm25_ranks_as_a_plain_bm25_with_ties_by_place(documents, query):
 def test_bm25_takes_the_most_similar_text_that_is_allowed():
     sources = ["red cat on a mat", "red cat on the mat today", "red cat", "blue cat", "a red mat for a red cat", "nothing alike here"]
     splits = corpus([(source, f"target {i}") for i, source in enumerate(sources)])
-    documents = [negatives.words_of("en")(source) for source in sources]
+    documents = [words_of("en")(source) for source in sources]
     for i in range(5):
         scores = plain_bm25(documents, documents[i])
         best = max((j for j in range(6) if j != i), key=lambda j: scores[j])
@@ -281,12 +282,12 @@ def test_sampled_negatives_take_the_lowest_score(tmp_path):
     ],
 )
 def test_the_words_that_bm25_compares(language, text, expected):
-    assert negatives.words_of(language)(text) == expected
+    assert words_of(language)(text) == expected
 
 
 @pytest.mark.parametrize("text", ["What's it", "I'm", "They don't", "What’s it"])
 def test_contractions_of_stop_words_are_no_words(text):
-    assert negatives.words_of("en")(text) == []
+    assert words_of("en")(text) == []
 
 
 def test_bm25_compares_chinese_texts_by_character_pairs():

@@ -121,6 +121,15 @@ def test_a_stack_counts_its_sites_with_the_noise_it_is_of():
     np.testing.assert_array_equal(noise.bits((3,)), plain.bits((3,)))
 
 
+def test_a_second_model_can_be_given_the_same_noise():
+    noise = of_rows([4, 9])
+    noise.bits((3,))
+    again = noise.again()
+    drawn = [noise.bits((5,)).numpy(), noise.stacked(2).bits((5,)).numpy()]
+    np.testing.assert_array_equal(again.bits((5,)), drawn[0])
+    np.testing.assert_array_equal(again.stacked(2).bits((5,)), drawn[1])
+
+
 def test_xla_draws_the_same():
     def draw(rows, step):
         noise = Noise(5, step, rows)

@@ -8,7 +8,7 @@ from finite_differences import assert_gradients, variables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.layers.output import BLOCK, cross_entropy, logits
+from hcl_tf.layers.output import BLOCK, cross_entropy, logits, token_nll
 
 D, V = 5, 11
 
@@ -148,3 +148,21 @@ def test_without_training_the_values_are_the_same_and_smoothing_is_left_out():
         found = cross_entropy(states, table, bias, targets, weights, smoothing, training=False)
         np.testing.assert_allclose(found[0], total, rtol=1e-12)
         np.testing.assert_array_equal(found[1], nll)
+
+
+@pytest.mark.parametrize("count", [1, BLOCK, 2 * BLOCK + 37])
+def test_each_positions_nll_can_be_put_into_any_loss(count):
+    """Of the squares of the NLLs, which are no sum that the forward pass could have weighed."""
+    states, table, bias, targets, weights = problem(count, dtype=np.float64)
+
+    def squares(each):
+        def function(*arguments):
+            nll = each(*arguments)
+            return tf.reduce_sum(tf.square(nll)), nll
+
+        return function
+
+    expected = with_gradients(squares(lambda *arguments: plainly(*arguments)[1]), states, table, bias, targets, weights)
+    assert_equal(with_gradients(squares(token_nll), states, table, bias, targets, weights), expected, 1e-11)
+    compiled = tf.function(lambda *arguments: with_gradients(squares(token_nll), *arguments), autograph=False, jit_compile=True)
+    assert_equal(compiled(states, table, bias, targets, weights), expected, 1e-9)

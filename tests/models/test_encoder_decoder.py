@@ -48,7 +48,7 @@ def test_steps_of_a_pointer_give_what_teacher_forcing_gives(copying, batch):
     """The probabilities of the target's pieces, one by one in each of two beams, multiply to the text's likelihood."""
     texts = copying.encode(batch, None)
     states = copying.teach(batch, texts["states"], texts["mask"], None)
-    total, each = copying.nll(batch, texts, states, training=False)
+    total, each = copying.likelihood(batch, texts, states, training=False)["nll"].value, copying.nll_of_states(batch, texts, states)
     cache, fixed = copying.start(batch, 2, None)
     labels, weights = copying.labels(batch).numpy(), copying.label_weights(batch).numpy()
     found = np.zeros(2 * B)
@@ -60,7 +60,7 @@ def test_steps_of_a_pointer_give_what_teacher_forcing_gives(copying, batch):
         found -= scores.numpy()[np.arange(2 * B), columns] * np.repeat(weights[:, t], 2)
     # The decoder knows maximum_length + 1 positions here, so likelihoods are compared over those.
     head = dict(batch, target_ids=tf.where(tf.range(batch["target_ids"].shape[1]) <= 5, batch["target_ids"], 0))
-    expected = copying.nll(head, texts, states, training=False)[1]
+    expected = copying.nll_of_states(head, texts, states)
     np.testing.assert_allclose(found, np.repeat(expected, 2), rtol=1e-4)
     assert float(total) == pytest.approx(float(tf.reduce_sum(each)), rel=1e-5)
 

@@ -38,9 +38,9 @@ class Killed(BaseException):
 class Toys:
     """Runs in one folder; each `go` is what a new process would do. The step is traced once for all."""
 
-    def __init__(self, folder: Path, poison: dict | None = None, **given) -> None:
+    def __init__(self, folder: Path, poison: dict | None = None, boundaries: tuple[int, ...] = (), **given) -> None:
         self.settings = toy_settings(**{**SETTINGS, **given})
-        self.system, self.batches = toy(folder, self.settings, poison=poison)
+        self.system, self.batches = toy(folder, self.settings, poison=poison, boundaries=boundaries)
         self.step = TrainStep(self.system, self.settings, None, compiled=False)
         data, _, held_out = read(folder)
         self.validation = Validation(self.system, data, held_out, 32, self.settings.seed)
@@ -104,6 +104,28 @@ def test_killed_anywhere_it_ends_the_same(toys, whole, tmp_path, stop) -> None:
         toys.go(tmp_path / "run", stop, kill)
     toys.go(tmp_path / "run")
     assert outcome(tmp_path / "run", toys) == whole
+
+
+@pytest.fixture(scope="module")
+def phased(qqp_folder) -> Toys:
+    """Three phases: one begins at a checkpoint, one between two and within an epoch."""
+    return Toys(qqp_folder, boundaries=(6, 10))
+
+
+@pytest.fixture(scope="module")
+def whole_in_phases(phased, tmp_path_factory) -> tuple:
+    path = tmp_path_factory.mktemp("phased") / "run"
+    phased.go(path)
+    return outcome(path, phased)
+
+
+@pytest.mark.parametrize("stop", [5, 6, 7, 9, 10, 11, 12])
+def test_killed_around_a_phase_s_beginning_it_ends_the_same(phased, whole, whole_in_phases, tmp_path, stop) -> None:
+    with pytest.raises(Killed):
+        phased.go(tmp_path / "run", stop, kill)
+    phased.go(tmp_path / "run")
+    assert outcome(tmp_path / "run", phased) == whole_in_phases
+    assert whole_in_phases[2] != whole[2], "a phase changes something"
 
 
 def test_killed_again_and_again(toys, whole, tmp_path) -> None:
@@ -312,6 +334,26 @@ def test_patience_counts_validations_without_a_better_loss(qqp_folder, tmp_path,
     assert (why, loop.at.step, loop.at.bad) == ("patience", 10, 2)
     assert checkpoints.Checkpoints(tmp_path / "run/checkpoints").newest().step == 10
     assert toys.go(tmp_path / "run")[0] == "patience", "started again it knows that it has ended"
+
+
+def test_each_phase_has_best_checkpoints_of_its_own(qqp_folder, tmp_path, monkeypatch, capsys) -> None:
+    """Losses of different phases are not compared, and patience counts in the last one."""
+    toys = Toys(qqp_folder, boundaries=(6,), validate_every=2, max_steps=14, patience=3)
+    fixed_losses(monkeypatch, toys, [1.0, 2.0, 3.0, 9.0, 8.0, 8.5, 8.5], [1.0, 1.0, 1.0, 7.0, 7.5, 7.0, 7.0])
+    why, loop = toys.go(tmp_path / "run")
+    assert (why, loop.at.step, loop.at.bad) == ("steps", 14, 2), "two validations after the first phase's best did not end it"
+    saved = load_run(tmp_path / "run").checkpoints
+    assert (saved.read("best_loss").step, saved.read("best_nll").step) == (10, 8)
+    said = capsys.readouterr().out
+    assert "step 6: phase 2 of 2 begins" in said
+    assert "ended in phase" not in said
+
+
+def test_a_run_that_ends_before_its_last_phase_says_so_and_can_be_used(qqp_folder, tmp_path, capsys) -> None:
+    toys = Toys(qqp_folder, boundaries=(6,), max_steps=6)
+    assert toys.go(tmp_path / "run")[0] == "steps"
+    assert "ended in phase 1 of 2; the next begins at step 6" in capsys.readouterr().out
+    assert load_run(tmp_path / "run").checkpoints.read("best_loss").step == 6
 
 
 def test_a_process_that_is_not_the_chief_reads_and_writes_nothing(toys, tmp_path) -> None:

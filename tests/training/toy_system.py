@@ -27,15 +27,15 @@ def toy_settings(**given) -> Settings:
 class Toy(System):
     """Predicts (length of the target + latent noise) from counts of the source's ids; weights `slope` (group "rest") and `level`
     ("encoder"). `feature` is what `before_epoch` computes, as HCL's node features are. `poison`: step -> the term that becomes
-    NaN there."""
+    NaN there. `boundaries`: its phases, each of which begins by changing `feature` too."""
 
-    def __init__(self, settings: Settings, inputs, poison: dict[int, str] | None = None) -> None:
+    def __init__(self, settings: Settings, inputs, poison: dict[int, str] | None = None, boundaries: tuple[int, ...] = ()) -> None:
         super().__init__(settings, inputs, name="toy")
         keras.utils.set_random_seed(settings.seed)
         self.slope = self.add_weight("slope", (FEATURES,), initializer="random_normal")
         self.level = self.add_weight("level", (), initializer="zeros")
         self.feature = self.add_weight("feature", (), initializer="zeros", trainable=False)
-        self.poison = poison or {}
+        self.poison, self.boundaries = poison or {}, boundaries
         self.refreshed: list[int] = []
 
     def features(self, batch: Batch) -> tf.Tensor:
@@ -70,6 +70,12 @@ class Toy(System):
 
     def learning_rates(self) -> dict:
         return {"rest": ([self.slope], self.settings.learning_rate), "encoder": ([self.level], self.settings.encoder_learning_rate)}
+
+    def phases(self) -> tuple[int, ...]:
+        return self.boundaries
+
+    def begin_phase(self) -> None:
+        self.feature.assign(5.0 + 10.0 * tf.reduce_sum(self.slope))
 
     def before_epoch(self, epoch: int, texts) -> None:
         self.refreshed.append(epoch)

@@ -1,0 +1,129 @@
+"""Group-wise contrastive learning (Cai et al. 2020) of a Transformer: likelihood first, then contrasts against itself as it then was.
+
+    (x, y) --target model--> log p_m(y | x) --.
+                                               g = log p_m - log p_n --> loss(g, s)
+    (x, y) --reference-----> log p_n(y | x) --'
+    (x, y) --matching model-> s, how well they match, from -1 to 1; a true pair has 1
+
+In the second phase the target model has to be likelier than the frozen reference on pairs that match, less likely on pairs that don't.
+With `--weight_group=0` this is `transformer`, step by step.
+"""
+
+import tensorflow as tf
+
+from hcl_tf.data.groups import groups_of
+from hcl_tf.data.pipeline import Extra, PreparedData, SplitArrays
+from hcl_tf.layers.contrast import group_contrast
+from hcl_tf.layers.matching import Matching, fit
+from hcl_tf.layers.noise import Noise
+from hcl_tf.models.base import Batch, Inputs, Sum, partners
+from hcl_tf.models.transformer import Transformer
+from hcl_tf.settings import Settings
+
+HELD_OUT_NLL = 0.5  # weight of the NLL a token beside the contrast in choosing a checkpoint: `nll_w` of the authors' code
+
+
+class Groupwise(Transformer):
+    """The target model; `reference` and `matching` are frozen parts of it, so checkpoints hold them."""
+
+    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+        super().__init__(settings, inputs, **kwargs)
+        if settings.weight_group:
+            self.contrasting = tf.Variable(0, trainable=False, name="contrasting")  # 1 in the second phase
+
+    def make_variables(self) -> None:
+        super().make_variables()
+        if not self.settings.weight_group:
+            return
+        # After the target model, which so begins with the weights that a Transformer of this seed would have.
+        i = self.inputs_
+        self.reference = Transformer(self.settings, i, name="reference")
+        self.reference.make_variables()
+        self.matching = Matching(i.vocabulary, (i.pad_id, i.cls_id, i.sep_id), name="matching")
+        self.reference.trainable = self.matching.trainable = False
+
+    # -- objective --------------------------------------------------------------------------------------------------
+
+    def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
+        sums = super().losses(batch, step, noise, training)
+        if not self.settings.weight_group:
+            return sums
+        names = ("group", "gain_true", "gain_drawn", "score_drawn")
+        found = tf.cond(
+            self.contrasting > 0,
+            lambda: self.contrast(batch, noise if training else None),
+            lambda: [tf.zeros_like(batch["example_mask"]) for _ in names],
+        )
+        return sums | {name: Sum(tf.reduce_sum(values * batch["example_mask"])) for name, values in zip(names, found, strict=True)}
+
+    def contrast(self, batch: Batch, noise: Noise | None) -> list[tf.Tensor]:
+        """Each [B]: the mean contrast of the true pair and the drawn ones; g of the true pair, mean g and mean s of the drawn ones.
+
+        Both models read the same pairs under the same noise: where they have the same weights, g is 0.
+        """
+        stack = lambda name: tf.concat([batch[f"{name}_ids"], *tf.unstack(batch[f"group_{name}_ids"], axis=1)], 0)  # noqa: E731
+        texts = 1 + batch["group_source_ids"].shape[1]
+        pairs = {"source_ids": stack("source"), "target_ids": stack("target"), "example_mask": tf.tile(batch["example_mask"], [texts])}
+        noise = noise and noise.stacked(texts)
+        again = noise and noise.again()
+        gain = tf.stop_gradient(self.reference.text_nll(pairs, again)) - self.text_nll(pairs, noise)
+        gain = tf.reshape(gain, [texts, -1])
+        if "group_scores" in batch:
+            drawn = tf.transpose(batch["group_scores"])
+        else:
+            drawn = tf.reshape(self.matching(pairs["source_ids"], pairs["target_ids"]), [texts, -1])[1:]
+        scores = tf.concat([tf.ones_like(drawn[:1]), drawn], 0)
+        losses = group_contrast(gain, tf.stop_gradient(scores))
+        return [tf.reduce_mean(losses, 0), gain[0], tf.reduce_mean(gain[1:], 0), tf.reduce_mean(drawn, 0)]
+
+    def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
+        s = self.settings
+        if not s.weight_group:
+            return super().weights_of(step)
+        if step is None:  # of two losses that can't be compared: each phase has its own best checkpoint
+            contrasting = tf.cast(self.contrasting, tf.float32)
+            return {"nll": 1.0 - contrasting, "group": contrasting, "nll_token": HELD_OUT_NLL * contrasting}
+        share = s.weight_group * contrast_share(step - s.mle_steps, s.contrast_middle, s.contrast_width)
+        return {self.likelihood_term(step): 1.0 - share, "group": share}
+
+    # -- phases -----------------------------------------------------------------------------------------------------
+
+    def phases(self) -> tuple[int, ...]:
+        return (self.settings.mle_steps,) if self.settings.weight_group else ()
+
+    def begin_phase(self) -> None:
+        trained = self.get_weight_paths()
+        for path, variable in self.reference.get_weight_paths().items():
+            variable.assign(trained[path])
+        self.contrasting.assign(1)
+
+    def before_epoch(self, epoch: int, texts) -> None:
+        if epoch or not self.settings.weight_group:
+            return
+        # Beside the system's own, whose variables a strategy may have spread over devices.
+        model = Matching(self.matching.vocabulary, self.matching.ignored)
+        model.set_weights(self.matching.get_weights())
+        fit(model, texts.arrays.source_ids, texts.arrays.target_ids, self.settings.seed, self.settings.matching_steps)
+        self.matching.set_weights(model.get_weights())
+
+    def columns(self, data: PreparedData, split: str, arrays: SplitArrays, train: SplitArrays) -> Extra | None:
+        if not self.settings.weight_group:
+            return None
+        groups = groups_of(data, split, train)
+        return lambda rows, random: groups.draw(arrays, rows, random, self.settings.group_draws)
+
+    def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+        """Whether the matching model tells the example's target from another's, which it was not trained on."""
+        if not self.settings.weight_group:
+            return {}
+        own, other = (
+            self.matching(batch["source_ids"], ids) for ids in (batch["target_ids"], tf.gather(batch["target_ids"], partners(batch)[0]))
+        )
+        return {"order_match": tf.where(partners(batch)[1], tf.cast(own > other, tf.float32), float("nan"))}
+
+
+def contrast_share(step: tf.Tensor, middle: float, width: float) -> tf.Tensor:
+    """a of (1 - a) NLL + a contrast: a tanh from 0 to 1 over the steps of the second phase, of which `step` counts from 0; 0 before it."""
+    step = tf.cast(step, tf.float32)
+    ramp = tf.clip_by_value((tf.tanh((step - middle) / width) + 1.0) / 2.0, 0.0, 1.0)
+    return tf.where(step < 0, 0.0, ramp)
