@@ -19,16 +19,19 @@ class TokenTable(keras.layers.Layer):
       source: a function that gives BERT's table [V, D], with which this one is tied; None: a table of its own [V', D]
         (the encoder is frozen, or there is none).
       width: D, where the table is its own.
+      biased: the output layer has a bias, as BERT's has; else none (T5's and GPT-2's).
     """
 
-    def __init__(self, kept: np.ndarray, vocabulary: int, unknown_id: int, source=None, width: int = 0, **kwargs) -> None:
+    def __init__(
+        self, kept: np.ndarray, vocabulary: int, unknown_id: int, source=None, width: int = 0, biased: bool = True, **kwargs
+    ) -> None:
         super().__init__(**kwargs)
         self.kept = np.asarray(kept, np.int32)
-        self.vocabulary, self.unknown_id, self.width, self._source = vocabulary, unknown_id, width, source
+        self.vocabulary, self.unknown_id, self.width, self.biased, self._source = vocabulary, unknown_id, width, biased, source
         column = np.full(vocabulary, -1, np.int32)
         column[self.kept] = np.arange(len(self.kept))
         self._column = np.where(column < 0, column[unknown_id], column)
-        self.bias = self.add_weight("bias", (len(self.kept),), initializer="zeros", dtype="float32")
+        self.bias = self.add_weight("bias", (len(self.kept),), initializer="zeros", dtype="float32") if biased else tf.zeros(len(self.kept))
         if source is None:
             self.own = self.add_weight("table", (len(self.kept), width), initializer=keras.initializers.TruncatedNormal(stddev=0.02))
 
@@ -84,5 +87,5 @@ class TokenTable(keras.layers.Layer):
         return total, tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
 
     def get_config(self) -> dict:
-        config = {"kept": self.kept.tolist(), "vocabulary": self.vocabulary, "unknown_id": self.unknown_id, "width": self.width}
-        return super().get_config() | config
+        names = ("vocabulary", "unknown_id", "width", "biased")
+        return super().get_config() | {"kept": self.kept.tolist()} | {name: getattr(self, name) for name in names}
