@@ -5,7 +5,7 @@ and devices then add up to the same number. All noise comes from the `Noise` it 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -72,10 +72,12 @@ class System(keras.Model):
 
     Attributes:
       takes_bert: whether `--encoder` gives the class a BERT (`self.encoder`), with published weights where they can be had. Of a
-        class that declares False it gives the width alone: there is nothing to load or to freeze.
+        class that declares False it gives the sizes alone: there is nothing to load or to freeze.
+      random_sizes: preset -> LAYERSxWIDTH of random weights, where they are not those of all systems (`settings.RANDOM_ENCODER`).
     """
 
     takes_bert = True
+    random_sizes: ClassVar[dict[str, str]] = {}
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -131,6 +133,11 @@ class System(keras.Model):
 
     # -- decoding ---------------------------------------------------------------------------------------------------
 
+    @property
+    def start_id(self) -> int:
+        """The token before the first of an output."""
+        return self.inputs_.cls_id
+
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
         """What decoding keeps of a batch (see decoding/beam_search.py): a cache [B * beams, ...] and what is fixed.
 
@@ -161,7 +168,7 @@ class System(keras.Model):
         cache, fixed = self.start(batch, s.beams, noise)
         column = {int(i): c for c, i in enumerate(self.inputs_.output_ids)}
         ids, scores, lengths = beam_search(
-            self.step, cache, fixed, batch_size, column[self.inputs_.cls_id], column[self.inputs_.sep_id], beam
+            self.step, cache, fixed, batch_size, column[self.start_id], column[self.inputs_.sep_id], beam
         )
         real = tf.range(s.maximum_length) < lengths[..., None]
         return tf.where(real, self.decode_ids(ids), self.inputs_.pad_id), scores

@@ -72,7 +72,8 @@ def choose_encoder(settings: Settings, data: PreparedData, given: Collection[str
 def _no_encoder(settings: Settings, data: PreparedData) -> tuple[Settings, Encoder]:
     if settings.freeze_encoder:
         raise UserError(f"--freeze_encoder: --model={settings.model} has no BERT encoder that could be frozen; drop the flag")
-    name = settings.encoder if settings.encoder.startswith("random") else "random"
+    own = registry.class_of(settings.model).random_sizes.get(settings.preset)
+    name = settings.encoder if settings.encoder.startswith("random") else f"random:{own}" if own else "random"
     size, shape = _random(name, settings.preset, data)
     note = f"no BERT encoder and so no pretrained weights, width {shape.width}"
     return dataclasses.replace(settings, encoder=size), Encoder(shape, None, note)
