@@ -87,6 +87,13 @@ class Settings:
         "Where impostors come from; auto: the graph, or the negative text under --ablate=graph.",
         choices=("auto", "graph", "negative"),
     )
+    weight_claps: float = setting(0.5, "Weight of each of the two contrasts of CLAPS (Lee et al. 2021).", low=0.0)
+    tau_claps: float = setting(0.1, "Temperature of CLAPS's contrasts.", low=1e-3)
+    claps_imposter_norm: float = setting(1.0, "How far CLAPS moves each decoder state to make an imposter.", low=0.0)
+    claps_distant_norm: float = setting(3.0, "How far CLAPS moves each decoder state, twice, to make a distant positive.", low=0.0)
+    claps_group: int = setting(
+        0, "CLAPS takes in-batch negatives within groups of so many examples; 0: the whole batch. --micro_batch needs a divisor of it.", low=0
+    )  # fmt: skip
     ablate: str = setting("", "Table 2: leave out graph, keyword or mahalanobis.", choices=("", *ABLATIONS))
 
     graph_fanout: str = setting("8,4", "Sampled neighbours a relation, one number for each round of message passing.")

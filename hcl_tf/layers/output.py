@@ -5,6 +5,8 @@ real positions are moved to the front and taken in blocks; a block's logits live
 to both gradients. Same sums as the plain form, fewer of them.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 BLOCK = 128
@@ -37,19 +39,47 @@ def cross_entropy(
       The weighted sum (a scalar, differentiable in states, table and bias) and [N] each position's NLL without smoothing
       (no gradient; 0 where the weight is 0).
     """
-    order = tf.argsort(tf.cast(weights == 0, tf.int32), stable=True)  # real positions first
-    blocks = -(-states.shape[0] // BLOCK)
-
-    def arrange(values: tf.Tensor) -> tf.Tensor:
-        """[N, ...] -> [blocks, BLOCK, ...]"""
-        filled = tf.pad(tf.gather(values, order), [[0, blocks * BLOCK - values.shape[0]], *[[0, 0]] * (values.shape.rank - 1)])
-        return tf.reshape(filled, [blocks, BLOCK, *values.shape[1:]])
-
+    order, needed, arrange = _arrangement(weights)
     bias = tf.convert_to_tensor(bias)  # a distributed variable as an argument would be taken for a captured one
-    needed = -(-tf.math.count_nonzero(weights, dtype=tf.int32) // BLOCK)
     parts = arrange(states), table, bias, arrange(targets), arrange(weights), needed
     total, nll = _blockwise(*parts, smoothing) if training else _losses_only(*parts)
     return total, tf.gather(tf.reshape(nll, [-1]), tf.argsort(order, stable=True))
+
+
+def divergence_gradient(states: tf.Tensor, moved: tf.Tensor, table: tf.Tensor, bias: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Gradient in `moved` of KL(p || q), p and q the next-token distributions of `states` and `moved`: (q - p) @ table, token by token.
+
+    Args:
+      states, moved: [N, D]. table, bias: as in `logits`. weights: [N], 0 for positions that do not count (those get 0).
+
+    Returns:
+      [N, D], without a gradient of its own.
+    """
+    order, needed, arrange = _arrangement(weights)
+    before, after = arrange(states), arrange(moved)
+    bias, table = tf.convert_to_tensor(bias), tf.cast(table, states.dtype)
+
+    def block(i, found):
+        p, q = (tf.nn.softmax(logits(part[i], table, bias)) for part in (before, after))
+        return i + 1, tf.tensor_scatter_nd_update(found, [[i]], [tf.cast(q - p, table.dtype) @ table])
+
+    _, found = tf.while_loop(lambda i, _: i < needed, block, [tf.constant(0), tf.zeros_like(before)], parallel_iterations=1)
+    found = tf.gather(tf.reshape(found, [-1, states.shape[1]]), tf.argsort(order, stable=True))
+    return tf.stop_gradient(tf.where(weights[:, None] == 0, tf.zeros_like(found), found))
+
+
+def _arrangement(weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """The order of [N] positions with those that count first, how many blocks these fill, and a function that arranges
+    [N, ...] in that order as [blocks, BLOCK, ...].
+    """
+    order = tf.argsort(tf.cast(weights == 0, tf.int32), stable=True)
+    blocks = -(-weights.shape[0] // BLOCK)
+
+    def arrange(values: tf.Tensor) -> tf.Tensor:
+        filled = tf.pad(tf.gather(values, order), [[0, blocks * BLOCK - values.shape[0]], *[[0, 0]] * (values.shape.rank - 1)])
+        return tf.reshape(filled, [blocks, BLOCK, *values.shape[1:]])
+
+    return order, -(-tf.math.count_nonzero(weights, dtype=tf.int32) // BLOCK), arrange
 
 
 def _losses_only(states, table, bias, targets, weights, needed) -> tuple[tf.Tensor, tf.Tensor]:

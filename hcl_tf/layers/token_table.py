@@ -86,6 +86,12 @@ class TokenTable(keras.layers.Layer):
         )  # fmt: skip
         return total, tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
 
+    def divergence_gradient(self, states: tf.Tensor, moved: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """`output.divergence_gradient` of states [B, T, D] that were moved, weights [B, T] -> [B, T, D]."""
+        flat = (tf.reshape(part, [-1, states.shape[-1]]) for part in (states, moved))
+        found = output.divergence_gradient(*flat, self.weights_of_output(), self.bias, tf.reshape(weights, [-1]))
+        return tf.reshape(found, tf.shape(states))
+
     def get_config(self) -> dict:
         names = ("vocabulary", "unknown_id", "width", "biased")
         return super().get_config() | {"kept": self.kept.tolist()} | {name: getattr(self, name) for name in names}

@@ -13,6 +13,8 @@ SYSTEMS: dict[str, tuple[str, str, dict]] = {
     "bert_cvae": ("hcl", "HCL", {"weight_ins": 0.0, "weight_key": 0.0, "weight_ma": 0.0}),
     "bert_gen": ("encoder_decoder", "EncoderDecoder", {}),
     "t5": ("t5", "T5", {}),
+    "claps": ("claps", "CLAPS", {}),
+    "dialogpt": ("dialogpt", "DialoGPT", {}),
 }
 
 
