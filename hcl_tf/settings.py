@@ -30,6 +30,9 @@ class Settings:
     encoder: str = setting(
         "published", "BERT weights: hub name, folder, TensorFlow checkpoint, minilm, random or random:LAYERSxWIDTH; published: bert-base."
     )  # fmt: skip
+    pretrained: str = setting(
+        "", "Published weights of a system built on a library's model (t5, claps, dialogpt): hub name or folder; empty: random."
+    )
     freeze_encoder: bool = setting(False, "Train everything but the encoder, whose states are computed once and cached.")
     output_vocab: str = setting(
         "full", "train: the output layer keeps only pieces that training targets contain.", choices=("full", "train")

@@ -102,6 +102,8 @@ def _blockwise(states, table, bias, targets, weights, needed, smoothing) -> tupl
 
     @tf.custom_gradient
     def compute(states, table, bias):
+        # The gradients are made here: a second tape that watched the loop would have it prepare for second ones, which XLA refuses.
+        states, table, bias = (tf.stop_gradient(part) for part in (states, table, bias))
         small = tf.cast(table, states.dtype)  # here, so that the table's gradient, a sum over all positions, stays float32
 
         def block(i, total, nll, d_states, d_table, d_bias):

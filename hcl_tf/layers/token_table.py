@@ -28,7 +28,7 @@ class TokenTable(keras.layers.Layer):
         super().__init__(**kwargs)
         self.kept = np.asarray(kept, np.int32)
         self.vocabulary, self.unknown_id, self.width, self.biased, self._source = vocabulary, unknown_id, width, biased, source
-        column = np.full(vocabulary, -1, np.int32)
+        column = np.full(vocabulary + 1, -1, np.int32)  # padding may be numbered past the pieces
         column[self.kept] = np.arange(len(self.kept))
         self._column = np.where(column < 0, column[unknown_id], column)
         self.bias = self.add_weight("bias", (len(self.kept),), initializer="zeros", dtype="float32") if biased else tf.zeros(len(self.kept))
@@ -55,7 +55,7 @@ class TokenTable(keras.layers.Layer):
         if self._source is None:
             return tf.convert_to_tensor(self.own)
         table = tf.convert_to_tensor(self._source())
-        return table if len(self.kept) == self.vocabulary else tf.gather(table, self.kept)
+        return table if len(self.kept) == table.shape[0] else tf.gather(table, self.kept)
 
     def embed(self, ids: tf.Tensor) -> tf.Tensor:
         """Vocabulary ids [...] -> [..., D]."""

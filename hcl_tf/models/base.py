@@ -12,9 +12,11 @@ import tensorflow as tf
 import tf_keras as keras
 
 from hcl_tf.decoding.beam_search import BeamSettings, beam_search
+from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.settings import Settings
 
@@ -38,6 +40,7 @@ class Inputs:
       output_ids: [V'] int32 vocabulary ids that an output may contain, ascending.
       neighbours: [N, 2, M] int32, the keyword graph (`KeywordGraph.table`).
       bert: the encoder's shape.
+      library: configuration of published weights that are not BERT's (`System.read_published`); None: there are none.
     """
 
     language: str
@@ -52,6 +55,7 @@ class Inputs:
     output_ids: np.ndarray
     neighbours: np.ndarray
     bert: BertShape
+    library: dict | None = None
 
 
 def dummy_batch(inputs: Inputs, rows: int = 2) -> Batch:
@@ -89,7 +93,12 @@ class System(keras.Model):
         noise = Noise(0, 0, batch["example_rows"])
         self.losses(batch, tf.constant(0), noise, training=True)
 
-    def load_published(self, published: PublishedBert) -> list[str]:
+    @classmethod
+    def read_published(cls, source: str) -> PublishedModel:
+        """What `--pretrained` names, for systems built on a library's own model. Raises `UserError` where it can't be used."""
+        raise UserError(f"--pretrained={source}: this --model is built on no library's model; drop the flag (BERT weights: --encoder)")
+
+    def load_published(self, published: PublishedBert | PublishedModel) -> list[str]:
         """Puts published weights in place and returns lines that say which went where; default: those of the BERT encoder."""
         return bert_weights.assign(self.encoder, published)
 

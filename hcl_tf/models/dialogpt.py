@@ -11,8 +11,10 @@ import tensorflow as tf
 from transformers import GPT2Config, TFGPT2LMHeadModel
 
 from hcl_tf.errors import UserError
+from hcl_tf.layers import library_weights
 from hcl_tf.layers.decoder import MASKED
 from hcl_tf.layers.library_dropout import replace_dropout
+from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.token_table import TokenTable
 from hcl_tf.models.base import Batch, Inputs, Sum, System
@@ -40,12 +42,21 @@ class DialoGPT(System):
             inputs.output_ids, inputs.vocabulary, inputs.unknown_id, lambda: self.gpt2.transformer.wte.embeddings, biased=False, name="tokens"
         )  # fmt: skip
 
+    @classmethod
+    def read_published(cls, source: str) -> PublishedModel:
+        return library_weights.load(source, "gpt2")
+
+    def load_published(self, published: PublishedModel) -> list[str]:
+        return library_weights.assign(self.gpt2, published)
+
     def _config(self) -> GPT2Config:
         s, inputs, shape = self.settings, self.inputs_, self.inputs_.bert
+        rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), s.dropout)
+        if inputs.library:
+            return GPT2Config.from_dict({**inputs.library, **rates})
         return GPT2Config(
             vocab_size=inputs.vocabulary, n_embd=shape.width, n_head=shape.heads, n_inner=shape.intermediate,
-            n_layer=shape.layers + s.decoder_layers, n_positions=inputs.source_length + 1 + inputs.target_length,
-            resid_pdrop=s.dropout, embd_pdrop=s.dropout, attn_pdrop=s.dropout,
+            n_layer=shape.layers + s.decoder_layers, n_positions=inputs.source_length + 1 + inputs.target_length, **rates,
         )  # fmt: skip
 
     # -- objective --------------------------------------------------------------------------------------------------
@@ -63,7 +74,8 @@ class DialoGPT(System):
     def source(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """[B, S] pieces without what stands around them, and their mask, float32."""
         ids = batch["source_ids"]
-        return ids[:, 1:-1], tf.cast(ids[:, 2:] != self.inputs_.pad_id, tf.float32)  # a piece is what something follows
+        pieces = ids[:, 2:] != self.inputs_.pad_id  # a piece is what something follows
+        return tf.where(pieces, ids[:, 1:-1], 0), tf.cast(pieces, tf.float32)  # padding may have a number past the embeddings
 
     def teach(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
         """[B, T + 1, D] states from which each token of the target is predicted."""

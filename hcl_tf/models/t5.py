@@ -14,8 +14,10 @@ import tf_keras as keras
 from transformers import T5Config, TFT5ForConditionalGeneration
 
 from hcl_tf.errors import UserError
+from hcl_tf.layers import library_weights
 from hcl_tf.layers.decoder import MASKED
 from hcl_tf.layers.library_dropout import replace_dropout
+from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.token_table import TokenTable
 from hcl_tf.models.base import Batch, Inputs, Sum, System
@@ -39,8 +41,20 @@ class T5(System):
             inputs.output_ids, inputs.vocabulary, inputs.unknown_id, lambda: self.t5.shared.embeddings, biased=False, name="tokens"
         )
 
+    @classmethod
+    def read_published(cls, source: str) -> PublishedModel:
+        published = library_weights.load(source, "t5")
+        if not published.config.get("tie_word_embeddings", True):
+            raise UserError(f"--pretrained={source}: its output layer is not tied with its embeddings (T5 v1.1); give T5 v1.0")
+        return published
+
+    def load_published(self, published: PublishedModel) -> list[str]:
+        return library_weights.assign(self.t5, published)
+
     def _config(self) -> T5Config:
         s, shape = self.settings, self.inputs_.bert
+        if self.inputs_.library:
+            return T5Config.from_dict({**self.inputs_.library, "dropout_rate": s.dropout})
         return T5Config(
             vocab_size=self.inputs_.vocabulary, d_model=shape.width, d_kv=shape.width // shape.heads, d_ff=shape.intermediate,
             num_layers=shape.layers, num_decoder_layers=s.decoder_layers, num_heads=shape.heads, dropout_rate=s.dropout,

@@ -5,16 +5,13 @@ A text occurs many times (a question is a source here and a negative there): eac
 """
 
 import hashlib
-import json
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
-from hcl_tf.data.output_folder import whole_or_nothing
+from hcl_tf.data.array_cache import cached, is_whole
 from hcl_tf.data.pipeline import PreparedData, SplitArrays
-from hcl_tf.data.text_files import sha256
 from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.progress import bar
@@ -36,9 +33,8 @@ class TextStates:
     def __init__(self, data: PreparedData, arrays: SplitArrays, keep: bool) -> None:
         self._data, self._keep = data, keep
         width = max(arrays.source_ids.shape[1], arrays.target_ids.shape[1])
-        padded = [np.pad(ids, ((0, 0), (0, width - ids.shape[1]))) for ids in (getattr(arrays, f"{role}_ids") for role in ROLES)]
-        if data.tokenizer.pad_id:
-            raise ValueError("texts are compared by their padded ids, so padding must be 0")
+        roles, pad = (getattr(arrays, f"{role}_ids") for role in ROLES), data.tokenizer.pad_id
+        padded = [np.pad(ids, ((0, 0), (0, width - ids.shape[1])), constant_values=pad) for ids in roles]
         self.ids, self._places = np.unique(np.concatenate(padded), axis=0, return_inverse=True)
         # --> [U, width]; [3 * n] the distinct text of each example's source, target and negative.
         nodes = np.concatenate([arrays.source_nodes, arrays.target_nodes, arrays.negative_nodes])
@@ -87,24 +83,10 @@ class TextStates:
             key.update(variable.numpy().tobytes())
         cache = self._data.folder / CACHE
         whole, small = (cache / f"{kind}-{key.hexdigest()[:16]}" for kind in ("states", "vectors"))
-        states_too = states or self._whole(whole, PARTS)  # which has the vectors as well
+        states_too = states or is_whole(whole, PARTS)  # which has the vectors as well
         folder, names = (whole, PARTS) if states_too else (small, PARTS[:1])
-        if not self._whole(folder, names):
-            with whole_or_nothing(folder, "sums.json", overwrite=True) as out:
-                for name, array in zip(names, self._encode(encoder, states), strict=False):
-                    np.save(out / name, array)
-                (out / "sums.json").write_text(json.dumps({name: sha256(out / name) for name in names}))
-        arrays = [np.load(folder / name, mmap_mode="r") for name in names]
+        arrays = cached(folder, names, lambda: self._encode(encoder, states_too)[: len(names)])
         return np.array(arrays[0]), arrays[1] if states else None
-
-    @staticmethod
-    def _whole(folder: Path, names: tuple[str, ...]) -> bool:
-        """Whether the cache is there and undamaged; a damaged one is computed again."""
-        try:
-            sums = json.loads((folder / "sums.json").read_text())
-            return all(sha256(folder / name) == sums[name] for name in names)
-        except (OSError, ValueError, KeyError):
-            return False
 
     def _encode(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:
         lengths = (self.ids != self._data.tokenizer.pad_id).sum(1)
