@@ -7,7 +7,15 @@ import sentencepiece
 import tf_keras as keras
 from safetensors.numpy import save_file
 from tokenizers import ByteLevelBPETokenizer
-from transformers import GPT2Config, GPT2TokenizerFast, T5Config, T5TokenizerFast, TFGPT2LMHeadModel, TFPreTrainedModel, TFT5ForConditionalGeneration
+from transformers import (
+    AutoTokenizer,
+    GPT2Config,
+    GPT2TokenizerFast,
+    T5Config,
+    TFGPT2LMHeadModel,
+    TFPreTrainedModel,
+    TFT5ForConditionalGeneration,
+)
 
 from hcl_tf import config
 
@@ -30,11 +38,10 @@ def t5(folder: Path, layout: str = "h5", files: str = "spiece") -> Path:
     )  # fmt: skip
     for name in ("corpus.txt", "spiece.vocab"):
         (folder / name).unlink()
+    (folder / "tokenizer_config.json").write_text(json.dumps({"extra_ids": 0, "tokenizer_class": "T5Tokenizer"}))
     if files == "json":
-        T5TokenizerFast(vocab_file=str(folder / "spiece.model"), extra_ids=0).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
         (folder / "spiece.model").unlink()
-    else:
-        (folder / "tokenizer_config.json").write_text(json.dumps({"extra_ids": 0, "tokenizer_class": "T5Tokenizer"}))
     keras.utils.set_random_seed(5)
     shape = T5Config(
         vocab_size=400 + SPARE, d_model=16, d_kv=8, d_ff=24, num_layers=2, num_decoder_layers=1, num_heads=2, decoder_start_token_id=0

@@ -6,6 +6,7 @@ padding, GPT-2 starts and ends with one and the same token and has no padding, w
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,10 +42,15 @@ class LibraryTokenizer(Tokenizer):
         self.cls_id = self.sep_id if start is None else start
         self.pad_id = rows if fast.pad_token_id in (None, self.sep_id) else fast.pad_token_id
         # Bytes know no unknown piece: the mark that Unicode has for it stands for pieces that --output_vocab=train leaves out.
-        self.unknown_id = self.encode([REPLACEMENT])[0][0] if fast.unk_token_id in (None, self.sep_id) else fast.unk_token_id
+        self.unknown_id = super().encode([REPLACEMENT])[0][0] if fast.unk_token_id in (None, self.sep_id) else fast.unk_token_id
 
     def __len__(self) -> int:
         return self._rows
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text, unframed and uncut. A text that spells "</s>", which T5's pieces hold, does not end there: it is unknown."""
+        frame = {self.cls_id, self.sep_id, self.pad_id}
+        return [[self.unknown_id if piece in frame else piece for piece in pieces] for pieces in super().encode(texts)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, special tokens and numbers without a piece left out."""
@@ -67,7 +73,7 @@ def load(folder: Path) -> LibraryTokenizer:
     try:
         frame = json.loads((folder / FRAME).read_text(encoding="utf-8"))
         return LibraryTokenizer(_fast(folder), frame["name"], frame["rows"], frame["start"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # the library raises nothing narrower for a damaged tokenizer.json
         raise UserError(f"{folder}: no tokeniser that can be read ({error}); restore the run from a copy") from error
 
 
@@ -76,8 +82,13 @@ def published(folder: Path, name: str, rows: int, start: int | None) -> LibraryT
     if not any((folder / file).is_file() for file in FILES if not file.endswith(("config.json", "map.json"))):
         raise UserError(f"--pretrained={name}: {folder.name} has no tokeniser (tokenizer.json, spiece.model, or vocab.json and merges.txt)")
     try:
-        return LibraryTokenizer(_fast(folder), name, rows, start)
-    except (OSError, ValueError, TypeError, ImportError) as error:
+        with tempfile.TemporaryDirectory() as copy:
+            # As a run will keep it: written and read again, scores differ in their last digits from those of a spiece.model.
+            LibraryTokenizer(_fast(folder), name, rows, start).save(Path(copy))
+            return load(Path(copy))
+    except UserError:
+        raise
+    except Exception as error:  # as in `load`
         why = str(error).splitlines()[0]
         raise UserError(f"--pretrained={name}: its tokeniser can't be read ({why}); fetch its files again") from error
 

@@ -176,9 +176,7 @@ class System(keras.Model):
         batch_size = batch["source_ids"].shape[0] or tf.shape(batch["source_ids"])[0]
         cache, fixed = self.start(batch, s.beams, noise)
         column = {int(i): c for c, i in enumerate(self.inputs_.output_ids)}
-        ids, scores, lengths = beam_search(
-            self.step, cache, fixed, batch_size, column[self.start_id], column[self.inputs_.sep_id], beam
-        )
+        ids, scores, lengths = beam_search(self.step, cache, fixed, batch_size, column[self.start_id], column[self.inputs_.sep_id], beam)
         real = tf.range(s.maximum_length) < lengths[..., None]
         return tf.where(real, self.decode_ids(ids), self.inputs_.pad_id), scores
 

@@ -82,9 +82,7 @@ class CLAPS(T5):
         groups = tf.range(size) // (self.settings.claps_group or size)
         return (groups[:, None] == groups[None]) & ~tf.eye(size, dtype=tf.bool) & (batch["example_mask"][None] > 0)
 
-    def contrast(
-        self, positive: tf.Tensor, similar: tf.Tensor, present: tf.Tensor, imposter: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def contrast(self, positive: tf.Tensor, similar: tf.Tensor, present: tf.Tensor, imposter: tf.Tensor | None = None) -> tf.Tensor:
         """-log of the positive's share among positive, negatives and imposter.
 
         Args:

@@ -13,7 +13,10 @@ from transformers import GPT2Config, T5Config, TFGPT2LMHeadModel, TFT5ForConditi
 from hcl_tf.errors import UserError
 from hcl_tf.layers import library_weights
 
-MODELS = {"t5": (published_models.t5, T5Config, TFT5ForConditionalGeneration), "gpt2": (published_models.gpt2, GPT2Config, TFGPT2LMHeadModel)}
+MODELS = {
+    "t5": (published_models.t5, T5Config, TFT5ForConditionalGeneration),
+    "gpt2": (published_models.gpt2, GPT2Config, TFGPT2LMHeadModel),
+}
 
 
 @pytest.fixture(scope="module")
