@@ -95,7 +95,7 @@ class Settings:
     claps_imposter_norm: float = setting(1.0, "How far CLAPS moves each decoder state to make an imposter.", low=0.0)
     claps_distant_norm: float = setting(3.0, "How far CLAPS moves each decoder state, twice, to make a distant positive.", low=0.0)
     claps_group: int = setting(
-        0, "CLAPS takes in-batch negatives within groups of so many examples; 0: the whole batch. --micro_batch needs a divisor of it.", low=0
+        0, "CLAPS takes in-batch negatives within groups of so many examples; 0: the whole batch. A divisor of --micro_batch.", low=0
     )  # fmt: skip
     ablate: str = setting("", "Table 2: leave out graph, keyword or mahalanobis.", choices=("", *ABLATIONS))
 

@@ -49,9 +49,7 @@ def load(source: str, model_type: str) -> PublishedModel:
     if not files:
         binary = (folder / "pytorch_model.bin").is_file()
         why = "its weights only as pytorch_model.bin, which needs PyTorch to read" if binary else f"no {', '.join(WEIGHTS)}"
-        raise UserError(
-            f"--pretrained={source}: {folder.name} has {why}; give a folder with model.safetensors (transformers: save_pretrained) or tf_model.h5"
-        )
+        raise UserError(f"--pretrained={source}: {folder.name} has {why}; give a folder with model.safetensors or tf_model.h5")
     tokenizer = library_tokenizer.published(folder, source, config["vocab_size"], config.get("decoder_start_token_id"))
     name = f"folder {folder.resolve().name}" if os.path.isdir(source) else source
     return PublishedModel(source, folder, config, tokenizer, f"{name}: {model_type}, {config['vocab_size']:,} pieces, from {files[0]}")
@@ -75,7 +73,7 @@ def assign(model: TFPreTrainedModel, published: PublishedModel) -> list[str]:
         raise UserError(f"{where}: tensor {missing[0]} is missing or has another shape ({len(missing)} in all); fetch the weights again")
     values = {path: variable.numpy() for path, variable in theirs.get_weight_paths().items()}
     ours = model.get_weight_paths()
-    for path, variable in ours.items():
+    for path in ours:
         if not np.isfinite(values[path]).all():
             raise UserError(f"{where}: {path} holds values that are not finite; fetch the weights again")
     for path, variable in ours.items():

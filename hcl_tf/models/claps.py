@@ -48,18 +48,14 @@ class CLAPS(T5):
             nll, each = self.tokens.cross_entropy(states, self.labels(batch), weights, training=True)
         imposter = self.moved(states, tape.gradient(nll, states), self.settings.claps_imposter_norm)
         source = self.pool(memory, self.source_mask(batch))
-        target, imposter, distant = (self.pool(s, self.target_mask(batch)) for s in (states, imposter, self.distant(batch, source, states)))
+        texts = states, imposter, self.distant(batch, source, states)
+        target, imposter, distant = (self.pool(text, self.target_mask(batch)) for text in texts)
         similar, present = cosines(source, target), self.negatives(batch)
-        own = lambda values: tf.reduce_sum(source * values, -1)  # noqa: E731
-        contrast = lambda positive: tf.reduce_sum(  # noqa: E731
-            self.contrast(positive, similar, present, own(imposter)) * batch["example_mask"]
-        )
-        return {
-            "nll": Sum(nll),
-            "nll_token": Sum(tf.reduce_sum(each), "tokens"),
-            "claps": Sum(contrast(own(target))),
-            "claps_distant": Sum(contrast(own(distant))),
-        }
+        sums = {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+        for name, positive in (("claps", target), ("claps_distant", distant)):
+            own = (tf.reduce_sum(source * text, -1) for text in (positive, imposter))
+            sums[name] = Sum(tf.reduce_sum(self.contrast(*own, similar, present) * batch["example_mask"]))
+        return sums
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
         weight = self.settings.weight_claps
@@ -82,11 +78,12 @@ class CLAPS(T5):
         groups = tf.range(size) // (self.settings.claps_group or size)
         return (groups[:, None] == groups[None]) & ~tf.eye(size, dtype=tf.bool) & (batch["example_mask"][None] > 0)
 
-    def contrast(self, positive: tf.Tensor, similar: tf.Tensor, present: tf.Tensor, imposter: tf.Tensor | None = None) -> tf.Tensor:
+    def contrast(self, positive: tf.Tensor, imposter: tf.Tensor | None, similar: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """-log of the positive's share among positive, negatives and imposter.
 
         Args:
-          positive, imposter: [B] cosines of the source with its own. similar: [B, B] with all targets; present: which of them count.
+          positive, imposter: [B] cosines of the source with its own; None: no imposter. similar: [B, B] with all targets.
+          present: [B, B] bool, which of those are negatives.
 
         Returns:
           [B].
@@ -102,7 +99,7 @@ class CLAPS(T5):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(states)
             target = self.pool(states, self.target_mask(batch))
-            losses = self.contrast(tf.reduce_sum(source * target, -1), cosines(source, target), self.negatives(batch))
+            losses = self.contrast(tf.reduce_sum(source * target, -1), None, cosines(source, target), self.negatives(batch))
             loss = tf.reduce_sum(losses * batch["example_mask"])
         far = self.moved(states, tape.gradient(loss, states), norm)
         return self.moved(far, self.tokens.divergence_gradient(states, far, self.label_weights(batch)), -norm)

@@ -38,9 +38,8 @@ class DialoGPT(System):
             )
         self.gpt2.build_in_name_scope()
         self.dropout = replace_dropout(self.gpt2)
-        self.tokens = TokenTable(
-            inputs.output_ids, inputs.vocabulary, inputs.unknown_id, lambda: self.gpt2.transformer.wte.embeddings, biased=False, name="tokens"
-        )  # fmt: skip
+        table = lambda: self.gpt2.transformer.wte.embeddings  # noqa: E731
+        self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, table, biased=False, name="tokens")
 
     @classmethod
     def read_published(cls, source: str) -> PublishedModel:

@@ -37,9 +37,8 @@ class T5(System):
         self.t5 = TFT5ForConditionalGeneration(self._config(), name="t5")
         self.t5.build_in_name_scope()
         self.dropout = replace_dropout(self.t5)
-        self.tokens = TokenTable(
-            inputs.output_ids, inputs.vocabulary, inputs.unknown_id, lambda: self.t5.shared.embeddings, biased=False, name="tokens"
-        )
+        table = lambda: self.t5.shared.embeddings  # noqa: E731
+        self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, table, biased=False, name="tokens")
 
     @classmethod
     def read_published(cls, source: str) -> PublishedModel:

@@ -89,7 +89,7 @@ def _no_encoder(settings: Settings, data: PreparedData) -> tuple[Settings, Encod
     own = registry.class_of(settings.model).random_sizes.get(settings.preset)
     name = settings.encoder if settings.encoder.startswith("random") else f"random:{own}" if own else "random"
     size, shape = _random(name, settings.preset, data)
-    note = f"no BERT encoder and so no pretrained weights, width {shape.width}"
+    note = f"no BERT encoder and no pretrained weights, width {shape.width}"
     return dataclasses.replace(settings, encoder=size), Encoder(shape, None, note)
 
 

@@ -8,6 +8,8 @@ import tensorflow as tf
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.models.dialogpt import DialoGPT
+from hcl_tf.settings import resolve
+from hcl_tf.training import assembly
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def teach(system: DialoGPT, batch: dict) -> tf.Tensor:
 def joined(batch: dict, row: int, end: int) -> tuple[list[int], int]:
     """One example as GPT-2 reads it, without padding: source, end, target, end; and where the target's prediction begins."""
     source, target = ([int(i) for i in batch[name][row] if i] for name in ("source_ids", "target_ids"))
-    return source[1:-1] + [end] + target[1:-1] + [end], len(source) - 2
+    return [*source[1:-1], end, *target[1:-1], end], len(source) - 2
 
 
 def test_logits_and_loss_are_the_library_s_on_texts_without_padding(dialogpt, batch):
@@ -91,10 +93,16 @@ def test_more_positions_than_it_has_are_refused(data):
         checks.made(data, "dialogpt", maximum_length=21)
 
 
+def test_it_has_no_weights_but_the_library_s_and_the_layers_of_both_stacks(dialogpt):
+    assert {id(v) for v in dialogpt.variables} == {id(v) for v in dialogpt.gpt2.variables}
+    assert dialogpt.gpt2.config.n_layer == 4  # 2 of an encoder, 2 of a decoder
+
+
 def test_the_paper_s_size_is_gpt2_small_s(data):
-    system = checks.made(data, "dialogpt")
-    assert {id(v) for v in system.variables} == {id(v) for v in system.gpt2.variables}
-    assert (system.gpt2.config.n_layer, DialoGPT.random_sizes["paper"]) == (4, "6x768")
+    settings, found = assembly.choose_encoder(resolve("paper", {"model": "dialogpt"}), data)
+    assert (settings.encoder, found.published) == ("random:6x768", None)
+    assert (found.shape.heads, found.shape.intermediate, found.shape.layers + settings.decoder_layers) == (12, 3072, 12)
+    assert "no pretrained weights" in found.note
 
 
 @pytest.mark.slow

@@ -112,8 +112,8 @@ def test_a_run_trains_is_evaluated_generates_and_exports(data, folders, tmp_path
     published, run_dir = tmp_path / "published", tmp_path / "run"
     shutil.copytree(folders[kind], published)
     given = {
-        "model": model, "pretrained": str(published), "batch_size": 16, "max_steps": 3, "beams": 2, "minimum_length": 2, "maximum_length": 6,
-        "learning_rate": 0.001,
+        "model": model, "pretrained": str(published), "batch_size": 16, "max_steps": 3, "beams": 2, "minimum_length": 2,
+        "maximum_length": 6, "learning_rate": 0.001,
     }  # fmt: skip
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -8,6 +8,8 @@ import tensorflow as tf
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.models.t5 import T5
+from hcl_tf.settings import resolve
+from hcl_tf.training import assembly
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +80,19 @@ def test_outputs_are_of_the_kept_pieces(data, batch):
     assert set(np.unique(ids)) <= set(kept)
 
 
-def test_every_weight_of_the_paper_s_size_is_t5_small_s(data):
-    system = checks.made(data, "t5")
-    assert {id(v) for v in system.variables} == {id(v) for v in system.t5.variables}
-    assert (T5.random_sizes["paper"], system.t5.config.d_kv * system.t5.config.num_heads) == ("6x512", 16)
+def test_it_has_no_weights_but_the_library_s(t5):
+    assert {id(v) for v in t5.variables} == {id(v) for v in t5.t5.variables}
+
+
+@pytest.mark.parametrize("model", ["t5", "claps"])
+@pytest.mark.parametrize(("preset", "size"), [("paper", "6x512"), ("small", "4x256"), ("tiny", "2x128")])
+def test_without_published_weights_sizes_are_the_preset_s_and_the_record_says_so(data, model, preset, size):
+    settings, found = assembly.choose_encoder(resolve(preset, {"model": model}), data)
+    assert (settings.encoder, found.published) == (f"random:{size}", None)
+    assert "no pretrained weights" in found.note
+    if preset == "paper":  # T5-small's
+        shape = found.shape
+        assert (shape.heads, shape.intermediate, settings.decoder_layers) == (8, 2048, 6)
 
 
 def test_half_precision_is_refused(data):
