@@ -19,6 +19,7 @@ def quieten_libraries() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default on processors without AVX512-VNNI, where it doubles the speed
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # what we and tf-models-official use; Keras 3 would be imported for nothing
     os.environ.setdefault("USE_TORCH", "0")  # likewise, by transformers
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its notice that TensorFlow classes end with version 5, on every import
     logging.set_verbosity(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
 

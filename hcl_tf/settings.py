@@ -30,6 +30,9 @@ class Settings:
     encoder: str = setting(
         "published", "BERT weights: hub name, folder, TensorFlow checkpoint, minilm, random or random:LAYERSxWIDTH; published: bert-base."
     )  # fmt: skip
+    pretrained: str = setting(
+        "", "Published weights of a system built on a library's model (t5, claps, dialogpt): hub name or folder; empty: random."
+    )
     freeze_encoder: bool = setting(False, "Train everything but the encoder, whose states are computed once and cached.")
     output_vocab: str = setting(
         "full", "train: the output layer keeps only pieces that training targets contain.", choices=("full", "train")
@@ -92,6 +95,13 @@ class Settings:
         "Where impostors come from; auto: the graph, or the negative text under --ablate=graph.",
         choices=("auto", "graph", "negative"),
     )
+    weight_claps: float = setting(0.5, "Weight of each of the two contrasts of CLAPS (Lee et al. 2021).", low=0.0)
+    tau_claps: float = setting(0.1, "Temperature of CLAPS's contrasts.", low=1e-3)
+    claps_imposter_norm: float = setting(1.0, "How far CLAPS moves each decoder state to make an imposter.", low=0.0)
+    claps_distant_norm: float = setting(3.0, "How far CLAPS moves each decoder state, twice, to make a distant positive.", low=0.0)
+    claps_group: int = setting(
+        0, "CLAPS takes in-batch negatives within groups of so many examples; 0: the whole batch. A divisor of --micro_batch.", low=0
+    )  # fmt: skip
     ablate: str = setting("", "Table 2: leave out graph, keyword or mahalanobis.", choices=("", *ABLATIONS))
 
     weight_group: float = setting(1.0, "groupwise: share of the contrast once its ramp is over; 0: likelihood alone.", low=0.0, high=1.0)

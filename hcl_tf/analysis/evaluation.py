@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hcl_tf.analysis import figures
-from hcl_tf.data import word_vectors
+from hcl_tf.data import views, word_vectors
 from hcl_tf.data.formats import clean
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.data.tfrecords import MANIFEST, Record
@@ -68,8 +68,9 @@ def evaluate(request: Request) -> dict:
     if request.embeddings and not request.embeddings.is_file():
         raise UserError(f"--embeddings={request.embeddings}: no such file; give a GloVe or word2vec text file")
     data = data_of(run.config, request.data_dir)
-    records = list(islice(data.records(request.split), request.limit))
     trained = assembly.load_trained(run, request.checkpoint)
+    data = views.seen_through(data, trained.tokenizer)
+    records = list(islice(data.records(request.split), request.limit))
     outputs = decode(trained, records)
     print("scoring", flush=True)
     inputs = _ScoreInputs(data, records, request.embeddings, outputs)

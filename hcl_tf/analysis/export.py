@@ -2,7 +2,7 @@
 
 saved_model.pb, variables/   signature `generate`, see `export.json`
 export.json                  names, shapes and special ids
-vocab.txt                    WordPiece pieces, line n (from 0) has id n
+vocab.txt                    WordPiece pieces, line n (from 0) has id n; where published weights brought a tokeniser, tokenizer/ instead
 keywords.txt                 keyword nodes, line n (from 0) is node n
 graph/                       the keyword graph (nodes.tsv, edges.npz)
 README.md                    the model card
@@ -18,7 +18,7 @@ from hcl_tf.data.output_folder import whole_or_nothing
 from hcl_tf.data.tfrecords import GRAPH, VOCABULARY
 from hcl_tf.errors import UserError
 from hcl_tf.training import assembly
-from hcl_tf.training.assembly import BEST, TrainedRun
+from hcl_tf.training.assembly import BEST, TOKENIZER, TrainedRun
 from hcl_tf.training.checkpoints import from_json, to_json
 from hcl_tf.training.run_folder import load_run
 
@@ -38,7 +38,10 @@ def export(run_dir: Path, checkpoint: str, out: Path, overwrite: bool) -> None:
     trained = assembly.load_trained(load_run(run_dir), checkpoint)
     with whole_or_nothing(out, DESCRIPTION, overwrite, "--export", "an exported model") as folder:
         save_model(trained, folder)
-        shutil.copyfile(trained.run.stored(f"data/{VOCABULARY}"), folder / VOCABULARY)
+        if trained.inputs.library:
+            shutil.copytree(trained.run.stored(TOKENIZER), folder / Path(TOKENIZER).name)
+        else:
+            shutil.copyfile(trained.run.stored(f"data/{VOCABULARY}"), folder / VOCABULARY)
         shutil.copytree(trained.run.stored(f"data/{GRAPH}"), folder / GRAPH)
         (folder / KEYWORDS).write_text("".join(f"{node}\n" for node in trained.graph.nodes), encoding="utf-8")
         (folder / DESCRIPTION).write_bytes(to_json(describe(trained), indent=2) + b"\n")
@@ -89,6 +92,7 @@ def describe(trained: TrainedRun) -> dict:
         "lowercase": trained.tokenizer.lowercase,
         "keyword_unit": trained.manifest["settings"]["keyword_unit"], "tagger": trained.manifest["tagger"],
         "special_ids": {"[PAD]": inputs.pad_id, "[UNK]": inputs.unknown_id, "[CLS]": inputs.cls_id, "[SEP]": inputs.sep_id},
+        "pieces": Path(TOKENIZER).name if inputs.library else VOCABULARY,
         "checkpoint": trained.checkpoint, "step": trained.step, "data": trained.manifest["sha256"], "settings": s.to_dict(),
     }  # fmt: skip
 
@@ -99,6 +103,12 @@ def model_card(trained: TrainedRun) -> str:
     length, kept = manifest["task"]["source_length"], manifest["task"]["source_keep"]
     encoder = config["encoder"][:1].upper() + config["encoder"][1:]
     counts = ", ".join(f"{split} {manifest['splits'][split]['examples']:,}" for split in SPLITS)
+    pieces = (
+        f"`{Path(TOKENIZER).name}/` is the tokeniser of the published weights (transformers: AutoTokenizer); {DESCRIPTION} calls its start "
+        "and end [CLS] and [SEP]"
+        if trained.inputs.library
+        else f"`{VOCABULARY}` is a WordPiece vocabulary"
+    )
     files = "\n".join(f"- {name}: SHA-256 `{digest}`" for name, digest in sorted(manifest["raw_files"].items()))
     settings = "\n".join(f"| {name} | {value} |" for name, value in sorted(s.to_dict().items()))
     return f"""# {s.model} for {config["task"]}
@@ -115,7 +125,7 @@ generate = tf.saved_model.load("this folder").signatures["{SIGNATURE}"]
 found = generate(source_ids=..., source_nodes=..., source_unknown=...)  # {DESCRIPTION} gives shapes and special ids
 ```
 
-`{VOCABULARY}` is a WordPiece vocabulary; `{KEYWORDS}` lists the keyword nodes. Keywords are lower-cased lemmas, taken by TextRank
+{pieces}; `{KEYWORDS}` lists the keyword nodes. Keywords are lower-cased lemmas, taken by TextRank
 from the part of the text that the model sees ({manifest["tagger"]}). A keyword that is no node counts in `source_unknown`.
 
 ## Data
@@ -130,7 +140,7 @@ from the part of the text that the model sees ({manifest["tagger"]}). A keyword 
 
 ## Limits
 
-- Language: {trained.inputs.language}. At most {length} WordPieces of a source are read (the {kept} is kept);
+- Language: {trained.inputs.language}. At most {length} pieces of a source are read (the {kept} is kept);
   outputs have {s.minimum_length} to {s.maximum_length} pieces.
 - {encoder}. Outputs follow the training texts, their errors and biases included; nothing checks what they say.
 - For research on text generation, not for advice to people.

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hcl_tf.data import bm25, cache
+from hcl_tf.data import bm25
+from hcl_tf.data.array_cache import CACHE, cached
 from hcl_tf.data.pipeline import SPECIAL_PIECES, PreparedData, SplitArrays
 from hcl_tf.errors import UserError
 from hcl_tf.progress import track
@@ -68,13 +69,14 @@ def groups_of(data: PreparedData, split: str, train: SplitArrays) -> Groups:
     if sampled:
         return sampled
     key = hashlib.sha256(f"{data.manifest['sha256']} {FIRST} {LAST} {split}".encode())
-    folder, names = data.folder / cache.CACHE / f"groups-{key.hexdigest()[:16]}", ("members.npy", "counts.npy")
-    if not cache.is_whole(folder, names):
+
+    def compute() -> tuple[np.ndarray, np.ndarray]:
         contexts = [record.source.raw for record in data.records("train")]
         queries = contexts if split == "train" else [record.source.raw for record in data.records(split)]
-        members, counts = neighbours(contexts, queries, data.manifest["task"]["language"])
-        cache.save(folder, dict(zip(names, (members, counts), strict=True)))
-    members, counts = map(np.array, cache.load(folder, names))
+        return neighbours(contexts, queries, data.manifest["task"]["language"])
+
+    folder = data.folder / CACHE / f"groups-{key.hexdigest()[:16]}"
+    members, counts = map(np.array, cached(folder, ("members.npy", "counts.npy"), compute))
     return Groups(train.source_ids, train.target_ids, np.repeat(members[..., None], 2, -1), counts)
 
 

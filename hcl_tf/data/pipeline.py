@@ -169,7 +169,8 @@ class Batches:
             self.sampler.check(self.batch_size, self.data.max_keywords)
         shapes = sorted({length for length in self.buckets if 0 < length < self.data.source_length} | {self.data.source_length})
         object.__setattr__(self, "_widths", np.array(shapes) + SPECIAL_PIECES)
-        lengths = (self.arrays.source_ids != self.data.tokenizer.pad_id).sum(1)
+        ends = self.arrays.source_ids[:, ::-1] != self.data.tokenizer.pad_id  # a start token may look like padding
+        lengths = self.arrays.source_ids.shape[1] - ends.argmax(1)
         object.__setattr__(self, "_bucket", np.searchsorted(self._widths, lengths))
 
     def plan(self, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@ import tf_keras as keras
 from official.nlp.modeling.networks import BertEncoderV2
 
 from hcl_tf.errors import UserError
-from hcl_tf.layers.noise import Noise, dropout
+from hcl_tf.layers.library_dropout import replace_dropout
+from hcl_tf.layers.noise import Noise
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,6 @@ class TextEncoder(keras.layers.Layer):
         self.shape = shape
         self.pad_id = pad_id
         self._rates = (output_dropout, attention_dropout)
-        self._switch = _Switch()
         self.bert = BertEncoderV2(
             vocab_size=shape.vocab_size,
             hidden_size=shape.width,
@@ -80,12 +80,10 @@ class TextEncoder(keras.layers.Layer):
             block._norm_epsilon = shape.epsilon
         with tf.init_scope(), tf.name_scope(self.name):
             self._states(tf.constant([[pad_id]]))  # builds the variables and the dropout layers, which are then replaced
-        self.bert._embedding_dropout = _NoisyDropout(output_dropout, self._switch)
+        self._switch = replace_dropout(self.bert)
         for block in self.bert.transformer_layers:
-            block._attention_layer._dropout_layer = _NoisyDropout(attention_dropout, self._switch)
             # The library drops the attention's output with the rate of its probabilities; in BERT it has the other rate.
-            block._attention_dropout = _NoisyDropout(output_dropout, self._switch)
-            block._output_dropout = _NoisyDropout(output_dropout, self._switch)
+            block._attention_dropout.rate = output_dropout
 
     @property
     def embedding_table(self) -> tf.Variable:
@@ -123,11 +121,8 @@ class TextEncoder(keras.layers.Layer):
         """
         if ids.shape[1] is not None:
             self.check_length(ids.shape[1])
-        self._switch.noise = noise
-        try:
+        with self._switch.on(noise):
             return self._states(ids)
-        finally:
-            self._switch.noise = None
 
     def get_config(self) -> dict:
         output_dropout, attention_dropout = self._rates
@@ -161,22 +156,3 @@ def text_vector(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     weights = tf.cast(mask, tf.float32)[:, :, None]  # --> [B, S, 1]
     total = tf.reduce_sum(tf.cast(states, tf.float32) * weights, axis=1)  # --> [B, D]
     return tf.math.divide_no_nan(total, tf.reduce_sum(weights, axis=1))
-
-
-class _Switch:
-    """Where an encoder leaves the noise of the call in progress for its dropout layers."""
-
-    noise: Noise | None = None
-
-
-class _NoisyDropout(keras.layers.Layer):
-    """Takes the place of keras' Dropout, whose masks depend on the batch's shape and a hidden counter."""
-
-    def __init__(self, rate: float, switch: _Switch) -> None:
-        super().__init__()
-        self._rate = rate
-        self._switch = switch
-
-    def call(self, values: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        del training  # the encoder's noise decides
-        return dropout(values, self._rate, self._switch.noise)

@@ -7,6 +7,7 @@ to both gradients. Same sums as the plain form, fewer of them.
 A pointer (layers/pointer.py) gives each position a second way to its target, copying; the loss is then that of the mixture.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -88,6 +89,42 @@ def token_nll(
     return _back(compute(*blocks.parts()), place)
 
 
+def divergence_gradient(states: tf.Tensor, moved: tf.Tensor, table: tf.Tensor, bias: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Gradient in `moved` of KL(p || q), p and q the next-token distributions of `states` and `moved`: (q - p) @ table, token by token.
+
+    Args:
+      states, moved: [N, D]. table, bias: as in `logits`. weights: [N], 0 for positions that do not count (those get 0).
+
+    Returns:
+      [N, D], without a gradient of its own.
+    """
+    order, needed, arrange = _arrangement(weights)
+    before, after = arrange(states), arrange(moved)
+    bias, table = tf.convert_to_tensor(bias), tf.cast(table, states.dtype)
+
+    def block(i, found):
+        p, q = (tf.nn.softmax(logits(part[i], table, bias)) for part in (before, after))
+        return i + 1, tf.tensor_scatter_nd_update(found, [[i]], [tf.cast(q - p, table.dtype) @ table])
+
+    _, found = tf.while_loop(lambda i, _: i < needed, block, [tf.constant(0), tf.zeros_like(before)], parallel_iterations=1)
+    found = tf.gather(tf.reshape(found, [-1, states.shape[1]]), tf.argsort(order, stable=True))
+    return tf.stop_gradient(tf.where(weights[:, None] == 0, tf.zeros_like(found), found))
+
+
+def _arrangement(weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """The order of [N] positions with those that count first, how many blocks these fill, and a function that arranges
+    [N, ...] in that order as [blocks, BLOCK, ...].
+    """
+    order = tf.argsort(tf.cast(weights == 0, tf.int32), stable=True)
+    blocks = -(-weights.shape[0] // BLOCK)
+
+    def arrange(values: tf.Tensor) -> tf.Tensor:
+        filled = tf.pad(tf.gather(values, order), [[0, blocks * BLOCK - values.shape[0]], *[[0, 0]] * (values.shape.rank - 1)])
+        return tf.reshape(filled, [blocks, BLOCK, *values.shape[1:]])
+
+    return order, -(-tf.math.count_nonzero(weights, dtype=tf.int32) // BLOCK), arrange
+
+
 class _Blocks(NamedTuple):
     """States [blocks, BLOCK, D], targets, weights and mixture [blocks, BLOCK], of which the first `needed` blocks count."""
 
@@ -110,16 +147,8 @@ class _Blocks(NamedTuple):
 
 def _in_blocks(states, table, bias, targets, weights, mixture) -> tuple[_Blocks, tf.Tensor]:
     """Real positions first, in blocks, and where each position went."""
-    order = tf.argsort(tf.cast(weights == 0, tf.int32), stable=True)
-    blocks = -(-states.shape[0] // BLOCK)
-
-    def arrange(values: tf.Tensor) -> tf.Tensor:
-        """[N, ...] -> [blocks, BLOCK, ...]"""
-        filled = tf.pad(tf.gather(values, order), [[0, blocks * BLOCK - values.shape[0]], *[[0, 0]] * (values.shape.rank - 1)])
-        return tf.reshape(filled, [blocks, BLOCK, *values.shape[1:]])
-
+    order, needed, arrange = _arrangement(weights)
     bias = tf.convert_to_tensor(bias)  # a distributed variable as an argument would be taken for a captured one
-    needed = -(-tf.math.count_nonzero(weights, dtype=tf.int32) // BLOCK)
     arranged = arrange(states), table, bias, arrange(targets), arrange(weights), needed, tuple(map(arrange, mixture or ()))
     return _Blocks(*arranged), tf.argsort(order, stable=True)
 
@@ -147,7 +176,8 @@ def _losses_only(blocks: _Blocks) -> tf.Tensor:
 
 def _sums_and_gradients(blocks: _Blocks, weights: tf.Tensor, smoothing: float) -> tuple[tf.Tensor, ...]:
     """[blocks, 2, BLOCK] what each position adds to the total, and its plain NLL; then the total's gradients in `blocks.parts()`."""
-    states, table, bias, mixture = blocks.states, blocks.table, blocks.bias, blocks.mixture
+    # The gradients are made here: a second tape that watched the loop would have it prepare for second ones, which XLA refuses.
+    states, table, bias, *mixture = (tf.stop_gradient(part) for part in blocks.parts())
     size = table.shape[0]
     small = tf.cast(table, states.dtype)  # here, so that the table's gradient, a sum over all positions, stays float32
 

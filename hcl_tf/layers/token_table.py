@@ -19,17 +19,20 @@ class TokenTable(keras.layers.Layer):
       source: a function that gives BERT's table [V, D], with which this one is tied; None: a table of its own [V', D]
         (the encoder is frozen, or there is none).
       width: D, where the table is its own.
+      biased: the output layer has a bias, as BERT's has; else none (T5's and GPT-2's).
     """
 
-    def __init__(self, kept: np.ndarray, vocabulary: int, unknown_id: int, source=None, width: int = 0, **kwargs) -> None:
+    def __init__(
+        self, kept: np.ndarray, vocabulary: int, unknown_id: int, source=None, width: int = 0, biased: bool = True, **kwargs
+    ) -> None:
         super().__init__(**kwargs)
         self.kept = np.asarray(kept, np.int32)
-        self.vocabulary, self.unknown_id, self.width, self._source = vocabulary, unknown_id, width, source
-        column = np.full(vocabulary, -1, np.int32)
+        self.vocabulary, self.unknown_id, self.width, self.biased, self._source = vocabulary, unknown_id, width, biased, source
+        column = np.full(vocabulary + 1, -1, np.int32)  # padding may be numbered past the pieces
         column[self.kept] = np.arange(len(self.kept))
         self._has = column >= 0
         self._column = np.where(self._has, column, column[unknown_id])
-        self.bias = self.add_weight("bias", (len(self.kept),), initializer="zeros", dtype="float32")
+        self.bias = self.add_weight("bias", (len(self.kept),), initializer="zeros", dtype="float32") if biased else tf.zeros(len(self.kept))
         if source is None:
             self.own = self.add_weight("table", (len(self.kept), width), initializer=keras.initializers.TruncatedNormal(stddev=0.02))
 
@@ -58,7 +61,7 @@ class TokenTable(keras.layers.Layer):
         if self._source is None:
             return tf.convert_to_tensor(self.own)
         table = tf.convert_to_tensor(self._source())
-        return table if len(self.kept) == self.vocabulary else tf.gather(table, self.kept)
+        return table if len(self.kept) == table.shape[0] else tf.gather(table, self.kept)
 
     def embed(self, ids: tf.Tensor) -> tf.Tensor:
         """Vocabulary ids [...] -> [..., D]."""
@@ -103,9 +106,15 @@ class TokenTable(keras.layers.Layer):
         )  # fmt: skip
         return tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
 
+    def divergence_gradient(self, states: tf.Tensor, moved: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """`output.divergence_gradient` of states [B, T, D] that were moved, weights [B, T] -> [B, T, D]."""
+        flat = (tf.reshape(part, [-1, states.shape[-1]]) for part in (states, moved))
+        found = output.divergence_gradient(*flat, self.weights_of_output(), self.bias, tf.reshape(weights, [-1]))
+        return tf.reshape(found, tf.shape(states))
+
     def get_config(self) -> dict:
-        config = {"kept": self.kept.tolist(), "vocabulary": self.vocabulary, "unknown_id": self.unknown_id, "width": self.width}
-        return super().get_config() | config
+        names = ("vocabulary", "unknown_id", "width", "biased")
+        return super().get_config() | {"kept": self.kept.tolist()} | {name: getattr(self, name) for name in names}
 
 
 def _flat(mixture: output.Mixture | None) -> output.Mixture | None:

@@ -5,7 +5,7 @@ and devices then add up to the same number. All noise comes from the `Noise` it 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,9 +13,11 @@ import tf_keras as keras
 
 from hcl_tf.data.pipeline import Extra, PreparedData, SplitArrays
 from hcl_tf.decoding.beam_search import BeamSettings, beam_search
+from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.settings import Settings
 
@@ -39,6 +41,7 @@ class Inputs:
       output_ids: [V'] int32 vocabulary ids that an output may contain, ascending.
       neighbours: [N, 2, M] int32, the keyword graph (`KeywordGraph.table`).
       bert: the encoder's shape.
+      library: configuration of published weights that are not BERT's (`System.read_published`); None: there are none.
     """
 
     language: str
@@ -53,6 +56,7 @@ class Inputs:
     output_ids: np.ndarray
     neighbours: np.ndarray
     bert: BertShape
+    library: dict | None = None
 
 
 def dummy_batch(inputs: Inputs, rows: int = 2) -> Batch:
@@ -73,11 +77,13 @@ class System(keras.Model):
 
     Attributes:
       takes_bert: whether `--encoder` gives the class a BERT (`self.encoder`), with published weights where they can be had. Of a
-        class that declares False it gives the width alone: there is nothing to load or to freeze.
+        class that declares False it gives the sizes alone: there is nothing to load or to freeze.
+      random_sizes: preset -> LAYERSxWIDTH of random weights, where they are not those of all systems (`settings.RANDOM_ENCODER`).
       is_trained: False for a row without weights, whose run is finished as soon as it is begun.
     """
 
     takes_bert = True
+    random_sizes: ClassVar[dict[str, str]] = {}
     is_trained = True
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
@@ -90,7 +96,12 @@ class System(keras.Model):
         noise = Noise(0, 0, batch["example_rows"])
         self.losses(batch, tf.constant(0), noise, training=True)
 
-    def load_published(self, published: PublishedBert) -> list[str]:
+    @classmethod
+    def read_published(cls, source: str) -> PublishedModel:
+        """What `--pretrained` names, for systems built on a library's own model. Raises `UserError` where it can't be used."""
+        raise UserError(f"--pretrained={source}: this --model is built on no library's model; drop the flag (BERT weights: --encoder)")
+
+    def load_published(self, published: PublishedBert | PublishedModel) -> list[str]:
         """Puts published weights in place and returns lines that say which went where; default: those of the BERT encoder."""
         return bert_weights.assign(self.encoder, published)
 
@@ -152,6 +163,11 @@ class System(keras.Model):
 
     # -- decoding ---------------------------------------------------------------------------------------------------
 
+    @property
+    def start_id(self) -> int:
+        """The token before the first of an output."""
+        return self.inputs_.cls_id
+
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
         """What decoding keeps of a batch (see decoding/beam_search.py): a cache [B * beams, ...] and what is fixed.
 
@@ -181,9 +197,7 @@ class System(keras.Model):
         batch_size = batch["source_ids"].shape[0] or tf.shape(batch["source_ids"])[0]
         cache, fixed = self.start(batch, s.beams, noise)
         column = {int(i): c for c, i in enumerate(self.inputs_.output_ids)}
-        ids, scores, lengths = beam_search(
-            self.step, cache, fixed, batch_size, column[self.inputs_.cls_id], column[self.inputs_.sep_id], beam
-        )
+        ids, scores, lengths = beam_search(self.step, cache, fixed, batch_size, column[self.start_id], column[self.inputs_.sep_id], beam)
         real = tf.range(s.maximum_length) < lengths[..., None]
         return tf.where(real, self.output_ids(ids, batch), self.inputs_.pad_id), scores
 

@@ -17,6 +17,9 @@ SYSTEMS: dict[str, tuple[str, str, dict]] = {
     "transformer_keywords": ("transformer", "Transformer", {"label_smoothing": 0.1, "append_keywords": True}),
     "groupwise": ("groupwise", "Groupwise", {"label_smoothing": 0.1, "patience": 0}),  # the contrast's ramp is longer than any patience
     "copy": ("copy_source", "CopySource", {}),
+    "t5": ("t5", "T5", {}),
+    "claps": ("claps", "CLAPS", {}),
+    "dialogpt": ("dialogpt", "DialoGPT", {}),
 }
 
 

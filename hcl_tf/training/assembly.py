@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import tf_keras as keras
 
 from hcl_tf.data import graph as keyword_graph
-from hcl_tf.data import tokenization
+from hcl_tf.data import library_tokenizer, tokenization
 from hcl_tf.data.graph import KeywordGraph
 from hcl_tf.data.pipeline import PreparedData, SplitArrays
 from hcl_tf.data.tfrecords import GRAPH, MANIFEST, VOCABULARY
@@ -20,6 +21,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.models import registry
 from hcl_tf.models.base import Inputs, System
 from hcl_tf.settings import RANDOM_ENCODER, Settings
@@ -27,16 +29,23 @@ from hcl_tf.training import checkpoints
 from hcl_tf.training.run_folder import Run, RunFolder
 
 INPUTS = "inputs.json"
+TOKENIZER = "data/tokenizer"
 BEST = ("best_loss", "best_nll")
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """The encoder that a run begins with: its shape, its weights (None: random), and a line that says which."""
+    """The encoder, or the whole model of a library, that a run begins with: its shape (not of a published library model, which brings
+    its own), its weights (None: random), and a line that says which."""
 
     shape: BertShape
-    published: PublishedBert | None
+    published: PublishedBert | PublishedModel | None
     note: str
+
+    @property
+    def library(self) -> PublishedModel | None:
+        """The weights, where they are a library model's."""
+        return self.published if isinstance(self.published, PublishedModel) else None
 
 
 def choose_encoder(settings: Settings, data: PreparedData, given: Collection[str] = ()) -> tuple[Settings, Encoder]:
@@ -46,7 +55,12 @@ def choose_encoder(settings: Settings, data: PreparedData, given: Collection[str
 
     Raises `UserError` where weights can't be had or have another vocabulary than the data, or where there is no encoder to freeze.
     """
-    if not registry.class_of(settings.model).takes_bert:
+    system = registry.class_of(settings.model)
+    if settings.pretrained:
+        published = system.read_published(settings.pretrained)
+        settings, encoder = _no_encoder(settings, data)
+        return settings, dataclasses.replace(encoder, published=published, note=f"pretrained: {published.description}")
+    if not system.takes_bert:
         return _no_encoder(settings, data)
     name, language = settings.encoder, data.manifest["task"]["language"]
     if name == "auto":  # the small preset: the pretrained encoder that comes from PyPI, where it fits
@@ -73,9 +87,10 @@ def choose_encoder(settings: Settings, data: PreparedData, given: Collection[str
 def _no_encoder(settings: Settings, data: PreparedData) -> tuple[Settings, Encoder]:
     if settings.freeze_encoder:
         raise UserError(f"--freeze_encoder: --model={settings.model} has no BERT encoder that could be frozen; drop the flag")
-    name = settings.encoder if settings.encoder.startswith("random") else "random"
+    own = registry.class_of(settings.model).random_sizes.get(settings.preset)
+    name = settings.encoder if settings.encoder.startswith("random") else f"random:{own}" if own else "random"
     size, shape = _random(name, settings.preset, data)
-    note = f"no BERT encoder and so no pretrained weights, width {shape.width}"
+    note = f"no BERT encoder and no pretrained weights, width {shape.width}"
     return dataclasses.replace(settings, encoder=size), Encoder(shape, None, note)
 
 
@@ -115,18 +130,19 @@ def _published(settings: Settings, data: PreparedData) -> tuple[Settings, Encode
 
 def output_ids(data: PreparedData, train: SplitArrays, which: str) -> np.ndarray:
     """[V'] the vocabulary ids that outputs may contain; "train": those of training targets and the special ones."""
-    if which == "full":
-        return np.arange(len(data.tokenizer), dtype=np.int32)
     t = data.tokenizer
-    return np.union1d(np.unique(train.target_ids), [t.pad_id, t.unknown_id, t.cls_id, t.sep_id]).astype(np.int32)
+    if which == "full":
+        return np.arange(len(t), dtype=np.int32)
+    kept = np.union1d(np.unique(train.target_ids), [t.pad_id, t.unknown_id, t.cls_id, t.sep_id]).astype(np.int32)
+    return kept[kept < len(t)]  # padding may be numbered past the pieces
 
 
-def inputs_of(data: PreparedData, shape: BertShape, kept: np.ndarray) -> Inputs:
-    """What a system may know of prepared data."""
+def inputs_of(data: PreparedData, shape: BertShape, kept: np.ndarray, library: dict | None = None) -> Inputs:
+    """What a system may know of prepared data (and `library`: of published weights that are not BERT's)."""
     t = data.tokenizer
     return Inputs(
         data.manifest["task"]["language"], data.source_length, data.target_length, data.max_keywords,
-        t.pad_id, t.unknown_id, t.cls_id, t.sep_id, len(t), kept, data.whole_graph, shape,
+        t.pad_id, t.unknown_id, t.cls_id, t.sep_id, len(t), kept, data.whole_graph, shape, library,
     )  # fmt: skip
 
 
@@ -151,6 +167,10 @@ def store_inputs(run: RunFolder, data: PreparedData, inputs: Inputs) -> None:
     """Copies into the run what generation needs besides weights."""
     for name in (VOCABULARY, GRAPH, MANIFEST):
         run.store(data.folder / name, f"data/{name}")
+    if inputs.library:  # whose texts are in the pieces of a tokeniser of its own
+        with tempfile.TemporaryDirectory() as folder:
+            data.tokenizer.save(Path(folder))
+            run.store(Path(folder), TOKENIZER)
     record = {f.name: getattr(inputs, f.name) for f in dataclasses.fields(inputs) if f.name not in ("neighbours", "output_ids", "bert")}
     record |= {"output_ids": inputs.output_ids.tolist(), "bert": inputs.bert.to_dict()}
     run.write_json(INPUTS, record)
@@ -181,7 +201,6 @@ def load_trained(run: Run, checkpoint: str) -> TrainedRun:
     settings = Settings(**run.config["settings"])
     manifest = json.loads(run.stored(f"data/{MANIFEST}").read_text(encoding="utf-8"))
     graph = keyword_graph.load(run.stored(f"data/{GRAPH}"))
-    tokenizer = tokenization.from_file(run.stored(f"data/{VOCABULARY}"))
     path = run.path / INPUTS
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -190,6 +209,8 @@ def load_trained(run: Run, checkpoint: str) -> TrainedRun:
         inputs = Inputs(**record, neighbours=graph.table(manifest["settings"]["graph_degree"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: can't be read ({error}); train again, or restore the run") from error
+    stored = run.stored(TOKENIZER if inputs.library else f"data/{VOCABULARY}")
+    tokenizer = library_tokenizer.load(stored) if inputs.library else tokenization.from_file(stored)
     system, _ = new_system(settings, inputs, None)
     saved = run.checkpoints.read(checkpoint)
     ours = variables(system)

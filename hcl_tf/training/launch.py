@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from hcl_tf import config
+from hcl_tf.data import views
 from hcl_tf.data.pipeline import Batches, Extra, PreparedData
 from hcl_tf.data.subgraph import SubgraphSampler
 from hcl_tf.data.text_files import sha256
@@ -38,6 +39,8 @@ def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | 
     settings = resolve(preset, given, defaults)
     data = data.with_keywords() if settings.append_keywords else data
     settings, encoder = assembly.choose_encoder(settings, data, given)
+    if encoder.library:
+        data = views.seen_through(data, encoder.library.tokenizer)
     path = Path(run_dir or default_run_dir(task, settings))
     print(f"{settings.model}, preset {preset} ({encoder.note}), run folder {path}", flush=True)
     strategy = _strategy(settings)
@@ -122,7 +125,8 @@ def _is_chief() -> bool:
 def _loop(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run: RunFolder | None, path: Path, strategy) -> Loop:
     """Everything that a training loop needs, made and put together."""
     train, held_out = data.arrays("train"), data.arrays("validation")
-    inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, train, settings.output_vocab))
+    kept = assembly.output_ids(data, train, settings.output_vocab)
+    inputs = assembly.inputs_of(data, encoder.shape, kept, encoder.library and encoder.library.config)
     if run:
         assembly.store_inputs(run, data, inputs)
     with strategy.scope() if strategy else tf.device(None):

@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
-from hcl_tf.data import cache
-from hcl_tf.data.cache import CACHE
+from hcl_tf.data.array_cache import CACHE, cached, is_whole
 from hcl_tf.data.pipeline import PreparedData, SplitArrays
 from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.layers.encoder import TextEncoder, text_vector
@@ -36,9 +35,8 @@ class TextStates:
     def __init__(self, data: PreparedData, arrays: SplitArrays, keep: bool) -> None:
         self._data, self._keep, self.arrays = data, keep, arrays
         width = max(arrays.source_ids.shape[1], arrays.target_ids.shape[1])
-        padded = [np.pad(ids, ((0, 0), (0, width - ids.shape[1]))) for ids in (getattr(arrays, f"{role}_ids") for role in ROLES)]
-        if data.tokenizer.pad_id:
-            raise ValueError("texts are compared by their padded ids, so padding must be 0")
+        roles, pad = (getattr(arrays, f"{role}_ids") for role in ROLES), data.tokenizer.pad_id
+        padded = [np.pad(ids, ((0, 0), (0, width - ids.shape[1])), constant_values=pad) for ids in roles]
         self.ids, self._places = np.unique(np.concatenate(padded), axis=0, return_inverse=True)
         # --> [U, width]; [3 * n] the distinct text of each example's source, target and negative.
         nodes = np.concatenate([arrays.source_nodes, arrays.target_nodes, arrays.negative_nodes])
@@ -87,11 +85,9 @@ class TextStates:
         for variable in encoder.variables:
             key.update(variable.numpy().tobytes())
         whole, small = (self._data.folder / CACHE / f"{kind}-{key.hexdigest()[:16]}" for kind in ("states", "vectors"))
-        states_too = states or cache.is_whole(whole, PARTS)  # which has the vectors as well
+        states_too = states or is_whole(whole, PARTS)  # which has the vectors as well
         folder, names = (whole, PARTS) if states_too else (small, PARTS[:1])
-        if not cache.is_whole(folder, names):
-            cache.save(folder, dict(zip(names, self._encode(encoder, states), strict=False)))
-        arrays = cache.load(folder, names)
+        arrays = cached(folder, names, lambda: self._encode(encoder, states_too)[: len(names)])
         return np.array(arrays[0]), arrays[1] if states else None
 
     def _encode(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:

@@ -80,7 +80,7 @@ def test_the_model_card_says_what_it_is_and_how_good(exported, evaluated_run, lo
     splits = loaded_run.manifest["splits"]
     for wanted in (
         "# hcl for qqp", loaded_run.manifest["sha256"], f"train {splits['train']['examples']:,}", "| latent_size | 8 |",
-        f"| BLEU-2 | {scores['BLEU-2']['value']:.3f} |", "At most 20 WordPieces", next(iter(loaded_run.manifest["raw_files"].values())),
+        f"| BLEU-2 | {scores['BLEU-2']['value']:.3f} |", "At most 20 pieces", next(iter(loaded_run.manifest["raw_files"].values())),
     ):  # fmt: skip
         assert wanted in card
     assert str(evaluated_run) not in card

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tf_keras as keras
 from finite_differences import assert_gradients, variables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.layers.output import BLOCK, cross_entropy, logits, token_nll
+from hcl_tf.layers.output import BLOCK, cross_entropy, divergence_gradient, logits, token_nll
 
 D, V = 5, 11
 
@@ -166,3 +167,15 @@ def test_each_positions_nll_can_be_put_into_any_loss(count):
     assert_equal(with_gradients(squares(token_nll), states, table, bias, targets, weights), expected, 1e-11)
     compiled = tf.function(lambda *arguments: with_gradients(squares(token_nll), *arguments), autograph=False, jit_compile=True)
     assert_equal(compiled(states, table, bias, targets, weights), expected, 1e-9)
+
+
+@pytest.mark.parametrize("count", [1, BLOCK, BLOCK + 37])
+def test_the_divergence_s_gradient_is_that_of_tfp_s(count):
+    states, table, bias, _, weights = problem(count, dtype=np.float64)
+    moved = states + tf.constant(np.random.default_rng(9).normal(0, 1, states.shape))
+    tokens = lambda part: tfp.distributions.Categorical(logits=part @ tf.transpose(table) + bias)  # noqa: E731
+    with tf.GradientTape() as tape:
+        tape.watch(moved)
+        total = tf.reduce_sum(tfp.distributions.kl_divergence(tokens(states), tokens(moved)))
+    expected = np.where(weights.numpy()[:, None] == 0, 0, tape.gradient(total, moved))
+    np.testing.assert_allclose(divergence_gradient(states, moved, table, bias, weights), expected, atol=1e-12)

@@ -1,0 +1,112 @@
+"""Published weights of transformers' TF classes: from a folder or hub name into a model that was built from their configuration."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+from safetensors import SafetensorError
+from transformers import TFPreTrainedModel
+
+from hcl_tf.data import library_tokenizer, tokenization
+from hcl_tf.data.library_tokenizer import LibraryTokenizer
+from hcl_tf.errors import UserError
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "tf_model.h5")
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """Weights as published, not read yet.
+
+    Attributes:
+      source: as the user named them. folder: where they are. config: their config.json.
+      tokenizer: what lies beside them. description: one line for the run's record.
+    """
+
+    source: str
+    folder: Path
+    config: dict
+    tokenizer: LibraryTokenizer
+    description: str
+
+
+def load(source: str, model_type: str) -> PublishedModel:
+    """Finds what --pretrained names.
+
+    Args:
+      source: a folder, or a hub name, with config.json, model.safetensors (PyTorch's layout; one file, or shards with their index) or
+        tf_model.h5, and the tokeniser's files. model_type: what config.json must say, such as "t5".
+
+    Raises:
+      UserError: nothing there, another kind of model, weights that only PyTorch could read, or no tokeniser.
+    """
+    folder = Path(source) if os.path.isdir(source) else _from_hub(source)
+    config = _config(folder, source, model_type)
+    files = [name for name in WEIGHTS if (folder / name).is_file()]
+    if not files:
+        binary = (folder / "pytorch_model.bin").is_file()
+        why = "its weights only as pytorch_model.bin, which needs PyTorch to read" if binary else f"no {', '.join(WEIGHTS)}"
+        raise UserError(f"--pretrained={source}: {folder.name} has {why}; give a folder with model.safetensors or tf_model.h5")
+    tokenizer = library_tokenizer.published(folder, source, config["vocab_size"], config.get("decoder_start_token_id"))
+    name = f"folder {folder.resolve().name}" if os.path.isdir(source) else source
+    return PublishedModel(source, folder, config, tokenizer, f"{name}: {model_type}, {config['vocab_size']:,} pieces, from {files[0]}")
+
+
+def assign(model: TFPreTrainedModel, published: PublishedModel) -> list[str]:
+    """Puts every weight of the model; all or nothing.
+
+    Returns:
+      A line for each variable.
+
+    Raises:
+      UserError: a tensor is missing, has another shape, or the file is damaged.
+    """
+    where = f"--pretrained={published.source}"
+    try:
+        theirs, report = type(model).from_pretrained(published.folder, local_files_only=True, output_loading_info=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{where}: damaged, or not what its config.json says ({str(error).splitlines()[0]}); fetch it again") from error
+    if missing := [*report["missing_keys"], *report["mismatched_keys"]]:
+        raise UserError(f"{where}: tensor {missing[0]} is missing or has another shape ({len(missing)} in all); fetch the weights again")
+    values = {path: variable.numpy() for path, variable in theirs.get_weight_paths().items()}
+    ours = model.get_weight_paths()
+    for path in ours:
+        if not np.isfinite(values[path]).all():
+            raise UserError(f"{where}: {path} holds values that are not finite; fetch the weights again")
+    for path, variable in ours.items():
+        variable.assign(values[path])
+    return [f"{path} {list(variable.shape)}" for path, variable in ours.items()]
+
+
+def _from_hub(source: str) -> Path:
+    if os.path.isfile(source) or source.startswith((".", "/", "~")):
+        raise UserError(f"--pretrained={source}: no such folder; give a folder with config.json and model.safetensors, or a hub name")
+
+    def fetch(*patterns: str) -> Path:
+        wanted = ["config.json", *library_tokenizer.FILES, *patterns]
+        return Path(huggingface_hub.snapshot_download(source, allow_patterns=wanted, local_files_only=offline))
+
+    try:
+        offline = not tokenization.hub_reachable()
+        folder = fetch("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+        return folder if list(folder.glob("model*.safetensors")) else fetch("tf_model.h5")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--pretrained={source}: neither a folder here nor to be had from a hub ({type(error).__name__}); "
+            "give a folder, or leave the flag out for random weights"
+        ) from error
+
+
+def _config(folder: Path, source: str, model_type: str) -> dict:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        found = config.get("model_type")
+        rows = config.get("vocab_size")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"--pretrained={source}: {folder.name} has no config.json that can be read; fetch it again") from error
+    if found != model_type or not isinstance(rows, int):
+        raise UserError(f"--pretrained={source}: its config.json says {found!r}, but {model_type!r} is needed; choose other weights")
+    return config

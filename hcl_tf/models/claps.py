@@ -1,0 +1,116 @@
+"""CLAPS (Lee et al. 2021, "Contrastive learning with adversarial perturbations for conditional text generation") on T5.
+
+The source is drawn to its target among the batch's other targets and an imposter: the target's decoder states, moved a little so
+that they say something else. In a second contrast a distant positive stands for the target: its states moved far from the source, and
+then back to where they say the same. Moved states carry no gradient to the decoder, as in the authors' code.
+"""
+
+import tensorflow as tf
+import tf_keras as keras
+
+from hcl_tf.errors import UserError
+from hcl_tf.layers.noise import Noise
+from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.t5 import T5
+from hcl_tf.settings import Settings
+
+ABSENT = -1e9
+
+
+class CLAPS(T5):
+    """T5 with two contrasts between pooled, projected states; with `--weight_claps=0` it is T5."""
+
+    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+        super().__init__(settings, inputs, **kwargs)
+        s = settings
+        if not s.weight_claps:
+            return
+        self.projection = keras.layers.Dense(self.t5.config.d_model, "relu", name="projection")
+        divided = s.micro_batch or s.strategy != "none"
+        if divided and not (s.claps_group and s.micro_batch and s.micro_batch % s.claps_group == 0):
+            raise UserError(
+                "--micro_batch and --strategy divide the batch, from which claps takes negatives: give --micro_batch, and "
+                "--claps_group, a divisor of it"
+            )
+        if s.claps_group and s.batch_size % s.claps_group:
+            raise UserError(f"--claps_group={s.claps_group}: --batch_size={s.batch_size} is no multiple of it")
+
+    # -- objective --------------------------------------------------------------------------------------------------
+
+    def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
+        if not self.settings.weight_claps:
+            return super().losses(batch, step, noise, training)
+        memory, states = self.encode_and_teach(batch, noise if training else None)
+        weights = self.label_weights(batch)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(states)
+            # training: the form that has gradients, which the imposter needs in validation too.
+            nll, each = self.tokens.cross_entropy(states, self.labels(batch), weights, training=True)
+        imposter = self.moved(states, tape.gradient(nll, states), self.settings.claps_imposter_norm)
+        source = self.pool(memory, self.source_mask(batch))
+        texts = states, imposter, self.distant(batch, source, states)
+        target, imposter, distant = (self.pool(text, self.target_mask(batch)) for text in texts)
+        similar, present = cosines(source, target), self.negatives(batch)
+        sums = {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+        for name, positive in (("claps", target), ("claps_distant", distant)):
+            own = (tf.reduce_sum(source * text, -1) for text in (positive, imposter))
+            sums[name] = Sum(tf.reduce_sum(self.contrast(*own, similar, present) * batch["example_mask"]))
+        return sums
+
+    def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
+        weight = self.settings.weight_claps
+        return super().weights_of(step) | ({"claps": weight, "claps_distant": weight} if weight else {})
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def target_mask(self, batch: Batch) -> tf.Tensor:
+        """[B, T + 1] float32: which decoder states predict a token."""
+        return tf.cast(self.labels(batch) != self.inputs_.pad_id, tf.float32)
+
+    def pool(self, states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """[B, L, D] states -> [B, D]: projected, averaged over the mask, of length 1."""
+        projected = self.projection(states) * mask[:, :, None]
+        return tf.nn.l2_normalize(tf.reduce_sum(projected, 1) / tf.reduce_sum(mask, 1, keepdims=True), -1)
+
+    def negatives(self, batch: Batch) -> tf.Tensor:
+        """[B, B] bool: whose targets each example takes as negatives: those of the other real examples of its group."""
+        size = batch["example_mask"].shape[0]
+        groups = tf.range(size) // (self.settings.claps_group or size)
+        return (groups[:, None] == groups[None]) & ~tf.eye(size, dtype=tf.bool) & (batch["example_mask"][None] > 0)
+
+    def contrast(self, positive: tf.Tensor, imposter: tf.Tensor | None, similar: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        """-log of the positive's share among positive, negatives and imposter.
+
+        Args:
+          positive, imposter: [B] cosines of the source with its own; None: no imposter. similar: [B, B] with all targets.
+          present: [B, B] bool, which of those are negatives.
+
+        Returns:
+          [B].
+        """
+        columns = [positive[:, None], similar] + ([] if imposter is None else [imposter[:, None]])
+        counts = tf.pad(present, [[0, 0], [1, len(columns) - 2]], constant_values=True)
+        scores = tf.where(counts, tf.concat(columns, 1) / self.settings.tau_claps, ABSENT)
+        return tf.reduce_logsumexp(scores, 1) - scores[:, 0]
+
+    def distant(self, batch: Batch, source: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
+        """[B, T + 1, D] states moved up the gradient of the contrast (without imposter), and back down that of KL(p || p of the moved)."""
+        norm, source, states = self.settings.claps_distant_norm, tf.stop_gradient(source), tf.stop_gradient(states)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(states)
+            target = self.pool(states, self.target_mask(batch))
+            losses = self.contrast(tf.reduce_sum(source * target, -1), None, cosines(source, target), self.negatives(batch))
+            loss = tf.reduce_sum(losses * batch["example_mask"])
+        far = self.moved(states, tape.gradient(loss, states), norm)
+        return self.moved(far, self.tokens.divergence_gradient(states, far, self.label_weights(batch)), -norm)
+
+    @staticmethod
+    def moved(states: tf.Tensor, gradient: tf.Tensor, norm: float) -> tf.Tensor:
+        """Each state moved by `norm` along its gradient, where it has one; without a gradient of its own."""
+        direction = tf.math.divide_no_nan(gradient, tf.norm(gradient, axis=-1, keepdims=True))
+        return tf.stop_gradient(states + norm * direction)
+
+
+def cosines(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """[B, B]: of every source with every target, [B, D] each and of length 1."""
+    return tf.matmul(source, target, transpose_b=True)
