@@ -36,7 +36,7 @@ def test_samples_belong_to_the_line_however_lines_are_batched(loaded_run, qqp_fo
         [reader.read(source) for source in sources], 0
     )
     generator = Generator(loaded_run.system, loaded_run.tokenizer, sampled=True)
-    draws = [generator.texts([batch], SOURCES_PLACEHOLDER, draw) for draw in (0, 1)]
+    draws = [generator.texts([batch], sources, draw) for draw in (0, 1)]
     assert found == [[draws[0][0], draws[1][0]], [], *([draws[0][i], draws[1][i]] for i in (1, 2))]
     assert draws[0] != draws[1]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import prepare_sample
 
-from hcl_tf.data import bm25, cache, groups
+from hcl_tf.data import array_cache, bm25, groups
 from hcl_tf.data.groups import FIRST, LAST, Groups, groups_of, neighbours
 from hcl_tf.data.pipeline import Batches, PreparedData
 from hcl_tf.errors import UserError
@@ -52,7 +52,7 @@ def test_small_corpora_give_what_they_have():
 def test_kept_beside_the_data_and_computed_again_if_damaged(data, monkeypatch):
     train = data.arrays("train")
     first = groups_of(data, "validation", train)
-    (folder,) = (data.folder / cache.CACHE).iterdir()
+    (folder,) = (data.folder / array_cache.CACHE).iterdir()
     calls = []
     monkeypatch.setattr(groups, "neighbours", lambda *arguments: calls.append(1) or neighbours(*arguments))
     np.testing.assert_array_equal(groups_of(data, "validation", train).members, first.members)
@@ -129,7 +129,7 @@ def test_the_corpus_s_own_pairs_are_the_groups(tmp_path):
     data = PreparedData(prepare_sample(tmp_path / "prepared", "douban", raw=raw))
     train = data.arrays("train")
     found = groups_of(data, "train", train)
-    assert not (data.folder / cache.CACHE).exists()
+    assert not (data.folder / array_cache.CACHE).exists()
     t = data.tokenizer
     for row, record in enumerate(data.records("train")):
         assert found.counts[row] == len(record.sampled) in (2, 3)

@@ -112,7 +112,7 @@ def check_search_without_cache_agrees(system: System, batch: dict, teach: Teach)
     column = {int(i): c for c, i in enumerate(inputs.output_ids)}
     found = beam_search(
         step, {"ids": tf.fill([size * beams, length], inputs.pad_id)}, {}, size, column[system.start_id], column[inputs.sep_id],
-        BeamSettings(beams, s.minimum_length, s.maximum_length, s.length_penalty),
+        BeamSettings(beams, s.minimum_length, s.maximum_length, s.length_penalty, s.no_repeat_ngram),
     )  # fmt: skip
     ids, scores = system.generate(batch)
     real = np.arange(s.maximum_length) < found.lengths.numpy()[..., None]
