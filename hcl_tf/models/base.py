@@ -68,7 +68,14 @@ def dummy_batch(inputs: Inputs, rows: int = 2) -> Batch:
 
 
 class System(keras.Model):
-    """Base of all systems. Subclasses build their layers in `__init__` and implement `losses`, `start` and `step`."""
+    """Base of all systems. Subclasses build their layers in `__init__` and implement `losses`, `start` and `step`.
+
+    Attributes:
+      takes_bert: whether `--encoder` gives the class a BERT (`self.encoder`), with published weights where they can be had. Of a
+        class that declares False it gives the width alone: there is nothing to load or to freeze.
+    """
+
+    takes_bert = True
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(**kwargs)

@@ -41,8 +41,12 @@ class Encoder:
 def choose_encoder(settings: Settings, data: PreparedData, given: Collection[str] = ()) -> tuple[Settings, Encoder]:
     """Resolves `--encoder`, and what depends on whether its weights are published, unless its flag is among `given`.
 
-    Raises `UserError` where weights can't be had or have another vocabulary than the data.
+    A system that takes no BERT gets random sizes, of which the width counts.
+
+    Raises `UserError` where weights can't be had or have another vocabulary than the data, or where there is no encoder to freeze.
     """
+    if not registry.class_of(settings.model).takes_bert:
+        return _no_encoder(settings, data)
     name, language = settings.encoder, data.manifest["task"]["language"]
     if name == "auto":  # the small preset: the pretrained encoder that comes from PyPI, where it fits
         name = "minilm"
@@ -54,14 +58,30 @@ def choose_encoder(settings: Settings, data: PreparedData, given: Collection[str
             return settings, dataclasses.replace(encoder, note=f"{encoder.note}, because minilm can't be used here ({why})")
     if not name.startswith("random"):
         return _published(dataclasses.replace(settings, encoder=PUBLISHED[language] if name == "published" else name), data)
-    layers, width = _sizes(name, settings.preset)
-    shape = BertShape(len(data.tokenizer), width, layers, max(1, width // 64), 4 * width)
-    values = {"encoder": f"random:{layers}x{width}"}
+    size, shape = _random(name, settings.preset, data)
+    values = {"encoder": size}
     if settings.refresh_graph_every < 0:
         values["refresh_graph_every"] = 1
     if "encoder_learning_rate" not in given:
         values["encoder_learning_rate"] = settings.learning_rate  # one rate from scratch
-    return dataclasses.replace(settings, **values), Encoder(shape, None, f"encoder: random weights, {layers} layers of width {width}")
+    return dataclasses.replace(settings, **values), Encoder(
+        shape, None, f"encoder: random weights, {shape.layers} layers of width {shape.width}"
+    )
+
+
+def _no_encoder(settings: Settings, data: PreparedData) -> tuple[Settings, Encoder]:
+    if settings.freeze_encoder:
+        raise UserError(f"--freeze_encoder: --model={settings.model} has no BERT encoder that could be frozen; drop the flag")
+    name = settings.encoder if settings.encoder.startswith("random") else "random"
+    size, shape = _random(name, settings.preset, data)
+    note = f"no BERT encoder and so no pretrained weights, width {shape.width}"
+    return dataclasses.replace(settings, encoder=size), Encoder(shape, None, note)
+
+
+def _random(name: str, preset: str, data: PreparedData) -> tuple[str, BertShape]:
+    """`--encoder=random...` with its sizes spelt out, and the shape."""
+    layers, width = _sizes(name, preset)
+    return f"random:{layers}x{width}", BertShape(len(data.tokenizer), width, layers, max(1, width // 64), 4 * width)
 
 
 def _sizes(name: str, preset: str) -> tuple[int, int]:

@@ -11,12 +11,18 @@ from toy_system import SHAPE, read, toy, toy_settings
 from hcl_tf.data.tokenization import PUBLISHED
 from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
+from hcl_tf.models import registry
+from hcl_tf.models.base import System
 from hcl_tf.settings import resolve
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.run_folder import RunFolder, load_run
 from hcl_tf.training.validation import Validation
 
 SMALL = {"encoder": "random:1x16", "decoder_layers": 1, "latent_size": 4, "latent_hidden": 8, "batch_size": 8, "output_vocab": "train"}
+
+
+class WithoutBert(System):
+    takes_bert = False
 
 
 @pytest.mark.parametrize(
@@ -83,6 +89,29 @@ def test_an_encoder_of_another_vocabulary_is_refused(qqp_folder, monkeypatch, na
     given = {"encoder_learning_rate": 0.02}
     assert assembly.choose_encoder(resolve("small", given), data, given)[0].encoder_learning_rate == 0.02
     assert "minilm can't be used here" in found.note
+
+
+@pytest.mark.parametrize(
+    ("preset", "encoder", "size"),
+    [
+        ("paper", "published", "12x768"),
+        ("small", "auto", "4x256"),
+        ("tiny", "bert-base-uncased", "2x128"),
+        ("paper", "random:1x32", "1x32"),
+    ],
+)
+def test_a_system_without_bert_gets_a_width_and_looks_for_no_weights(qqp_folder, monkeypatch, preset, encoder, size) -> None:
+    data = read(qqp_folder)[0]
+    load, asked = published(data.tokenizer.vocabulary())
+    monkeypatch.setattr(bert_weights, "load", load)
+    monkeypatch.setattr(registry, "class_of", lambda model: WithoutBert)
+    settings, found = assembly.choose_encoder(resolve(preset, {"encoder": encoder}), data)
+    assert not asked
+    assert (settings.encoder, found.published) == (f"random:{size}", None)
+    assert found.shape.width == int(size.split("x")[1])
+    assert "no pretrained weights" in found.note
+    with pytest.raises(UserError, match=r"--freeze_encoder: --model=hcl has no BERT encoder"):
+        assembly.choose_encoder(resolve(preset, {"encoder": encoder, "freeze_encoder": True}), data)
 
 
 def test_outputs_are_the_pieces_of_training_targets(qqp_folder) -> None:
