@@ -172,6 +172,14 @@ class System(keras.Model):
         """[B, T + 1]: the tokens to predict, [SEP] at their end."""
         return batch["target_ids"][:, 1:]
 
+    def decoder_inputs(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
+        """[B, T + 1]: what the decoder reads under teacher forcing, in training (noise) with words hidden by `--word_dropout`."""
+        inputs = batch["target_ids"][:, :-1]
+        if noise is None or not self.settings.word_dropout:
+            return inputs
+        dropped = (noise.uniform((inputs.shape[1],)) < self.settings.word_dropout) & (inputs != self.inputs_.cls_id)
+        return tf.where(dropped, self.inputs_.unknown_id, inputs)
+
     def label_weights(self, batch: Batch) -> tf.Tensor:
         """[B, T + 1] float32: 1 for tokens of real examples."""
         return tf.cast(self.labels(batch) != self.inputs_.pad_id, tf.float32) * batch["example_mask"][:, None]

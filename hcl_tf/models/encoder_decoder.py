@@ -91,16 +91,12 @@ class EncoderDecoder(System):
     def teach(
         self, batch: Batch, memory: tf.Tensor, memory_mask: tf.Tensor, noise: Noise | None, added: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """[B, T + 1, D] decoder states under teacher forcing, words dropped from its input by `--word_dropout`.
+        """[B, T + 1, D] decoder states under teacher forcing.
 
         Args:
           memory: [B, M, D]. memory_mask: [B, M] bool. added: [B, D], to every input embedding.
         """
-        inputs = batch["target_ids"][:, :-1]
-        if noise is not None and self.settings.word_dropout:
-            dropped = (noise.uniform((inputs.shape[1],)) < self.settings.word_dropout) & (inputs != self.inputs_.cls_id)
-            inputs = tf.where(dropped, self.inputs_.unknown_id, inputs)
-        embedded = self.tokens.embed(inputs)
+        embedded = self.tokens.embed(self.decoder_inputs(batch, noise))
         if added is not None:
             embedded += tf.cast(added, embedded.dtype)[:, None]
         return self.decoder(embedded, memory, memory_mask, noise)
