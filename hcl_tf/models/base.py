@@ -37,6 +37,7 @@ class Inputs:
       pad_id, unknown_id, cls_id, sep_id: of the vocabulary, which has `vocabulary` pieces.
       output_ids: [V'] int32 vocabulary ids that an output may contain, ascending.
       neighbours: [N, 2, M] int32, the keyword graph (`KeywordGraph.table`).
+      keyword_ids: [N, P] int32, the pieces of each node's keyword, `[CLS] pieces [SEP]` and padding.
       bert: the encoder's shape.
     """
 
@@ -51,6 +52,7 @@ class Inputs:
     vocabulary: int
     output_ids: np.ndarray
     neighbours: np.ndarray
+    keyword_ids: np.ndarray
     bert: BertShape
 
 
