@@ -27,15 +27,17 @@ SHAPES = (1, 8, 32)  # rows of a batch: one text need not cost as much as 32, an
 
 @dataclass(frozen=True)
 class Request:
-    """One source as the model takes it: WordPiece ids (cut, without special ones) and a node, or `UNKNOWN`, for each keyword."""
+    """One source: its text, and as the model takes it WordPiece ids (cut, without special ones) and a node, or `UNKNOWN`, for each
+    keyword."""
 
+    text: str
     ids: list[int]
     nodes: tuple[int, ...]
 
 
 def from_record(source: Text) -> Request:
     """The request of a prepared source."""
-    return Request(source.ids, source.nodes)
+    return Request(source.raw, source.ids, source.nodes)
 
 
 class SourceReader:
@@ -97,8 +99,8 @@ class SourceReader:
         (pieces,) = self._tokenizer.encode([raw])
         ids = pieces[-self._length :] if self._keep == "tail" else pieces[: self._length]
         if self._given is not None:
-            return Request(ids, self._given)
-        return Request(ids, tuple(self._numbers.get(k.text, UNKNOWN) for k in self._extractor.extract(raw[start:end])))
+            return Request(raw, ids, self._given)
+        return Request(raw, ids, tuple(self._numbers.get(k.text, UNKNOWN) for k in self._extractor.extract(raw[start:end])))
 
 
 class RequestBatches:

@@ -3,7 +3,8 @@
     source x --BERT--> states --.
                                 Transformer decoder --> y
 
-As it is, it is `bert_gen` (published encoder weights). HCL puts a latent variable between the two.
+As it is, it is `bert_gen` (published encoder weights). HCL puts a latent variable between the two. With `--copy` the decoder
+may also point at source pieces.
 """
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.decoder import TransformerDecoder
 from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.layers.noise import Noise
+from hcl_tf.layers.pointer import CopyAttention, Pointer, output_of, pieces_of, source_columns
 from hcl_tf.layers.token_table import TokenTable
 from hcl_tf.models.base import Batch, Inputs, Sum, System
 from hcl_tf.settings import Settings
@@ -38,6 +40,9 @@ class EncoderDecoder(System):
             s.decoder_layers, width, inputs.bert.heads, inputs.bert.intermediate, inputs.target_length + 1, s.dropout,
             s.attention_init == "identity", name="decoder",
         )  # fmt: skip
+        if s.copy:
+            self.copy_attention = CopyAttention(width, s.attention_init == "identity", name="copy_attention")
+            self.pointer = Pointer(name="pointer")
 
     # -- objective --------------------------------------------------------------------------------------------------
 
@@ -45,7 +50,7 @@ class EncoderDecoder(System):
         noise = noise if training else None
         texts = self.encode(batch, noise)
         states = self.teach(batch, texts["states"], texts["mask"], noise)
-        nll, each = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=training)
+        nll, each = self.nll(batch, texts, states, training)
         return {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
@@ -101,23 +106,57 @@ class EncoderDecoder(System):
             embedded += tf.cast(added, embedded.dtype)[:, None]
         return self.decoder(embedded, memory, memory_mask, noise)
 
+    def nll(self, batch: Batch, texts: dict, states: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decoder states [B, T + 1, D] -> NLL of the targets summed over real examples, and [B] of each."""
+        labels, mixture = self.labels(batch), None
+        if self.settings.copy:
+            attention, context = self.copy_attention(states, *self.copy_memory(batch, texts))
+            mixture = self.pointer.mixture(context, attention, batch["source_ids"], labels)
+        return self.tokens.cross_entropy(states, labels, self.label_weights(batch), training=training, mixture=mixture)
+
+    def copy_memory(self, batch: Batch, texts: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What `copy_attention` looks into: every source piece but [CLS] and [SEP]."""
+        ids = batch["source_ids"]
+        words = texts["mask"] & (ids != self.inputs_.cls_id) & (ids != self.inputs_.sep_id)
+        return self.copy_attention.remember(texts["states"], words)
+
     # -- decoding ---------------------------------------------------------------------------------------------------
 
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[list, dict]:
         texts = self.encode(batch, None)
-        return self.start_from(texts["states"], texts["mask"], beams)
+        return self.start_from(batch, texts, texts["states"], texts["mask"], beams)
 
-    def start_from(self, memory: tf.Tensor, memory_mask: tf.Tensor, beams: int, added: tf.Tensor | None = None) -> tuple[list, dict]:
+    def start_from(
+        self, batch: Batch, texts: dict, memory: tf.Tensor, memory_mask: tf.Tensor, beams: int, added: tf.Tensor | None = None
+    ) -> tuple[list, dict]:
         """`start` of decoding from a memory (see `teach`)."""
         rows = (memory.shape[0] or tf.shape(memory)[0]) * beams
         cache, fixed = self.decoder.start(memory, memory_mask, rows, self.settings.maximum_length + 1)
         fixed["output"] = self.tokens.decoding_output()
+        if self.settings.copy:
+            columns = source_columns(batch["source_ids"], self.tokens, self.tokens.scored)
+            fixed["copy"] = {"ids": batch["source_ids"], "columns": columns, "memory": self.copy_memory(batch, texts)}
         return cache, fixed | ({} if added is None else {"added": added})
 
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
-        embedded = self.tokens.embed(self.tokens.ids(ids))
+        if "copy" in fixed:
+            by_text = tf.reshape(ids, [tf.shape(fixed["copy"]["ids"])[0], -1])
+            pieces = tf.reshape(pieces_of(by_text, fixed["copy"]["ids"], self.tokens, self.tokens.scored), [-1])
+        else:
+            pieces = self.tokens.ids(ids)
+        embedded = self.tokens.embed(pieces)
         if "added" in fixed:  # one a text, for all of its beams
             added = tf.cast(fixed["added"], embedded.dtype)[:, None]
             embedded = tf.reshape(tf.reshape(embedded, [tf.shape(added)[0], -1, embedded.shape[-1]]) + added, tf.shape(embedded))
         states, cache = self.decoder.step(embedded, position, cache, fixed)
-        return self.tokens.scores(states, fixed["output"]), cache
+        scores = self.tokens.scores(states, fixed["output"])
+        if "copy" not in fixed:
+            return scores, cache
+        beams = tf.reshape(states, [tf.shape(fixed["copy"]["ids"])[0], -1, states.shape[-1]])
+        attention, context = (tf.reshape(part, [-1, part.shape[-1]]) for part in self.copy_attention(beams, *fixed["copy"]["memory"]))
+        return self.pointer.scores(scores, context, attention, fixed["copy"]["columns"]), cache
+
+    def output_ids(self, columns: tf.Tensor, batch: Batch) -> tf.Tensor:
+        if not self.settings.copy:
+            return super().output_ids(columns, batch)
+        return output_of(columns, batch["source_ids"], self.tokens, self.tokens.scored)
