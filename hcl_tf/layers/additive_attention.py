@@ -62,4 +62,5 @@ def _scores(queries: tf.Tensor, items: tf.Tensor, score: tf.Tensor):
         to_sum = upstream[..., None] * score * (1.0 - tf.square(found))
         return tf.reduce_sum(to_sum, 2), tf.reduce_sum(to_sum, 1), tf.einsum("blm,blma->a", upstream, found)
 
-    return tf.linalg.matvec(inner(), score), gradient
+    # Not matvec: TensorFlow 2.19's oneDNN kernel for [B, 1, M, A] x [A] writes beyond its buffer, and the process dies.
+    return tf.tensordot(inner(), score, 1), gradient

@@ -11,6 +11,7 @@ source is one text for every system.
 
 import tensorflow as tf
 
+from hcl_tf.errors import UserError
 from hcl_tf.layers import latent
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Inputs, Sum
@@ -27,6 +28,8 @@ class CVAE(LatentVariable, RecurrentBody):
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
+        if settings.copy:
+            raise UserError(f"--copy: --model={settings.model} has no attention that could point at a source piece; drop the flag")
         self.build_latent(inputs.bert.width)
 
     # -- objective --------------------------------------------------------------------------------------------------

@@ -177,8 +177,7 @@ def overfit(folder: Path, model: str, steps: int, **given) -> tuple[list[float],
     step, batch = TrainStep(system, system.settings, None, compiled=False), batch_of(folder, 8, training=True)
     objectives = [step(batch, number)["objective"] for number in range(steps)]
     system.before_inference()
-    sources = {**batch_of(folder, 9, training=False)}
-    outputs = Generator(system, data.tokenizer).texts([{name: tensor[:8] for name, tensor in sources.items()}])
+    ids, _ = Generator(system, data.tokenizer).ids({name: tensor[:8] for name, tensor in batch_of(folder, 9, training=False).items()})
     special = {data.tokenizer.pad_id, data.tokenizer.cls_id, data.tokenizer.sep_id}
-    targets = [data.tokenizer.decode([i for i in row if i not in special]) for row in batch["target_ids"].numpy().tolist()]
-    return objectives, outputs, targets
+    text = lambda row: data.tokenizer.decode([i for i in row if i not in special])  # noqa: E731
+    return objectives, [text(row) for row in ids[:, 0].tolist()], [text(row) for row in batch["target_ids"].numpy().tolist()]

@@ -7,6 +7,7 @@ import pytest
 import system_contract as contract
 import tensorflow as tf
 
+from hcl_tf.errors import UserError
 from hcl_tf.models.cvae import CVAE
 
 B, Z = 4, contract.TINY["latent_size"]
@@ -177,3 +178,8 @@ def test_overfits_eight_examples(qqp_folder):
     objectives, outputs, targets = contract.overfit(qqp_folder, "cvae", 250)
     assert objectives[-1] < 0.3 * objectives[0]
     assert outputs == targets
+
+
+def test_a_pointer_is_refused(made):
+    with pytest.raises(UserError, match=r"--copy: --model=cvae"):
+        made(copy=True)
