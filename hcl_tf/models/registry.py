@@ -13,6 +13,7 @@ SYSTEMS: dict[str, tuple[str, str, dict]] = {
     "bert_cvae": ("hcl", "HCL", {"weight_ins": 0.0, "weight_key": 0.0, "weight_ma": 0.0}),
     "bert_gen": ("encoder_decoder", "EncoderDecoder", {}),
     "seq2seq": ("seq2seq", "Seq2Seq", {"copy": True}),
+    "seq2seq_du": ("seq2seq_du", "Seq2SeqDU", {"copy": True}),
     "cvae": ("cvae", "CVAE", {"bag_of_words": 1.0, "latent_to": "both", "copy": False}),
 }
 
