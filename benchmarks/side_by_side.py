@@ -181,7 +181,8 @@ def build(name: str, neighbours: np.ndarray, max_keywords: int, **given):
     settings = resolve("small", {"model": name, **given}, registry.defaults_of(name))
     shape = BertShape(VOCABULARY, WIDTH, LAYERS, HEADS, INTERMEDIATE)
     kept = np.arange(VOCABULARY, dtype=np.int32)
-    inputs = Inputs("en", LENGTH, LENGTH, max_keywords, PAD, UNKNOWN, CLS, SEP, VOCABULARY, kept, neighbours, shape)
+    keywords = np.tile([[CLS, UNKNOWN, SEP]], [len(neighbours), 1])
+    inputs = Inputs("en", LENGTH, LENGTH, max_keywords, PAD, UNKNOWN, CLS, SEP, VOCABULARY, kept, neighbours, keywords, shape)
     keras.utils.set_random_seed(settings.seed)
     return registry.build(settings, inputs), settings
 

@@ -39,6 +39,7 @@ class Settings:
     )
     append_keywords: bool = setting(False, "Append each source's keywords to its pieces, as words (hcl_tf/data/appended.py).")
     decoder_layers: int = setting(6, "Decoder blocks.", low=1)
+    recurrent_layers: int = setting(1, "Layers of recurrent encoders and decoders.", low=1)
     dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9)
     label_smoothing: float = setting(
         0.0, "Share of a token's probability spread over all pieces in training (Vaswani et al. 2017).", low=0.0, high=0.9
@@ -51,7 +52,9 @@ class Settings:
     latent_hidden: int = setting(400, "Width of the hidden layer of prior and posterior.", low=1)
     log_variance_bound: float = setting(10.0, "Log-variances stay within plus and minus this.", low=0.1, high=20.0)
     latent_to: str = setting(
-        "memory", "Where the decoder gets z: a memory slot, every input embedding, or both.", choices=("memory", "inputs", "both")
+        "memory",
+        "Where the decoder gets z: memory (a slot of it; a recurrent decoder's first state), every input, or both.",
+        choices=("memory", "inputs", "both"),
     )
     decoder_keyword: bool = setting(False, "Let the decoder see the keyword state beside z.")
 

@@ -40,6 +40,7 @@ class Inputs:
       pad_id, unknown_id, cls_id, sep_id: of the vocabulary, which has `vocabulary` pieces.
       output_ids: [V'] int32 vocabulary ids that an output may contain, ascending.
       neighbours: [N, 2, M] int32, the keyword graph (`KeywordGraph.table`).
+      keyword_ids: [N, P] int32, the pieces of each node's keyword, `[CLS] pieces [SEP]` and padding.
       bert: the encoder's shape.
       library: configuration of published weights that are not BERT's (`System.read_published`); None: there are none.
     """
@@ -55,6 +56,7 @@ class Inputs:
     vocabulary: int
     output_ids: np.ndarray
     neighbours: np.ndarray
+    keyword_ids: np.ndarray
     bert: BertShape
     library: dict | None = None
 
@@ -206,6 +208,14 @@ class System(keras.Model):
     def labels(self, batch: Batch) -> tf.Tensor:
         """[B, T + 1]: the tokens to predict, [SEP] at their end."""
         return batch["target_ids"][:, 1:]
+
+    def decoder_inputs(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
+        """[B, T + 1]: what the decoder reads under teacher forcing, in training (noise) with words hidden by `--word_dropout`."""
+        inputs = batch["target_ids"][:, :-1]
+        if noise is None or not self.settings.word_dropout:
+            return inputs
+        dropped = (noise.uniform((inputs.shape[1],)) < self.settings.word_dropout) & (inputs != self.inputs_.cls_id)
+        return tf.where(dropped, self.inputs_.unknown_id, inputs)
 
     def label_weights(self, batch: Batch) -> tf.Tensor:
         """[B, T + 1] float32: 1 for tokens of real examples."""

@@ -1,4 +1,4 @@
-"""BERT encoder and Transformer decoder: the body of every system here that is not built on a library's own model.
+"""BERT encoder and Transformer decoder.
 
     source x --BERT--> states --.
                                 Transformer decoder --> y
@@ -10,19 +10,17 @@ may also point at source pieces.
 import tensorflow as tf
 
 from hcl_tf.errors import UserError
-from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.decoder import TransformerDecoder
-from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.output import Mixture
 from hcl_tf.layers.pointer import CopyAttention, Pointer, output_of, pieces_of, source_columns
-from hcl_tf.layers.token_table import TokenTable
-from hcl_tf.models.base import Batch, Inputs, Sum, System
+from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.bert_body import BertBody
 from hcl_tf.settings import Settings
 
 
-class EncoderDecoder(System):
-    """Embeddings are tied with BERT's and with the output layer, or of their own where the encoder is frozen."""
+class EncoderDecoder(BertBody):
+    """The body with a Transformer decoder."""
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
@@ -33,11 +31,6 @@ class EncoderDecoder(System):
                 f"--maximum_length={s.maximum_length}: the decoder learns no more positions than the data's targets have pieces; "
                 f"give at most {inputs.target_length}"
             )
-        self.encoder = TextEncoder(inputs.bert, inputs.pad_id, s.dropout, s.dropout, name="encoder")
-        self.encoder.check_length(max(inputs.source_length, inputs.target_length) + 2)
-        self.encoder.trainable = not s.freeze_encoder
-        tied = None if s.freeze_encoder else lambda: self.encoder.embedding_table
-        self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, tied, width, name="tokens")
         self.decoder = TransformerDecoder(
             s.decoder_layers, width, inputs.bert.heads, inputs.bert.intermediate, inputs.target_length + 1, s.dropout,
             s.attention_init == "identity", name="decoder",
@@ -95,56 +88,17 @@ class EncoderDecoder(System):
         """Which sum of `likelihood` the objective has. Validation (`step` None) compares runs, so it has the plain one."""
         return "nll_smoothed" if self.settings.label_smoothing and step is not None else "nll"
 
-    def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
-        encoder = {id(v) for v in self.encoder.trainable_variables}
-        rest = [v for v in self.trainable_variables if id(v) not in encoder]
-        groups = {"rest": (rest, self.settings.learning_rate)}
-        return groups | ({"encoder": (self.encoder.trainable_variables, self.settings.encoder_learning_rate)} if encoder else {})
-
-    def load_published(self, published: PublishedBert) -> list[str]:
-        lines = super().load_published(published)
-        if not self.settings.freeze_encoder:  # tied
-            return lines
-        self.tokens.own.assign(tf.gather(self.encoder.embedding_table, self.inputs_.output_ids))
-        return [*lines, f"embeddings.word_embeddings.weight -> also the decoder's own table, {len(self.inputs_.output_ids)} rows"]
-
     # -- parts ------------------------------------------------------------------------------------------------------
-
-    def encode(self, batch: Batch, noise: Noise | None, roles: tuple[str, ...] = ("source",)) -> dict[str, tf.Tensor]:
-        """`states` [B, S + 2, D] and `mask` of the source, and each role's text vector [B, D] (masked mean of BERT's last layer).
-
-        Takes cached states where the batch brings them (the encoder is frozen).
-        """
-        pad = self.inputs_.pad_id
-        texts = {"mask": batch["source_ids"] != pad}
-        if "source_states" in batch:
-            return texts | {"states": batch["source_states"], **{role: batch[f"{role}_vector"] for role in roles}}
-        ids = {role: batch[f"{role}_ids"] for role in roles}
-        targets = [role for role in roles if role != "source"]
-        # Texts of one length go through BERT together.
-        stacks = [list(roles)] if len({tensor.shape[1] for tensor in ids.values()}) == 1 else [["source"], targets]
-        for stack in filter(None, stacks):
-            joined = tf.concat([ids[role] for role in stack], 0)
-            states = self.encoder(joined, noise and noise.stacked(len(stack)))
-            vectors = text_vector(states, joined != pad)
-            texts |= dict(zip(stack, tf.split(vectors, len(stack)), strict=True))
-            if "source" in stack:
-                texts["states"] = states[: joined.shape[0] // len(stack)] if joined.shape[0] else tf.split(states, len(stack))[0]
-        return texts
 
     def teach(
         self, batch: Batch, memory: tf.Tensor, memory_mask: tf.Tensor, noise: Noise | None, added: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """[B, T + 1, D] decoder states under teacher forcing, words dropped from its input by `--word_dropout`.
+        """[B, T + 1, D] decoder states under teacher forcing.
 
         Args:
           memory: [B, M, D]. memory_mask: [B, M] bool. added: [B, D], to every input embedding.
         """
-        inputs = batch["target_ids"][:, :-1]
-        if noise is not None and self.settings.word_dropout:
-            dropped = (noise.uniform((inputs.shape[1],)) < self.settings.word_dropout) & (inputs != self.inputs_.cls_id)
-            inputs = tf.where(dropped, self.inputs_.unknown_id, inputs)
-        embedded = self.tokens.embed(inputs)
+        embedded = self.tokens.embed(self.decoder_inputs(batch, noise))
         if added is not None:
             embedded += tf.cast(added, embedded.dtype)[:, None]
         return self.decoder(embedded, memory, memory_mask, noise)

@@ -19,21 +19,19 @@ from hcl_tf.layers import latent
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
 from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keyword_state
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Inputs, Sum, partners
+from hcl_tf.models.base import Batch, Inputs, Sum
 from hcl_tf.models.encoder_decoder import EncoderDecoder
+from hcl_tf.models.latent_variable import NOT_A_NUMBER, LatentVariable, another, latent_figures
 from hcl_tf.settings import Settings
 
-NOT_A_NUMBER = float("nan")
 
-
-class HCL(EncoderDecoder):
+class HCL(LatentVariable, EncoderDecoder):
     """The whole model; what `--ablate` leaves out has no layers here."""
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.bert.width
-        head = lambda name: latent.GaussianHead(s.latent_size, s.latent_hidden, s.log_variance_bound, name=name)  # noqa: E731
-        self.prior, self.posterior = head("prior"), head("posterior")
+        self.build_latent(width)
         if s.latent_to != "inputs":
             self.latent_memory = keras.layers.Dense(width, name="latent_memory")
         if s.latent_to != "memory":
@@ -48,9 +46,6 @@ class HCL(EncoderDecoder):
         self.mahalanobis_contrast = DistanceContrast(s.tau_ma, scales["mahalanobis"], name="mahalanobis_contrast")
         if s.decoder_keyword:
             self.keyword_memory = keras.layers.Dense(width, name="keyword_memory")
-        if s.bag_of_words:
-            self.bag_inner = keras.layers.Dense(s.latent_hidden, "tanh", dtype="float32", name="bag_inner")
-            self.bag_outer = keras.layers.Dense(width, dtype="float32", name="bag_outer")  # into the space of the word embeddings
 
     def _build_keywords(self, width: int) -> None:
         s, nodes = self.settings, len(self.inputs_.neighbours)
@@ -79,34 +74,21 @@ class HCL(EncoderDecoder):
         return {name: weight for name, weight in weights.items() if weight}
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
-        s = self.settings
-        weights = {
-            self.likelihood_term(step): 1.0,
-            "kl_objective": latent.kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay),
-            **self.contrasts,
-        }
-        return weights | ({"bag_of_words": s.bag_of_words} if s.bag_of_words else {})
+        return {self.likelihood_term(step): 1.0, **self.latent_weights(step), **self.contrasts}
 
     def counts(self, batch: Batch) -> dict[str, tf.Tensor]:
         contrasted = batch["example_mask"] * tf.cast(batch["impostor_routes"] != ROUTES.index("none"), tf.float32)
         return super().counts(batch) | {"contrasted": tf.reduce_sum(contrasted)}
 
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
-        s, mask = self.settings, batch["example_mask"]
         roles = ROLES if self.contrasts else ROLES[:2]
         texts = self.encode(batch, noise if training else None, roles)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training))
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
         states = self.decode(batch, texts, keywords, z, noise if training else None)
-        kl = latent.kl_by_dimension(posterior, prior)
-        total = lambda values, per="examples": Sum(tf.reduce_sum(values * mask), per)  # noqa: E731
-        sums = self.likelihood(batch, texts, states, training) | {
-            "kl": total(tf.reduce_sum(kl, -1)),
-            "kl_objective": total(tf.reduce_sum(tf.maximum(kl, s.free_bits), -1)),
-        }
-        if s.bag_of_words:
-            sums["bag_of_words"] = total(self.bag_loss(batch, texts, z))
+        sums = self.likelihood(batch, texts, states, training)
+        sums |= self.latent_sums(batch, texts["source"], z, prior, posterior)
         if self.contrasts:
             sums |= self.contrast_sums(batch, texts, keywords, prior, posterior)
         return sums
@@ -199,14 +181,6 @@ class HCL(EncoderDecoder):
         added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
         return self.teach(batch, *self.memory(texts, keywords, z), noise, added)
 
-    def bag_loss(self, batch: Batch, texts: dict, z: tf.Tensor) -> tf.Tensor:
-        """[B]: NLL of the target's words from (z, x) regardless of their order."""
-        inner = self.bag_inner(tf.concat([z, texts["source"]], -1))
-        scores = tf.nn.log_softmax(self.tokens.logits(self.bag_outer(inner)))
-        found = tf.gather(scores, self.tokens.columns(self.labels(batch)), batch_dims=1)
-        words = self.label_weights(batch) * tf.cast(self.labels(batch) != self.inputs_.sep_id, tf.float32)
-        return -tf.reduce_sum(found * words, -1)
-
     def instance_distances(self, texts: dict, prior, posterior) -> dict[str, tf.Tensor]:
         """h(y) = KL(q(z|x,y) || p(z|x,u)) of the target and of the negative, [B] each."""
         negative = self.posterior_of(texts["source"], texts["negative"])
@@ -257,8 +231,7 @@ class HCL(EncoderDecoder):
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[list, dict]:
         texts = self.encode(batch, None, ("source",))
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
-        prior = self.prior_of(texts, keywords)
-        z = prior.mean() if noise is None else latent.sample(prior, noise)
+        z = self.drawn(self.prior_of(texts, keywords), noise)
         added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
         return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, added)
 
@@ -267,23 +240,15 @@ class HCL(EncoderDecoder):
         texts = self.encode(batch, None, ROLES)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
-        partner, exists = partners(batch)
-        other = lambda values: tf.where(exists, tf.gather(values, partner), NOT_A_NUMBER)  # noqa: E731
+        other = lambda values: another(values, batch)  # noqa: E731
         draw = noise.normal((self.settings.latent_size,))
-        sample = lambda d: d.mean() + d.stddev() * draw  # noqa: E731
-        figures = {"nll_posterior": self.nll_given(batch, texts, keywords, sample(posterior))}
-        figures["nll_prior"] = self.nll_given(batch, texts, keywords, sample(prior))
-        figures["nll_shuffled"] = self.nll_given(batch, texts, keywords, other(sample(posterior)))
-        figures |= {
-            "kl": tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1),
-            "kl_by_dimension": latent.kl_by_dimension(posterior, prior),
-        }
-        figures |= {"posterior_mean": posterior.mean(), "posterior_shift": posterior.mean() - prior.mean()}
+        nll = lambda z: self.nll_given(batch, texts, keywords, z)  # noqa: E731
+        figures = latent_figures(prior, posterior, draw, batch, nll)
         if self.uses_keywords:
             for name, u in (("unknown", self.project(texts["source"])), ("shuffled", other(keywords["source"]))):
                 changed = self.prior_of(texts, keywords, u)
                 states = {**keywords, "source": u}
-                figures[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, sample(changed))
+                figures[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, changed.mean() + changed.stddev() * draw)
                 figures[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, changed), -1)
         return figures | self.examine_contrasts(batch, texts, keywords, prior, posterior, other)
 

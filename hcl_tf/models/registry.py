@@ -20,6 +20,9 @@ SYSTEMS: dict[str, tuple[str, str, dict]] = {
     "t5": ("t5", "T5", {}),
     "claps": ("claps", "CLAPS", {}),
     "dialogpt": ("dialogpt", "DialoGPT", {}),
+    "seq2seq": ("seq2seq", "Seq2Seq", {"copy": True}),
+    "seq2seq_du": ("seq2seq_du", "Seq2SeqDU", {"copy": True}),
+    "cvae": ("cvae", "CVAE", {"bag_of_words": 1.0, "latent_to": "both", "copy": False}),
 }
 
 

@@ -13,7 +13,7 @@ import tf_keras as keras
 from hcl_tf.data import graph as keyword_graph
 from hcl_tf.data import library_tokenizer, tokenization
 from hcl_tf.data.graph import KeywordGraph
-from hcl_tf.data.pipeline import PreparedData, SplitArrays
+from hcl_tf.data.pipeline import SPECIAL_PIECES, PreparedData, SplitArrays
 from hcl_tf.data.tfrecords import GRAPH, MANIFEST, VOCABULARY
 from hcl_tf.data.tokenization import PUBLISHED, Tokenizer
 from hcl_tf.decoding.requests import RequestBatches
@@ -31,6 +31,8 @@ from hcl_tf.training.run_folder import Run, RunFolder
 INPUTS = "inputs.json"
 TOKENIZER = "data/tokenizer"
 BEST = ("best_loss", "best_nll")
+KEYWORD_PIECES = 8
+DERIVED = ("neighbours", "keyword_ids")  # of `Inputs`: computed again from the stored graph and vocabulary
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,17 @@ def inputs_of(data: PreparedData, shape: BertShape, kept: np.ndarray, library: d
     t = data.tokenizer
     return Inputs(
         data.manifest["task"]["language"], data.source_length, data.target_length, data.max_keywords,
-        t.pad_id, t.unknown_id, t.cls_id, t.sep_id, len(t), kept, data.whole_graph, shape, library,
+        t.pad_id, t.unknown_id, t.cls_id, t.sep_id, len(t), kept, data.whole_graph, keyword_ids(data.graph, t), shape, library,
     )  # fmt: skip
+
+
+def keyword_ids(graph: KeywordGraph, tokenizer: Tokenizer) -> np.ndarray:
+    """[N, P] what the nodes' keywords are to an encoder (`Inputs.keyword_ids`), cut to `KEYWORD_PIECES`."""
+    texts = [[tokenizer.cls_id, *pieces[:KEYWORD_PIECES], tokenizer.sep_id] for pieces in tokenizer.encode(list(graph.nodes))]
+    ids = np.full((len(texts), max(map(len, texts), default=SPECIAL_PIECES)), tokenizer.pad_id, np.int32)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = text
+    return ids
 
 
 def new_system(settings: Settings, inputs: Inputs, encoder: Encoder | None) -> tuple[System, list[str]]:
@@ -171,7 +182,7 @@ def store_inputs(run: RunFolder, data: PreparedData, inputs: Inputs) -> None:
         with tempfile.TemporaryDirectory() as folder:
             data.tokenizer.save(Path(folder))
             run.store(Path(folder), TOKENIZER)
-    record = {f.name: getattr(inputs, f.name) for f in dataclasses.fields(inputs) if f.name not in ("neighbours", "output_ids", "bert")}
+    record = {f.name: getattr(inputs, f.name) for f in dataclasses.fields(inputs) if f.name not in (*DERIVED, "output_ids", "bert")}
     record |= {"output_ids": inputs.output_ids.tolist(), "bert": inputs.bert.to_dict()}
     run.write_json(INPUTS, record)
 
@@ -206,11 +217,12 @@ def load_trained(run: Run, checkpoint: str) -> TrainedRun:
         record = json.loads(path.read_text(encoding="utf-8"))
         record["bert"] = BertShape.from_dict(record["bert"])
         record["output_ids"] = np.array(record["output_ids"], np.int32)
-        inputs = Inputs(**record, neighbours=graph.table(manifest["settings"]["graph_degree"]))
+        stored = run.stored(TOKENIZER if record.get("library") else f"data/{VOCABULARY}")
+        tokenizer = library_tokenizer.load(stored) if record.get("library") else tokenization.from_file(stored)
+        derived = graph.table(manifest["settings"]["graph_degree"]), keyword_ids(graph, tokenizer)
+        inputs = Inputs(**record, **dict(zip(DERIVED, derived, strict=True)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: can't be read ({error}); train again, or restore the run") from error
-    stored = run.stored(TOKENIZER if inputs.library else f"data/{VOCABULARY}")
-    tokenizer = library_tokenizer.load(stored) if inputs.library else tokenization.from_file(stored)
     system, _ = new_system(settings, inputs, None)
     saved = run.checkpoints.read(checkpoint)
     ours = variables(system)

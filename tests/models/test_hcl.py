@@ -395,7 +395,7 @@ def test_bag_of_words_sums_over_the_targets_words(make, whole):
     assert system.weights_of(None)["bag_of_words"] == 0.5
     texts = system.encode(whole, None, ROLES)
     z = tf.constant(np.random.default_rng(1).normal(size=(B, Z)), tf.float32)
-    found = system.bag_loss(whole, texts, z).numpy()
+    found = system.bag_loss(whole, texts["source"], z).numpy()
     inner = np.tanh(np.concatenate([z, texts["source"]], 1) @ system.bag_inner.kernel.numpy() + system.bag_inner.bias.numpy())
     states = inner @ system.bag_outer.kernel.numpy() + system.bag_outer.bias.numpy()
     scores = states @ system.tokens.weights_of_output().numpy().T + system.tokens.bias.numpy()

@@ -124,6 +124,19 @@ def test_outputs_are_the_pieces_of_training_targets(qqp_folder) -> None:
     assert assembly.output_ids(data, train, "full").tolist() == list(range(len(t)))
 
 
+def test_keywords_are_texts_to_an_encoder(qqp_folder) -> None:
+    data = read(qqp_folder)[0]
+    t = data.tokenizer
+    found = assembly.keyword_ids(data.graph, t)
+    for keyword, row in zip(data.graph.nodes, found.tolist(), strict=True):
+        pieces = t.encode([keyword])[0]
+        assert row == ([t.cls_id, *pieces, t.sep_id] + [t.pad_id] * len(row))[: len(row)]
+    assert (found[:, -1] == t.sep_id).any(), "no wider than the longest"
+    long = dataclasses.replace(data.graph, nodes=("a b c d e f g h i j", "k"))
+    assert assembly.keyword_ids(long, t).tolist()[0] == [t.cls_id, *t.encode(["a b c d e f g h"])[0], t.sep_id]
+    assert assembly.keyword_ids(dataclasses.replace(data.graph, nodes=()), t).shape == (0, 2)
+
+
 @pytest.fixture(scope="module")
 def trained(qqp_folder, tmp_path_factory):
     """A run folder with a checkpoint of weights unlike the starting ones, and the validation losses of the system in it."""
@@ -156,6 +169,7 @@ def test_a_run_folder_alone_gives_the_system_back(trained, qqp_folder, name) -> 
     assert Validation(found.system, data, held_out, 8, 1).loss() == losses
     assert found.inputs.output_ids.tolist() == system.inputs_.output_ids.tolist()
     np.testing.assert_array_equal(found.inputs.neighbours, data.whole_graph)
+    np.testing.assert_array_equal(found.inputs.keyword_ids, system.inputs_.keyword_ids)
     assert found.tokenizer.vocabulary() == data.tokenizer.vocabulary()
     assert len(found.graph) == len(data.graph)
 

@@ -1,0 +1,56 @@
+"""What systems with a pointer share, whatever attention points: the mixture's loss, its scores in decoding, and the pieces behind them."""
+
+import tensorflow as tf
+
+from hcl_tf.errors import UserError
+from hcl_tf.layers.pointer import Pointer, output_of, pieces_of, source_columns
+from hcl_tf.models.base import Batch
+
+
+class Copying:
+    """Mixed into a `System` that has `tokens`."""
+
+    def build_pointer(self) -> None:
+        if not self.settings.copy:
+            raise UserError(f"--copy=false: --model={self.settings.model} is defined with its pointer; drop the flag")
+        self.pointer = Pointer(name="pointer")
+
+    def slots(self, batch: Batch) -> tf.Tensor:
+        """[B, M] the vocabulary ids that can be copied, beginning with the source's."""
+        return batch["source_ids"]
+
+    def is_word(self, ids: tf.Tensor) -> tf.Tensor:
+        """[B, S] bool: source positions that can be pointed at, all but [CLS], [SEP] and padding."""
+        special = (self.inputs_.pad_id, self.inputs_.cls_id, self.inputs_.sep_id)
+        return tf.reduce_all([ids != piece for piece in special], 0)
+
+    def copying_nll(
+        self, batch: Batch, features: tf.Tensor, context: tf.Tensor, attention: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """NLL of the targets under the mixture, summed over real examples, and [B] of each.
+
+        Args:
+          features: [B, T + 1, D] for the output layer. context: [B, T + 1, C] for p_gen. attention: [B, T + 1, M] over the slots.
+        """
+        labels = self.labels(batch)
+        mixture = self.pointer.mixture(context, attention, self.slots(batch), labels)
+        return self.tokens.cross_entropy(features, labels, self.label_weights(batch), training=training, mixture=mixture)
+
+    def copying_start(self, batch: Batch) -> dict:
+        """What decoding keeps for `copied_pieces` and `copying_scores`."""
+        slots = self.slots(batch)
+        columns = source_columns(slots, self.tokens, self.tokens.scored)
+        return {"output": self.tokens.decoding_output(), "slots": slots, "columns": columns}
+
+    def copied_pieces(self, columns: tf.Tensor, fixed: dict) -> tf.Tensor:
+        """[B * beams] columns of the last step's scores -> vocabulary ids."""
+        by_text = tf.reshape(columns, [tf.shape(fixed["slots"])[0], -1])
+        return tf.reshape(pieces_of(by_text, fixed["slots"], self.tokens, self.tokens.scored), [-1])
+
+    def copying_scores(self, features: tf.Tensor, context: tf.Tensor, attention: tf.Tensor, fixed: dict) -> tf.Tensor:
+        """[B, beams, ...] -> [B * beams, V'' + M] log-probabilities."""
+        features, context, attention = (tf.reshape(part, [-1, part.shape[-1]]) for part in (features, context, attention))
+        return self.pointer.scores(self.tokens.scores(features, fixed["output"]), context, attention, fixed["columns"])
+
+    def output_ids(self, columns: tf.Tensor, batch: Batch) -> tf.Tensor:
+        return output_of(columns, self.slots(batch), self.tokens, self.tokens.scored)

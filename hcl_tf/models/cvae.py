@@ -1,0 +1,100 @@
+"""CVAE: Zhao et al. (2017), "Learning Discourse-level Diversity for Neural Dialog Models using Conditional Variational Autoencoders".
+
+    source x --bidirectional GRU--> x ----.-> prior p(z|x)
+    target y --the same GRU--> y -------> posterior q(z|x,y)
+                                          z ~ posterior (training), prior (generation)
+                                          GRU that starts from [x ; z] --> y
+
+With a bag-of-words loss on z and a linear ramp of the KL term. Theirs reads a dialogue turn by turn with a second GRU; here a
+source is one text for every system.
+"""
+
+import tensorflow as tf
+
+from hcl_tf.errors import UserError
+from hcl_tf.layers import latent
+from hcl_tf.layers.noise import Noise
+from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.latent_variable import LatentVariable, latent_figures
+from hcl_tf.models.recurrent_body import RecurrentBody
+from hcl_tf.settings import Settings
+
+
+class CVAE(LatentVariable, RecurrentBody):
+    """`--latent_to`: memory, as Zhao et al. have it: z in the first state alone; inputs: x alone there and z beside every input;
+    both."""
+
+    cell = "gru"
+
+    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+        super().__init__(settings, inputs, **kwargs)
+        if settings.copy:
+            raise UserError(f"--copy: --model={settings.model} has no attention that could point at a source piece; drop the flag")
+        self.build_latent(inputs.bert.width)
+
+    # -- objective --------------------------------------------------------------------------------------------------
+
+    def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
+        return {"nll": 1.0, **self.latent_weights(step)}
+
+    def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
+        source, prior, posterior = self.gaussians(batch, noise if training else None)
+        z = latent.sample(posterior, noise)
+        states = self.decode(batch, source, z, noise if training else None)
+        nll, each = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=training)
+        sums = {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+        return sums | self.latent_sums(batch, source, z, prior, posterior)
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def vector(self, ids: tf.Tensor, noise: Noise | None) -> tf.Tensor:
+        """[B, L] -> [B, 2 D]: the last states of both directions."""
+        return self.read(ids, noise)[1]
+
+    def gaussians(self, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, latent.Gaussian, latent.Gaussian]:
+        """The sources' vectors [B, 2 D], p(z | x) and q(z | x, y)."""
+        source, target = (self.vector(batch[f"{role}_ids"], noise) for role in ("source", "target"))
+        return source, self.prior_of(source), latent.gaussian(self.posterior(tf.concat([source, target], -1)))
+
+    def prior_of(self, source: tf.Tensor) -> latent.Gaussian:
+        """p(z | x)."""
+        return latent.gaussian(self.prior(source))
+
+    def begin(self, source: tf.Tensor, z: tf.Tensor) -> tuple:
+        """The decoder's first states."""
+        return self.decoder.begin(source if self.settings.latent_to == "inputs" else tf.concat([source, z], -1))
+
+    def beside(self, embedded: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        """The decoder's inputs: embeddings [..., D], with z [..., Z] beside them where it goes there."""
+        return embedded if self.settings.latent_to == "memory" else tf.concat([embedded, tf.cast(z, embedded.dtype)], -1)
+
+    def decode(self, batch: Batch, source: tf.Tensor, z: tf.Tensor, noise: Noise | None) -> tf.Tensor:
+        """[B, T + 1, D] decoder states under teacher forcing."""
+        embedded = self.tokens.embed(self.decoder_inputs(batch, noise))
+        everywhere = tf.repeat(z[:, None], embedded.shape[1], 1)
+        return self.decoder(self.beside(embedded, everywhere), self.begin(source, z), noise)
+
+    # -- outside the training step ----------------------------------------------------------------------------------
+
+    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[tuple, dict]:
+        source = self.vector(batch["source_ids"], None)
+        z = self.drawn(self.prior_of(source), noise)
+        source, z = (tf.repeat(values, beams, 0) for values in (source, z))
+        return self.begin(source, z), {"z": z, "output": self.tokens.decoding_output()}
+
+    def step(self, ids: tf.Tensor, position: tf.Tensor, cache: tuple, fixed: dict) -> tuple[tf.Tensor, tuple]:
+        embedded = self.tokens.embed(self.tokens.ids(ids))
+        states, cache = self.decoder.step(self.beside(embedded, fixed["z"]), cache)
+        return self.tokens.scores(states, fixed["output"]), cache
+
+    def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+        """NLL of each example under other z, and its KL."""
+        source, prior, posterior = self.gaussians(batch, None)
+        draw = noise.normal((self.settings.latent_size,))
+        nll = lambda z: self.nll_given(batch, source, z)  # noqa: E731
+        return latent_figures(prior, posterior, draw, batch, nll)
+
+    def nll_given(self, batch: Batch, source: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        """[B] NLL of each target, decoded with this z."""
+        states = self.decode(batch, source, z, None)
+        return self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=False)[1]

@@ -1,0 +1,133 @@
+"""Seq2Seq-DU: Feng et al. (2021), "A Sequence-to-Sequence Approach to Dialogue State Tracking", on free text.
+
+    source x --BERT--> E --.-- attender, both ways --> [E ; schema seen from E], [D ; utterance seen from D]
+    keywords --BERT--> D --'                                  |                      |
+                                              LSTM, which attends to both at each step, and a pointer over both
+
+Their schema lists a dialogue's slots and values; free text has none, so the source's keywords are its schema. Their decoder only
+points; here a softmax over the vocabulary is mixed in, without which nothing but copies could be said.
+"""
+
+import tensorflow as tf
+import tf_keras as keras
+
+from hcl_tf.layers.additive_attention import AdditiveAttention, attention_weights
+from hcl_tf.layers.encoder import text_vector
+from hcl_tf.layers.keyword_graph import gather_nodes
+from hcl_tf.layers.noise import Noise, dropout
+from hcl_tf.layers.recurrent import RecurrentDecoder
+from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.bert_body import BertBody
+from hcl_tf.models.copying import Copying
+from hcl_tf.settings import Settings
+
+
+class Seq2SeqDU(Copying, BertBody):
+    """One BERT encodes source and keywords. A keyword that is no node of the graph has no text here: the source's own vector stands
+    for it in the schema, and the pointer never points there."""
+
+    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+        super().__init__(settings, inputs, **kwargs)
+        s, width = settings, inputs.bert.width
+        self.attender = AdditiveAttention(width, name="attender")
+        self.to_utterance, self.to_schema = (AdditiveAttention(width, name=f"to_{name}") for name in ("utterance", "schema"))
+        self.decoder = RecurrentDecoder("lstm", width, s.recurrent_layers, s.dropout, name="decoder")
+        self.combine = keras.layers.Dense(width, name="combine")
+        self.pointing = AdditiveAttention(width, name="pointing")
+        self.build_pointer()
+
+    # -- objective --------------------------------------------------------------------------------------------------
+
+    def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
+        return {"nll": 1.0}
+
+    def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
+        nll, each = self.nll(batch, noise if training else None, training)
+        return {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+
+    def nll(self, batch: Batch, noise: Noise | None, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """NLL of the targets summed over real examples, and [B] of each."""
+        memory, begin = self.remember(batch, noise)
+        embedded = dropout(self.tokens.embed(self.decoder_inputs(batch, noise)), self.settings.dropout, noise)
+
+        def step(carried: tuple, inputs: tf.Tensor) -> tuple:
+            return self.advance(inputs, carried[0], memory)
+
+        nothing = tf.zeros([embedded.shape[0] or tf.shape(embedded)[0], 4 * embedded.shape[-1]], memory["utterance"].dtype)
+        states, found = tf.scan(step, tf.transpose(embedded, [1, 0, 2]), (begin, nothing))
+        outputs = dropout(tf.transpose(states[-1][0], [1, 0, 2]), self.settings.dropout, noise)
+        features, attention, context = self.point(outputs, tf.transpose(found, [1, 0, 2]), memory)
+        return self.copying_nll(batch, features, context, attention, training)
+
+    # -- source and schema ------------------------------------------------------------------------------------------
+
+    def schema_nodes(self, batch: Batch) -> tf.Tensor:
+        """[B, K] the graph's numbers of the source's keywords, -1 where there is none; training names places of a sub-graph instead."""
+        places = batch["source_nodes"]
+        return tf.where(places >= 0, gather_nodes(batch["graph_nodes"], places), -1) if "graph_nodes" in batch else places
+
+    def slots(self, batch: Batch) -> tf.Tensor:
+        """[B, S + 2 + K]: the source's pieces, and the first one of each keyword."""
+        return tf.concat([batch["source_ids"], gather_nodes(self.inputs_.keyword_ids[:, 1], self.schema_nodes(batch))], 1)
+
+    def encode_schema(self, nodes: tf.Tensor, noise: Noise | None) -> tf.Tensor:
+        """[B, K] -> [B, K, D] the vectors of the keywords' texts."""
+        keywords = nodes.shape[1]
+        ids = tf.reshape(gather_nodes(self.inputs_.keyword_ids, tf.transpose(nodes)), [-1, self.inputs_.keyword_ids.shape[1]])
+        vectors = text_vector(self.encoder(ids, noise and noise.stacked(keywords)), self.encoder.mask(ids))
+        return tf.transpose(tf.reshape(vectors, [keywords, -1, vectors.shape[-1]]), [1, 0, 2])
+
+    def remember(self, batch: Batch, noise: Noise | None) -> tuple[dict[str, tf.Tensor], tuple]:
+        """What the decoder attends to and points at, and its first states."""
+        texts, nodes = self.encode(batch, noise), self.schema_nodes(batch)
+        known = nodes >= 0
+        own = (batch["source_unknown"] > 0) | ~tf.reduce_any(known, 1)  # unknown keywords, or none: the schema is never empty
+        schema_mask = tf.concat([known, own[:, None]], 1)
+        utterance = tf.cast(texts["states"], self.compute_dtype)
+        schema = tf.concat([self.encode_schema(nodes, noise), texts["source"][:, None]], 1)  # [B, K + 1, D]
+        schema = tf.cast(schema, utterance.dtype)
+        scores = self.attender.scores(utterance, self.attender.remember(schema))
+        seen = tf.cast(attention_weights(scores, schema_mask, self.variable_dtype), utterance.dtype)
+        back = tf.cast(attention_weights(tf.transpose(scores, [0, 2, 1]), texts["mask"], self.variable_dtype), utterance.dtype)
+        utterance, schema = (
+            tf.concat([utterance, tf.matmul(seen, schema)], -1),
+            tf.concat([schema, tf.matmul(back, utterance)], -1),
+        )  # --> [B, S + 2, 2 D], [B, K + 1, 2 D]
+        # A keyword without a piece of the vocabulary can't be said, and what stands for unknown ones is none.
+        named = known & (gather_nodes(self.inputs_.keyword_ids[:, 1], nodes) != self.inputs_.unknown_id)
+        memory = {
+            "utterance": utterance, "utterance_items": self.to_utterance.remember(utterance), "utterance_mask": texts["mask"],
+            "schema": schema, "schema_items": self.to_schema.remember(schema), "schema_mask": schema_mask,
+            "slot_items": self.pointing.remember(tf.concat([utterance, schema[:, :-1]], 1)),
+            "slot_mask": tf.concat([self.is_word(batch["source_ids"]), named], 1),
+        }  # fmt: skip
+        return memory, self.decoder.begin(texts["source"])
+
+    # -- decoder ----------------------------------------------------------------------------------------------------
+
+    def advance(self, embedded: tf.Tensor, states: tuple, memory: dict) -> tuple[tuple, tf.Tensor]:
+        """One step of all rows: inputs [B * beams, D] and states -> states after it, and what it attended to, [B * beams, 4 D]."""
+        found = []
+        for name, attention in (("utterance", self.to_utterance), ("schema", self.to_schema)):
+            queries = tf.reshape(states[-1][0], [tf.shape(memory[name])[0], -1, states[-1][0].shape[-1]])
+            weights = attention(queries, memory[f"{name}_items"], memory[f"{name}_mask"])
+            context = tf.matmul(tf.cast(weights, memory[name].dtype), memory[name])
+            found.append(tf.reshape(context, [-1, context.shape[-1]]))
+        contexts = tf.concat(found, -1)
+        return self.decoder.step(tf.concat([embedded, tf.cast(contexts, embedded.dtype)], -1), states)[1], contexts
+
+    def point(self, outputs: tf.Tensor, contexts: tf.Tensor, memory: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """From outputs [B, L, D] and contexts [B, L, 4 D]: what the output layer gets [B, L, D], how the pointer divides itself over the
+        slots [B, L, S + 2 + K], and what p_gen depends on."""
+        seen = tf.concat([outputs, tf.cast(contexts, outputs.dtype)], -1)
+        return self.combine(seen), self.pointing(outputs, memory["slot_items"], memory["slot_mask"]), seen
+
+    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[tuple, dict]:
+        memory, begin = self.remember(batch, None)
+        return tf.nest.map_structure(lambda state: tf.repeat(state, beams, 0), begin), {"memory": memory, **self.copying_start(batch)}
+
+    def step(self, ids: tf.Tensor, position: tf.Tensor, cache: tuple, fixed: dict) -> tuple[tf.Tensor, tuple]:
+        cache, contexts = self.advance(self.tokens.embed(self.copied_pieces(ids, fixed)), cache, fixed["memory"])
+        by_text = lambda rows: tf.reshape(rows, [tf.shape(fixed["slots"])[0], -1, rows.shape[-1]])  # noqa: E731
+        features, attention, context = self.point(by_text(cache[-1][0]), by_text(contexts), fixed["memory"])
+        return self.copying_scores(features, context, attention, fixed), cache
