@@ -43,6 +43,7 @@ class Settings:
     attention_init: str = setting(
         "random", "How the decoder's attention to the source starts; identity: copying (layers/decoder.py).", choices=("random", "identity")
     )
+    copy: bool = setting(False, "Let the decoder also copy pieces of the source (a pointer; See et al. 2017).")
     latent_size: int = setting(200, "Z, dimensions of the latent variable and of the keyword graph.", low=1)
     latent_hidden: int = setting(400, "Width of the hidden layer of prior and posterior.", low=1)
     log_variance_bound: float = setting(10.0, "Log-variances stay within plus and minus this.", low=0.1, high=20.0)
@@ -83,7 +84,7 @@ class Settings:
         choices=("both", "mahalanobis", "none"),
     )
     contrast_form: str = setting("softmax", "How several negatives join in L_ins (layers/contrast.py).", choices=("softmax", "printed"))
-    in_batch_negatives: bool = setting(False, "L_ins also takes the other targets of the batch as negatives.")
+    in_batch_negatives: bool = setting(False, "The contrasts also take the other targets of the batch as negatives.")
     impostor: str = setting("mean", "mean: neighbours' mean at the positive's length; sum: the printed form.", choices=("mean", "sum"))
     impostor_gradient: bool = setting(False, "Let the contrasts train the impostor's matrix W.")
     impostor_source: str = setting(
@@ -113,6 +114,8 @@ class Settings:
     length_penalty: float = setting(0.6, "Exponent of the length penalty ((5 + length) / 6), the Transformer's.", low=0.0)
     minimum_length: int = setting(5, "[P] Fewest tokens of an output.", low=0)
     maximum_length: int = setting(20, "[P] Most tokens of an output.", low=1)
+
+    no_repeat_ngram: int = setting(0, "No n-gram of so many tokens occurs twice in an output; 0: any may.", low=0)
 
     strategy: str = setting(
         "none", "Devices: none (one), mirrored, or multi_worker (TF_CONFIG).", choices=("none", "mirrored", "multi_worker")
@@ -154,7 +157,8 @@ OVERRIDES = {
     "tiny": {
         "encoder": "random:2x128", "decoder_layers": 2, "latent_size": 32, "latent_hidden": 128, "batch_size": 32, "epochs": 20,
         "learning_rate": 1e-3, "encoder_learning_rate": 1e-3, "warmup_steps": 50, "kl_ramp": 100, "log_every": 10, "checkpoint_every": 100,
-        "attention_init": "identity", "mle_steps": 100, "contrast_middle": 35.0, "contrast_width": 10.0, "matching_steps": 50,
+        "attention_init": "identity", "copy": True, "no_repeat_ngram": 2,
+        "mle_steps": 100, "contrast_middle": 35.0, "contrast_width": 10.0, "matching_steps": 50,
     },
 }  # fmt: skip
 RANDOM_ENCODER = {"paper": "12x768", "small": "4x256", "tiny": "2x128"}  # what --encoder=random means
@@ -196,5 +200,9 @@ def _check_together(s: Settings) -> None:
         raise UserError(f"--minimum_length={s.minimum_length} is more than --maximum_length={s.maximum_length}")
     if s.ablate == "keyword" and s.decoder_keyword:
         raise UserError("--ablate=keyword and --decoder_keyword contradict each other")
+    if s.copy and s.label_smoothing:
+        raise UserError("--copy and --label_smoothing contradict each other: what a copied piece shares with others is not defined")
+    if s.copy and s.append_keywords:
+        raise UserError("--copy and --append_keywords contradict each other: a copied unknown word is looked up in the source alone")
     if s.ablate == "keyword" and s.append_keywords:
         raise UserError("--ablate=keyword and --append_keywords contradict each other")

@@ -30,6 +30,7 @@ from hcl_tf.training.loop import sample_rows
 from hcl_tf.training.run_folder import load_run
 from hcl_tf.training.validation import Validation
 
+DECODING = ("beams", "length_penalty", "minimum_length", "maximum_length", "no_repeat_ngram")
 SHOWN = 20  # examples of samples.<split>.md
 WORTH_COMPILING = 200  # texts; below, XLA's compilation takes longer than it saves
 FLOOR_SEED = 1
@@ -108,8 +109,9 @@ def decode(trained: TrainedRun, records: list[Record]) -> list[str]:
     outputs: list[str] = []
     began = said = time.monotonic()
     with bar("decoding", len(records)) as progress:
-        for batch in batches.of(map(from_record, (record.source for record in records))):
-            found = generator.texts([batch])
+        sources = iter([record.source for record in records])
+        for batch in batches.of([from_record(record.source) for record in records]):
+            found = generator.texts([batch], (source.raw for source in sources))
             outputs += found
             progress.update(len(found))
             now = time.monotonic()
@@ -166,7 +168,7 @@ def _head(trained: TrainedRun, request: Request, data: PreparedData, count: int)
         "split": request.split, "examples": count, "of": data.manifest["splits"][request.split]["examples"],
         "training_examples": data.manifest["splits"]["train"]["examples"], "data": config["data"],
         "checkpoint": trained.checkpoint, "step": trained.step,
-        "decoding": {name: getattr(s, name) for name in ("beams", "length_penalty", "minimum_length", "maximum_length")},
+        "decoding": {name: getattr(s, name) for name in DECODING},
     }  # fmt: skip
 
 

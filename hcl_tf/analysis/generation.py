@@ -83,7 +83,7 @@ def outputs(trained: TrainedRun, reader: SourceReader, texts: Iterable[str], sam
         found: Iterator[tuple[str, ...]] = iter(())
         if real:
             batch = batches.make(real, answered)
-            found = zip(*(generator.texts([batch], draw) for draw in range(samples or 1)), strict=True)
+            found = zip(*(generator.texts([batch], [r.text for r in real], draw) for draw in range(samples or 1)), strict=True)
             answered += len(real)
         for request in requests:
             yield list(next(found)) if request else []

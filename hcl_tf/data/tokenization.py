@@ -4,7 +4,7 @@ import os
 import socket
 import string
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,9 +62,29 @@ class Tokenizer:
                 spans.append((whole[0][0], whole[-1][1]) if whole else (0, 0))
         return spans
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids: word pieces joined, Chinese without spaces, special tokens left out."""
-        return clean(self._fast.decode([int(i) for i in ids], skip_special_tokens=True, clean_up_tokenization_spaces=True))
+    def decode(self, ids: Iterable[int], copied: Mapping[int, str] | None = None) -> str:
+        """The text of ids: word pieces joined, Chinese without spaces, special tokens left out.
+
+        Args:
+          copied: id beyond the vocabulary -> the word that it stands for; one that is not among them is left out.
+        """
+        ids = [int(i) for i in ids]
+        if max(ids, default=0) < len(self):
+            return clean(self._fast.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=True))
+        special = set(self._fast.all_special_ids)
+        pieces = [self._fast.convert_ids_to_tokens(i) if i < len(self) else (copied or {}).get(i) for i in ids if i not in special]
+        joined = self._fast.convert_tokens_to_string(list(filter(None, pieces)))
+        return clean(self._fast.clean_up_tokenization(joined))
+
+    def unknown_words(self, text: str, ids: Sequence[int]) -> dict[int, str]:
+        """Place -> word, for each unknown piece among `ids`, the first or last pieces of `text`."""
+        places = [place for place, i in enumerate(ids) if i == self.unknown_id]
+        if not places:
+            return {}
+        encoded = self._fast(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False)
+        cut = 0 if encoded["input_ids"][: len(ids)] == list(ids) else len(encoded["input_ids"]) - len(ids)
+        spans = (encoded["offset_mapping"][cut + place] for place in places)
+        return {place: text[start:end] for place, (start, end) in zip(places, spans, strict=True)}
 
     def vocabulary(self) -> list[str]:
         """The pieces in the order of their ids."""

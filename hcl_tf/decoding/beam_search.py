@@ -31,12 +31,14 @@ class BeamSettings:
       minimum, maximum: shortest and longest hypothesis. [P] 5 and 20.
       length_penalty: alpha in the penalty ((5 + length) / 6) ** alpha that a log-probability is divided by. [D] The paper is
         silent; 0.6 is the Transformer's, whose decoding the paper says it follows, with the same 4 beams. 0 turns it off.
+      no_repeat: no n-gram of so many tokens occurs twice in a hypothesis; 0: any may.
     """
 
     beams: int = 4
     minimum: int = 5
     maximum: int = 20
     length_penalty: float = 0.6
+    no_repeat: int = 0
 
     def __post_init__(self) -> None:
         if self.beams < 1:
@@ -114,7 +116,8 @@ def beam_search(
         position = search.position
         scores, cache = step(search.tokens, position, search.cache, fixed)
         # --> [B, candidates]: every item's best continuations, whichever beam they continue
-        gains, tokens = _best_tokens(scores, position, end_id, settings, candidates)
+        repeats = _repeats(search.ids, position, settings.no_repeat) if settings.no_repeat else None
+        gains, tokens = _best_tokens(scores, position, end_id, settings, candidates, repeats)
         per_beam = gains.shape[1]
         totals = tf.reshape(search.totals, [-1, 1]) + gains
         totals, places = tf.math.top_k(tf.reshape(totals, [-1, beams * per_beam]), candidates)
@@ -160,7 +163,7 @@ def beam_search(
 
 
 def _best_tokens(
-    scores: tf.Tensor, position: tf.Tensor, end_id: int, settings: BeamSettings, candidates: int
+    scores: tf.Tensor, position: tf.Tensor, end_id: int, settings: BeamSettings, candidates: int, repeats: tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """[B * beams, n <= candidates + 1] float32 log-probabilities and ids of each beam's best allowed tokens, best first.
 
@@ -169,18 +172,32 @@ def _best_tokens(
     """
     # Cast first: on a CPU, XLA sorts whole rows of a narrower type (644 ms instead of 6 for 128 rows of 30,522).
     scores = tf.cast(scores, tf.float32)
-    best, tokens = top_k(scores, min(candidates + 1, scores.shape[-1]))  # one more: the end token may be among them
+    spare = 1 if repeats is None else 1 + repeats.shape[1]  # what is barred may be among the best
+    best, tokens = top_k(scores, min(candidates + spare, scores.shape[-1]))
     largest = best[:, :1]
     log_sum = largest - tf.math.log(tf.gather(tf.nn.softmax(scores), tokens[:, :1], batch_dims=1))
     log_sum = tf.where(tf.math.is_finite(largest), log_sum, 0.0)  # a row of -inf stays one
     last = position >= settings.maximum  # nothing but the end token, wherever it ranks
     barred = last | ((tokens == end_id) & (position < settings.minimum))
+    if repeats is not None:
+        barred |= tf.reduce_any(tokens[:, :, None] == repeats[:, None], -1)
     end = tf.where(last, scores[:, end_id, None], -float("inf"))
     best = tf.concat([tf.where(barred, -float("inf"), best), end], 1) - log_sum
     tokens = tf.concat([tokens, tf.fill([tf.shape(tokens)[0], 1], end_id)], 1)
     best, places = tf.math.top_k(best, min(candidates, best.shape[1]))
     tokens = tf.gather(tokens, places, batch_dims=1)
     return best, tf.where(tf.math.is_finite(best), tokens, end_id)  # what can't be chosen may stand in a column without a piece
+
+
+def _repeats(ids: tf.Tensor, position: tf.Tensor, size: int) -> tf.Tensor:
+    """[B * beams, maximum] the tokens that would complete an n-gram of `size` tokens once more; -1 elsewhere."""
+    maximum = ids.shape[2]
+    places = tf.range(maximum)
+    found = (places >= size - 1) & (places < position)
+    for back in range(1, size):
+        last = tf.gather(ids, tf.maximum(position - back, 0), axis=2)
+        found &= tf.roll(ids, back, 2) == last[..., None]
+    return tf.reshape(tf.where(found, ids, -1), [-1, maximum])
 
 
 def strip(ids: list[int], end_id: int) -> list[int]:

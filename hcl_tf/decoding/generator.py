@@ -1,6 +1,7 @@
 """Sources to texts: beam search of a system, batch by batch, compiled once."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 import numpy as np
 import tensorflow as tf
@@ -36,10 +37,23 @@ class Generator:
         ids, scores = self._run({name: batch[name] for name in SOURCE_COLUMNS}, tf.constant(draw, tf.int32))
         return ids.numpy(), scores.numpy()
 
-    def texts(self, batches: Iterable[Batch], draw: int = 0) -> list[str]:
-        """The best text of each real row of the batches."""
-        found = []
+    def texts(self, batches: Iterable[Batch], sources: Iterable[str], draw: int = 0) -> list[str]:
+        """The best text of each real row of the batches.
+
+        Args:
+          sources: the raw text of each, from which come copied words that the vocabulary lacks.
+        """
+        found, raw = [], iter(sources)
         for batch in batches:
             ids, _ = self.ids(batch, draw)
-            found += [self.tokenizer.decode(row[0]) for row, real in zip(ids, np.asarray(batch["example_mask"]), strict=True) if real]
+            real = np.asarray(batch["example_mask"]) > 0
+            found += map(self._text, ids[real, 0], np.asarray(batch["source_ids"])[real], list(islice(raw, real.sum())))
         return found
+
+    def _text(self, ids: np.ndarray, source_ids: np.ndarray, source: str) -> str:
+        vocabulary = len(self.tokenizer)
+        if ids.max() < vocabulary:
+            return self.tokenizer.decode(ids)
+        pieces = [int(i) for i in source_ids if i != self.tokenizer.pad_id][1:-1]  # without [CLS] and [SEP]
+        words = self.tokenizer.unknown_words(source, pieces)
+        return self.tokenizer.decode(ids, {vocabulary + 1 + place: word for place, word in words.items()})

@@ -27,8 +27,10 @@ SHAPES = (1, 8, 32)  # rows of a batch: one text need not cost as much as 32, an
 
 @dataclass(frozen=True)
 class Request:
-    """One source as the model takes it: WordPiece ids (cut, without special ones); each keyword's node, or `UNKNOWN`, and its name."""
+    """One source: its text, and as the model takes it WordPiece ids (cut, without special ones); each keyword's node, or `UNKNOWN`, and
+    its name."""
 
+    text: str
     ids: list[int]
     nodes: tuple[int, ...]
     keywords: tuple[str, ...] = ()
@@ -36,7 +38,7 @@ class Request:
 
 def from_record(source: Text) -> Request:
     """The request of a prepared source."""
-    return Request(source.ids, source.nodes, tuple(keyword.text for keyword in source.keywords))
+    return Request(source.raw, source.ids, source.nodes, tuple(keyword.text for keyword in source.keywords))
 
 
 class SourceReader:
@@ -100,7 +102,7 @@ class SourceReader:
         names = self._given
         if names is None:
             names = tuple(keyword.text for keyword in self._extractor.extract(raw[start:end]))
-        return Request(ids, tuple(self._numbers.get(name, UNKNOWN) for name in names), names)
+        return Request(raw, ids, tuple(self._numbers.get(name, UNKNOWN) for name in names), names)
 
 
 class RequestBatches:

@@ -49,10 +49,11 @@ class KeywordContrast(keras.layers.Layer):
     def __init__(self, tau: float = 0.1, **kwargs) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.tau = tau
+        self.compare = DistanceContrast(tau, dtype=self.dtype, name="compare")
 
-    def call(self, anchor: tf.Tensor, positive: tf.Tensor, impostor: tf.Tensor) -> tf.Tensor:
-        """u_x, u_y, u_-: [B, Z] each -> [B]."""
-        return tf.math.softplus((cosine(anchor, impostor) - cosine(anchor, positive)) / self.tau)
+    def call(self, positive: tf.Tensor, negatives: tf.Tensor, present: tf.Tensor | None = None) -> tf.Tensor:
+        """One loss an example: cos(u_x, u_y) [B] against cos(u_x, u_-) [B] or several [B, N], of which `present` count -> [B]."""
+        return self.compare(-positive, -negatives, present)
 
     def get_config(self) -> dict:
         return super().get_config() | {"tau": self.tau}

@@ -27,17 +27,23 @@ class TokenTable(keras.layers.Layer):
         self.vocabulary, self.unknown_id, self.width, self._source = vocabulary, unknown_id, width, source
         column = np.full(vocabulary, -1, np.int32)
         column[self.kept] = np.arange(len(self.kept))
-        self._column = np.where(column < 0, column[unknown_id], column)
+        self._has = column >= 0
+        self._column = np.where(self._has, column, column[unknown_id])
         self.bias = self.add_weight("bias", (len(self.kept),), initializer="zeros", dtype="float32")
         if source is None:
             self.own = self.add_weight("table", (len(self.kept), width), initializer=keras.initializers.TruncatedNormal(stddev=0.02))
+
+    @property
+    def scored(self) -> int:
+        """V'', the columns of `scores`."""
+        return len(self.kept) + -len(self.kept) % WIDE
 
     def decoding_output(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Kernel [D, V''] and bias [V''] for `scores`, which decoding makes once a batch and uses at every step.
 
         V'' rounds V' up to a multiple of `WIDE`, so that the search need not copy each row to do it; the columns beyond V' score -inf.
         """
-        more = -len(self.kept) % WIDE
+        more = self.scored - len(self.kept)
         kernel = tf.pad(tf.transpose(self.weights_of_output()), [[0, 0], [0, more]])
         return tf.cast(kernel, self.compute_dtype), tf.pad(self.bias, [[0, more]], constant_values=-float("inf"))
 
@@ -64,6 +70,10 @@ class TokenTable(keras.layers.Layer):
         """Vocabulary ids -> columns of the output layer."""
         return tf.gather(self._column, ids)
 
+    def has(self, ids: tf.Tensor) -> tf.Tensor:
+        """Whether outputs may contain these vocabulary ids, bool."""
+        return tf.gather(self._has, ids)
+
     def ids(self, columns: tf.Tensor) -> tf.Tensor:
         """Columns of the output layer -> vocabulary ids."""
         return tf.gather(self.kept, columns)
@@ -73,22 +83,25 @@ class TokenTable(keras.layers.Layer):
         return output.logits(states, self.weights_of_output(), self.bias)
 
     def cross_entropy(
-        self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, smoothing: float = 0.0, training: bool = True
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`output.cross_entropy` of vocabulary ids: states [B, T, D], ids and weights [B, T] -> scalar, [B] NLL of each text."""
+        self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, smoothing: float = 0.0, training: bool = True,
+        mixture: output.Mixture | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
+        """`output.cross_entropy` of vocabulary ids: states [B, T, D], ids, weights and mixture [B, T] -> scalar, [B] NLL of each text."""
         batch, length = ids.shape
+        mixture = mixture and output.Mixture(*(tf.reshape(part, [-1]) for part in mixture))
         total, nll = output.cross_entropy(
             tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
-            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), smoothing, training,
+            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), smoothing, training, mixture,
         )  # fmt: skip
         return total, tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
 
-    def text_nll(self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    def text_nll(self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, mixture: output.Mixture | None = None) -> tf.Tensor:
         """[B] differentiable NLL of each text (`output.token_nll`); arguments as in `cross_entropy`."""
         batch, length = ids.shape
+        mixture = mixture and output.Mixture(*(tf.reshape(part, [-1]) for part in mixture))
         nll = output.token_nll(
             tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
-            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]),
+            tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), mixture,
         )  # fmt: skip
         return tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
 

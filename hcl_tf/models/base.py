@@ -166,18 +166,18 @@ class System(keras.Model):
         """
         raise NotImplementedError
 
-    def decode_ids(self, columns: tf.Tensor) -> tf.Tensor:
-        """Columns of V' -> vocabulary ids."""
+    def output_ids(self, columns: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """Columns of `step`'s scores [B, beams, T] -> vocabulary ids; V + position for an unknown word copied from the source."""
         return tf.gather(self.inputs_.output_ids, columns)
 
     def generate(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Beam search from the sources alone.
 
         Returns:
-          [B, beams, maximum_length] vocabulary ids, best first, padded; [B, beams] scores.
+          [B, beams, maximum_length] ids (`output_ids`), best first, padded; [B, beams] scores.
         """
         s = self.settings
-        beam = BeamSettings(s.beams, s.minimum_length, s.maximum_length, s.length_penalty)
+        beam = BeamSettings(s.beams, s.minimum_length, s.maximum_length, s.length_penalty, s.no_repeat_ngram)
         batch_size = batch["source_ids"].shape[0] or tf.shape(batch["source_ids"])[0]
         cache, fixed = self.start(batch, s.beams, noise)
         column = {int(i): c for c, i in enumerate(self.inputs_.output_ids)}
@@ -185,7 +185,7 @@ class System(keras.Model):
             self.step, cache, fixed, batch_size, column[self.inputs_.cls_id], column[self.inputs_.sep_id], beam
         )
         real = tf.range(s.maximum_length) < lengths[..., None]
-        return tf.where(real, self.decode_ids(ids), self.inputs_.pad_id), scores
+        return tf.where(real, self.output_ids(ids, batch), self.inputs_.pad_id), scores
 
     # -- shared pieces ----------------------------------------------------------------------------------------------
 

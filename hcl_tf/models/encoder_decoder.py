@@ -3,7 +3,8 @@
     source x --BERT--> states --.
                                 Transformer decoder --> y
 
-As it is, it is `bert_gen` (published encoder weights). HCL puts a latent variable between the two.
+As it is, it is `bert_gen` (published encoder weights). HCL puts a latent variable between the two. With `--copy` the decoder
+may also point at source pieces.
 """
 
 import tensorflow as tf
@@ -13,6 +14,8 @@ from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.decoder import TransformerDecoder
 from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.layers.noise import Noise
+from hcl_tf.layers.output import Mixture
+from hcl_tf.layers.pointer import CopyAttention, Pointer, output_of, pieces_of, source_columns
 from hcl_tf.layers.token_table import TokenTable
 from hcl_tf.models.base import Batch, Inputs, Sum, System
 from hcl_tf.settings import Settings
@@ -39,6 +42,9 @@ class EncoderDecoder(System):
             s.decoder_layers, width, inputs.bert.heads, inputs.bert.intermediate, inputs.target_length + 1, s.dropout,
             s.attention_init == "identity", name="decoder",
         )  # fmt: skip
+        if s.copy:
+            self.copy_attention = CopyAttention(width, s.attention_init == "identity", name="copy_attention")
+            self.pointer = Pointer(name="pointer")
 
     # -- objective --------------------------------------------------------------------------------------------------
 
@@ -46,33 +52,22 @@ class EncoderDecoder(System):
         noise = noise if training else None
         texts = self.encode(batch, noise)
         states = self.teach(batch, texts["states"], texts["mask"], noise)
-        return self.likelihood(batch, states, training)
+        return self.likelihood(batch, texts, states, training)
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
         return {self.likelihood_term(step): 1.0}
 
-    def likelihood(self, batch: Batch, states: tf.Tensor, training: bool) -> dict[str, Sum]:
+    def likelihood(self, batch: Batch, texts: dict, states: tf.Tensor, training: bool) -> dict[str, Sum]:
         """NLL by example and by token, never smoothed, and with `--label_smoothing` the `nll_smoothed` that training minimises.
 
         Args:
-          states: [B, T + 1, D], of the decoder.
+          texts: of `encode`. states: [B, T + 1, D], of the decoder.
         """
-        smoothing = self.settings.label_smoothing if training else 0.0
-        total, each = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), smoothing, training)
-        if not smoothing:
+        total, each = self.nll(batch, texts, states, training)
+        if not (training and self.settings.label_smoothing):
             return {"nll": Sum(total), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
         plain = tf.reduce_sum(each)
         return {"nll": Sum(plain), "nll_token": Sum(plain, "tokens"), "nll_smoothed": Sum(total)}
-
-    def text_nll(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
-        """[B] differentiable NLL of each target, for losses that are no sum of them.
-
-        Args:
-          batch: source_ids, target_ids, example_mask.
-        """
-        texts = self.encode(batch, noise)
-        states = self.teach(batch, texts["states"], texts["mask"], noise)
-        return self.tokens.text_nll(states, self.labels(batch), self.label_weights(batch))
 
     def likelihood_term(self, step: tf.Tensor | None) -> str:
         """Which sum of `likelihood` the objective has. Validation (`step` None) compares runs, so it has the plain one."""
@@ -132,23 +127,72 @@ class EncoderDecoder(System):
             embedded += tf.cast(added, embedded.dtype)[:, None]
         return self.decoder(embedded, memory, memory_mask, noise)
 
+    def nll(self, batch: Batch, texts: dict, states: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decoder states [B, T + 1, D] -> NLL of the targets summed over real examples (smoothed in training), and [B] of each (plain)."""
+        smoothing = self.settings.label_smoothing if training else 0.0
+        mixture = self.mixture(batch, texts, states)
+        return self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), smoothing, training, mixture)
+
+    def text_nll(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
+        """[B] differentiable NLL of each target, for losses that are no sum of them.
+
+        Args:
+          batch: source_ids, target_ids, example_mask.
+        """
+        texts = self.encode(batch, noise)
+        states = self.teach(batch, texts["states"], texts["mask"], noise)
+        return self.tokens.text_nll(states, self.labels(batch), self.label_weights(batch), self.mixture(batch, texts, states))
+
+    def mixture(self, batch: Batch, texts: dict, states: tf.Tensor) -> Mixture | None:
+        """What copying adds to each target piece's probability; None without `--copy`."""
+        if not self.settings.copy:
+            return None
+        attention, context = self.copy_attention(states, *self.copy_memory(batch, texts))
+        return self.pointer.mixture(context, attention, batch["source_ids"], self.labels(batch))
+
+    def copy_memory(self, batch: Batch, texts: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What `copy_attention` looks into: every source piece but [CLS] and [SEP]."""
+        ids = batch["source_ids"]
+        words = texts["mask"] & (ids != self.inputs_.cls_id) & (ids != self.inputs_.sep_id)
+        return self.copy_attention.remember(texts["states"], words)
+
     # -- decoding ---------------------------------------------------------------------------------------------------
 
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[list, dict]:
         texts = self.encode(batch, None)
-        return self.start_from(texts["states"], texts["mask"], beams)
+        return self.start_from(batch, texts, texts["states"], texts["mask"], beams)
 
-    def start_from(self, memory: tf.Tensor, memory_mask: tf.Tensor, beams: int, added: tf.Tensor | None = None) -> tuple[list, dict]:
+    def start_from(
+        self, batch: Batch, texts: dict, memory: tf.Tensor, memory_mask: tf.Tensor, beams: int, added: tf.Tensor | None = None
+    ) -> tuple[list, dict]:
         """`start` of decoding from a memory (see `teach`)."""
         rows = (memory.shape[0] or tf.shape(memory)[0]) * beams
         cache, fixed = self.decoder.start(memory, memory_mask, rows, self.settings.maximum_length + 1)
         fixed["output"] = self.tokens.decoding_output()
+        if self.settings.copy:
+            columns = source_columns(batch["source_ids"], self.tokens, self.tokens.scored)
+            fixed["copy"] = {"ids": batch["source_ids"], "columns": columns, "memory": self.copy_memory(batch, texts)}
         return cache, fixed | ({} if added is None else {"added": added})
 
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
-        embedded = self.tokens.embed(self.tokens.ids(ids))
+        if "copy" in fixed:
+            by_text = tf.reshape(ids, [tf.shape(fixed["copy"]["ids"])[0], -1])
+            pieces = tf.reshape(pieces_of(by_text, fixed["copy"]["ids"], self.tokens, self.tokens.scored), [-1])
+        else:
+            pieces = self.tokens.ids(ids)
+        embedded = self.tokens.embed(pieces)
         if "added" in fixed:  # one a text, for all of its beams
             added = tf.cast(fixed["added"], embedded.dtype)[:, None]
             embedded = tf.reshape(tf.reshape(embedded, [tf.shape(added)[0], -1, embedded.shape[-1]]) + added, tf.shape(embedded))
         states, cache = self.decoder.step(embedded, position, cache, fixed)
-        return self.tokens.scores(states, fixed["output"]), cache
+        scores = self.tokens.scores(states, fixed["output"])
+        if "copy" not in fixed:
+            return scores, cache
+        beams = tf.reshape(states, [tf.shape(fixed["copy"]["ids"])[0], -1, states.shape[-1]])
+        attention, context = (tf.reshape(part, [-1, part.shape[-1]]) for part in self.copy_attention(beams, *fixed["copy"]["memory"]))
+        return self.pointer.scores(scores, context, attention, fixed["copy"]["columns"]), cache
+
+    def output_ids(self, columns: tf.Tensor, batch: Batch) -> tf.Tensor:
+        if not self.settings.copy:
+            return super().output_ids(columns, batch)
+        return output_of(columns, batch["source_ids"], self.tokens, self.tokens.scored)

@@ -101,7 +101,7 @@ class HCL(EncoderDecoder):
         states = self.decode(batch, texts, keywords, z, noise if training else None)
         kl = latent.kl_by_dimension(posterior, prior)
         total = lambda values, per="examples": Sum(tf.reduce_sum(values * mask), per)  # noqa: E731
-        sums = self.likelihood(batch, states, training) | {
+        sums = self.likelihood(batch, texts, states, training) | {
             "kl": total(tf.reduce_sum(kl, -1)),
             "kl_objective": total(tf.reduce_sum(tf.maximum(kl, s.free_bits), -1)),
         }
@@ -115,9 +115,11 @@ class HCL(EncoderDecoder):
         """The three contrasts, and how often each orders its pair right."""
         mask = batch["example_mask"]
         distances = self.instance_distances(texts, prior, posterior)
-        negatives, present = distances["negative"], None
-        if self.settings.in_batch_negatives:
-            negatives, present = self.in_batch_distances(batch, texts, prior, negatives)
+        in_batch, present = self.settings.in_batch_negatives, None
+        negatives = distances["negative"]
+        if in_batch:
+            present = self.others_that_count(batch)
+            negatives = tf.concat([negatives[:, None], self.distances_of_others(texts, prior)], 1)
         total = lambda values, weight, per: Sum(tf.reduce_sum(tf.where(weight > 0, values, 0.0) * weight), per)  # noqa: E731
         right = lambda condition: tf.cast(condition, tf.float32)  # noqa: E731
         sums = {
@@ -128,8 +130,14 @@ class HCL(EncoderDecoder):
             return sums
         paired = mask * tf.cast(batch["impostor_routes"] != ROUTES.index("none"), tf.float32)
         figures = self.keyword_figures(keywords, keywords["impostor"], posterior)
-        sums["key"] = total(self.keyword_contrast(keywords["source"], keywords["target"], keywords["impostor"]), paired, "contrasted")
-        sums["ma"] = total(self.mahalanobis_contrast(figures["h_target"], figures["h_impostor"]), paired, "contrasted")
+        cosines, heights = figures["cos_impostor"], figures["h_impostor"]
+        if in_batch:  # every other example's u_y
+            others = keywords["target"][None]
+            cosines = tf.concat([cosines[:, None], cosine(keywords["source"][:, None], others)], 1)
+            wide = latent.gaussian([part[:, None] for part in (posterior.mean(), posterior.stddev())])
+            heights = tf.concat([heights[:, None], latent.mahalanobis(others, wide)], 1)
+        sums["key"] = total(self.keyword_contrast(figures["cos_target"], cosines, present), paired, "contrasted")
+        sums["ma"] = total(self.mahalanobis_contrast(figures["h_target"], heights, present), paired, "contrasted")
         sums["order_key"] = total(right(figures["cos_target"] > figures["cos_impostor"]), paired, "contrasted")
         sums["order_ma"] = total(right(figures["h_target"] < figures["h_impostor"]), paired, "contrasted")
         sums["impostor_cosine"] = total(figures["hardness"], paired, "contrasted")
@@ -205,17 +213,20 @@ class HCL(EncoderDecoder):
         divergence = tfp.distributions.kl_divergence
         return {"positive": divergence(posterior, prior), "negative": divergence(negative, prior)}
 
-    def in_batch_distances(self, batch: Batch, texts: dict, prior, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, 1 + B] distances of the own negative and of the batch's other targets, and which of them count: not those of the
-        same source, nor equal to the own target.
-        """
-        size = own.shape[0]
+    def distances_of_others(self, texts: dict, prior) -> tf.Tensor:
+        """[B, B] KL(q(z|x_i,y_j) || p(z|x_i,u_i)) of every target of the batch."""
+        size = texts["source"].shape[0]
         pairs = [tf.repeat(texts["source"], size, 0), tf.tile(texts["target"], [size, 1])]  # row i * B + j: x_i, y_j
         wide = latent.gaussian([tf.repeat(part, size, 0) for part in (prior.mean(), prior.stddev())])
-        others = tf.reshape(tfp.distributions.kl_divergence(self.posterior_of(*pairs), wide), [size, size])
+        return tf.reshape(tfp.distributions.kl_divergence(self.posterior_of(*pairs), wide), [size, size])
+
+    @staticmethod
+    def others_that_count(batch: Batch) -> tf.Tensor:
+        """[B, 1 + B] bool: the own negative always, and of the batch's targets those that are not of the same source, nor equal to
+        the own target."""
         same = [tf.reduce_all(batch[name][:, None] == batch[name][None], -1) for name in ("source_ids", "target_ids")]
         counts = ~(same[0] | same[1]) & (batch["example_mask"][None] > 0)
-        return tf.concat([own[:, None], others], 1), tf.concat([tf.ones([size, 1], tf.bool), counts], 1)
+        return tf.concat([tf.ones([counts.shape[0], 1], tf.bool), counts], 1)
 
     def keyword_figures(self, keywords: dict, impostor: tf.Tensor, posterior) -> dict[str, tf.Tensor]:
         """What L_key and L_ma compare, [B] each, and `hardness`: cos(u_-, u_y)."""
@@ -249,7 +260,7 @@ class HCL(EncoderDecoder):
         prior = self.prior_of(texts, keywords)
         z = prior.mean() if noise is None else latent.sample(prior, noise)
         added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
-        return self.start_from(*self.memory(texts, keywords, z), beams, added)
+        return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, added)
 
     def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
         """NLL of each example under other z and u, contrasts against the example's negative and against a random one."""
@@ -307,7 +318,7 @@ class HCL(EncoderDecoder):
     def nll_given(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor) -> tf.Tensor:
         """[B] NLL of each target, decoded with this z."""
         states = self.decode(batch, texts, keywords, z, None)
-        return self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=False)[1]
+        return self.nll(batch, texts, states, training=False)[1]
 
 
 def differ(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -175,8 +176,8 @@ def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, wh
     loop.system.before_inference()
     count = min(LOOKED_AT, len(loop.validation.batches.arrays))
     generator = Generator(loop.system, data.tokenizer, compiled(settings) and count > 200)
-    outputs = generator.texts(loop.validation.rows(np.arange(count)))
-    records = [record for record, _ in zip(data.records("validation"), range(count), strict=False)]
+    records = list(islice(data.records("validation"), count))
+    outputs = generator.texts(loop.validation.rows(np.arange(count)), (record.source.raw for record in records))
     targets = {data.tokenizer.decode(data.tokenizer.encode([record.target.raw])[0]) for record in data.records("train")}
     verbatim = sum(text in targets for text in outputs) / count
     distinct = len(set(outputs)) / count

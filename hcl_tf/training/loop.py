@@ -225,7 +225,8 @@ class Loop:
 
     def _samples(self) -> list[dict[str, str]]:
         """Outputs for fixed validation examples, spread evenly over the split, beside what belongs to them."""
-        texts = self._generator.texts(self.validation.rows(sample_rows(len(self.validation.batches.arrays))))
+        rows = self.validation.rows(sample_rows(len(self.validation.batches.arrays)))
+        texts = self._generator.texts(rows, (known["source"] for known in self._sample_texts))
         return [{**known, "output": text} for known, text in zip(self._sample_texts, texts, strict=True)]
 
     def _checkpoint(self) -> None:

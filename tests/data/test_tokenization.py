@@ -286,3 +286,24 @@ def test_kept_spans_cover_the_kept_pieces_and_no_half_word(learned, keep, length
         # Whole words only: the pieces of the span are the kept ones, but for those of the word that the cut goes through.
         assert inside == (kept[: len(inside)] if keep == "head" else kept[len(kept) - len(inside) :])
         assert not (end < len(text) and text[end - 1 : end].isascii() and text[end - 1 : end + 1].isalpha() and end)
+
+
+def test_unknown_words_are_found_in_a_head_and_in_a_tail(tmp_path):
+    file = tmp_path / "vocab.txt"
+    file.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "to", "go", "##ing", "we"]))
+    tokenizer = tokenization.from_file(file)
+    text = "Kyoto: we going to Osaka"
+    (ids,) = tokenizer.encode([text])
+    assert tokenizer.unknown_words(text, ids) == {0: "Kyoto", 1: ":", 6: "Osaka"}
+    assert tokenizer.unknown_words(text, ids[:3]) == {0: "Kyoto", 1: ":"}
+    assert tokenizer.unknown_words(text, ids[-2:]) == {1: "Osaka"}
+    assert tokenizer.unknown_words(text, ids[2:5]) == {}
+
+
+def test_copied_words_stand_where_their_ids_stood(tmp_path):
+    file = tmp_path / "vocab.txt"
+    file.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "to", "go", "##ing", "we"]))
+    tokenizer = tokenization.from_file(file)
+    ids = [8, 6, 7, 5, len(tokenizer) + 3, 0, 0]
+    assert tokenizer.decode(ids, {len(tokenizer) + 3: "Osaka"}) == "we going to Osaka"
+    assert tokenizer.decode(ids) == "we going to"

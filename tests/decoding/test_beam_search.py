@@ -90,12 +90,18 @@ def over_lists(table: np.ndarray, options: BeamSettings) -> list[tuple[float, tu
         for total, tokens in alive:
             for token, gain in enumerate(row(table, tokens)):
                 allowed = position >= options.minimum if token == END else position < options.maximum
-                if allowed and gain > -np.inf:
+                if allowed and gain > -np.inf and not repeats((*tokens, token), options.no_repeat):
                     grown.append((total + gain, (*tokens, token)))
         grown = sorted(grown, key=lambda pair: -pair[0])[: 2 * options.beams]
         finished += [(score(table, t[:-1], options), t[:-1]) for _, t in grown if t[-1] == END]
         alive = [pair for pair in grown if pair[1][-1] != END][: options.beams]
     return sorted(finished, reverse=True)[: options.beams]
+
+
+def repeats(tokens: tuple[int, ...], size: int) -> bool:
+    """Whether some n-gram of `size` tokens occurs twice."""
+    grams = [tokens[place : place + size] for place in range(len(tokens) - size + 1)] if size else []
+    return len(set(grams)) < len(grams)
 
 
 def found(result: Hypotheses, item: int) -> list[tuple[float, tuple[int, ...]]]:
@@ -136,8 +142,16 @@ def test_a_wide_beam_equals_exhaustive_search(compiled: bool, penalty: float, se
 
 @pytest.mark.parametrize(
     "options",
-    [BeamSettings(), BeamSettings(2, 0, 6, 1.0), BeamSettings(3, 4, 4, 0.0), BeamSettings(5, 2, 9, 3.0)],
-    ids=lambda options: f"{options.beams}-{options.minimum}-{options.maximum}",
+    [
+        BeamSettings(),
+        BeamSettings(2, 0, 6, 1.0),
+        BeamSettings(3, 4, 4, 0.0),
+        BeamSettings(5, 2, 9, 3.0),
+        BeamSettings(3, 2, 6, 0.6, 1),
+        BeamSettings(4, 2, 8, 0.6, 2),
+        BeamSettings(2, 1, 9, 0.6, 3),
+    ],
+    ids=lambda options: f"{options.beams}-{options.minimum}-{options.maximum}-{options.no_repeat}",
 )
 @settings(max_examples=15, deadline=None)
 @given(seed=SEEDS, masked=st.sampled_from([0.0, 0.3]))

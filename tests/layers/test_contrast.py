@@ -79,7 +79,7 @@ def test_distances_are_divided_by_the_scale():
 
 def test_keyword_contrast_is_equation_10():
     anchor, positive, impostor = np.random.default_rng(2).normal(size=(3, 5, 4))
-    found = KeywordContrast(0.1, dtype="float64")(anchor, positive, impostor).numpy()
+    found = KeywordContrast(0.1, dtype="float64")(cosine(anchor, positive), cosine(anchor, impostor)).numpy()
     for row in range(5):
         near, far = (math.exp(cosine_of_lists(anchor[row], other[row]) / 0.1) for other in (positive, impostor))
         assert found[row] == pytest.approx(-math.log(near / (near + far)), rel=1e-9, abs=1e-9)
@@ -159,7 +159,8 @@ def test_a_state_of_zero_has_gradients_that_are_numbers():
     positive = tf.Variable(tf.zeros([3, 4], tf.float64))
     with tf.GradientTape() as tape:
         impostor = Impostor(4, dtype="float64")(tf.constant(states), tf.constant(present), positive)
-        loss = tf.reduce_sum(KeywordContrast(dtype="float64")(positive, positive, impostor)) + tf.reduce_sum(impostor)
+        contrast = KeywordContrast(dtype="float64")
+        loss = tf.reduce_sum(contrast(cosine(positive, positive), cosine(positive, impostor))) + tf.reduce_sum(impostor)
     assert np.isfinite(tape.gradient(loss, positive)).all()
 
 
@@ -169,7 +170,8 @@ def test_gradients_of_the_keyword_contrast(kind):
     impostor, contrast = Impostor(4, kind, gradient=True, dtype="float64"), KeywordContrast(0.5, dtype="float64")
     impostor.kernel.assign(kernel)
     states, anchor, positive = variables(5, (3, 2, 3, 4), (3, 4), (3, 4))
-    loss = lambda: tf.reduce_sum(contrast(anchor, positive, impostor(states, present, positive))[:2])  # noqa: E731
+    negative = lambda: cosine(anchor, impostor(states, present, positive))  # noqa: E731
+    loss = lambda: tf.reduce_sum(contrast(cosine(anchor, positive), negative())[:2])  # noqa: E731
     assert_gradients(loss, [states, anchor, positive, impostor.kernel])
 
 
