@@ -28,6 +28,7 @@ class CopySource(System):
         after = tf.cumsum(tf.cast(kept, tf.int32), 1, exclusive=True, reverse=True)  # kept pieces behind each
         kept &= after < s.maximum_length
         order = tf.argsort(tf.cast(~kept, tf.int32), 1, stable=True)  # kept pieces first, in their order
+        ids = tf.where(ids == i.unknown_id, i.vocabulary + tf.range(ids.shape[1]), ids)  # as a pointer copies them (`System.output_ids`)
         found = tf.gather(tf.where(kept, ids, i.pad_id), order, batch_dims=1)[:, : s.maximum_length]
         found = tf.pad(found, [[0, 0], [0, s.maximum_length - found.shape[1]]], constant_values=i.pad_id)
         beams = tf.tile(found[:, None], [1, s.beams, 1])

@@ -13,9 +13,13 @@ SYSTEMS: dict[str, tuple[str, str, dict]] = {
     "bert_cvae": ("hcl", "HCL", {"weight_ins": 0.0, "weight_key": 0.0, "weight_ma": 0.0}),
     "bert_cvae_ins": ("hcl", "HCL", {"weight_key": 0.0, "weight_ma": 0.0}),
     "bert_gen": ("encoder_decoder", "EncoderDecoder", {}),
-    "transformer": ("transformer", "Transformer", {"label_smoothing": 0.1}),
-    "transformer_keywords": ("transformer", "Transformer", {"label_smoothing": 0.1, "append_keywords": True}),
-    "groupwise": ("groupwise", "Groupwise", {"label_smoothing": 0.1, "patience": 0}),  # the contrast's ramp is longer than any patience
+    "transformer": ("transformer", "Transformer", {"label_smoothing": 0.1, "copy": False}),
+    "transformer_keywords": ("transformer", "Transformer", {"label_smoothing": 0.1, "copy": False, "append_keywords": True}),
+    "groupwise": (
+        "groupwise",
+        "Groupwise",
+        {"label_smoothing": 0.1, "copy": False, "patience": 0},
+    ),  # the contrast's ramp is longer than any patience
     "copy": ("copy_source", "CopySource", {}),
     "t5": ("t5", "T5", {}),
     "claps": ("claps", "CLAPS", {}),

@@ -55,7 +55,7 @@ def test_given_keywords_are_appended_whether_nodes_or_not(qqp_folder):
     view = PreparedData(qqp_folder).with_keywords()
     t = view.tokenizer
     request = SourceReader(view.manifest, t, view.graph, ["zyxwvut"]).read("Why?")
-    assert request == Request(t.encode(["Why?"])[0], (-1,), ("zyxwvut",))
+    assert request == Request("Why?", t.encode(["Why?"])[0], (-1,), ("zyxwvut",))
     batch = RequestBatches(t, view.source_length, view.max_keywords, append_keywords=True).make([request], 0)
     pieces = [t.cls_id, *request.ids, t.sep_id, *t.encode(["zyxwvut"])[0], t.sep_id]
     assert batch["source_ids"].numpy()[0, : len(pieces) + 1].tolist() == [*pieces, t.pad_id]

@@ -9,7 +9,7 @@ from finite_differences import assert_gradients, variables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
+from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine, group_contrast
 
 DISTANCES = st.floats(0, 300, allow_subnormal=False)
 
@@ -193,3 +193,30 @@ def test_config(layer):
     assert twin.get_config() == layer.get_config()
     for name in ("tau", "scale", "form", "size", "kind", "gradient"):
         assert getattr(twin, name, None) == getattr(layer, name, None)
+
+
+# -- Group-wise ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gain", [-30.0, -2.0, 0.0, 0.7, 30.0])
+def test_group_contrast_at_the_ends_and_the_middle_of_the_scores(gain):
+    """s = 1: -log h; s = -1: -log(1 - h); s = 0: ln 2 whatever the models say."""
+    found = group_contrast(tf.constant([gain] * 3, tf.float64), tf.constant([1.0, -1.0, 0.0], tf.float64)).numpy()
+    np.testing.assert_allclose(found, [np.logaddexp(0, -gain), np.logaddexp(0, gain), np.log(2)], rtol=1e-12)
+
+
+def test_group_contrast_is_the_printed_form():
+    gain, score = (values.ravel() for values in np.meshgrid(np.linspace(-8, 8, 9), np.linspace(-1, 1, 9)))
+    h = 1 / (1 + np.exp(-gain))
+    found = group_contrast(tf.constant(gain), tf.constant(score)).numpy()
+    np.testing.assert_allclose(found, -np.log(0.5 - score * (0.5 - h)), rtol=1e-9, atol=1e-9)
+
+
+def test_group_contrast_keeps_its_gradient_where_a_sigmoid_has_none():
+    """d/dg is -(1 - h) for s = 1 and h for s = -1: 1 in size for a pair that is as wrong as can be, in float32 too."""
+    gain = tf.constant([-200.0, 200.0, 200.0, -200.0])
+    with tf.GradientTape() as tape:
+        tape.watch(gain)
+        losses = group_contrast(gain, tf.constant([1.0, -1.0, 1.0, -1.0]))
+    np.testing.assert_allclose(losses, [200.0, 200.0, 0.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(tape.gradient(losses, gain), [-1.0, 1.0, 0.0, 0.0], atol=1e-6)

@@ -9,7 +9,7 @@ from finite_differences import assert_gradients, variables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.layers.output import BLOCK, cross_entropy, divergence_gradient, logits, token_nll
+from hcl_tf.layers.output import BLOCK, Mixture, cross_entropy, divergence_gradient, logits, token_nll
 
 D, V = 5, 11
 
@@ -179,3 +179,25 @@ def test_the_divergence_s_gradient_is_that_of_tfp_s(count):
         total = tf.reduce_sum(tfp.distributions.kl_divergence(tokens(states), tokens(moved)))
     expected = np.where(weights.numpy()[:, None] == 0, 0, tape.gradient(total, moved))
     np.testing.assert_allclose(divergence_gradient(states, moved, table, bias, weights), expected, atol=1e-12)
+
+
+def test_each_positions_nll_of_a_mixture_can_be_put_into_any_loss():
+    """Against automatic differentiation of the mixture written out."""
+    states, table, bias, targets, weights = problem(BLOCK + 9, dtype=np.float64)
+    random = np.random.default_rng(3)
+    mixture = Mixture(*(tf.constant(np.log(random.uniform(0.05, 0.9, BLOCK + 9))) for _ in range(2)))
+
+    def plain(states, table, bias, mixture):
+        logs = tf.nn.log_softmax(states @ tf.transpose(table) + bias)
+        generated = tf.gather(logs, targets, batch_dims=1) + mixture.log_generate
+        each = -tf.math.log(tf.exp(generated) + tf.exp(mixture.log_copied))
+        return tf.where(weights == 0, tf.zeros_like(each), each)
+
+    found = []
+    for function in (plain, lambda s, t, b, m: token_nll(s, t, b, targets, weights, m)):
+        with tf.GradientTape() as tape:
+            tape.watch((states, table, bias, *mixture))
+            nll = function(states, table, bias, mixture)
+            total = tf.reduce_sum(tf.square(nll))
+        found.append([nll, *map(tf.convert_to_tensor, tape.gradient(total, (states, table, bias, *mixture)))])
+    assert_equal(found[1], found[0], 1e-11)

@@ -17,12 +17,12 @@ def test_the_end_of_the_source_in_every_beam(qqp_folder):
     assert not system.variables
     kept = [int(piece) for piece in i.output_ids if piece not in (i.pad_id, i.cls_id, i.sep_id)]
     lost = next(piece for piece in range(i.vocabulary) if piece not in set(i.output_ids.tolist()))
-    a, b, c, d = kept[:4]
+    a, b, d = kept[-3:]
     batch = {name: tensor.numpy() for name, tensor in dummy_batch(i).items()}
-    batch["source_ids"][0, :7] = [i.cls_id, a, b, lost, c, d, i.sep_id]
+    batch["source_ids"][0, :7] = [i.cls_id, a, b, lost, i.unknown_id, d, i.sep_id]
     batch["source_ids"][1, :4] = [i.cls_id, d, i.sep_id, i.pad_id]
     ids, scores = system.generate({name: tf.constant(column) for name, column in batch.items()})
-    np.testing.assert_array_equal(ids, [[[b, c, d]] * 2, [[d, i.pad_id, i.pad_id]] * 2])
+    np.testing.assert_array_equal(ids, [[[b, i.vocabulary + 4, d]] * 2, [[d, i.pad_id, i.pad_id]] * 2])
     np.testing.assert_array_equal(scores, np.zeros((2, 2)))
 
 

@@ -5,11 +5,14 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_systems import batches_of, first_batch, new_system, overfit, read, step_of, steps
+from small_systems import SMALL, batches_of, first_batch, new_system, overfit, read, step_of, steps
 
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.groupwise import HELD_OUT_NLL, contrast_share
 from hcl_tf.training import assembly
+from hcl_tf.training.launch import launch
+from hcl_tf.training.run_folder import load_run
+from hcl_tf.training.step import TrainStep
 from hcl_tf.training.text_states import TextStates
 from hcl_tf.training.validation import Validation
 
@@ -150,6 +153,7 @@ def test_without_the_contrast_it_is_the_transformer(qqp_folder):
         np.testing.assert_array_equal(by_path(without)[path], value, err_msg=path)
 
 
+@pytest.mark.slow
 def test_the_first_phase_is_the_transformer_and_the_second_leaves_reference_and_matching_alone(qqp_folder):
     wanted = steps(qqp_folder, new_system(qqp_folder, "transformer"), 3)
     system = prepared(qqp_folder)
@@ -168,6 +172,35 @@ def test_the_first_phase_is_the_transformer_and_the_second_leaves_reference_and_
     assert len(moved) > len(by_path(mle)) / 2
     for path, value in by_path(system, "matching").items():
         np.testing.assert_array_equal(value, matching[path], err_msg=path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [4, 5])
+def test_a_run_killed_at_the_boundary_ends_as_if_it_had_not_been(qqp_folder, tmp_path, monkeypatch, stop):
+    """Through everything that a run has: right before the reference is made, and right after it was, before a checkpoint has it."""
+    given = {"model": "groupwise", **SMALL, **FAST, "mle_steps": 4, "max_steps": 7, "checkpoint_every": 2, "dropout": 0.3}
+    take = TrainStep.__call__
+
+    def killed(step, batch, number):
+        if number == stop:
+            raise KeyboardInterrupt
+        return take(step, batch, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainStep, "__call__", killed)
+        with pytest.raises(KeyboardInterrupt):
+            launch("qqp", qqp_folder, str(tmp_path / "killed"), "tiny", given, ["train"])
+    ended = []
+    for name in ("killed", "whole"):
+        launch("qqp", qqp_folder, str(tmp_path / name), "tiny", given, ["train"])
+        ended.append(load_run(tmp_path / name))
+    saved = [run.checkpoints.read("best_loss") for run in ended]
+    assert saved[0].step == saved[1].step == 7
+    for name, value in saved[1].arrays.items():
+        np.testing.assert_array_equal(saved[0].arrays[name], value, err_msg=name)
+    assert ended[0].read_metrics() == ended[1].read_metrics()
+    reference = [name for name in saved[0].arrays if ".reference" in name or "/reference" in name]
+    assert any((saved[0].arrays[name] != saved[0].arrays[name.replace("reference.", "")]).any() for name in reference)
 
 
 @pytest.mark.slow
