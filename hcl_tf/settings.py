@@ -213,8 +213,6 @@ def _check_together(s: Settings) -> None:
         raise UserError(f"--minimum_length={s.minimum_length} is more than --maximum_length={s.maximum_length}")
     if s.ablate == "keyword" and s.decoder_keyword:
         raise UserError("--ablate=keyword and --decoder_keyword contradict each other")
-    if s.copy and s.label_smoothing:
-        raise UserError("--copy and --label_smoothing contradict each other: what a copied piece shares with others is not defined")
     if s.copy and s.append_keywords:
         raise UserError("--copy and --append_keywords contradict each other: a copied unknown word is looked up in the source alone")
     if s.ablate == "keyword" and s.append_keywords:

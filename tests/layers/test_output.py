@@ -201,3 +201,25 @@ def test_each_positions_nll_of_a_mixture_can_be_put_into_any_loss():
             total = tf.reduce_sum(tf.square(nll))
         found.append([nll, *map(tf.convert_to_tensor, tape.gradient(total, (states, table, bias, *mixture)))])
     assert_equal(found[1], found[0], 1e-11)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_smoothed_mixture(smoothing):
+    """(1 - e) on the mixture's probability of the target, e / V' on every piece of the output layer."""
+    states, table, bias, targets, weights = problem(BLOCK + 9, dtype=np.float64)
+    random = np.random.default_rng(4)
+    mixture = Mixture(*(tf.constant(np.log(random.uniform(0.05, 0.9, BLOCK + 9))) for _ in range(2)))
+
+    def plain(states, table, bias, mixture):
+        logs = tf.nn.log_softmax(states @ tf.transpose(table) + bias)
+        generated = tf.gather(logs, targets, batch_dims=1) + mixture.log_generate
+        each = -tf.math.log(tf.exp(generated) + tf.exp(mixture.log_copied))
+        return tf.reduce_sum(((1 - smoothing) * each - smoothing * tf.reduce_mean(logs, -1)) * weights)
+
+    found = []
+    for function in (plain, lambda s, t, b, m: cross_entropy(s, t, b, targets, weights, smoothing, mixture=m)[0]):
+        with tf.GradientTape() as tape:
+            tape.watch((states, table, bias, *mixture))
+            total = function(states, table, bias, mixture)
+        found.append([total, *map(tf.convert_to_tensor, tape.gradient(total, (states, table, bias, *mixture)))])
+    assert_equal(found[1], found[0], 1e-11)
