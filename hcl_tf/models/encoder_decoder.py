@@ -107,18 +107,18 @@ class EncoderDecoder(System):
 
     # -- decoding ---------------------------------------------------------------------------------------------------
 
-    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[list, dict]:
+    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
         texts = self.encode(batch, None)
         return self.start_from(texts["states"], texts["mask"], beams)
 
-    def start_from(self, memory: tf.Tensor, memory_mask: tf.Tensor, beams: int, added: tf.Tensor | None = None) -> tuple[list, dict]:
+    def start_from(self, memory: tf.Tensor, memory_mask: tf.Tensor, beams: int, added: tf.Tensor | None = None) -> tuple[dict, dict]:
         """`start` of decoding from a memory (see `teach`)."""
         rows = (memory.shape[0] or tf.shape(memory)[0]) * beams
         cache, fixed = self.decoder.start(memory, memory_mask, rows, self.settings.maximum_length + 1)
         fixed["output"] = self.tokens.decoding_output()
         return cache, fixed | ({} if added is None else {"added": added})
 
-    def step(self, ids: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
+    def step(self, ids: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
         embedded = self.tokens.embed(self.tokens.ids(ids))
         if "added" in fixed:  # one a text, for all of its beams
             added = tf.cast(fixed["added"], embedded.dtype)[:, None]
