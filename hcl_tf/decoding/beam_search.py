@@ -18,6 +18,7 @@ import tensorflow as tf
 from hcl_tf.decoding.top_k import top_k
 from hcl_tf.errors import UserError
 
+UNMOVED = "unmoved"  # the key of a cache under which tensors are not reordered
 State = dict[str, Any]  # a nested dict of tensors
 Step = Callable[[tf.Tensor, tf.Tensor, State, State], tuple[tf.Tensor, State]]
 
@@ -98,7 +99,8 @@ def beam_search(
       step: (ids [B * beams] int32, position [] int32, cache, fixed) -> (logits or log-probabilities [B * beams, V'] of a float
         type, -inf allowed, V' known when tracing; cache); they are normalised here. `ids` are the tokens at `position` of the decoder's
         input, position 0 holds `start_id`.
-      cache: nested dict of tensors [B * beams, ...] of any type, reordered with the beams. `step` keeps shapes and types.
+      cache: nested dict of tensors [B * beams, ...] of any type, reordered with the beams (see `reordered`). `step` keeps shapes and
+        types.
       fixed: nested dict of tensors, handed to `step` as it is.
       start_id, end_id: the token before the first and the token after the last.
     """
@@ -138,7 +140,7 @@ def beam_search(
             _Search(
                 position=position + 1,
                 tokens=tf.reshape(tf.gather(tokens, kept, batch_dims=1), [-1]),
-                cache=tf.nest.map_structure(lambda old, new: tf.ensure_shape(tf.gather(new, rows), old.shape), search.cache, cache),
+                cache=tf.nest.map_structure(lambda old, new: tf.ensure_shape(new, old.shape), search.cache, reordered(cache, rows)),
                 ids=tf.gather(ids, kept, batch_dims=1),
                 totals=totals,
                 finished=finished,
@@ -160,6 +162,18 @@ def beam_search(
     )
     (search,) = tf.while_loop(unsettled, extend, [search])
     return Hypotheses(search.finished, search.scores, tf.reduce_sum(tf.cast(search.finished != end_id, tf.int32), -1))
+
+
+def reordered(cache: State, rows: tf.Tensor) -> State:
+    """The cache after hypotheses moved: row r is the former row `rows[r]`, except in what lies under the key `UNMOVED`.
+
+    `UNMOVED` is for what is large and written once, such as keys and values: a step that keeps an ordinary tensor of who wrote
+    what, as `layers.decoder` does, spares their copies. Its tensors may have any shape.
+    """
+    if not isinstance(cache, dict):
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), cache)
+    moved = {name: part for name, part in cache.items() if name != UNMOVED}
+    return cache | tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), moved)
 
 
 def _best_tokens(

@@ -7,6 +7,7 @@ network is Vaswani's, with ReLU.
 import tensorflow as tf
 import tf_keras as keras
 
+from hcl_tf.decoding.beam_search import UNMOVED
 from hcl_tf.layers.noise import Noise, dropout
 
 MASKED = -1e4  # added to scores that must not count; finite in float16 too
@@ -45,11 +46,14 @@ class Attention(keras.layers.Layer):
           inputs: [B, L, D]. keys, values: [B, heads, M, D / heads].
           bias: broadcasts to [B, heads, L, M]; 0 where an input may look, `MASKED` where not.
         """
-        queries = self.split(self.query(inputs)) * (self.width // self.heads) ** -0.5
-        scores = tf.matmul(queries, keys, transpose_b=True) + tf.cast(bias, queries.dtype)
-        weights = dropout(tf.nn.softmax(scores), self.dropout, noise)
+        return self.out(self.look(self.query(inputs), keys, values, bias, noise))
+
+    def look(self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, bias: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
+        """`call` between its two projections: [B, L, D] -> [B, L, D]."""
+        scores = tf.matmul(self.split(queries) * (self.width // self.heads) ** -0.5, keys, transpose_b=True)
+        weights = dropout(tf.nn.softmax(scores + tf.cast(bias, scores.dtype)), self.dropout, noise)
         found = tf.transpose(tf.matmul(weights, values), [0, 2, 1, 3])  # [B, L, heads, D / heads]
-        return self.out(tf.reshape(found, tf.shape(inputs)))
+        return tf.reshape(found, tf.shape(queries))
 
     def get_config(self) -> dict:
         return super().get_config() | {name: getattr(self, name) for name in ("width", "heads", "dropout", "identity")}
@@ -74,25 +78,32 @@ class DecoderBlock(keras.layers.Layer):
         states += dropout(self.memory(self.norms[1](states), *memory, memory_bias, noise), self.dropout, noise)
         return states + dropout(self.outer(self.inner(self.norms[2](states))), self.dropout, noise)
 
-    def step(self, inputs, position: tf.Tensor, past, memory, memory_bias: tf.Tensor) -> tuple[tf.Tensor, tuple]:
-        """One position of every row.
+    def step(self, inputs, places: tf.Tensor, past, seen: tf.Tensor, memory, memory_bias: tf.Tensor) -> tuple[tf.Tensor, tuple]:
+        """One position of every row. The beams of a text look into one memory, and each at its own history among all of theirs.
 
         Args:
-          inputs: [rows, 1, D], rows = B * beams. position: scalar, how many positions came before.
-          past: keys, values [rows, heads, T, D / heads] of the positions so far.
-          memory: keys, values with leading dimension B; memory_bias: [B, 1, 1, M]. The beams of a text look into one memory.
+          inputs: [rows, D], rows = B * beams.
+          places: [B, beams, heads, 3] int32, where the new keys and values go in the old.
+          past: keys, values [B, heads, T * beams, D / heads] of the positions so far.
+          seen: [B, 1, beams, T * beams], added to the scores of `past` once this position's own are in it.
+          memory: keys, values [B, heads, M, D / heads]. memory_bias: [B, 1, 1, M].
 
         Returns:
-          [rows, 1, D] and the keys and values with this position's own.
+          [rows, D] and the keys and values with this position's own.
         """
-        normed = self.norms[0](inputs)
-        rows, batch = (tensor.shape[0] or tf.shape(tensor)[0] for tensor in (inputs, memory[0]))
-        here = tf.stack(tf.meshgrid(tf.range(rows), tf.range(self.heads), position, indexing="ij"), -1)  # [rows, heads, 1, 3]
-        past = tuple(tf.tensor_scatter_nd_update(old, here, new) for new, old in zip(self.itself.remember(normed), past, strict=True))
-        states = inputs + self.itself(normed, *past, tf.where(tf.range(past[0].shape[2]) <= position, 0.0, MASKED))
-        beams = tf.reshape(self.norms[1](states), [batch, rows // batch, self.width])
-        states += tf.reshape(self.memory(beams, *memory, memory_bias), [rows, 1, self.width])
-        return states + self.outer(self.inner(self.norms[2](states))), past
+        batch, beams = (n or tf.shape(places)[axis] for axis, n in enumerate(places.shape[:2]))
+
+        def attend(attention: Attention, normed: tf.Tensor, keys_values: tuple, bias: tf.Tensor) -> tf.Tensor:
+            # The dense layers see [rows, D], which TensorFlow multiplies and adds in one go, unlike [B, beams, D].
+            queries = tf.reshape(attention.query(normed), [batch, beams, self.width])
+            return attention.out(tf.reshape(attention.look(queries, *keys_values, bias), tf.shape(normed)))
+
+        normed = _normed(self.norms[0], inputs)
+        new = tf.split(tf.reshape(self.itself.keys_values(normed), [batch, beams, 2 * self.heads, -1]), 2, 2)
+        past = tuple(tf.tensor_scatter_nd_update(old, places, value) for old, value in zip(past, new, strict=True))
+        states = inputs + attend(self.itself, normed, past, seen)
+        states += attend(self.memory, _normed(self.norms[1], states), memory, memory_bias)
+        return states + self.outer(self.inner(_normed(self.norms[2], states))), past
 
     def get_config(self) -> dict:
         names = ("width", "heads", "intermediate", "dropout", "identity")
@@ -137,23 +148,47 @@ class TransformerDecoder(keras.layers.Layer):
         memory = tf.cast(memory, self.compute_dtype)
         return [block.memory.remember(memory) for block in self.blocks]
 
-    def start(self, memory: tf.Tensor, memory_mask: tf.Tensor, rows: int | tf.Tensor, length: int) -> tuple[list, dict]:
-        """What decoding keeps: an empty cache for `length` positions of `rows` hypotheses, and the memory's keys and values."""
-        empty = tf.zeros([rows, self.heads, length, self.width // self.heads], self.compute_dtype)
-        return [(empty, empty) for _ in self.blocks], {"memory": self.remember(memory), "mask": memory_mask}
+    def start(self, memory: tf.Tensor, memory_mask: tf.Tensor, rows: int | tf.Tensor, length: int) -> tuple[dict, dict]:
+        """What decoding keeps: an empty cache for `length` positions of `rows` hypotheses, and the memory's keys and values.
 
-    def step(self, embedded: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
+        Keys and values, the bulk of it, stay where they are written. `writers` [rows, length], which follows its hypothesis, says
+        which beam wrote each position of its history (-1: none so far). The attention of a text's beams, each to its own
+        history, is one product with the keys of all.
+        """
+        batch = memory.shape[0] or tf.shape(memory)[0]
+        empty = tf.zeros([batch, self.heads, length * (rows // batch), self.width // self.heads], self.compute_dtype)
+        cache = {"writers": tf.fill([rows, length], -1), UNMOVED: [(empty, empty) for _ in self.blocks]}
+        return cache, {"memory": self.remember(memory), "mask": memory_mask}
+
+    def step(self, embedded: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
         """[rows, D] embeddings of the last tokens -> [rows, D] states, new cache."""
-        states = self.first_norm((embedded + tf.cast(tf.gather(self.place, position), embedded.dtype))[:, None])
+        rows, length = (n or tf.shape(cache["writers"])[axis] for axis, n in enumerate(cache["writers"].shape))
+        batch = fixed["mask"].shape[0] or tf.shape(fixed["mask"])[0]
+        beams = rows // batch
+        text, beam, head = tf.meshgrid(tf.range(batch), tf.range(beams), tf.range(self.heads), indexing="ij")
+        places = tf.stack([text, head, position * beams + beam], -1)
+        writers = tf.where(tf.range(length) == position, tf.tile(tf.range(beams), [batch])[:, None], cache["writers"])
+        seen = tf.one_hot(writers, beams, 0.0, MASKED)  # [rows, T, beams]: at each position, the beam that wrote it
+        seen = tf.reshape(seen, [batch, 1, beams, length * beams])
+
+        states = _normed(self.first_norm, embedded + tf.cast(tf.gather(self.place, position), embedded.dtype))
         bias, kept = _bias(fixed["mask"]), []
-        for block, past, memory in zip(self.blocks, cache, fixed["memory"], strict=True):
-            states, past = block.step(states, position, past, memory, bias)
+        for block, past, memory in zip(self.blocks, cache[UNMOVED], fixed["memory"], strict=True):
+            states, past = block.step(states, places, past, seen, memory, bias)
             kept.append(past)
-        return self.last_norm(states)[:, 0], kept
+        return _normed(self.last_norm, states), {"writers": writers, UNMOVED: kept}
 
     def get_config(self) -> dict:
         names = ("layers", "width", "heads", "intermediate", "positions", "dropout", "identity")
         return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+def _normed(norm: keras.layers.LayerNormalization, inputs: tf.Tensor) -> tf.Tensor:
+    """What `norm` gives, for [rows, D]: Keras's insists on the rank that it was built with, and takes twice as many operations."""
+    values = tf.cast(inputs, norm.dtype)
+    values -= tf.reduce_mean(values, -1, keepdims=True)
+    scale = tf.math.rsqrt(tf.reduce_mean(tf.square(values), -1, keepdims=True) + norm.epsilon)
+    return tf.cast(values * scale * norm.gamma + norm.beta, inputs.dtype)
 
 
 def _bias(mask: tf.Tensor) -> tf.Tensor:

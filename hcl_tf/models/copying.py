@@ -53,4 +53,6 @@ class Copying:
         return self.pointer.scores(self.tokens.scores(features, fixed["output"]), context, attention, fixed["columns"])
 
     def output_ids(self, columns: tf.Tensor, batch: Batch) -> tf.Tensor:
+        if not self.settings.copy:
+            return super().output_ids(columns, batch)
         return output_of(columns, self.slots(batch), self.tokens, self.tokens.scored)

@@ -13,13 +13,14 @@ from hcl_tf.errors import UserError
 from hcl_tf.layers.decoder import TransformerDecoder
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.output import Mixture
-from hcl_tf.layers.pointer import CopyAttention, Pointer, output_of, pieces_of, source_columns
+from hcl_tf.layers.pointer import CopyAttention
 from hcl_tf.models.base import Batch, Inputs, Sum
 from hcl_tf.models.bert_body import BertBody
+from hcl_tf.models.copying import Copying
 from hcl_tf.settings import Settings
 
 
-class EncoderDecoder(BertBody):
+class EncoderDecoder(Copying, BertBody):
     """The body with a Transformer decoder."""
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
@@ -37,7 +38,7 @@ class EncoderDecoder(BertBody):
         )  # fmt: skip
         if s.copy:
             self.copy_attention = CopyAttention(width, s.attention_init == "identity", name="copy_attention")
-            self.pointer = Pointer(name="pointer")
+            self.build_pointer()
 
     # -- objective --------------------------------------------------------------------------------------------------
 
@@ -105,47 +106,34 @@ class EncoderDecoder(BertBody):
 
     def copy_memory(self, batch: Batch, texts: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """What `copy_attention` looks into: every source piece but [CLS] and [SEP]."""
-        ids = batch["source_ids"]
-        words = texts["mask"] & (ids != self.inputs_.cls_id) & (ids != self.inputs_.sep_id)
-        return self.copy_attention.remember(texts["states"], words)
+        return self.copy_attention.remember(texts["states"], self.is_word(batch["source_ids"]))
 
     # -- decoding ---------------------------------------------------------------------------------------------------
 
-    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[list, dict]:
+    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
         texts = self.encode(batch, None)
         return self.start_from(batch, texts, texts["states"], texts["mask"], beams)
 
     def start_from(
         self, batch: Batch, texts: dict, memory: tf.Tensor, memory_mask: tf.Tensor, beams: int, added: tf.Tensor | None = None
-    ) -> tuple[list, dict]:
+    ) -> tuple[dict, dict]:
         """`start` of decoding from a memory (see `teach`)."""
         rows = (memory.shape[0] or tf.shape(memory)[0]) * beams
         cache, fixed = self.decoder.start(memory, memory_mask, rows, self.settings.maximum_length + 1)
-        fixed["output"] = self.tokens.decoding_output()
         if self.settings.copy:
-            columns = source_columns(batch["source_ids"], self.tokens, self.tokens.scored)
-            fixed["copy"] = {"ids": batch["source_ids"], "columns": columns, "memory": self.copy_memory(batch, texts)}
+            fixed |= self.copying_start(batch) | {"copy_memory": self.copy_memory(batch, texts)}
+        else:
+            fixed["output"] = self.tokens.decoding_output()
         return cache, fixed | ({} if added is None else {"added": added})
 
-    def step(self, ids: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
-        if "copy" in fixed:
-            by_text = tf.reshape(ids, [tf.shape(fixed["copy"]["ids"])[0], -1])
-            pieces = tf.reshape(pieces_of(by_text, fixed["copy"]["ids"], self.tokens, self.tokens.scored), [-1])
-        else:
-            pieces = self.tokens.ids(ids)
-        embedded = self.tokens.embed(pieces)
+    def step(self, ids: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
+        embedded = self.tokens.embed(self.copied_pieces(ids, fixed) if self.settings.copy else self.tokens.ids(ids))
         if "added" in fixed:  # one a text, for all of its beams
             added = tf.cast(fixed["added"], embedded.dtype)[:, None]
             embedded = tf.reshape(tf.reshape(embedded, [tf.shape(added)[0], -1, embedded.shape[-1]]) + added, tf.shape(embedded))
         states, cache = self.decoder.step(embedded, position, cache, fixed)
-        scores = self.tokens.scores(states, fixed["output"])
-        if "copy" not in fixed:
-            return scores, cache
-        beams = tf.reshape(states, [tf.shape(fixed["copy"]["ids"])[0], -1, states.shape[-1]])
-        attention, context = (tf.reshape(part, [-1, part.shape[-1]]) for part in self.copy_attention(beams, *fixed["copy"]["memory"]))
-        return self.pointer.scores(scores, context, attention, fixed["copy"]["columns"]), cache
-
-    def output_ids(self, columns: tf.Tensor, batch: Batch) -> tf.Tensor:
         if not self.settings.copy:
-            return super().output_ids(columns, batch)
-        return output_of(columns, batch["source_ids"], self.tokens, self.tokens.scored)
+            return self.tokens.scores(states, fixed["output"]), cache
+        by_text = tf.reshape(states, [tf.shape(fixed["slots"])[0], -1, states.shape[-1]])
+        attention, context = self.copy_attention(by_text, *fixed["copy_memory"])
+        return self.copying_scores(by_text, context, attention, fixed), cache

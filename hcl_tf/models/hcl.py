@@ -228,7 +228,7 @@ class HCL(LatentVariable, EncoderDecoder):
             states = self.node_projection(tf.convert_to_tensor(self.node_features))
             self.node_states.assign(self.graph(states, tf.constant(self.inputs_.neighbours)) if self.uses_graph else states)
 
-    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[list, dict]:
+    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
         texts = self.encode(batch, None, ("source",))
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         z = self.drawn(self.prior_of(texts, keywords), noise)

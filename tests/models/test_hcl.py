@@ -11,6 +11,7 @@ import tf_keras as keras
 from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
 from hcl_tf.data.subgraph import CAPS, ROUTES, SubgraphSampler
 from hcl_tf.data.tfrecords import ROLES
+from hcl_tf.decoding.beam_search import UNMOVED
 from hcl_tf.errors import UserError
 from hcl_tf.layers.encoder import BertShape
 from hcl_tf.layers.noise import Noise
@@ -558,7 +559,7 @@ def test_half_precision_decodes_what_single_precision_does(make, hcl, whole):
     finally:
         keras.mixed_precision.set_global_policy("float32")
     assert {total.value.dtype for total in sums.values()} == {tf.float32}
-    assert cache[0][0].dtype == tf.float16
+    assert cache[UNMOVED][0][0].dtype == tf.float16
     cache, fixed = hcl.start(whole, 1, None)
     expected = hcl.step(first, tf.constant(0), cache, fixed)[0]
     np.testing.assert_allclose(found, expected, atol=0.05)  # logits of order 1 through some layers of 11 bits
