@@ -44,11 +44,11 @@ def test_samples_belong_to_the_line_however_lines_are_batched(loaded_run, qqp_fo
 def test_input_is_taken_a_batch_at_a_time(monkeypatch):
     """So that the first outputs come before the last inputs, and input of any length fits into memory."""
     taken = []
-    monkeypatch.setattr(generation, "Generator", lambda *_, **__: SimpleNamespace(texts=lambda batches, draw: batches[0]))
+    monkeypatch.setattr(generation, "Generator", lambda *_, **__: SimpleNamespace(texts=lambda _, sources, draw: sources))
     batches = SimpleNamespace(make=lambda requests, first: requests)
     trained = SimpleNamespace(system=None, tokenizer=None, request_batches=lambda: batches)
     texts = (taken.append(i) or f"text {i}" for i in range(1000))
-    answers = outputs(trained, SimpleNamespace(read=str.upper), texts, 0, 8)
+    answers = outputs(trained, SimpleNamespace(read=lambda text: SimpleNamespace(text=text.upper())), texts, 0, 8)
     assert next(answers) == ["TEXT 0"]
     assert len(taken) == 8
     assert [answer for (answer,) in answers][-1] == "TEXT 999"
