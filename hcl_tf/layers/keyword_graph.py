@@ -80,7 +80,7 @@ class KeywordGraphNetwork(keras.layers.Layer):
         if self.attention == "dot":
             scores = tf.einsum("nz,nez->ne", queries, tf.gather(keys, places) + edges) / root  # (7)
         else:
-            from_, to, through = (tf.linalg.matvec(part, self.score[i]) for i, part in enumerate((queries, keys, edges)))
+            from_, to, through = (tf.tensordot(part, self.score[i], 1) for i, part in enumerate((queries, keys, edges)))
             scores = tf.nn.leaky_relu(from_[:, None] + tf.gather(to, places) + through, 0.2)
         alpha = masked_softmax(scores, present)  # (8)
         values = tf.gather(self.value(states), places) + edges

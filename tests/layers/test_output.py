@@ -181,45 +181,42 @@ def test_the_divergence_s_gradient_is_that_of_tfp_s(count):
     np.testing.assert_allclose(divergence_gradient(states, moved, table, bias, weights), expected, atol=1e-12)
 
 
+def drawn_mixture(count: int) -> Mixture:
+    return Mixture(*(tf.constant(np.log(np.random.default_rng(3).uniform(0.05, 0.9, count))) for _ in range(2)))
+
+
+def mixed(states, table, bias, mixture, targets) -> tuple[tf.Tensor, tf.Tensor]:
+    """Each position's NLL, the mixture written out over all logits; and the log-probabilities of the output layer."""
+    logs = tf.nn.log_softmax(states @ tf.transpose(table) + bias)
+    generated = tf.gather(logs, targets, batch_dims=1) + mixture.log_generate
+    return -tf.math.log(tf.exp(generated) + tf.exp(mixture.log_copied)), logs
+
+
+def gradients_of(function, states, table, bias, mixture) -> list[tf.Tensor]:
+    with tf.GradientTape() as tape:
+        tape.watch((states, table, bias, *mixture))
+        total = function(states, table, bias, mixture)
+    return [total, *map(tf.convert_to_tensor, tape.gradient(total, (states, table, bias, *mixture)))]
+
+
 def test_each_positions_nll_of_a_mixture_can_be_put_into_any_loss():
     """Against automatic differentiation of the mixture written out."""
     states, table, bias, targets, weights = problem(BLOCK + 9, dtype=np.float64)
-    random = np.random.default_rng(3)
-    mixture = Mixture(*(tf.constant(np.log(random.uniform(0.05, 0.9, BLOCK + 9))) for _ in range(2)))
-
-    def plain(states, table, bias, mixture):
-        logs = tf.nn.log_softmax(states @ tf.transpose(table) + bias)
-        generated = tf.gather(logs, targets, batch_dims=1) + mixture.log_generate
-        each = -tf.math.log(tf.exp(generated) + tf.exp(mixture.log_copied))
-        return tf.where(weights == 0, tf.zeros_like(each), each)
-
-    found = []
-    for function in (plain, lambda s, t, b, m: token_nll(s, t, b, targets, weights, m)):
-        with tf.GradientTape() as tape:
-            tape.watch((states, table, bias, *mixture))
-            nll = function(states, table, bias, mixture)
-            total = tf.reduce_sum(tf.square(nll))
-        found.append([nll, *map(tf.convert_to_tensor, tape.gradient(total, (states, table, bias, *mixture)))])
-    assert_equal(found[1], found[0], 1e-11)
+    arguments = states, table, bias, drawn_mixture(BLOCK + 9)
+    plain = lambda *parts: tf.reduce_sum(tf.square(tf.where(weights == 0, tf.zeros_like(weights), mixed(*parts, targets)[0])))  # noqa: E731
+    ours = lambda s, t, b, m: tf.reduce_sum(tf.square(token_nll(s, t, b, targets, weights, m)))  # noqa: E731
+    assert_equal(gradients_of(ours, *arguments), gradients_of(plain, *arguments), 1e-11)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_a_smoothed_mixture(smoothing):
     """(1 - e) on the mixture's probability of the target, e / V' on every piece of the output layer."""
     states, table, bias, targets, weights = problem(BLOCK + 9, dtype=np.float64)
-    random = np.random.default_rng(4)
-    mixture = Mixture(*(tf.constant(np.log(random.uniform(0.05, 0.9, BLOCK + 9))) for _ in range(2)))
+    arguments = states, table, bias, drawn_mixture(BLOCK + 9)
 
-    def plain(states, table, bias, mixture):
-        logs = tf.nn.log_softmax(states @ tf.transpose(table) + bias)
-        generated = tf.gather(logs, targets, batch_dims=1) + mixture.log_generate
-        each = -tf.math.log(tf.exp(generated) + tf.exp(mixture.log_copied))
+    def plain(*parts):
+        each, logs = mixed(*parts, targets)
         return tf.reduce_sum(((1 - smoothing) * each - smoothing * tf.reduce_mean(logs, -1)) * weights)
 
-    found = []
-    for function in (plain, lambda s, t, b, m: cross_entropy(s, t, b, targets, weights, smoothing, mixture=m)[0]):
-        with tf.GradientTape() as tape:
-            tape.watch((states, table, bias, *mixture))
-            total = function(states, table, bias, mixture)
-        found.append([total, *map(tf.convert_to_tensor, tape.gradient(total, (states, table, bias, *mixture)))])
-    assert_equal(found[1], found[0], 1e-11)
+    ours = lambda s, t, b, m: cross_entropy(s, t, b, targets, weights, smoothing, mixture=m)[0]  # noqa: E731
+    assert_equal(gradients_of(ours, *arguments), gradients_of(plain, *arguments), 1e-11)
