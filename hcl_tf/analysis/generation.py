@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 from hcl_tf.data.text_files import MOST_CHARACTERS_A_LINE
 from hcl_tf.decoding.generator import Generator
-from hcl_tf.decoding.requests import SHAPES, Request, SourceReader
+from hcl_tf.decoding.requests import SHAPES, Request
+from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.errors import UserError
 from hcl_tf.training import assembly
 from hcl_tf.training.assembly import TrainedRun

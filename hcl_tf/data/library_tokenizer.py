@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from hcl_tf.data.formats import clean
 from hcl_tf.data.tokenization import Tokenizer
@@ -94,4 +94,6 @@ def published(folder: Path, name: str, rows: int, start: int | None) -> LibraryT
 
 
 def _fast(folder: Path) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer  # half a second that runs with WordPiece need not wait for
+
     return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, clean_up_tokenization_spaces=False)

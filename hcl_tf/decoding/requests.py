@@ -1,8 +1,4 @@
-"""Texts of a user, or records of a prepared folder, to the batches that generation takes.
-
-A raw text goes the way that preparation sends it: cleaned, cut to the pieces that the model sees, keywords taken from that
-part. So the same text gives the same batch, whether it stands in a prepared folder or comes from standard input.
-"""
+"""Sources, of a user's texts (decoding/source_reader.py) or of a prepared folder's records, to the batches that generation takes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,17 +7,13 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data import appended, tagging
-from hcl_tf.data.formats import TURN_BREAK, clean
-from hcl_tf.data.graph import UNKNOWN, KeywordGraph
-from hcl_tf.data.keywords import KeywordExtractor
+from hcl_tf.data import appended
+from hcl_tf.data.graph import UNKNOWN
 from hcl_tf.data.pipeline import SPECIAL_PIECES
 from hcl_tf.data.tfrecords import Text
 from hcl_tf.data.tokenization import Tokenizer
-from hcl_tf.errors import UserError
 from hcl_tf.models.base import Batch
 
-TURN_SEPARATOR = "\t"  # between the turns of a dialogue (or a story's sentences) that stand in one line
 SHAPES = (1, 8, 32)  # rows of a batch: one text need not cost as much as 32, and few shapes mean few compilations
 
 
@@ -39,70 +31,6 @@ class Request:
 def from_record(source: Text) -> Request:
     """The request of a prepared source."""
     return Request(source.raw, source.ids, source.nodes, tuple(keyword.text for keyword in source.keywords))
-
-
-class SourceReader:
-    """Raw texts to requests, with the settings that the data was prepared with.
-
-    Args:
-      manifest: of the prepared data (its task and settings count).
-      keywords: given ones, which replace those of each text; None: TextRank's.
-
-    Attributes:
-      notes: what is worth saying before the first output.
-
-    Raises:
-      UserError: the tagger can't be had, a given keyword holds no word, or there are more than the model was made for.
-    """
-
-    def __init__(self, manifest: dict, tokenizer: Tokenizer, graph: KeywordGraph, keywords: Sequence[str] | None = None) -> None:
-        task, settings = manifest["task"], manifest["settings"]
-        self._length, self._keep = task["source_length"], task["source_keep"]
-        self._tokenizer, self._numbers = tokenizer, graph.numbers()
-        self.notes: list[str] = []
-        self._extractor = self._load_extractor(task["language"], manifest)
-        self._given = None
-        if keywords is not None:
-            self._given = self._normalised(keywords, settings["keyword_unit"], settings["max_keywords"])
-
-    def _load_extractor(self, language: str, manifest: dict) -> KeywordExtractor:
-        settings = manifest["settings"]
-        # "auto" stands for what it was when the data was prepared, not for what is installed here.
-        tagger = manifest["tagger"].split(" (")[0] if settings["tagger"] == "auto" else settings["tagger"]
-        found = KeywordExtractor(language, tagger, settings["keyword_unit"], settings["max_keywords"])
-        if (here := tagging.describe_tagger(language, tagger)) != manifest["tagger"]:
-            self.notes.append(f"the data was prepared with the tagger {manifest['tagger']}, here it is {here}: keywords may differ")
-        return found
-
-    def _normalised(self, keywords: Sequence[str], unit: str, most: int) -> tuple[str, ...]:
-        """Given keywords as the graph names its nodes."""
-        names: dict[str, None] = {}
-        for keyword in keywords:
-            found = self._extractor.normalise(keyword, self._numbers)
-            if not found:
-                raise UserError(f"--keywords: {keyword!r} holds no word; give words, separated by commas")
-            names.update(dict.fromkeys(found))
-        if len(names) > most:
-            split = " (each word counts)" if unit == "word" else ""
-            raise UserError(f"--keywords: {len(names)} keywords{split}, but the data was prepared with at most {most} a text; give fewer")
-        for name in names:
-            if name not in self._numbers:
-                self.notes.append(f"keyword {name!r} is not in the keyword graph: it counts as unknown")
-        return tuple(names)
-
-    def read(self, line: str) -> Request | None:
-        """The request of one line; None for a line without text."""
-        raw = TURN_BREAK.join(turn for turn in map(clean, line.split(TURN_SEPARATOR)) if turn)
-        if not raw:
-            return None
-        (span,) = self._tokenizer.kept_spans([raw], self._length, self._keep)
-        start, end = span or (0, len(raw))
-        (pieces,) = self._tokenizer.encode([raw])
-        ids = pieces[-self._length :] if self._keep == "tail" else pieces[: self._length]
-        names = self._given
-        if names is None:
-            names = tuple(keyword.text for keyword in self._extractor.extract(raw[start:end]))
-        return Request(raw, ids, tuple(self._numbers.get(name, UNKNOWN) for name in names), names)
 
 
 class RequestBatches:

@@ -4,15 +4,18 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import huggingface_hub
 import numpy as np
 from safetensors import SafetensorError
-from transformers import TFPreTrainedModel
 
 from hcl_tf.data import library_tokenizer, tokenization
 from hcl_tf.data.library_tokenizer import LibraryTokenizer
 from hcl_tf.errors import UserError
+
+if TYPE_CHECKING:  # its import costs a second that runs of other systems need not wait for
+    from transformers import TFPreTrainedModel
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "tf_model.h5")
 
@@ -55,7 +58,7 @@ def load(source: str, model_type: str) -> PublishedModel:
     return PublishedModel(source, folder, config, tokenizer, f"{name}: {model_type}, {config['vocab_size']:,} pieces, from {files[0]}")
 
 
-def assign(model: TFPreTrainedModel, published: PublishedModel) -> list[str]:
+def assign(model: "TFPreTrainedModel", published: PublishedModel) -> list[str]:
     """Puts every weight of the model; all or nothing.
 
     Returns:

@@ -10,7 +10,8 @@ from hcl_tf.analysis import generation
 from hcl_tf.analysis.generation import generate, lines, outputs, split_keywords
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.decoding.generator import Generator
-from hcl_tf.decoding.requests import RequestBatches, SourceReader
+from hcl_tf.decoding.requests import RequestBatches
+from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.errors import UserError
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from hcl_tf.data import appended
 from hcl_tf.data.pipeline import Batches, PreparedData
-from hcl_tf.decoding.requests import Request, RequestBatches, SourceReader, from_record
+from hcl_tf.decoding.requests import Request, RequestBatches, from_record
+from hcl_tf.decoding.source_reader import SourceReader
 
 
 @pytest.mark.parametrize("folder", ["qqp_folder", "douban_folder", "rocstories_folder"])

@@ -11,7 +11,8 @@ from hcl_tf.data import library_tokenizer, views
 from hcl_tf.data.library_tokenizer import LibraryTokenizer
 from hcl_tf.data.pipeline import Batches, PreparedData
 from hcl_tf.data.tfrecords import ROLES
-from hcl_tf.decoding.requests import RequestBatches, SourceReader, from_record
+from hcl_tf.decoding.requests import RequestBatches, from_record
+from hcl_tf.decoding.source_reader import SourceReader
 
 KINDS = ("t5", "gpt2")
 

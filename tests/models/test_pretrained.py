@@ -17,7 +17,7 @@ from hcl_tf.analysis.export import export
 from hcl_tf.analysis.generation import outputs
 from hcl_tf.data import views
 from hcl_tf.data.pipeline import PreparedData
-from hcl_tf.decoding.requests import SourceReader
+from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
 from hcl_tf.models.base import System

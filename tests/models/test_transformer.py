@@ -7,7 +7,7 @@ from small_systems import first_batch, new_system, overfit, read, steps
 
 from hcl_tf.analysis.evaluation import Request, evaluate
 from hcl_tf.analysis.generation import outputs
-from hcl_tf.decoding.requests import SourceReader
+from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.layers.noise import Noise
 from hcl_tf.training import assembly
 from hcl_tf.training.launch import launch
