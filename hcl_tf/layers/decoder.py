@@ -153,34 +153,60 @@ class TransformerDecoder(keras.layers.Layer):
 
         Keys and values, the bulk of it, stay where they are written. `writers` [rows, length], which follows its hypothesis, says
         which beam wrote each position of its history (-1: none so far). The attention of a text's beams, each to its own
-        history, is one product with the keys of all.
+        history, is one product with the keys of all. Both are lists of streams (`_streams`).
         """
         batch = memory.shape[0] or tf.shape(memory)[0]
-        empty = tf.zeros([batch, self.heads, length * (rows // batch), self.width // self.heads], self.compute_dtype)
-        cache = {"writers": tf.fill([rows, length], -1), UNMOVED: [(empty, empty) for _ in self.blocks]}
-        return cache, {"memory": self.remember(memory), "mask": memory_mask}
+        sizes = _streams(batch)
+        shape = lambda size: [size, self.heads, length * (rows // batch), self.width // self.heads]  # noqa: E731
+        unmoved = [[(tf.zeros(shape(size), self.compute_dtype),) * 2 for _ in self.blocks] for size in sizes]
+        split = lambda tensor: tf.split(tensor, sizes) if len(sizes) > 1 else [tensor]  # noqa: E731
+        blocks = [list(zip(*map(split, keys_values), strict=True)) for keys_values in self.remember(memory)]
+        memories = [list(stream) for stream in zip(*blocks, strict=True)]  # --> of each stream, each block's keys and values
+        return {"writers": tf.fill([rows, length], -1), UNMOVED: unmoved}, {"memory": memories, "mask": split(memory_mask)}
 
     def step(self, embedded: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
         """[rows, D] embeddings of the last tokens -> [rows, D] states, new cache."""
         rows, length = (n or tf.shape(cache["writers"])[axis] for axis, n in enumerate(cache["writers"].shape))
-        batch = fixed["mask"].shape[0] or tf.shape(fixed["mask"])[0]
+        batch = sum(mask.shape[0] or tf.shape(mask)[0] for mask in fixed["mask"])
         beams = rows // batch
-        text, beam, head = tf.meshgrid(tf.range(batch), tf.range(beams), tf.range(self.heads), indexing="ij")
-        places = tf.stack([text, head, position * beams + beam], -1)
         writers = tf.where(tf.range(length) == position, tf.tile(tf.range(beams), [batch])[:, None], cache["writers"])
         seen = tf.one_hot(writers, beams, 0.0, MASKED)  # [rows, T, beams]: at each position, the beam that wrote it
         seen = tf.reshape(seen, [batch, 1, beams, length * beams])
+        inputs = _normed(self.first_norm, embedded + tf.cast(tf.gather(self.place, position), embedded.dtype))
 
-        states = _normed(self.first_norm, embedded + tf.cast(tf.gather(self.place, position), embedded.dtype))
-        bias, kept = _bias(fixed["mask"]), []
-        for block, past, memory in zip(self.blocks, cache[UNMOVED], fixed["memory"], strict=True):
-            states, past = block.step(states, places, past, seen, memory, bias)
+        found, kept, first = [], [], 0
+        for past, memory, mask in zip(cache[UNMOVED], fixed["memory"], fixed["mask"], strict=True):
+            last = first + (mask.shape[0] or tf.shape(mask)[0])
+            states, past = self._stream(inputs[first * beams : last * beams], position, beams, past, seen[first:last], memory, mask)
+            found.append(states)
             kept.append(past)
-        return _normed(self.last_norm, states), {"writers": writers, UNMOVED: kept}
+            first = last
+        return _normed(self.last_norm, tf.concat(found, 0)), {"writers": writers, UNMOVED: kept}
+
+    def _stream(self, states, position, beams, past, seen, memory, mask) -> tuple[tf.Tensor, list]:
+        """One stream's rows through all blocks."""
+        texts = mask.shape[0] or tf.shape(mask)[0]
+        text, beam, head = tf.meshgrid(tf.range(texts), tf.range(beams), tf.range(self.heads), indexing="ij")
+        places, kept = tf.stack([text, head, position * beams + beam], -1), []
+        for block, old, keys_values in zip(self.blocks, past, memory, strict=True):
+            states, new = block.step(states, places, old, seen, keys_values, _bias(mask))
+            kept.append(new)
+        return states, kept
 
     def get_config(self) -> dict:
         names = ("layers", "width", "heads", "intermediate", "positions", "dropout", "identity")
         return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+def _streams(batch: int | tf.Tensor) -> list:
+    """How many texts each stream of decoding has.
+
+    On a CPU, products as narrow as a decoder's run on one thread: two halves of the batch, each on its own way through the blocks, keep two
+    threads busy. Not where a GPU works, nor where the number of texts is known only later.
+    """
+    if not isinstance(batch, int) or batch < 2 or tf.config.list_logical_devices("GPU"):
+        return [batch]
+    return [batch - batch // 2, batch // 2]
 
 
 def _normed(norm: keras.layers.LayerNormalization, inputs: tf.Tensor) -> tf.Tensor:

@@ -325,7 +325,7 @@ def test_inference_uses_the_states_left_by_before_inference(hcl, whole):
         moved = hcl.start(whole, 1, None)[1]["memory"]
     finally:
         hcl.node_states.assign(kept)
-    assert abs(moved[0][0] - hcl.start(whole, 1, None)[1]["memory"][0][0]).numpy().max() > 1e-4
+    assert abs(moved[0][0][0] - hcl.start(whole, 1, None)[1]["memory"][0][0][0]).numpy().max() > 1e-4
 
 
 def test_texts_without_keywords_use_their_own_vectors(hcl, whole):
@@ -512,7 +512,7 @@ def test_generation_knows_nothing_of_targets_and_negatives(hcl, whole, sampled):
 
 
 def test_sampling_draws_z(hcl, whole):
-    mean, drawn = (hcl.start(whole, 1, noise)[1]["memory"][0][0].numpy() for noise in (None, noise_of(whole)))
+    mean, drawn = (hcl.start(whole, 1, noise)[1]["memory"][0][0][0].numpy() for noise in (None, noise_of(whole)))
     assert abs(mean[:, :, 0] - drawn[:, :, 0]).max() > 1e-4
     np.testing.assert_array_equal(mean[:, :, 1:], drawn[:, :, 1:])
 
@@ -559,7 +559,7 @@ def test_half_precision_decodes_what_single_precision_does(make, hcl, whole):
     finally:
         keras.mixed_precision.set_global_policy("float32")
     assert {total.value.dtype for total in sums.values()} == {tf.float32}
-    assert cache[UNMOVED][0][0].dtype == tf.float16
+    assert cache[UNMOVED][0][0][0].dtype == tf.float16
     cache, fixed = hcl.start(whole, 1, None)
     expected = hcl.step(first, tf.constant(0), cache, fixed)[0]
     np.testing.assert_allclose(found, expected, atol=0.05)  # logits of order 1 through some layers of 11 bits
