@@ -15,7 +15,7 @@ SYSTEMS: dict[str, tuple[str, str, dict]] = {
     "bert_gen": ("encoder_decoder", "EncoderDecoder", {}),
     "transformer": ("transformer", "Transformer", {"label_smoothing": 0.1, "copy": False}),
     "transformer_keywords": ("transformer", "Transformer", {"label_smoothing": 0.1, "copy": False, "append_keywords": True}),
-    # the contrast's ramp is longer than any patience
+    # No patience: the ramp of the contrast is longer than any.
     "groupwise": ("groupwise", "Groupwise", {"label_smoothing": 0.1, "copy": False, "patience": 0}),
     "copy": ("copy_source", "CopySource", {}),
     "t5": ("t5", "T5", {}),
