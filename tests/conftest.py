@@ -19,6 +19,7 @@ from hcl_tf import cli, config
 cli.quieten_libraries()
 cli.import_tensorflow()
 
+from hcl_tf.data.array_cache import CACHE  # noqa: E402
 from hcl_tf.data.preparation import Settings, prepare  # noqa: E402
 
 
@@ -49,6 +50,11 @@ def qqp_folder(tmp_path_factory) -> Path:
 def douban_folder(tmp_path_factory) -> Path:
     """The bundled Chinese dialogues, prepared."""
     return prepare_sample(tmp_path_factory.mktemp("prepared") / "douban", "douban")
+
+
+def fresh_copy(folder: Path, place: Path) -> Path:
+    """A copy of a prepared folder, without what training of other tests has cached in it."""
+    return Path(shutil.copytree(folder, place, ignore=shutil.ignore_patterns(CACHE)))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from conftest import entry_point, prepare_sample
 import hcl_tf
 from hcl_tf import cli, config
 from hcl_tf.data import keywords, tfrecords
+from hcl_tf.data.array_cache import CACHE
 from hcl_tf.data.preparation import Settings, prepare
 from hcl_tf.data.verification import verify
 
@@ -58,7 +59,8 @@ def run_here(monkeypatch, capsys, tmp_path):
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and CACHE not in path.parts)  # what training keeps there
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def names(folder: Path) -> list[str]:

@@ -1,11 +1,10 @@
 """Groups: whom they hold, where they are kept, how pairs are drawn from them; the corpus's own sampled pairs."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
-from conftest import prepare_sample
+from conftest import fresh_copy, prepare_sample
 
 from hcl_tf.data import array_cache, bm25, groups
 from hcl_tf.data.groups import FIRST, LAST, Groups, groups_of, neighbours
@@ -15,7 +14,7 @@ from hcl_tf.errors import UserError
 
 @pytest.fixture
 def data(qqp_folder, tmp_path) -> PreparedData:
-    return PreparedData(shutil.copytree(qqp_folder, tmp_path / "prepared"))
+    return PreparedData(fresh_copy(qqp_folder, tmp_path / "prepared"))
 
 
 def test_first_and_last_by_bm25(data):

@@ -1,12 +1,12 @@
 """Node features against a loop over distinct texts; cached columns against live encoding; the cache itself."""
 
 import dataclasses
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import fresh_copy
 from toy_system import read
 
 from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
@@ -61,7 +61,7 @@ def few(qqp_folder) -> SplitArrays:
 @pytest.fixture
 def data(qqp_folder, tmp_path) -> PreparedData:
     """A copy: the cache lies in the prepared folder."""
-    return PreparedData(shutil.copytree(qqp_folder, tmp_path / "prepared"))
+    return PreparedData(fresh_copy(qqp_folder, tmp_path / "prepared"))
 
 
 def texts_of(arrays: SplitArrays):
