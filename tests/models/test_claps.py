@@ -90,6 +90,7 @@ def parts(claps, batch) -> Parts:
 # -- the base ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_contrasts_it_is_t5_step_by_step(data, batch):
     systems = [checks.made(data, model, **given) for model, given in (("t5", {}), ("claps", {"weight_claps": 0.0}))]
     steps = [TrainStep(system, system.settings, None, compiled=False) for system in systems]

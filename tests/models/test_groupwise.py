@@ -143,6 +143,7 @@ def run(folder, system, count: int) -> list[dict[str, float]]:
     return figures
 
 
+@pytest.mark.slow
 def test_without_the_contrast_it_is_the_transformer(qqp_folder):
     plain = new_system(qqp_folder, "transformer")
     wanted = steps(qqp_folder, plain, 3)
@@ -212,7 +213,9 @@ def test_micro_batches_take_the_same_step(qqp_folder):
         )
 
 
-@pytest.mark.parametrize("folder", ["qqp_folder", "douban_folder", "rocstories_folder"])
+@pytest.mark.parametrize(
+    "folder", ["qqp_folder", *(pytest.param(f"{task}_folder", marks=pytest.mark.slow) for task in ("douban", "rocstories"))]
+)
 def test_the_matching_model_knows_held_out_pairs_from_random_ones(folder, request):
     """With another example's target in turn, so that chance is a half."""
     folder = request.getfixturevalue(folder)
