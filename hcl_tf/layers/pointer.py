@@ -53,9 +53,6 @@ class Pointer(keras.layers.Layer):
         mixed = tf.tensor_scatter_nd_add(tf.pad(generated, [[0, 0], [0, columns.shape[1]]]), where, copied)
         return tf.ensure_shape(tf.math.log(mixed), [logits.shape[0], width + columns.shape[1]])
 
-    def get_config(self) -> dict:
-        return super().get_config()
-
 
 class CopyAttention(keras.layers.Layer):
     """One head that looks for what to copy: the attention of a pointer whose decoder has many heads and layers of its own.
