@@ -140,6 +140,7 @@ class Settings:
     log_every: int = setting(50, "Steps between lines of metrics.jsonl.", low=1)
     checkpoint_every: int = setting(500, "Steps between checkpoints, besides one an epoch.", low=1)
     validate_every: int = setting(0, "Steps between validations; 0: each epoch.", low=0)
+    validate_examples: int = setting(0, "A validation passes over so many examples, the split's first; 0: over all.", low=0)
     keep_checkpoints: int = setting(2, "Newest checkpoints kept, besides the best.", low=1)
 
     @property

@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[1] / "experiments"
 ROWS = {
     "cvae", "seq2seq", "transformer", "seq2seq_du", "dialogpt", "bert_gen", "t5", "groupwise", "claps", "hcl",
     "hcl_without_graph", "hcl_without_keyword", "hcl_without_mahalanobis",
-    "bert_cvae", "bert_cvae_ins", "transformer_keywords", "copy",
+    "hcl_in_batch", "bert_cvae", "bert_cvae_ins", "transformer_keywords", "copy",
 }  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def test_a_file_resolves_to_the_settings_of_its_row(task, row):
     assert flags.FLAGS(["train", f"--flagfile={path}"]) == ["train"]
     given = {name: holder.value for name, holder in train.SETTINGS.items() if holder.value is not None}
     assert (train.TASK.value, train.DATA_DIR.value, train.PRESET.value) == (task, f"tfrecords/{task}", "paper")
-    model, _, ablated = row.partition("_without_")
+    model, _, ablated = row.removesuffix("_in_batch").partition("_without_")
     assert (given["model"], given.get("ablate", "")) == (model, ablated)
     settings = resolve("paper", given, registry.defaults_of(model))
     assert settings.batch_size == 256
@@ -45,5 +45,5 @@ def test_a_file_opens_with_its_row_and_its_command(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     comments = [line for line in lines if line.startswith("#")]
     assert lines[: len(comments)] == comments
-    assert comments[0].startswith(("# Table ", "# control"))
+    assert comments[0].startswith(("# Table ", "# control", "# Beyond the paper: "))
     assert comments[1] == f"# python -m hcl_tf.train --flagfile=experiments/{path.parent.name}/{path.name}"

@@ -187,7 +187,7 @@ class Loop:
         at = self.at
         began = time.monotonic()
         self.system.before_inference()
-        means = self.validation.loss()
+        means = self.validation.loss(self.settings.validate_examples)
         if not math.isfinite(means["loss"]):
             raise UserError(f"step {at.step}: the validation loss is {means['loss']}; {self._remedy()}")
         figures = self.validation.examine(EXAMINED)

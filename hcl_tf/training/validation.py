@@ -1,6 +1,7 @@
 """The validation loss that picks the checkpoint, and what it hides: contrasts, latent dimensions in use, outputs."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import tensorflow as tf
@@ -31,12 +32,15 @@ class Validation:
         self._sums = tf.function(self._sums_of, autograph=False)
         self._examine = tf.function(lambda batch: system.examine(batch, self._noise(batch)), autograph=False)
 
-    def loss(self) -> dict[str, float]:
-        """Means over the whole split of every loss and figure, and `loss`: the objective after all ramps."""
+    def loss(self, most: int = 0) -> dict[str, float]:
+        """Means over the split, or over its first `most` examples in whole batches, of every loss and figure.
+
+        `loss` among them is the objective after all ramps.
+        """
         totals: dict[str, float] = {}
         counts: dict[str, float] = {}
         pers: dict[str, str] = {}
-        for batch in self.batches.dataset(None):
+        for batch in self._first(most):
             sums, counted = self._sums(batch)
             for name, value in sums.items():
                 totals[name] = totals.get(name, 0.0) + float(value.value)
@@ -47,17 +51,13 @@ class Validation:
         means["loss"] = sum(float(weight) * means[name] for name, weight in self.system.weights_of(None).items())
         return means
 
-    def examine(self, most: int | None = None) -> dict[str, np.ndarray]:
-        """Name -> one figure an example (`System.examine`), of the first `most` examples or all."""
+    def examine(self, most: int = 0) -> dict[str, np.ndarray]:
+        """Name -> one figure an example (`System.examine`), of the first `most` examples in whole batches, or of all."""
         found: dict[str, list[np.ndarray]] = {}
-        rows = 0
-        for batch in self.batches.dataset(None):
+        for batch in self._first(most):
             real = batch["example_mask"].numpy() > 0
             for name, values in self._examine(batch).items():
                 found.setdefault(name, []).append(values.numpy()[real])
-            rows += int(real.sum())
-            if most and rows >= most:
-                break
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
     def rows(self, numbers: np.ndarray) -> Iterator[Batch]:
@@ -68,6 +68,11 @@ class Validation:
             part = np.full(size, -1)
             part[: len(numbers[start : start + size])] = numbers[start : start + size]
             yield {name: tf.constant(value) for name, value in self.batches.make(part, width, 0, 0).items()}
+
+    def _first(self, most: int) -> Iterator[Batch]:
+        """The split's batches, or as few of them as hold `most` examples."""
+        rows = most or len(self.batches.arrays)
+        return islice(iter(self.batches.dataset(None)), -(-rows // self.batches.batch_size))
 
     def _noise(self, batch: Batch) -> Noise:
         return Noise(self.seed, NOISE_STEP, batch["example_rows"])

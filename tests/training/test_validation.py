@@ -1,10 +1,13 @@
 """Validation means against one pass over single examples, whatever the batch size; its fixed noise; summaries."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from toy_system import NOISE, read, toy, toy_settings
 
+from hcl_tf.data.pipeline import SplitArrays
 from hcl_tf.layers.noise import Noise
 from hcl_tf.training.validation import ACTIVE_VARIANCE, MOST_ROWS, NOISE_STEP, Validation, summarise
 
@@ -66,13 +69,22 @@ def test_batches_are_no_larger_than_needed(trained) -> None:
     assert Validation(system, data, read(data.folder)[1], 1000, 1).batches.batch_size == MOST_ROWS
 
 
-@pytest.mark.parametrize("most", [None, 1, 8, 9])
+@pytest.mark.parametrize("most", [1, 5, 6, 10_000])
+def test_means_over_the_first_examples_only(trained, most) -> None:
+    system, data, arrays = trained
+    rows = min(-(-most // 5) * 5, len(arrays))  # whole batches
+    first = SplitArrays(**{field.name: getattr(arrays, field.name)[:rows] for field in dataclasses.fields(arrays)})
+    for name, value in by_hand(system, first, 3).items():
+        assert Validation(system, data, arrays, 5, seed=3).loss(most)[name] == pytest.approx(value, rel=1e-5), name
+
+
+@pytest.mark.parametrize("most", [0, 1, 8, 9])
 def test_examine_gives_one_figure_an_example_in_order(trained, most) -> None:
     system, data, arrays = trained
     found = Validation(system, data, arrays, 8, 1).examine(most)["posterior_mean"]
     ids = arrays.source_ids
     wanted = np.stack([(ids % 5 == k).mean(1) for k in range(5)] + [np.zeros(len(ids))], 1)
-    rows = len(ids) if most is None else min(-(-most // 8) * 8, len(ids))  # whole batches
+    rows = len(ids) if not most else min(-(-most // 8) * 8, len(ids))  # whole batches
     np.testing.assert_allclose(found, wanted[:rows], atol=1e-6)
 
 
