@@ -1,5 +1,6 @@
-"""What training.py and decoding.py share: the shape, the batches, the PyTorch process beside ours, taking turns, and the report."""
+"""What training.py, decoding.py and systems.py share: the shape, the batches, the PyTorch process beside ours, taking turns, the report."""
 
+import contextlib
 import json
 import os
 import platform
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -83,23 +84,30 @@ def take_turns(subjects: dict[str, Callable[[], float]], repeats: int) -> tuple[
     names = list(subjects)
     for number in range(repeats):
         first = number % len(names)
-        all_before, ours_before, start = *_processor_seconds(), time.perf_counter()
-        for name in names[first:] + names[:first]:
-            found[name].append(subjects[name]())
-        everything, ours = _processor_seconds()
-        spent = (everything - all_before) - (ours - ours_before)
-        others.append(max(0.0, spent / ((time.perf_counter() - start) * os.cpu_count())))
+        with watched(others):
+            for name in names[first:] + names[:first]:
+                found[name].append(subjects[name]())
         values = ", ".join(f"{name} {values[-1]:.3g}" for name, values in found.items())
         print(f"round {number + 1} of {repeats}, others {others[-1]:.0%}: {values}", file=sys.stderr, flush=True)
     return found, others
 
 
+@contextlib.contextmanager
+def watched(others: list[float]) -> Iterator[None]:
+    """Appends to `others` what share of the processor went to anything but us and our child processes meanwhile."""
+    all_before, ours_before, start = *_processor_seconds(), time.perf_counter()
+    yield
+    everything, ours = _processor_seconds()
+    spent = (everything - all_before) - (ours - ours_before)
+    others.append(max(0.0, spent / ((time.perf_counter() - start) * os.cpu_count())))
+
+
 def _processor_seconds() -> tuple[float, float]:
-    """Busy processor seconds so far, of the machine (time that its host took away included) and of us with the peer."""
+    """Busy processor seconds so far, of the machine (time that its host took away included) and of us with our children, ended ones too."""
     busy = psutil.cpu_times()
     machine = sum(busy) - busy.idle - getattr(busy, "iowait", 0.0) - getattr(busy, "guest", 0.0) - getattr(busy, "guest_nice", 0.0)
     us = psutil.Process()
-    return machine, sum(sum(process.cpu_times()[:2]) for process in (us, *us.children(recursive=True)))
+    return machine, sum(sum(process.cpu_times()[:4]) for process in (us, *us.children(recursive=True)))
 
 
 def judge(others: list[float]) -> str:
@@ -162,8 +170,8 @@ def describe_machine(peer_versions: dict) -> str:
     ours = f"Python {platform.python_version()}, TensorFlow {tf.__version__} (TF_ENABLE_ONEDNN_OPTS={os.environ['TF_ENABLE_ONEDNN_OPTS']})"
     return (
         f"{name}, {cores()} cores used of {os.cpu_count()} ({widest}), {psutil.virtual_memory().total / 2**30:.0f} GiB, "
-        f"{', '.join(accelerators) or 'no accelerator'}, load {os.getloadavg()[0]:.1f} at the end; {ours}; "
-        + ", ".join(f"{name} {version}" for name, version in peer_versions.items())
+        f"{', '.join(accelerators) or 'no accelerator'}, load {os.getloadavg()[0]:.1f} at the end; "
+        + "; ".join([ours, *(f"{name} {version}" for name, version in peer_versions.items())])
     )
 
 
@@ -185,6 +193,16 @@ def build(name: str, neighbours: np.ndarray, max_keywords: int, **given):
     inputs = Inputs("en", LENGTH, LENGTH, max_keywords, PAD, UNKNOWN, CLS, SEP, VOCABULARY, kept, neighbours, keywords, shape)
     keras.utils.set_random_seed(settings.seed)
     return registry.build(settings, inputs), settings
+
+
+def prepare_sample(folder: Path) -> None:
+    """The bundled sample, prepared."""
+    from hcl_tf import config
+    from hcl_tf.data import preparation
+
+    task = config.TASKS["qqp"]
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is for the report
+        preparation.prepare(task, task.sample, folder, preparation.Settings(negatives=task.negatives), workers=1, overwrite=False)
 
 
 def publish(report: str, out: str | None) -> None:

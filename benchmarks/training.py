@@ -7,7 +7,6 @@ the report says how much of the processor others took, and that it is no result 
 benchmarks/training.md holds the last result.
 """
 
-import contextlib
 import statistics
 import subprocess
 import sys
@@ -51,16 +50,6 @@ GOALS = (
     "Goals: the encoder-decoder at 1.5 times the examples/s of the fastest of the peer's rows; a step of hcl at most 1.8 times "
     "that of the CVAE without keywords, the graph at most 0.25 of it; the tiny preset's first step within 20 s of the command."
 )
-
-
-def prepare(folder: Path) -> None:
-    """The bundled sample, prepared."""
-    from hcl_tf import config
-    from hcl_tf.data import preparation
-
-    task = config.TASKS["qqp"]
-    with contextlib.redirect_stdout(sys.stderr):  # standard output is for the report
-        preparation.prepare(task, task.sample, folder, preparation.Settings(negatives=task.negatives), workers=1, overwrite=False)
 
 
 def make_batches(folder: Path, texts: dict[str, np.ndarray]) -> tuple[list[dict], np.ndarray, int]:
@@ -167,7 +156,7 @@ def main(_) -> None:
     texts = {name: sbs.draw_texts(BATCHES.value, seed) for seed, name in enumerate(("source_ids", "target_ids", "negative_ids"))}
     with tempfile.TemporaryDirectory() as scratch:
         sample = Path(scratch) / "sample"
-        prepare(sample)
+        sbs.prepare_sample(sample)
         batches, neighbours, max_keywords = make_batches(Path(DATA_DIR.value or sample), texts)
         begun, line = first_step(sample)
     ours = {name: Subject(name, neighbours, max_keywords, batches) for name in SUBJECTS.value}
