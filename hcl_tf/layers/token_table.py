@@ -32,7 +32,9 @@ class TokenTable(keras.layers.Layer):
         column[self.kept] = np.arange(len(self.kept))
         self._has = column >= 0
         self._column = np.where(self._has, column, column[unknown_id])
-        self.bias = self.add_weight("bias", (len(self.kept),), initializer="zeros", dtype="float32") if biased else tf.zeros(len(self.kept))
+        # Without a bias a constant of each graph, no tensor from outside: compiled programs have all their state in variables.
+        zeros = np.zeros(len(self.kept), np.float32)
+        self.bias = self.add_weight("bias", zeros.shape, initializer="zeros", dtype="float32") if biased else zeros
         if source is None:
             self.own = self.add_weight("table", (len(self.kept), width), initializer=keras.initializers.TruncatedNormal(stddev=0.02))
 

@@ -143,6 +143,11 @@ class System(keras.Model):
         """
         return ()
 
+    @property
+    def phase(self) -> int:
+        """How many phases have begun besides the first, a function of variables. Where it changes, `losses` are traced anew."""
+        return 0
+
     def begin_phase(self) -> None:
         """Changes variables for the phase that begins. A run that goes on from right before it does this again, to the same end."""
 

@@ -49,11 +49,10 @@ class Groupwise(Transformer):
         if not self.settings.weight_group:
             return sums
         names = ("group", "gain_true", "gain_drawn", "score_drawn")
-        found = tf.cond(
-            self.contrasting > 0,
-            lambda: self.contrast(batch, noise if training else None),
-            lambda: [tf.zeros_like(batch["example_mask"]) for _ in names],
-        )
+        if self.phase:
+            found = self.contrast(batch, noise if training else None)
+        else:
+            found = [tf.zeros_like(batch["example_mask"]) for _ in names]
         return sums | {name: Sum(tf.reduce_sum(values * batch["example_mask"])) for name, values in zip(names, found, strict=True)}
 
     def contrast(self, batch: Batch, noise: Noise | None) -> list[tf.Tensor]:
@@ -90,6 +89,13 @@ class Groupwise(Transformer):
 
     def phases(self) -> tuple[int, ...]:
         return (self.settings.mle_steps,) if self.settings.weight_group else ()
+
+    @property
+    def phase(self) -> int:
+        if not self.settings.weight_group:
+            return 0
+        with tf.init_scope():  # a number while tracing too: XLA can't compile the gradient of a condition around a whole model
+            return int(self.contrasting.numpy())
 
     def begin_phase(self) -> None:
         trained = self.get_weight_paths()

@@ -58,7 +58,7 @@ class TrainStep:
             self._run = tf.function(self._step, autograph=False, jit_compile=compiled)
         else:  # collectives stay outside of what XLA compiles
             self._part = tf.function(self._part, autograph=False, jit_compile=compiled)
-            self._run = tf.function(lambda batch, step: strategy.run(self._step, (batch, step)), autograph=False)
+            self._run = tf.function(lambda batch, step, phase: strategy.run(self._step, (batch, step, phase)), autograph=False)
 
     def __call__(self, batch: Batch, step: int) -> dict[str, float]:
         """Takes the step. Returns the means of all losses and figures, `objective`, `grad_norm` (before clipping) and learning rates;
@@ -67,7 +67,7 @@ class TrainStep:
         Args:
           batch: the whole batch. step: its number, from 0.
         """
-        figures = self._run(batch, tf.constant(step, tf.int32))
+        figures = self._run(batch, tf.constant(step, tf.int32), self.system.phase)
         if self.strategy:
             figures = tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], figures)
         return {name: float(value) for name, value in figures.items()}
@@ -77,7 +77,8 @@ class TrainStep:
         state = {f"optimizer/{name}/{i:04}": v for name, optimizer in self.optimizers.items() for i, v in enumerate(optimizer.variables())}
         return state | ({"loss_scale": self.scale, "good_steps": self.good} if self.scale is not None else {})
 
-    def _step(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _step(self, batch: Batch, step: tf.Tensor, phase: int) -> dict[str, tf.Tensor]:
+        del phase  # no tensor: each has a trace of its own
         counts = self.system.counts(batch)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group if self.strategy else 0
         gradients, sums = self._part(_rows(batch, self.replicas, replica), counts, step)

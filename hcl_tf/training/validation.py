@@ -41,7 +41,7 @@ class Validation:
         counts: dict[str, float] = {}
         pers: dict[str, str] = {}
         for batch in self._first(most):
-            sums, counted = self._sums(batch)
+            sums, counted = self._sums(batch, self.system.phase)
             for name, value in sums.items():
                 totals[name] = totals.get(name, 0.0) + float(value.value)
                 pers[name] = self._per[name]
@@ -77,7 +77,8 @@ class Validation:
     def _noise(self, batch: Batch) -> Noise:
         return Noise(self.seed, NOISE_STEP, batch["example_rows"])
 
-    def _sums_of(self, batch: Batch):
+    def _sums_of(self, batch: Batch, phase: int):
+        del phase  # no tensor: each has a trace of its own
         sums = self.system.losses(batch, tf.constant(NOISE_STEP), self._noise(batch), training=False)
         self._per = {name: value.per for name, value in sums.items()}
         return {name: value._replace(per="") for name, value in sums.items()}, self.system.counts(batch)
