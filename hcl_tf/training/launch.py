@@ -182,7 +182,7 @@ def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, wh
     generator = Generator(loop.system, data.tokenizer, compiled(settings) and count > 200)
     records = list(islice(data.records("validation"), count))
     outputs = generator.texts(loop.validation.rows(np.arange(count)), (record.source.raw for record in records))
-    targets = {data.tokenizer.decode(data.tokenizer.encode([record.target.raw])[0]) for record in data.records("train")}
+    targets = set(map(data.tokenizer.decode, data.tokenizer.encode([record.target.raw for record in data.records("train")])))
     verbatim = sum(text in targets for text in outputs) / count
     distinct = len(set(outputs)) / count
     rows = [{**_known(record), "output": text} for record, text in zip(records, outputs, strict=True)]
