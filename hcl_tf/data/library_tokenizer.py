@@ -36,8 +36,9 @@ class LibraryTokenizer(Tokenizer):
         self._fast, self._rows, self._start, self.name, self.lowercase = fast, rows, start, name, False
         if fast.eos_token_id is None:
             raise UserError(f"{name}: its tokeniser has no end token; give weights with their own tokeniser")
-        if len(fast) > rows:
-            raise UserError(f"{name}: its tokeniser has {len(fast):,} pieces, but the model {rows:,}; give those that belong together")
+        self._pieces = len(fast)  # which takes the library long
+        if self._pieces > rows:
+            raise UserError(f"{name}: its tokeniser has {self._pieces:,} pieces, but the model {rows:,}; give those that belong together")
         self.sep_id = fast.eos_token_id
         self.cls_id = self.sep_id if start is None else start
         self.pad_id = rows if fast.pad_token_id in (None, self.sep_id) else fast.pad_token_id
@@ -54,7 +55,7 @@ class LibraryTokenizer(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, special tokens and numbers without a piece left out."""
-        pieces = [int(i) for i in ids if int(i) < len(self._fast)]
+        pieces = [int(i) for i in ids if int(i) < self._pieces]
         return clean(self._fast.decode(pieces, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def save(self, folder: Path) -> None:
