@@ -5,7 +5,7 @@ All of it in the space that the vectors are in. A t-SNE picture shows who is who
 
 import numpy as np
 
-from hcl_tf.analysis.figures import means
+from hcl_tf.metrics.significance import means
 
 MEASURES = ("cosine", "euclidean")
 OTHER = "other"  # another example's positive: what distance means nothing

@@ -81,7 +81,8 @@ def make(request: Request) -> dict:
     print("embedding", flush=True)
     maps = {when: tsne.embed({name: found[name] for name in shown}, request.perplexity, request.seed) for when, found in states.items()}
     found = _head(trained, request, data, states["after"], maps) | distances.summary(**states)
-    _write(run, request, found, states, maps, [record for i, record in enumerate(data.records(request.split)) if i in set(chosen)])
+    drawn = set(chosen.tolist())
+    _write(run, request, found, states, maps, [record for i, record in enumerate(data.records(request.split)) if i in drawn])
     print("\n".join(distances.lines(found)), flush=True)
     print(f"\nwrote representations.{request.label}.png and .json and projector files to {run.path}; tensorboard --logdir={run.path}")
     return found

@@ -38,7 +38,7 @@ def check_perplexity(perplexity: float, points: int, flag: str = "--perplexity")
         most = (points - 1) / NEIGHBOURS
         raise UserError(
             f"{flag}={perplexity:g}: too much for {points} points, each of which needs {NEIGHBOURS} times as many others; "
-            f"give at most {np.floor(most * 10 - 1e-9) / 10:g}, or more --examples"
+            f"give at most {np.floor(most * 10) / 10:g}, or more --examples"
         )
 
 
