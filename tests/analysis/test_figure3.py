@@ -119,7 +119,9 @@ def test_vectors_of_texts_against_the_layers_by_hand(loaded_run, batch):
 def test_without_keywords_the_texts_are_as_bert_has_them(loaded_run, batch):
     system = registry.build(dataclasses.replace(loaded_run.settings, ablate="keyword"), loaded_run.inputs)
     found = system.representations(batch)
-    assert {space: set(part) for space, part in found.items()} == dict.fromkeys(("text", "latent"), {"source", "positive", "negative"})
+    assert {space: set(part) for space, part in found.items()} == {
+        space: {"source", "positive", "negative"} for space in ("text", "latent")
+    }
     texts = system.encode(batch, None, ("source", "target", "negative"))
     np.testing.assert_array_equal(found["text"]["positive"], texts["target"])
     assert found["latent"]["source"].shape == (4, loaded_run.settings.latent_size)
