@@ -166,7 +166,7 @@ def _picture(found: dict, maps: dict[str, tsne.Map]) -> bytes:
     panels = []
     for when, place in maps.items():
         part = found[when]["cosine"]
-        text = ", ".join(f"{name} {entry['value']:.3f}" for name, entry in part["distances"].items() if name in CAPTION)
+        shown = (f"{name} {part['distances'][name]['value']:.3f}" for name in CAPTION if name in part["distances"])
         share = part["nearer"]["source: positive minus negative"]["value"]
-        panels.append((f"{times[when]}\ncosine distance: {text}\npositive nearer to source than negative: {share:.0%}", place))
+        panels.append((f"{times[when]}; cosine distances\n{', '.join(shown)}\npositive nearer to source than negative: {share:.0%}", place))
     return tsne.draw(title, panels, "t-SNE of each panel by itself: neighbourhoods count, axes and lengths do not")

@@ -77,7 +77,7 @@ def draw(title: str, panels: list[tuple[str, Map]], note: str) -> bytes:
     for axis, (caption, found) in zip(axes, panels, strict=True):
         for name, places in found.places.items():
             axis.scatter(*places.T, s=20, alpha=0.75, label=name, **{"linewidths": 0, **LOOKS[name]})
-        axis.set_title(caption, fontsize=10)
+        axis.set_title(caption, fontsize=9)
         axis.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
     figure.suptitle(title, fontsize=12)
     handles, labels = axes[0].get_legend_handles_labels()
