@@ -15,6 +15,8 @@ from hcl_tf.analysis import report, report_parts, results
 from hcl_tf.analysis.claims import METRICS, Claims, read
 from hcl_tf.analysis.report_parts import Marked
 from hcl_tf.errors import UserError
+from hcl_tf.models.registry import defaults_of
+from hcl_tf.settings import resolve
 
 SHIPPED = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
 ROWS = ("hcl", "claps", "bert_cvae", "hcl_without_graph")
@@ -174,6 +176,17 @@ def test_an_evaluated_run_folder_is_read_as_its_kept_row(evaluated_run):
     assert result.scaled
 
 
+@pytest.mark.parametrize(
+    ("given", "row"),
+    [
+        ({"model": "hcl"}, "hcl"), ({"model": "hcl", "ablate": "graph"}, "hcl_without_graph"), ({"model": "bert_cvae"}, "bert_cvae"),
+        ({"model": "hcl", "in_batch_negatives": True}, "hcl_in_batch"), ({"model": "hcl", "weight_ma": 0.5}, "hcl weight_ma=0.5"),
+    ],
+)  # fmt: skip
+def test_a_run_s_row_follows_from_its_settings(given, row):
+    assert results.row_of(resolve("paper", given, defaults_of(given["model"])).to_dict()) == row
+
+
 def test_a_folder_of_runs_tells_which_it_could_not_use(evaluated_run, trained_run, tmp_path):
     (tmp_path / "runs").mkdir()
     for name, source in (("good", evaluated_run), ("not-evaluated", trained_run)):
@@ -205,3 +218,12 @@ def test_what_can_t_be_used_is_refused_and_no_page_is_written(kept, tmp_path, mo
 def test_no_run_of_the_task(kept, tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, "--task=douban", f"--runs={kept}", f"--out={tmp_path / 'out'}", f"--claims={SHIPPED}") == 1
     assert "no evaluated run of douban" in capsys.readouterr().err
+
+
+def test_a_page_that_fails_half_way_leaves_the_earlier_one(table, tmp_path, monkeypatch):
+    report.write(table, [], tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(report, "csv_of", lambda table: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report.write(report.table_of("qqp", [made("hcl")], read(SHIPPED))[0], [], tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
