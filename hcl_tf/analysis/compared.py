@@ -1,4 +1,4 @@
-"""Evaluated runs, read and checked, so that what differs between them is the system and nothing else."""
+"""A finished run with what evaluation wrote into its folder, read and checked."""
 
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from hcl_tf.training.checkpoints import from_json
 from hcl_tf.training.run_folder import Run, load_run
 
 WEIGHTS = ("weight_ins", "weight_key", "weight_ma")
-NOT_THE_BUDGET = ("model", *WEIGHTS, "ablate")  # what compared runs may differ in
 
 
 class EvaluatedRun:
@@ -46,19 +45,3 @@ class EvaluatedRun:
     def validations(self) -> list[dict]:
         """The validation lines of metrics.jsonl, the first of them from before training."""
         return [record for record in self.metrics if record["kind"] == "validation"]
-
-
-def check_comparable(runs: list[EvaluatedRun]) -> None:
-    """Raises `UserError` for runs that differ in more than their system: data, budget, how they were scored."""
-    first = runs[0]
-    signed = lambda run: {name: entry["signature"] for name, entry in run.scores["scores"].items()}  # noqa: E731
-    for number, other in enumerate(runs[1:], 1):
-        if other.run.config["data"] != first.run.config["data"]:
-            raise UserError(f"{other.run.path}: trained on other data than {first.run.path}; a page compares runs on one")
-        names = sorted((first.settings.keys() | other.settings.keys()) - set(NOT_THE_BUDGET))
-        if differing := [k for k in names if other.settings.get(k) != first.settings.get(k)]:
-            raise UserError(f"{other.run.path}: another {differing[0]} than {first.run.path}; a page compares runs of one budget")
-        if signed(other) != signed(first):
-            raise UserError(f"{other.run.path}: scored otherwise than {first.run.path}; evaluate both with the same --embeddings")
-        if other.name in (run.name for run in runs[:number]):
-            raise UserError(f"{other.run.path}: a second {other.name}; --runs takes each system once")
