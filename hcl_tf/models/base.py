@@ -168,6 +168,13 @@ class System(keras.Model):
         """Name -> [B] (or [B, Z]) figures of each example for reports; NaN where one does not apply to an example."""
         return {}
 
+    def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
+        """Space -> name -> [B, C] vectors that may be compared within that space; NaN where an example has none; default: nothing.
+
+        Names: source, positive, negative, and of systems with keywords keyword, positive_keyword, impostor.
+        """
+        return {}
+
     # -- decoding ---------------------------------------------------------------------------------------------------
 
     @property

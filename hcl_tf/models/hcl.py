@@ -280,6 +280,27 @@ class HCL(LatentVariable, EncoderDecoder):
         figures["random_cosine"] = random["hardness"]
         return figures
 
+    def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
+        """`text`: the three texts' vectors under the projection that the keyword nodes come from, or as BERT has them where there are
+        no keywords. `latent`: the prior's mean for the source, the posterior's for the other two. Keyword states are in both: they are
+        made of projected text vectors, and L_ma compares them with the posterior."""
+        texts = self.encode(batch, None, ROLES)
+        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
+        latents = {"source": self.prior_of(texts, keywords).mean()}
+        latents |= {role: self.posterior_of(texts["source"], texts[role]).mean() for role in ROLES[1:]}
+        found = {}
+        for space, vectors in (("text", {role: self.project(texts[role]) if self.uses_keywords else texts[role] for role in ROLES}),
+                               ("latent", latents)):  # fmt: skip
+            found[space] = {"source": vectors["source"], "positive": vectors["target"], "negative": vectors["negative"]}
+        if not self.uses_keywords:
+            return found
+        known = {role: tf.reduce_any(batch[f"{role}_nodes"] >= 0, -1) for role in ("source", "target")}
+        known["impostor"] = batch["impostor_routes"] != ROUTES.index("none")
+        names = {"keyword": "source", "positive_keyword": "target", "impostor": "impostor"}
+        # A text none of whose keywords is a node has its own projection for a keyword state, at distance 0 from itself.
+        states = {name: tf.where(known[role][:, None], keywords[role], NOT_A_NUMBER) for name, role in names.items()}
+        return {space: vectors | states for space, vectors in found.items()}
+
     def nll_given(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor) -> tf.Tensor:
         """[B] NLL of each target, decoded with this z."""
         states = self.decode(batch, texts, keywords, z, None)
