@@ -10,11 +10,7 @@ from pathlib import Path
 
 from hcl_tf.analysis.annotation_form import form
 from hcl_tf.analysis.annotation_sheets import rows, to_csv
-from hcl_tf.analysis.annotation_study import ANNOTATORS, FILLED, KEY, Study, draw
-from hcl_tf.analysis.compared import EvaluatedRun, check_same_items
-from hcl_tf.data.output_folder import whole_or_nothing
-from hcl_tf.data.text_files import sha256
-from hcl_tf.errors import UserError
+from hcl_tf.analysis.annotation_study import FILLED_FOLDER, KEY, SHEETS_FOLDER, Study
 
 TASKS = {
     "qqp": "The source is a question; an output should be another way to ask the same.",
@@ -39,50 +35,19 @@ OUR_READING = (
 )
 
 
-def make(folders: list[Path], out: Path, items: int, annotators: int, seed: int, keep_case: bool, overwrite: bool) -> Study:
-    """Writes the folder of a study of evaluated runs, and returns the study.
-
-    Raises:
-      UserError: a run can't be used, the runs are not of the same examples, there are too few of either, or `out` can't be written or holds
-        filled sheets.
-    """
-    if any((out / FILLED).glob("*")):
-        raise UserError(f"--out={out}: holds filled sheets, which are never replaced; move them away first, or choose another folder")
-    runs = [EvaluatedRun(folder) for folder in folders]
-    check_same_items(runs)
-    first, task = runs[0], runs[0].figures["task"]
-    origin = {
-        "task": task, "data": first.run.config["data"], "split": "test", "examples": len(first.predictions), "keep_case": keep_case,
-        "systems": [_origin(run) for run in runs],
-    }  # fmt: skip
-    outputs = {run.name: [row["prediction"] for row in run.predictions] for run in runs}
-    study = draw(outputs, first.predictions, items, annotators, seed, keep_case, origin)
-    with whole_or_nothing(out, KEY, overwrite, what="a study") as folder:
-        write(study, folder, [TASKS.get(task, OTHER_TASK), *GUIDELINE])
-    print(f"wrote {out}: {items} items, {len(runs)} systems, {annotators} sheets; {ANNOTATORS}/ goes to the annotators, {KEY} must not")
-    return study
-
-
-def write(study: Study, folder: Path, guideline: list[str]) -> None:
+def write(study: Study, folder: Path) -> None:
     """Writes all files of a study into an empty folder."""
-    for name in (ANNOTATORS, FILLED):
+    guideline = [TASKS.get(study.origin["task"], OTHER_TASK), *GUIDELINE, OUR_READING]
+    for name in (SHEETS_FOLDER, FILLED_FOLDER):
         (folder / name).mkdir()
     for annotator in range(1, len(study.orders) + 1):
-        path = folder / ANNOTATORS / f"annotator-{annotator}.csv"
+        path = folder / SHEETS_FOLDER / f"annotator-{annotator}.csv"
         path.write_bytes(to_csv(rows(study, annotator)))
-        path.with_suffix(".html").write_text(form(study, annotator, [*guideline, OUR_READING], path.name), encoding="utf-8")
-    text = "\n\n".join(["# Guideline", *guideline, OUR_READING])
-    (folder / ANNOTATORS / "guideline.md").write_text(f"{text}\n", encoding="utf-8")
+        path.with_suffix(".html").write_text(form(study, annotator, guideline, path.name), encoding="utf-8")
+    text = "\n\n".join(["# Guideline", *guideline])
+    (folder / SHEETS_FOLDER / "guideline.md").write_text(f"{text}\n", encoding="utf-8")
     (folder / KEY).write_bytes(study.to_bytes())
     (folder / "README.md").write_text(_readme(study), encoding="utf-8")
-
-
-def _origin(run: EvaluatedRun) -> dict:
-    head = run.figures
-    return {
-        "name": run.name, "model": head["model"], "seed": head["seed"], "preset": head["preset"], "step": head["step"],
-        "predictions_sha256": sha256(run.run.path / "predictions.test.jsonl"),
-    }  # fmt: skip
 
 
 def _readme(study: Study) -> str:
@@ -90,11 +55,11 @@ def _readme(study: Study) -> str:
 
 {len(study.items)} test examples of {study.origin["task"]}, {len(study.systems)} systems, {len(study.orders)} annotators, seed {study.seed}.
 
-1. Each annotator gets one sheet of `{ANNOTATORS}/`: `annotator-N.html` (opens in any browser, also without a network, also on a phone)
+1. Each annotator gets one sheet of `{SHEETS_FOLDER}/`: `annotator-N.html` (opens in any browser, also without a network, also on a phone)
    or `annotator-N.csv` (any spreadsheet; scores go into the last three columns, everything else stays) with `guideline.md`, which the
    form contains.
 2. `{KEY}` says which system stands behind which label. No annotator may see it or the run folders before all sheets are back.
-3. Put what comes back into `{FILLED}/`, then:
+3. Put what comes back into `{FILLED_FOLDER}/`, then:
 
        python -m hcl_tf.analysis.human_evaluation --sheets=THIS_FOLDER
 

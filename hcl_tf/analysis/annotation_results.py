@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hcl_tf.analysis.annotation_sheets import read_all
-from hcl_tf.analysis.annotation_study import FILLED, SCALES, SCORES, Study, read_key
+from hcl_tf.analysis.annotation_study import FILLED_FOLDER, SCALES, SCORES, Study, read_key
 from hcl_tf.data.output_folder import whole_or_nothing
 from hcl_tf.errors import UserError
 from hcl_tf.markdown import markdown_table
@@ -29,9 +29,9 @@ def report(folder: Path, filled: list[Path], ours: str) -> dict:
     study = read_key(folder)
     if ours not in study.systems:
         raise UserError(f"--ours={ours}: not in this study; its systems are: {', '.join(study.systems)}")
-    paths = filled or sorted(path for path in (folder / FILLED).glob("*") if path.is_file() and not path.name.startswith("."))
+    paths = filled or sorted(path for path in (folder / FILLED_FOLDER).glob("*") if path.is_file() and not path.name.startswith("."))
     if not paths:
-        raise UserError(f"{folder / FILLED}: no filled sheets there; put them there, or give them with --filled")
+        raise UserError(f"{folder / FILLED_FOLDER}: no filled sheets there; put them there, or give them with --filled")
     scores = read_all(study, paths)
     results = summarise(study, scores, ours)
     page = _page(study, results)

@@ -16,7 +16,7 @@ import numpy as np
 from hcl_tf.errors import UserError
 from hcl_tf.training.checkpoints import from_json, to_json
 
-KEY, ANNOTATORS, FILLED = "key.json", "annotators", "filled"  # in a study's folder (annotation_folder.py)
+KEY, SHEETS_FOLDER, FILLED_FOLDER = "key.json", "annotators", "filled"  # in a study's folder (annotation_folder.py)
 FORMAT = 1
 SCALES = ("Fluency", "Meaningfulness", "Differential")
 SCORES = (1, 2, 3)

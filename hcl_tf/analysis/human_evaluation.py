@@ -11,7 +11,14 @@ from pathlib import Path
 from absl import flags
 
 from hcl_tf import cli
+from hcl_tf.analysis.annotation_folder import write
+from hcl_tf.analysis.annotation_results import report
+from hcl_tf.analysis.annotation_study import FILLED_FOLDER, KEY, SHEETS_FOLDER, draw
+from hcl_tf.data.output_folder import whole_or_nothing
+from hcl_tf.data.text_files import sha256
 from hcl_tf.errors import UserError
+
+ORIGIN = ("model", "seed", "preset", "step")  # what the key keeps of a run
 
 RUNS = flags.DEFINE_list("runs", [], "Evaluated run folders, or one folder that holds those of --rows, as hcl_tf.reproduce writes it.")
 ROWS = flags.DEFINE_list(
@@ -30,20 +37,42 @@ FILLED = flags.DEFINE_list("filled", [], "The filled sheets. Default: all of <sh
 OURS = flags.DEFINE_string("ours", "hcl", "System that the others are compared with.")
 
 
+def make(folders: list[Path], out: Path, items: int, annotators: int, seed: int, keep_case: bool, overwrite: bool) -> None:
+    """Writes the folder of a study of evaluated runs.
+
+    Raises:
+      UserError: a run can't be used, the runs are not of the same examples, there are too few of either, or `out` can't be written
+        or holds filled sheets.
+    """
+    cli.import_tensorflow()
+    from hcl_tf.analysis.compared import EvaluatedRun, check_same_items
+
+    if any((out / FILLED_FOLDER).glob("*")):
+        raise UserError(f"--out={out}: holds filled sheets, which are never replaced; move them away first, or choose another folder")
+    runs = [EvaluatedRun(folder) for folder in folders]
+    check_same_items(runs)
+    systems = [
+        {**{k: run.figures[k] for k in ORIGIN}, "name": run.name, "predictions_sha256": sha256(run.run.path / "predictions.test.jsonl")}
+        for run in runs
+    ]
+    examples = runs[0].predictions
+    origin = {**{k: runs[0].figures[k] for k in ("task", "data", "split")}, "examples": len(examples), "keep_case": keep_case}
+    outputs = {run.name: [row["prediction"] for row in run.predictions] for run in runs}
+    study = draw(outputs, examples, items, annotators, seed, keep_case, {**origin, "systems": systems})
+    with whole_or_nothing(out, KEY, overwrite, what="a study") as folder:
+        write(study, folder)
+    print(f"wrote {out}: {items} items, {len(runs)} systems, {annotators} sheets; {SHEETS_FOLDER}/ goes to the annotators, {KEY} must not")
+
+
 def main() -> None:
     """Runs the command that the flags ask for."""
     if bool(RUNS.value) == bool(SHEETS.value):
         raise UserError("either --runs, to make sheets of run folders, or --sheets, to read filled ones, is needed")
     if SHEETS.value:
-        from hcl_tf.analysis.annotation_results import report
-
         report(Path(SHEETS.value), [Path(path) for path in FILLED.value], OURS.value)
         return
     if not OUT.value:
         raise UserError("--out is needed: the folder to make for the study")
-    cli.import_tensorflow()
-    from hcl_tf.analysis.annotation_folder import make
-
     folders = [Path(folder) for folder in RUNS.value]
     if len(folders) == 1 and not (folders[0] / "config.json").exists():
         folders = [folders[0] / row for row in ROWS.value]
