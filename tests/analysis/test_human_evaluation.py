@@ -31,10 +31,12 @@ WEIGHTS = ("weight_ins", "weight_key", "weight_ma")
 
 def reconfigure(run: Path, **values) -> None:
     """Changes config.json as if the run had been begun with it."""
-    for name, change in (("config.json", lambda: values), ("files.json", lambda: {"config.json": digest})):
-        path = run / name
-        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change()}), encoding="utf-8")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    merge(run / "config.json", values)
+    merge(run / "files.json", {"config.json": hashlib.sha256((run / "config.json").read_bytes()).hexdigest()})
+
+
+def merge(path: Path, values: dict) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8")
 
 
 def run(**flags) -> None:
@@ -84,7 +86,7 @@ REFUSALS = {
     "fewer predictions": (lambda run: put_lines(run, lines_of(run)[:-1]), r"predictions\.test\.jsonl: .* predictions, .* has"),
     "another order": (lambda run: put_lines(run, lines_of(run)[::-1]), r"predictions\.test\.jsonl:1: another id"),
     "another source": (other_source, r"predictions\.test\.jsonl:3: another source"),
-    "same system": (lambda run: shutil.copyfile(run.parent / "hcl-1" / "config.json", run / "config.json") and reconfigure(run), "a second hcl"),
+    "same system": (lambda run: reconfigure(run, **json.loads((run.parent / "hcl-1" / "config.json").read_bytes())), "a second hcl"),
     "not evaluated": (lambda run: (run / "predictions.test.jsonl").unlink(), r"hcl_tf\.evaluate"),
 }  # fmt: skip
 
