@@ -1,5 +1,6 @@
 """A headless Chromium driven over its debugging pipe, with the standard library alone."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -20,9 +21,9 @@ class Browser:
         (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
 
         def place() -> None:  # Chromium reads its orders from 3 and answers on 4
-            kept = os.dup(theirs_out)
-            os.dup2(theirs_in, 3)
-            os.dup2(kept, 4)
+            far = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)]  # a pipe's own number may be 3 or 4
+            for number, end in enumerate(far, 3):
+                os.dup2(end, number)
 
         command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(command, preexec_fn=place, close_fds=False, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

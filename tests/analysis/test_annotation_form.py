@@ -80,7 +80,6 @@ def browser(tmp_path):
     found.close()
 
 
-@pytest.mark.slow
 def test_filled_by_keyboard_remembered_and_downloaded(browser, tmp_path):
     page, sheet = tmp_path / "annotator-2.html", tmp_path / "downloads" / "annotator-2.csv"
     page.write_text(form(STUDY, 2, ["guideline"], sheet.name), encoding="utf-8")
@@ -113,7 +112,6 @@ def test_filled_by_keyboard_remembered_and_downloaded(browser, tmp_path):
     assert {address.split(":")[0] for address in browser.requests} <= {"file", "blob"}
 
 
-@pytest.mark.slow
 def test_an_unfinished_sheet_is_named_so_and_can_be_downloaded_empty(browser, tmp_path):
     page, sheet = tmp_path / "annotator-1.html", tmp_path / "downloads" / "annotator-1.csv"
     page.write_text(form(STUDY, 1, ["guideline"], sheet.name), encoding="utf-8")

@@ -1,6 +1,7 @@
 """From filled sheets to numbers: the blinding round trip, intervals, kappas, and what is refused."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def by_name(item, system, scale, annotator) -> int:
 
 
 def mixed(item, system, scale, annotator) -> int:
-    return 1 + (item.number * 7 + SYSTEMS.index(system) * 3 + SCALES.index(scale) + annotator * item.number) % 3
+    """Annotators agree on two items of three."""
+    of = (item.number, system, scale, annotator if item.number % 3 == 0 else "all")
+    return random.Random(str(of)).randint(1, 3)
 
 
 @settings(max_examples=10, deadline=None)
@@ -74,7 +77,7 @@ def test_means_differences_and_intervals_of_mixed_scores(tmp_path):
         agreement = found["agreement"][scale]
         assert (agreement["subjects"], agreement["raters"]) == (12 * 4, 3)
         assert agreement["low"] < agreement["kappa"] < agreement["high"]
-    assert json.loads((tmp_path / "study" / "results" / RESULTS).read_text(encoding="utf-8")) == found
+    assert json.loads((tmp_path / "study" / "results" / RESULTS).read_text(encoding="utf-8")) == json.loads(json.dumps(found))
 
 
 def test_the_page_says_what_was_found(tmp_path, capsys):
