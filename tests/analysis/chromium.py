@@ -38,6 +38,7 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
         self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads), eventsEnabled=True)
 
     def call(self, method: str, **parameters) -> dict:
@@ -60,9 +61,8 @@ class Browser:
 
     def open(self, path: Path) -> None:
         """Loads a file."""
-        self.events.clear()
-        self.call("Page.navigate", url=path.as_uri())
-        self.wait_for("Page.loadEventFired")
+        loader = self.call("Page.navigate", url=path.as_uri())["loaderId"]
+        self.wait_for("Page.lifecycleEvent", name="load", loaderId=loader)  # of this page: the empty one before it may load late
 
     def evaluate(self, expression: str):
         """The value of a JavaScript expression."""

@@ -97,7 +97,11 @@ def test_filled_by_keyboard_remembered_and_downloaded(browser, tmp_path):
             browser.open(page)  # as after closing it: at the first unfinished item
         shown = browser.evaluate("[...document.querySelectorAll('.output .text')].map(each => each.textContent)")
         texts = [STUDY.items[int(line[1]) - 1].outputs[line[2]] for line in lines[number : number + a_page]]
-        assert shown == [text if text.strip() else "(no text)" for text in texts]
+        place = browser.evaluate("document.getElementById('position').textContent")
+        assert (place, shown) == (
+            f"Item {number // a_page + 1} of {len(STUDY.items)}",
+            [text if text.strip() else "(no text)" for text in texts],
+        )
         assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
         for line in lines[number : number + a_page]:
             for score in line[-len(SCALES) :]:
