@@ -1,4 +1,4 @@
-"""A finished run with what evaluation wrote into its folder, read and checked."""
+"""A finished run with what evaluation wrote into its folder, read and checked; whether runs are of the same items."""
 
 from pathlib import Path
 
@@ -45,3 +45,20 @@ class EvaluatedRun:
     def validations(self) -> list[dict]:
         """The validation lines of metrics.jsonl, the first of them from before training."""
         return [record for record in self.metrics if record["kind"] == "validation"]
+
+
+def check_same_items(runs: list[EvaluatedRun]) -> None:
+    """Raises `UserError` unless all runs were evaluated on the same test examples, each system once. Budgets may differ."""
+    first = runs[0]
+    for number, other in enumerate(runs[1:], 1):
+        if other.run.config["data"] != first.run.config["data"]:
+            raise UserError(f"{other.run.path}: trained on other data than {first.run.path}; the same outputs' sources are needed")
+        if other.name in (run.name for run in runs[:number]):
+            raise UserError(f"{other.run.path}: a second {other.name}; --runs takes each system once")
+        path = other.run.path / "predictions.test.jsonl"
+        if len(other.predictions) != len(first.predictions):
+            counts = f"{len(other.predictions):,} predictions, {first.run.path} has {len(first.predictions):,}"
+            raise UserError(f"{path}: {counts}; evaluate both on the whole split")
+        for line, (mine, its) in enumerate(zip(other.predictions, first.predictions, strict=True), 1):
+            if differing := [k for k in ("id", "source", "reference") if mine.get(k) != its.get(k)]:
+                raise UserError(f"{path}:{line}: another {differing[0]} than in {first.run.path}; evaluate both on the same data again")
