@@ -3,6 +3,8 @@
 From what `System.examine` says of each example to means with 95% bootstrap intervals, and to one verdict: collapsed or not.
 """
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from hcl_tf.metrics import significance
@@ -35,7 +37,7 @@ def summary(examined: dict[str, np.ndarray]) -> dict:
     singles = {name: values.astype(np.float64) for name, values in sorted(examined.items()) if values.ndim == 1}
     pairs = {name: pair for name, pair in DIFFERENCES.items() if set(pair) <= singles.keys() and len(singles[pair[0]]) > 1}
     paired = {name: singles[figure] - singles[baseline] for name, (figure, baseline) in pairs.items()}
-    found: dict = {"means": _means(singles), "differences": _means(paired), "collapsed": None}
+    found: dict = {"means": means(singles), "differences": means(paired), "collapsed": None}
     gap = found["differences"].get(COLLAPSE, {"low": None})
     if gap["low"] is not None:
         found["collapsed"] = not gap["low"] > 0
@@ -62,7 +64,7 @@ def lines(found: dict) -> list[str]:
     return text
 
 
-def _means(columns: dict[str, np.ndarray]) -> dict[str, dict]:
+def means(columns: dict[Hashable, np.ndarray]) -> dict[Hashable, dict]:
     """Name -> [n] values to name -> mean, interval, and how many examples have a value. All are resampled together."""
     if not columns:
         return {}
