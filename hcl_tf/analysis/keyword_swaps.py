@@ -109,12 +109,11 @@ def measure(trained: TrainedRun, data: PreparedData, request: Request) -> dict:
 
     asked = _requests(inputs, swaps)
     outputs = _by_condition(decode(trained, [one for draws in asked.values() for draw in draws for one in draw]), asked)
-    priors = {condition: _priors(trained, draws) for condition, draws in asked.items()}
     measured = Measured(
         language, [record.source.raw for record in inputs],
         [[forms[keyword.text] for keyword in record.source.keywords] for record in inputs],
         [[forms[swap.name] for swap in draw] for draw in swaps],
-        outputs, None if priors[OWN] is None else priors,
+        outputs, _priors(trained, asked),
     )  # fmt: skip
     head = head_of(trained, data, request.split, len(inputs)) | {"swaps": request.swaps, "draw_seed": request.seed}
     return head | {"chosen_by_id": bool(request.ids), "figures": faithfulness(measured), "rows": _rows(inputs, swaps, measured)}
@@ -186,21 +185,23 @@ def _by_condition(outputs: Sequence[str], asked: dict[str, list[list[requests.Re
     return {condition: [[next(remaining) for _ in draw] for draw in draws] for condition, draws in asked.items()}
 
 
-def _priors(trained: TrainedRun, draws: list[list[requests.Request]]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Means and standard deviations [draws, n, Z] of the priors that generation uses; None: the system has none."""
+def _priors(trained: TrainedRun, asked: dict[str, list[list[requests.Request]]]) -> dict[str, tuple[np.ndarray, np.ndarray]] | None:
+    """Condition -> means and standard deviations [draws, n, Z] of the priors that generation uses; None: the system has none."""
 
     def run(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor] | None:
         prior = trained.system.source_prior(batch)
         return None if prior is None else (prior.mean(), prior.stddev())
 
     compiled, parts = tf.function(run, autograph=False), []
-    for batch in trained.request_batches().of([one for draw in draws for one in draw]):
+    for batch in trained.request_batches().of([one for draws in asked.values() for draw in draws for one in draw]):
         if (prior := compiled(batch)) is None:
             return None
         real = batch["example_mask"].numpy() > 0
         parts.append([part.numpy()[real] for part in prior])
-    mean, stddev = (np.concatenate(part).reshape(len(draws), len(draws[0]), -1) for part in zip(*parts, strict=True))
-    return mean, stddev
+    ends = np.cumsum([len(draws) * len(draws[0]) for draws in asked.values()])[:-1]
+    mean, stddev = (np.split(np.concatenate(part), ends) for part in zip(*parts, strict=True))
+    shape = lambda part, draws: part.reshape(len(draws), len(draws[0]), -1)  # noqa: E731
+    return {name: (shape(mu, asked[name]), shape(sigma, asked[name])) for name, mu, sigma in zip(asked, mean, stddev, strict=True)}
 
 
 def _rows(inputs: Sequence[Record], swaps: Sequence[Sequence[Swap]], m: Measured) -> list[dict]:
