@@ -17,6 +17,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.latent import Gaussian
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.settings import Settings
@@ -176,6 +177,15 @@ class System(keras.Model):
         return {}
 
     # -- decoding ---------------------------------------------------------------------------------------------------
+
+    @property
+    def uses_keywords(self) -> bool:
+        """Whether outputs depend on the keywords of the sources."""
+        return self.settings.append_keywords
+
+    def source_prior(self, batch: Batch) -> Gaussian | None:
+        """The distribution [B, Z] of z that generation draws from or takes the mean of; default: there is no z."""
+        return None
 
     @property
     def start_id(self) -> int:

@@ -36,7 +36,6 @@ class HCL(LatentVariable, EncoderDecoder):
             self.latent_memory = keras.layers.Dense(width, name="latent_memory")
         if s.latent_to != "memory":
             self.latent_inputs = keras.layers.Dense(width, name="latent_inputs")
-        self.uses_keywords = s.ablate != "keyword"
         self.uses_graph = self.uses_keywords and s.ablate != "graph"
         if self.uses_keywords:
             self._build_keywords(width)
@@ -59,6 +58,10 @@ class HCL(LatentVariable, EncoderDecoder):
             self.graph = KeywordGraphNetwork(s.latent_size, len(s.fanout), s.graph_attention, name="graph")
         self.impostor = Impostor(s.latent_size, s.impostor, s.impostor_gradient, name="impostor")
         self.node_states = tf.Variable(tf.zeros([nodes, s.latent_size]), trainable=False, name="node_states")
+
+    @property
+    def uses_keywords(self) -> bool:
+        return self.settings.ablate != "keyword"
 
     # -- objective --------------------------------------------------------------------------------------------------
 
@@ -228,10 +231,18 @@ class HCL(LatentVariable, EncoderDecoder):
             states = self.node_projection(tf.convert_to_tensor(self.node_features))
             self.node_states.assign(self.graph(states, tf.constant(self.inputs_.neighbours)) if self.uses_graph else states)
 
-    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
+    def read_sources(self, batch: Batch) -> tuple[dict, dict, latent.Gaussian]:
+        """All that generation knows of a batch: encoded sources, u_x, and p(z | x, u)."""
         texts = self.encode(batch, None, ("source",))
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
-        z = self.drawn(self.prior_of(texts, keywords), noise)
+        return texts, keywords, self.prior_of(texts, keywords)
+
+    def source_prior(self, batch: Batch) -> latent.Gaussian:
+        return self.read_sources(batch)[2]
+
+    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
+        texts, keywords, prior = self.read_sources(batch)
+        z = self.drawn(prior, noise)
         added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
         return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, added)
 

@@ -26,6 +26,8 @@ class Seq2SeqDU(Copying, BertBody):
     """One BERT encodes source and keywords. A keyword that is no node of the graph has no text here: the source's own vector stands
     for it in the schema, and the pointer never points there."""
 
+    uses_keywords = True
+
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.bert.width
