@@ -36,7 +36,7 @@ def generate(run_dir: Path, checkpoint: str, file: Path | None, keywords: str | 
         _check(file)
     given = None if keywords is None else split_keywords(keywords)
     trained = assembly.load_trained(load_run(run_dir), checkpoint)
-    if given is not None and not getattr(trained.system, "uses_keywords", True):
+    if given is not None and not trained.system.uses_keywords:
         raise UserError("--keywords: this run was trained without keywords, so they can't change anything; leave the flag out")
     reader = SourceReader(trained.manifest, trained.tokenizer, trained.graph, given)
     for note in reader.notes:

@@ -81,6 +81,7 @@ class System(keras.Model):
       takes_bert: whether `--encoder` gives the class a BERT (`self.encoder`), with published weights where they can be had. Of a
         class that declares False it gives the sizes alone: there is nothing to load or to freeze.
       random_sizes: preset -> LAYERSxWIDTH of random weights, where they are not those of all systems (`settings.RANDOM_ENCODER`).
+      uses_keywords: whether a source's keywords can change its output: they are appended to it, unless a class has another use.
       is_trained: False for a row without weights, whose run is finished as soon as it is begun.
     """
 
@@ -91,6 +92,7 @@ class System(keras.Model):
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(**kwargs)
         self.settings, self.inputs_ = settings, inputs
+        self.uses_keywords = settings.append_keywords
 
     def make_variables(self) -> None:
         """Makes every variable, by running once on meaningless data."""
@@ -169,6 +171,10 @@ class System(keras.Model):
         return {}
 
     # -- decoding ---------------------------------------------------------------------------------------------------
+
+    def source_prior(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor] | None:
+        """Mean and standard deviation, each [B, Z], of the diagonal Gaussian that generation takes z from; None: there is no z."""
+        return None
 
     @property
     def start_id(self) -> int:

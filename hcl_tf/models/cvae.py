@@ -76,6 +76,10 @@ class CVAE(LatentVariable, RecurrentBody):
 
     # -- outside the training step ----------------------------------------------------------------------------------
 
+    def source_prior(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        prior = self.prior_of(self.vector(batch["source_ids"], None))
+        return prior.mean(), prior.stddev()
+
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[tuple, dict]:
         source = self.vector(batch["source_ids"], None)
         z = self.drawn(self.prior_of(source), noise)

@@ -26,7 +26,6 @@ class EncoderDecoder(Copying, BertBody):
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.bert.width
-        self.uses_keywords = s.append_keywords
         if s.maximum_length > inputs.target_length:
             raise UserError(
                 f"--maximum_length={s.maximum_length}: the decoder learns no more positions than the data's targets have pieces; "

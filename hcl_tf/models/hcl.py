@@ -228,10 +228,19 @@ class HCL(LatentVariable, EncoderDecoder):
             states = self.node_projection(tf.convert_to_tensor(self.node_features))
             self.node_states.assign(self.graph(states, tf.constant(self.inputs_.neighbours)) if self.uses_graph else states)
 
-    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
+    def read_source(self, batch: Batch) -> tuple[dict, dict, latent.Gaussian]:
+        """What generation knows of the sources: their texts, their keywords' states, and p(z | x, u)."""
         texts = self.encode(batch, None, ("source",))
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
-        z = self.drawn(self.prior_of(texts, keywords), noise)
+        return texts, keywords, self.prior_of(texts, keywords)
+
+    def source_prior(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        prior = self.read_source(batch)[2]
+        return prior.mean(), prior.stddev()
+
+    def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
+        texts, keywords, prior = self.read_source(batch)
+        z = self.drawn(prior, noise)
         added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
         return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, added)
 

@@ -29,6 +29,7 @@ class Seq2SeqDU(Copying, BertBody):
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.bert.width
+        self.uses_keywords = True
         self.attender = AdditiveAttention(width, name="attender")
         self.to_utterance, self.to_schema = (AdditiveAttention(width, name=f"to_{name}") for name in ("utterance", "schema"))
         self.decoder = RecurrentDecoder("lstm", width, s.recurrent_layers, s.dropout, name="decoder")
