@@ -14,7 +14,7 @@ def test_a_port_in_use_and_a_foreign_host_are_refused(capsys):
             loopback.listen("127.0.0.1", port)
     with pytest.raises(UserError, match="--host=no host: no such host"):
         loopback.listen("no host", 0)
-    with pytest.raises(UserError, match="--host=192.0.2.1 "):  # of a net that is nobody's (RFC 5737)
+    with pytest.raises(UserError, match=r"--host=192\.0\.2\.1 "):  # of a net that is nobody's (RFC 5737)
         loopback.listen("192.0.2.1", 0)
     assert capsys.readouterr().err == ""
 
