@@ -159,11 +159,11 @@ class Private:
 
 def serve(runs: Sequence[EditableRun], listener: socket.socket) -> None:
     """Serves the page on an open socket until Ctrl-C."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which asks for the newest version otherwise
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, after which it may report visits
     import gradio
     import uvicorn
     from fastapi import FastAPI
 
-    app = gradio.mount_gradio_app(FastAPI(openapi_url=None), blocks(runs), path="/")
+    app = gradio.mount_gradio_app(FastAPI(openapi_url=None), blocks(runs), path="/", ssr_mode=False, footer_links=[])
     print(f"the page: {loopback.url(listener)} (Ctrl-C ends it)", flush=True)
     uvicorn.Server(uvicorn.Config(Private(app), log_level="warning")).run(sockets=[listener])
