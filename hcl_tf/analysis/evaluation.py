@@ -16,8 +16,8 @@ from hcl_tf.data import views, word_vectors
 from hcl_tf.data.formats import clean
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.data.tfrecords import MANIFEST, Record
+from hcl_tf.decoding import requests
 from hcl_tf.decoding.generator import Generator
-from hcl_tf.decoding.requests import from_record
 from hcl_tf.errors import UserError
 from hcl_tf.metrics.scores import score
 from hcl_tf.metrics.words import vocabulary
@@ -71,12 +71,12 @@ def evaluate(request: Request) -> dict:
     trained = assembly.load_trained(run, request.checkpoint)
     data = views.seen_through(data, trained.tokenizer)
     records = list(islice(data.records(request.split), request.limit))
-    outputs = decode(trained, records)
+    outputs = decode(trained, [requests.from_record(record.source) for record in records])
     print("scoring", flush=True)
     inputs = _ScoreInputs(data, records, request.embeddings, outputs)
     scores, per_example = inputs.score(outputs)
 
-    head = _head(trained, request, data, len(records))
+    head = head_of(trained, data, request.split, len(records))
     rows = [_row(record, output, each) for record, output, each in zip(records, outputs, per_example, strict=True)]
     run.write_jsonl(f"predictions.{request.label}.jsonl", rows)
     run.write_text(f"samples.{request.label}.md", _samples(rows, head))
@@ -103,23 +103,23 @@ def data_of(config: dict, folder: Path | None) -> PreparedData:
     return data.with_keywords() if config["settings"].get("append_keywords") else data
 
 
-def decode(trained: TrainedRun, records: list[Record]) -> list[str]:
+def decode(trained: TrainedRun, sources: list[requests.Request]) -> list[str]:
     """The best output for each source."""
     batches = trained.request_batches()
-    generator = Generator(trained.system, trained.tokenizer, compiled(trained.settings) and len(records) > WORTH_COMPILING)
+    generator = Generator(trained.system, trained.tokenizer, compiled(trained.settings) and len(sources) > WORTH_COMPILING)
     outputs: list[str] = []
     began = said = time.monotonic()
-    with bar("decoding", len(records)) as progress:
-        sources = iter([record.source for record in records])
-        for batch in batches.of([from_record(record.source) for record in records]):
-            found = generator.texts([batch], (source.raw for source in sources))
+    with bar("decoding", len(sources)) as progress:
+        raw = iter([source.text for source in sources])
+        for batch in batches.of(sources):
+            found = generator.texts([batch], raw)
             outputs += found
             progress.update(len(found))
             now = time.monotonic()
             if progress.disable and now - said > STATUS_EVERY:
                 rate, said = len(outputs) / (now - began), now
-                left = (len(records) - len(outputs)) / rate / 60
-                print(f"decoded {len(outputs):,} of {len(records):,} texts, {rate:.1f} texts/s, {left:.0f} min left", flush=True)
+                left = (len(sources) - len(outputs)) / rate / 60
+                print(f"decoded {len(outputs):,} of {len(sources):,} texts, {rate:.1f} texts/s, {left:.0f} min left", flush=True)
     spent = time.monotonic() - began
     print(f"decoded {len(outputs):,} texts in {spent:.0f} s (compilation included)", flush=True)
     return outputs
@@ -161,12 +161,12 @@ def _examine(trained: TrainedRun, data: PreparedData, request: Request) -> dict:
     return figures.summary(validation.examine())
 
 
-def _head(trained: TrainedRun, request: Request, data: PreparedData, count: int) -> dict:
+def head_of(trained: TrainedRun, data: PreparedData, split: str, count: int) -> dict:
     """What a result is a result of."""
     s, config = trained.settings, trained.run.config
     return {
         "task": config["task"], "model": s.model, "ablate": s.ablate, "preset": s.preset, "seed": s.seed, "encoder": config["encoder"],
-        "split": request.split, "examples": count, "of": data.manifest["splits"][request.split]["examples"],
+        "split": split, "examples": count, "of": data.manifest["splits"][split]["examples"],
         "training_examples": data.manifest["splits"]["train"]["examples"], "data": config["data"],
         "checkpoint": trained.checkpoint, "step": trained.step,
         "decoding": {name: getattr(s, name) for name in DECODING},

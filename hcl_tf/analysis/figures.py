@@ -35,7 +35,7 @@ def summary(examined: dict[str, np.ndarray]) -> dict:
     singles = {name: values.astype(np.float64) for name, values in sorted(examined.items()) if values.ndim == 1}
     pairs = {name: pair for name, pair in DIFFERENCES.items() if set(pair) <= singles.keys() and len(singles[pair[0]]) > 1}
     paired = {name: singles[figure] - singles[baseline] for name, (figure, baseline) in pairs.items()}
-    found: dict = {"means": _means(singles), "differences": _means(paired), "collapsed": None}
+    found: dict = {"means": significance.means(singles), "differences": significance.means(paired), "collapsed": None}
     gap = found["differences"].get(COLLAPSE, {"low": None})
     if gap["low"] is not None:
         found["collapsed"] = not gap["low"] > 0
@@ -60,20 +60,6 @@ def lines(found: dict) -> list[str]:
     if found["collapsed"]:
         text.append("COLLAPSED: with another example's z the NLL is not certainly higher, so the decoder does not use z")
     return text
-
-
-def _means(columns: dict[str, np.ndarray]) -> dict[str, dict]:
-    """Name -> [n] values to name -> mean, interval, and how many examples have a value. All are resampled together."""
-    if not columns:
-        return {}
-    resampled = significance.resampled_means(np.stack(list(columns.values()), 1))
-    found = {}
-    for (name, values), samples in zip(columns.items(), resampled.T, strict=True):
-        known = values[np.isfinite(values)]
-        low, high = significance.percentiles(samples)
-        value = {"value": float(known.mean()), "low": low, "high": high} if len(known) else dict.fromkeys(("value", "low", "high"))
-        found[name] = value | {"examples": len(known)}
-    return found
 
 
 def _value(entry: dict) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from hcl_tf.analysis.keyword_figures import prior_kl
 from hcl_tf.data.text_files import MOST_CHARACTERS_A_LINE
 from hcl_tf.decoding.generator import SOURCE_COLUMNS, Generator
 from hcl_tf.decoding.requests import Request
@@ -57,18 +58,9 @@ class Comparison:
 
 def prior_change(own: tuple[np.ndarray, np.ndarray], edited: tuple[np.ndarray, np.ndarray]) -> PriorChange:
     """From two means and standard deviations, [Z] each."""
-    (mean, deviation), (mean_edited, deviation_edited) = ([np.asarray(part, np.float64) for part in pair] for pair in (own, edited))
-
-    def divergence(difference: np.ndarray, of: np.ndarray, against: np.ndarray) -> float:
-        terms = np.log(against / of) + (of**2 + difference**2) / (2 * against**2) - 0.5
-        return max(0.0, float(terms.sum()))  # of equal ones, rounding may leave less
-
-    difference = mean_edited - mean
-    return PriorChange(
-        np.abs(difference) / deviation,
-        divergence(difference, deviation_edited, deviation),
-        divergence(difference, deviation, deviation_edited),
-    )
+    (mean, deviation), (mean_edited, _) = ([np.asarray(part, np.float64) for part in pair] for pair in (own, edited))
+    shift = np.abs(mean_edited - mean) / deviation
+    return PriorChange(shift, *(float(prior_kl(*pair)) for pair in ((edited, own), (own, edited))))
 
 
 class EditableRun:
@@ -88,7 +80,7 @@ class EditableRun:
         self._reader = SourceReader(trained.manifest, trained.tokenizer, trained.graph)
         self._batches = trained.request_batches()
         self._generator = Generator(trained.system, trained.tokenizer)
-        self._prior = tf.function(trained.system.source_prior, autograph=False)
+        self._prior = tf.function(self._parameters, autograph=False)
         self._lock = threading.Lock()
         self.uses_keywords, self.ordered = trained.system.uses_keywords, trained.settings.append_keywords
         self.notes = tuple(self._reader.notes)
@@ -125,6 +117,11 @@ class EditableRun:
         if request is None:
             raise UserError("there is no text; type one")
         return request
+
+    def _parameters(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor] | None:
+        """Mean and standard deviation [1, Z] of the prior."""
+        prior = self._trained.system.source_prior(batch)
+        return None if prior is None else (prior.mean(), prior.stddev())
 
     def _answer(self, request: Request) -> Answer:
         batch = self._batches.make([request], 0)

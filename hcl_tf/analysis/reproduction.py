@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from hcl_tf.analysis import reproduction_page
+from hcl_tf.analysis import claims, report, results
+from hcl_tf.analysis.compared import EvaluatedRun
+from hcl_tf.analysis.verdicts import Table
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.errors import UserError
-from hcl_tf.training.checkpoints import from_json, to_json, write_whole
-from hcl_tf.training.loop import sample_rows
-from hcl_tf.training.run_folder import Run, load_run
 
-ROWS = "rows"
-SAMPLES = 20
 INTERRUPTED = (130, 143)  # exit codes of a training that saved and left
 
 
@@ -34,6 +31,7 @@ class Plan:
     max_steps: int | None
     runs: Path
     out: Path
+    claims: Path
 
     def systems(self) -> list[str]:
         """All rows that have a flag file."""
@@ -57,7 +55,7 @@ class Plan:
 
     def kept(self, system: str, seed: int) -> Path:
         """Where the row's result is kept."""
-        return self.out / ROWS / f"{system}-{seed}.json"
+        return self.out / results.ROWS / f"{system}-{seed}.json"
 
 
 def reproduce(plan: Plan, systems: list[str], seeds: list[int]) -> int:
@@ -69,7 +67,8 @@ def reproduce(plan: Plan, systems: list[str], seeds: list[int]) -> int:
     Raises:
       UserError: a row or the budget does not exist, or kept rows are of other data.
     """
-    data = _check(plan, systems)
+    _check(plan, systems)
+    known = claims.read(plan.claims)
     rows = [(system, seed) for seed in seeds for system in systems or plan.systems()]  # every system once before any twice
     missing = [row for row in rows if not plan.kept(*row).is_file()]
     print(f"{len(rows) - len(missing)} of {len(rows)} rows are there, missing: {', '.join(map(_name, missing)) or 'none'}", flush=True)
@@ -87,29 +86,24 @@ def reproduce(plan: Plan, systems: list[str], seeds: list[int]) -> int:
             continue
         spent.append(time.monotonic() - began)
         _keep(plan, *row)
-        reproduction_page.write(plan.out, data.manifest)
+        _report(plan, known)
     if any(plan.kept(*row).is_file() for row in rows):
-        print("\n" + reproduction_page.write(plan.out, data.manifest), flush=True)
-        print(f"wrote {plan.out / reproduction_page.PAGE}", flush=True)
+        print("\n" + report.scores(_report(plan, known)), flush=True)
+        print(f"wrote {plan.out / report.PAGE}, {report.HTML} and {report.CSV}", flush=True)
     if failed:
         print(f"failed: {', '.join(map(_name, failed))}", file=sys.stderr, flush=True)
     return 1 if failed else 0
 
 
-def _check(plan: Plan, systems: list[str]) -> PreparedData:
+def _check(plan: Plan, systems: list[str]) -> None:
     if unknown := set(systems) - set(plan.systems()):
         raise UserError(f"--systems: no {min(unknown)}.flags in {plan.experiments / plan.task}; there are: {', '.join(plan.systems())}")
     if plan.budget and not (plan.budget / "all.flags").is_file():
         raise UserError(f"--budget={plan.budget}: no all.flags there; it holds the flags that every row gets")
     data = PreparedData(plan.data)
-    for path in sorted((plan.out / ROWS).glob("*.json")):
-        try:
-            other = from_json(path.read_bytes())["data"] != data.manifest["sha256"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: damaged ({error}); remove it, and its row is made again") from error
-        if other:
+    for path in sorted((plan.out / results.ROWS).glob("*.json")):
+        if results.read_kept(path).record["data"] != data.manifest["sha256"]:
             raise UserError(f"{path}: kept from other data than {plan.data}; one table has one data set: choose another --out")
-    return data
 
 
 def _make(plan: Plan, system: str, seed: int) -> int:
@@ -131,27 +125,15 @@ def _call(module: str, flags: list[str]) -> int:
 
 def _keep(plan: Plan, system: str, seed: int) -> None:
     """The row's settings, scores, figures and samples, in one file that is whole or not there."""
-    run = load_run(plan.run(system, seed))
-    scores, figures = (from_json((run.path / f"{name}.test.json").read_bytes()) for name in ("scores", "figures"))
-    predictions = [from_json(line) for line in (run.path / "predictions.test.jsonl").read_bytes().splitlines()]
-    shown = ("id", "source", "keywords", "reference", "prediction")
-    record = {
-        "system": system, "seed": seed, "flags": plan.train(system, seed)[:-2],  # without folders
-        "settings": run.config["settings"], "encoder": run.config["encoder"], "data": run.config["data"], "finished": run.finished,
-        "examples": scores["examples"], "training_examples": scores["training_examples"], "step": scores["step"],
-        "validation": _best_validation(run), "scores": scores["scores"], "floors": figures["floors"], "figures": figures["figures"],
-        "environment": run.environment, "samples": [{k: predictions[i][k] for k in shown} for i in sample_rows(len(predictions), SAMPLES)],
-    }  # fmt: skip
-    path = plan.kept(system, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, to_json(record, indent=1) + b"\n")
+    flags = plan.train(system, seed)[:-2]  # without folders
+    results.keep(plan.kept(system, seed), results.record_of(EvaluatedRun(plan.run(system, seed)), system, flags))
 
 
-def _best_validation(run: Run) -> dict[str, float]:
-    """The validation line of the checkpoint that was scored."""
-    step = (run.finished or {}).get("best_step")
-    lines = [line for line in run.read_metrics() if line["kind"] == "validation" and line["step"] == step]
-    return lines[-1] if lines else {}
+def _report(plan: Plan, known: claims.Claims) -> Table:
+    """Writes the pages of everything kept."""
+    table, apart = report.table_of(plan.task, results.collect([plan.out])[0], known)
+    report.write(table, apart, plan.out)
+    return table
 
 
 def _name(row: tuple[str, int]) -> str:

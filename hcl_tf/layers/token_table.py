@@ -56,7 +56,7 @@ class TokenTable(keras.layers.Layer):
     def scores(states: tf.Tensor, decoding_output: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """[..., D] -> [..., V''] float32: `logits`, and -inf behind them."""
         kernel, bias = decoding_output
-        return tf.cast(tf.matmul(states, kernel), bias.dtype) + bias
+        return tf.cast(tf.matmul(tf.cast(states, kernel.dtype), kernel), bias.dtype) + bias
 
     def weights_of_output(self) -> tf.Tensor:
         """[V', D]"""

@@ -54,6 +54,21 @@ def confidence_interval(values: np.ndarray, level: float = LEVEL, resamples: int
     return percentiles(resampled_means(np.asarray(values, np.float64)[:, None], resamples, seed)[:, 0], level)
 
 
+def means(columns: dict[str, np.ndarray]) -> dict[str, dict]:
+    """Name -> [n] values to name -> mean (`value`), interval (`low`, `high`; None where nothing has a value), and how many of the
+    `examples` have a value. All are resampled together."""
+    if not columns:
+        return {}
+    resampled = resampled_means(np.stack(list(columns.values()), 1))
+    found = {}
+    for (name, values), samples in zip(columns.items(), resampled.T, strict=True):
+        known = values[np.isfinite(values)]
+        low, high = percentiles(samples)
+        value = {"value": float(known.mean()), "low": low, "high": high} if len(known) else dict.fromkeys(("value", "low", "high"))
+        found[name] = value | {"examples": len(known)}
+    return found
+
+
 @dataclass(frozen=True)
 class PairedComparison:
     """System a against system b on the same sentences.

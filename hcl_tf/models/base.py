@@ -17,6 +17,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.latent import Gaussian
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.settings import Settings
@@ -81,7 +82,6 @@ class System(keras.Model):
       takes_bert: whether `--encoder` gives the class a BERT (`self.encoder`), with published weights where they can be had. Of a
         class that declares False it gives the sizes alone: there is nothing to load or to freeze.
       random_sizes: preset -> LAYERSxWIDTH of random weights, where they are not those of all systems (`settings.RANDOM_ENCODER`).
-      uses_keywords: whether a source's keywords can change its output: they are appended to it, unless a class has another use.
       is_trained: False for a row without weights, whose run is finished as soon as it is begun.
     """
 
@@ -92,7 +92,6 @@ class System(keras.Model):
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(**kwargs)
         self.settings, self.inputs_ = settings, inputs
-        self.uses_keywords = settings.append_keywords
 
     def make_variables(self) -> None:
         """Makes every variable, by running once on meaningless data."""
@@ -170,10 +169,22 @@ class System(keras.Model):
         """Name -> [B] (or [B, Z]) figures of each example for reports; NaN where one does not apply to an example."""
         return {}
 
+    def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
+        """Space -> name -> [B, C] vectors that may be compared within that space; NaN where an example has none; default: nothing.
+
+        Names: source, positive, negative, and of systems with keywords keyword, positive_keyword, impostor.
+        """
+        return {}
+
     # -- decoding ---------------------------------------------------------------------------------------------------
 
-    def source_prior(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor] | None:
-        """Mean and standard deviation, each [B, Z], of the diagonal Gaussian that generation takes z from; None: there is no z."""
+    @property
+    def uses_keywords(self) -> bool:
+        """Whether outputs depend on the keywords of the sources."""
+        return self.settings.append_keywords
+
+    def source_prior(self, batch: Batch) -> Gaussian | None:
+        """The distribution [B, Z] of z that generation draws from or takes the mean of; default: there is no z."""
         return None
 
     @property

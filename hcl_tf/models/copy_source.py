@@ -14,6 +14,7 @@ class CopySource(System):
 
     takes_bert = False
     is_trained = False
+    uses_keywords = False
 
     def make_variables(self) -> None:
         """There are none."""

@@ -76,9 +76,8 @@ class CVAE(LatentVariable, RecurrentBody):
 
     # -- outside the training step ----------------------------------------------------------------------------------
 
-    def source_prior(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        prior = self.prior_of(self.vector(batch["source_ids"], None))
-        return prior.mean(), prior.stddev()
+    def source_prior(self, batch: Batch) -> latent.Gaussian:
+        return self.prior_of(self.vector(batch["source_ids"], None))
 
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[tuple, dict]:
         source = self.vector(batch["source_ids"], None)

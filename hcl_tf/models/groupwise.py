@@ -49,10 +49,8 @@ class Groupwise(Transformer):
         if not self.settings.weight_group:
             return sums
         names = ("group", "gain_true", "gain_drawn", "score_drawn")
-        if self.phase:
-            found = self.contrast(batch, noise if training else None)
-        else:
-            found = [tf.zeros_like(batch["example_mask"]) for _ in names]
+        nothing = [tf.zeros_like(batch["example_mask"])] * len(names)
+        found = self.contrast(batch, noise if training else None) if self.phase else nothing
         return sums | {name: Sum(tf.reduce_sum(values * batch["example_mask"])) for name, values in zip(names, found, strict=True)}
 
     def contrast(self, batch: Batch, noise: Noise | None) -> list[tf.Tensor]:

@@ -36,7 +36,6 @@ class HCL(LatentVariable, EncoderDecoder):
             self.latent_memory = keras.layers.Dense(width, name="latent_memory")
         if s.latent_to != "memory":
             self.latent_inputs = keras.layers.Dense(width, name="latent_inputs")
-        self.uses_keywords = s.ablate != "keyword"
         self.uses_graph = self.uses_keywords and s.ablate != "graph"
         if self.uses_keywords:
             self._build_keywords(width)
@@ -59,6 +58,10 @@ class HCL(LatentVariable, EncoderDecoder):
             self.graph = KeywordGraphNetwork(s.latent_size, len(s.fanout), s.graph_attention, name="graph")
         self.impostor = Impostor(s.latent_size, s.impostor, s.impostor_gradient, name="impostor")
         self.node_states = tf.Variable(tf.zeros([nodes, s.latent_size]), trainable=False, name="node_states")
+
+    @property
+    def uses_keywords(self) -> bool:
+        return self.settings.ablate != "keyword"
 
     # -- objective --------------------------------------------------------------------------------------------------
 
@@ -228,18 +231,17 @@ class HCL(LatentVariable, EncoderDecoder):
             states = self.node_projection(tf.convert_to_tensor(self.node_features))
             self.node_states.assign(self.graph(states, tf.constant(self.inputs_.neighbours)) if self.uses_graph else states)
 
-    def read_source(self, batch: Batch) -> tuple[dict, dict, latent.Gaussian]:
-        """What generation knows of the sources: their texts, their keywords' states, and p(z | x, u)."""
+    def read_sources(self, batch: Batch) -> tuple[dict, dict, latent.Gaussian]:
+        """All that generation knows of a batch: encoded sources, u_x, and p(z | x, u)."""
         texts = self.encode(batch, None, ("source",))
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         return texts, keywords, self.prior_of(texts, keywords)
 
-    def source_prior(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        prior = self.read_source(batch)[2]
-        return prior.mean(), prior.stddev()
+    def source_prior(self, batch: Batch) -> latent.Gaussian:
+        return self.read_sources(batch)[2]
 
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
-        texts, keywords, prior = self.read_source(batch)
+        texts, keywords, prior = self.read_sources(batch)
         z = self.drawn(prior, noise)
         added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
         return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, added)
@@ -288,6 +290,27 @@ class HCL(LatentVariable, EncoderDecoder):
         figures["impostor_cosine"] = tf.where(paired, own["hardness"], NOT_A_NUMBER)
         figures["random_cosine"] = random["hardness"]
         return figures
+
+    def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
+        """`text`: the three texts' vectors under the projection that the keyword nodes come from, or as BERT has them where there are
+        no keywords. `latent`: the prior's mean for the source, the posterior's for the other two. Keyword states are in both: they are
+        made of projected text vectors, and L_ma compares them with the posterior."""
+        texts = self.encode(batch, None, ROLES)
+        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
+        latents = {"source": self.prior_of(texts, keywords).mean()}
+        latents |= {role: self.posterior_of(texts["source"], texts[role]).mean() for role in ROLES[1:]}
+        found = {}
+        for space, vectors in (("text", {role: self.project(texts[role]) if self.uses_keywords else texts[role] for role in ROLES}),
+                               ("latent", latents)):  # fmt: skip
+            found[space] = {"source": vectors["source"], "positive": vectors["target"], "negative": vectors["negative"]}
+        if not self.uses_keywords:
+            return found
+        known = {role: tf.reduce_any(batch[f"{role}_nodes"] >= 0, -1) for role in ("source", "target")}
+        known["impostor"] = batch["impostor_routes"] != ROUTES.index("none")
+        names = {"keyword": "source", "positive_keyword": "target", "impostor": "impostor"}
+        # A text none of whose keywords is a node has its own projection for a keyword state, at distance 0 from itself.
+        states = {name: tf.where(known[role][:, None], keywords[role], NOT_A_NUMBER) for name, role in names.items()}
+        return {space: vectors | states for space, vectors in found.items()}
 
     def nll_given(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor) -> tf.Tensor:
         """[B] NLL of each target, decoded with this z."""

@@ -26,10 +26,11 @@ class Seq2SeqDU(Copying, BertBody):
     """One BERT encodes source and keywords. A keyword that is no node of the graph has no text here: the source's own vector stands
     for it in the schema, and the pointer never points there."""
 
+    uses_keywords = True
+
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.bert.width
-        self.uses_keywords = True
         self.attender = AdditiveAttention(width, name="attender")
         self.to_utterance, self.to_schema = (AdditiveAttention(width, name=f"to_{name}") for name in ("utterance", "schema"))
         self.decoder = RecurrentDecoder("lstm", width, s.recurrent_layers, s.dropout, name="decoder")

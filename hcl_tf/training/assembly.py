@@ -27,6 +27,7 @@ from hcl_tf.models.base import Inputs, System
 from hcl_tf.settings import RANDOM_ENCODER, Settings
 from hcl_tf.training import checkpoints
 from hcl_tf.training.run_folder import Run, RunFolder
+from hcl_tf.training.text_states import TextStates
 
 INPUTS = "inputs.json"
 TOKENIZER = "data/tokenizer"
@@ -229,6 +230,27 @@ def load_trained(run: Run, checkpoint: str) -> TrainedRun:
     checkpoints.assign(ours, {name: saved.arrays[name] for name in saved.arrays if name.startswith("model/")}, saved.path)
     system.before_inference()
     return TrainedRun(run, settings, system, inputs, tokenizer, graph, manifest, checkpoint, saved.step)
+
+
+def starting_system(trained: TrainedRun, data: PreparedData) -> System:
+    """The system of a run as it was before its first step: the same seed, settings and published weights.
+
+    Args:
+      data: what the run was trained on.
+
+    Raises `UserError` where the published weights can't be had any more, or are described otherwise than the run has recorded.
+    """
+    path, recorded = trained.run.path, trained.run.config["encoder"]
+    try:
+        settings, encoder = choose_encoder(trained.settings, data, trained.settings.to_dict())
+    except UserError as error:
+        raise UserError(f"{path}: the weights that the run began with can't be had any more: {error}") from error
+    if not recorded.startswith(encoder.note):  # behind which the record may say why a random encoder was taken
+        raise UserError(f"{path}: begun with other weights ({recorded}) than are here ({encoder.note}); install those again")
+    system, _ = new_system(settings, trained.inputs, encoder)
+    system.before_epoch(0, TextStates(data, data.arrays("train"), keep=encoder.published is not None))
+    system.before_inference()
+    return system
 
 
 def default_data_dir(task: str) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
+from hcl_tf.markdown import markdown_table
 from hcl_tf.settings import Settings
 
 
@@ -37,16 +38,3 @@ class Board:
     def close(self) -> None:
         """Writes out what is left."""
         self._writer.close()
-
-
-def markdown_table(rows: list[dict[str, str]]) -> str:
-    """Rows with the same keys as a Markdown table; text is escaped."""
-    names = list(rows[0])
-    lines = [names, ["---"] * len(names), *([row[name] for name in names] for row in rows)]
-    return "\n".join("| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    for sign in ("\\", "|", "*", "_", "`"):
-        text = text.replace(sign, "\\" + sign)
-    return text.replace("<", "&lt;").replace("\n", " / ")

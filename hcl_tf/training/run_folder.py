@@ -89,17 +89,18 @@ class Run:
 
     def write_text(self, name: str, text: str) -> Path:
         """Writes a result; the earlier file or the new one is there at any moment. `name` may lead into a sub-folder."""
-        return self._write(name, text.encode("utf-8"))
+        return self.write_bytes(name, text.encode("utf-8"))
 
     def write_json(self, name: str, value: Any) -> Path:
         """As `write_text`: one JSON value, indented, keys sorted."""
-        return self._write(name, to_json(value, indent=2) + b"\n")
+        return self.write_bytes(name, to_json(value, indent=2) + b"\n")
 
     def write_jsonl(self, name: str, rows: Iterable[dict[str, Any]]) -> Path:
         """As `write_text`: one JSON record a line."""
-        return self._write(name, b"".join(to_json(row) + b"\n" for row in rows))
+        return self.write_bytes(name, b"".join(to_json(row) + b"\n" for row in rows))
 
-    def _write(self, name: str, data: bytes) -> Path:
+    def write_bytes(self, name: str, data: bytes) -> Path:
+        """As `write_text`: any file."""
         write_whole(path := self._free(name), data)
         return path
 

@@ -1,5 +1,6 @@
 """The rows of a table: which are missing, what is kept of them, what the page says, and what is refused."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from hcl_tf.analysis import reproduction
 from hcl_tf.analysis.reproduction import Plan
 from hcl_tf.errors import UserError
 
+CLAIMS = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
 SYSTEMS = ("hcl", "bert_cvae", "transformer")
 
 
@@ -23,7 +25,7 @@ def plan(tmp_path, qqp_folder) -> Plan:
     budget.mkdir()
     (budget / "all.flags").write_text("--batch_size=8\n")
     (budget / "hcl.flags").write_text("--free_bits=0.1\n")
-    return Plan("qqp", "tiny", tmp_path / "experiments", qqp_folder, budget, 4, tmp_path / "runs", tmp_path / "out")
+    return Plan("qqp", "tiny", tmp_path / "experiments", qqp_folder, budget, 4, tmp_path / "runs", tmp_path / "out", CLAIMS)
 
 
 @pytest.fixture
@@ -37,10 +39,20 @@ def calls(monkeypatch, plan, evaluated_run) -> list[tuple[str, str]]:
         if module == "hcl_tf.train" and not run.exists():
             run.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(evaluated_run, run)
+            give_seed(run, int(run.name.rpartition("-")[2]))
         return 0
 
     monkeypatch.setattr(reproduction, "_call", call)
     return found
+
+
+def give_seed(run: Path, seed: int) -> None:
+    """Makes it a run of this seed, as its own command would have."""
+    config, files = (json.loads((run / name).read_text()) for name in ("config.json", "files.json"))
+    config["settings"]["seed"] = seed
+    (run / "config.json").write_text(json.dumps(config))
+    files["config.json"] = hashlib.sha256((run / "config.json").read_bytes()).hexdigest()
+    (run / "files.json").write_text(json.dumps(files))
 
 
 def trained(calls: list[tuple[str, str]]) -> list[str]:
@@ -73,6 +85,7 @@ def test_every_missing_row_is_made_once_and_kept(plan, calls, capsys):
     page = (plan.out / "report.md").read_text()
     assert all(system.replace("_", "\\_") in page for system in SYSTEMS)
     assert "SCALED DOWN" in page
+    assert {"report.html", "table1.csv", "scores.png"} <= {path.name for path in plan.out.iterdir()}
     assert "about " in capsys.readouterr().out  # time left, from the second row on
     calls.clear()
     assert reproduction.reproduce(plan, [], [1, 2]) == 0

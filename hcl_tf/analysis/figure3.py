@@ -1,0 +1,172 @@
+"""The paper's Figure 3: keyword, source, positive and negative before and after training, as a picture and as numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from hcl_tf.analysis import distances, projector, tsne
+from hcl_tf.analysis.evaluation import data_of
+from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.data.tfrecords import Record
+from hcl_tf.errors import UserError
+from hcl_tf.models import registry
+from hcl_tf.models.base import System
+from hcl_tf.settings import Settings
+from hcl_tf.training import assembly
+from hcl_tf.training.assembly import BEST, TrainedRun
+from hcl_tf.training.checkpoints import writing
+from hcl_tf.training.loop import EXAMINED
+from hcl_tf.training.run_folder import Run, load_run
+from hcl_tf.training.validation import Validation, summarise
+
+SPACES = {"text": "projected text vectors", "latent": "means of prior and posterior"}  # of `System.representations`
+DEFAULT = "text"
+SHOWN = ("source", "keyword", "positive", "negative")  # of what there are vectors of
+CAPTION = ("keyword-source", "source-positive", "source-negative")
+TOLERANCE = 0.005  # of figures before training, computed again: the last bits of another machine are not another beginning
+COUNTED = ("order_", "active_")  # figures that one example, moved by those bits, can change by more
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to show: `examples` of a split, drawn by `seed`, in one of `SPACES`."""
+
+    run_dir: Path
+    data_dir: Path | None = None
+    split: str = "test"
+    examples: int = 200
+    seed: int = 1
+    perplexity: float = 30.0
+    space: str = DEFAULT
+
+    @property
+    def label(self) -> str:
+        """The middle of the results' names; the space is in it where it is not the default."""
+        return self.split if self.space == DEFAULT else f"{self.split}.{self.space}"
+
+
+def make(request: Request) -> dict:
+    """Writes picture, numbers and projector files into the run's folder, prints the numbers and returns them.
+
+    Files, each whole or not there: projector/<label>-before and -after, tensorboard/projector_config.pbtxt,
+    representations.<label>.png, and last representations.<label>.json; an earlier one is removed first, so that where it is, the
+    others belong to it. The label is the split, with the space where it is not the default.
+
+    Raises:
+      UserError: the run, its data or its starting weights can't be used, its system has no such representations, or the perplexity
+        does not fit the examples.
+    """
+    run = load_run(request.run_dir)
+    model = run.config["settings"]["model"]
+    if registry.class_of(model).representations is System.representations:
+        raise UserError(
+            f"--run_dir={run.path}: {model} has no representations of source, positive and negative to show; "
+            "give a run of the paper's model or of a control row built on it"
+        )
+    data = data_of(run.config, request.data_dir)
+    arrays = data.arrays(request.split)
+    count = min(request.examples, len(arrays))
+    # Before anything is computed; of keywords there may be fewer, so it is looked at again with the vectors at hand.
+    tsne.check_perplexity(request.perplexity, len(SHOWN) * count)
+    chosen = np.sort(np.random.default_rng(request.seed).choice(len(arrays), count, replace=False))
+    tf.config.experimental.enable_op_determinism()
+    print("reading the run and its beginning", flush=True)
+    trained = assembly.load_trained(run, BEST[0])
+    begun = assembly.starting_system(trained, data)
+    _check_beginning(run, begun, data, trained.settings)
+    states = {
+        when: _vectors(system, data, request, trained.settings, chosen) for when, system in (("before", begun), ("after", trained.system))
+    }
+    shown = [name for name in SHOWN if name in states["after"]]
+    print("embedding", flush=True)
+    maps = {when: tsne.embed({name: found[name] for name in shown}, request.perplexity, request.seed) for when, found in states.items()}
+    found = _head(trained, request, data, states["after"], maps) | distances.summary(**states)
+    drawn = set(chosen.tolist())
+    _write(run, request, found, states, maps, [record for i, record in enumerate(data.records(request.split)) if i in drawn])
+    print("\n".join(distances.lines(found)), flush=True)
+    print(f"\nwrote representations.{request.label}.png and .json and projector files to {run.path}; tensorboard --logdir={run.path}")
+    return found
+
+
+def _check_beginning(run: Run, begun: System, data: PreparedData, settings: Settings) -> None:
+    """Compares the beginning that was made again with what the run measured before its first step."""
+    validation = Validation(begun, data, data.arrays("validation"), settings.batch_size, settings.seed, settings.impostors)
+    now = summarise(validation.examine(EXAMINED))
+    first = next((record for record in run.read_metrics() if record["kind"] == "validation" and record["step"] == 0), None)
+    if first is None:
+        raise UserError(f"{run.path}: metrics.jsonl has no validation of step 0, with which a beginning made again could be compared")
+    for name, value in now.items():
+        recorded = first.get(f"examined/{name}")
+        if recorded is not None and not name.startswith(COUNTED) and abs(value - recorded) > TOLERANCE * max(1.0, abs(recorded)):
+            raise UserError(
+                f"{run.path}: its beginning can't be made again: {name} was {recorded:.4g} before training and is {value:.4g} now; "
+                "the published weights or the versions of the packages (environment.json) are others than then"
+            )
+
+
+def _vectors(system: System, data: PreparedData, request: Request, settings: Settings, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    """Name -> [n, C] vectors of the chosen examples in the requested space."""
+    arrays = data.arrays(request.split)
+    validation = Validation(system, data, arrays, settings.batch_size, settings.seed, settings.impostors)
+    run = tf.function(lambda batch: system.representations(batch)[request.space], autograph=False)
+    parts: dict[str, list[np.ndarray]] = {}
+    for batch in validation.rows(chosen):
+        real = batch["example_mask"].numpy() > 0
+        for name, values in run(batch).items():
+            parts.setdefault(name, []).append(values.numpy()[real].astype(np.float32))
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def _head(trained: TrainedRun, request: Request, data: PreparedData, after: dict[str, np.ndarray], maps: dict[str, tsne.Map]) -> dict:
+    """What the numbers are numbers of."""
+    import sklearn
+
+    s, config = trained.settings, trained.run.config
+    present = {name: int(np.isfinite(values).all(-1).sum()) for name, values in after.items()}
+    return {
+        "task": config["task"], "model": s.model, "ablate": s.ablate, "preset": s.preset, "run_seed": s.seed, "encoder": config["encoder"],
+        "freeze_encoder": s.freeze_encoder, "data": config["data"], "checkpoint": trained.checkpoint, "step": trained.step,
+        "split": request.split, "examples": len(after["source"]), "of": data.manifest["splits"][request.split]["examples"],
+        "seed": request.seed, "space": request.space, "dimensions": after["source"].shape[1], "vectors": present,
+        "tsne": {
+            "perplexity": request.perplexity, "scikit-learn": sklearn.__version__,
+            "divergence": {when: found.divergence for when, found in maps.items()},
+        },
+    }  # fmt: skip
+
+
+def _write(run: Run, request: Request, found: dict, states: dict, maps: dict[str, tsne.Map], records: list[Record]) -> None:
+    numbers, picture = f"representations.{request.label}.json", _picture(found, maps)
+    with writing(run.path / numbers):
+        (run.path / numbers).unlink(missing_ok=True)
+    for when, vectors in states.items():
+        rows = [(vector, row) for name in maps[when].places for vector, row in zip(vectors[name], _rows(name, records), strict=True)]
+        real = [(vector, row) for vector, row in rows if np.isfinite(vector).all()]
+        projector.write_vectors(run, f"{request.label}-{when}", np.stack([vector for vector, _ in real]), [row for _, row in real])
+    projector.write_config(run)
+    run.write_bytes(f"representations.{request.label}.png", picture)
+    run.write_json(numbers, found)
+
+
+def _rows(name: str, records: list[Record]) -> list[dict[str, str]]:
+    """What the projector shows of each record's vector of that name."""
+    texts = {
+        "source": lambda r: r.source.raw, "positive": lambda r: r.target.raw, "negative": lambda r: r.negative.raw,
+        "keyword": lambda r: ", ".join(keyword.text for keyword in r.source.keywords),
+    }  # fmt: skip
+    return [{"text": texts[name](record), "role": name, "example": record.id} for record in records]
+
+
+def _picture(found: dict, maps: dict[str, tsne.Map]) -> bytes:
+    model = found["model"] + (f" without {found['ablate']}" if found["ablate"] else "")
+    title = f"{model} on {found['task']}, {found['split']} split: {found['examples']:,} examples, {SPACES[found['space']]}"
+    times = {"before": "before training", "after": f"after training (step {found['step']:,})"}
+    panels = []
+    for when, place in maps.items():
+        part = found[when]["cosine"]
+        shown = (f"{name} {part['distances'][name]['value']:.3f}" for name in CAPTION if name in part["distances"])
+        share = part["nearer"]["source: positive minus negative"]["value"]
+        panels.append((f"{times[when]}; cosine distances\n{', '.join(shown)}\npositive nearer to source than negative: {share:.0%}", place))
+    return tsne.draw(title, panels, "t-SNE of each panel by itself: neighbourhoods count, axes and lengths do not")

@@ -1,0 +1,164 @@
+"""What a page needs to know of an evaluated run: read from its folder, or kept in one file that outlives the folder.
+
+A kept file has everything but the predictions: settings, scores with intervals, figures, curves, the BLEU of each sentence, samples.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hcl_tf.analysis.compared import WEIGHTS, EvaluatedRun
+from hcl_tf.errors import UserError
+from hcl_tf.models.registry import defaults_of
+from hcl_tf.settings import FIELDS, OVERRIDES
+from hcl_tf.training.checkpoints import from_json, to_json, write_whole
+from hcl_tf.training.loop import sample_rows
+from hcl_tf.training.run_folder import CONFIG
+
+ROWS = "rows"  # sub-folder of kept files
+SAMPLES, EXTREMES = 20, 10
+RANKED_BY = "BLEU-2"  # what the best and the worst outputs are best and worst in
+PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
+SHOWN = ("id", "source", "keywords", "reference", "prediction")
+CURVES = ("step", "nll", "nll_token", "kl", "loss", "ins", "key", "ma")
+CORPUS = ("raw_files", "raw_rows", "settings", "tokenizer")  # of the manifest
+
+
+@dataclass(frozen=True)
+class Result:
+    """An evaluated run.
+
+    Attributes:
+      origin: the folder or file that it was read from. record: what `record_of` returns.
+    """
+
+    origin: Path
+    record: dict[str, Any]
+
+    @property
+    def row(self) -> str:
+        """The name of its flag file in experiments/<task>/."""
+        return self.record["system"]
+
+    @property
+    def seed(self) -> int:
+        return self.record["seed"]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.record["settings"]
+
+    @property
+    def scaled(self) -> bool:
+        """Whether it is not of the paper's size: another preset, fewer steps, or a part of the corpus."""
+        return self.settings["preset"] != "paper" or bool(self.settings["max_steps"]) or not self.record["corpus"]["whole"]
+
+    def score(self, name: str) -> float | None:
+        """A score's value on the test split; None where it has none."""
+        entry = self.record["scores"].get(name)
+        return entry and entry["value"]
+
+    def command(self) -> str:
+        """The training command, from the settings that the preset does not give."""
+        s, preset = self.settings, {name: item.default for name, item in FIELDS.items()} | OVERRIDES[self.settings["preset"]]
+        given = [f"--{name}={value}" for name, value in s.items() if name not in ("preset", "seed") and value != preset.get(name)]
+        return " ".join(
+            ["python -m hcl_tf.train", f"--task={self.record['task']}", f"--preset={s['preset']}", *given, f"--seed={self.seed}"]
+        )
+
+
+def row_of(settings: dict[str, Any]) -> str:
+    """The name of the row that a run with these settings belongs to; contrast weights of its own make it a row of its own."""
+    name = settings["model"] + (f"_without_{settings['ablate']}" if settings["ablate"] else "")
+    own = defaults_of(settings["model"])
+    weights = [f" {k}={settings[k]:g}" for k in WEIGHTS if settings[k] != own.get(k, FIELDS[k].default)]
+    return name + ("_in_batch" if settings.get("in_batch_negatives") else "") + "".join(weights)
+
+
+def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) -> dict[str, Any]:
+    """Everything of an evaluated run that pages show, ready for JSON.
+
+    Args:
+      system: its row; default: by its settings. flags: of its training, without folders.
+    """
+    config, manifest = run.run.config, from_json(run.run.stored("data/manifest.json").read_bytes())
+    predictions, scores, best = run.predictions, run.scores, [v for v in run.validations() if v["step"] == run.done["best_step"]]
+    known = [(p["id"], p["source"], p["reference"]) for p in predictions]
+    ranked = sorted(predictions, key=lambda p: -p["scores"][RANKED_BY])
+    chosen = {"samples": [predictions[i] for i in sample_rows(len(predictions), SAMPLES)]}
+    chosen |= {"best": ranked[:EXTREMES], "worst": ranked[: -EXTREMES - 1 : -1]}
+    return {
+        "system": system or row_of(config["settings"]), "seed": config["settings"]["seed"], "flags": list(flags), "task": config["task"],
+        "settings": config["settings"], "encoder": config["encoder"], "finished": run.done, "data": config["data"],
+        "corpus": {k: manifest[k] for k in CORPUS} | {"whole": manifest["raw_rows"] >= manifest["task"]["full_corpus"]},
+        "references": hashlib.sha256(to_json(known)).hexdigest(),
+        "examples": scores["examples"], "of": scores["of"], "training_examples": scores["training_examples"], "step": scores["step"],
+        "validation": best[-1] if best else {}, "scores": scores["scores"],
+        "floors": run.figures["floors"], "figures": run.figures["figures"],
+        "curves": {kind: [_point(line) for line in run.metrics if line["kind"] == kind] for kind in ("train", "validation")},
+        # Hundredths as whole numbers: what the paired bootstrap needs, in a fifth of the space.
+        "per_sentence": {name: [round(100 * p["scores"][name]) for p in predictions] for name in PER_SENTENCE},
+        "environment": run.run.environment,
+        **{name: [{k: p[k] for k in SHOWN} | {RANKED_BY: p["scores"][RANKED_BY]} for p in part] for name, part in chosen.items()},
+    }  # fmt: skip
+
+
+def _point(line: dict[str, Any]) -> dict[str, float]:
+    """Of a line of metrics.jsonl what curves show."""
+    names = [name for name in line if name in CURVES or name.startswith("examined/order_")]
+    return {name: line[name] if name == "step" else round(line[name], 4) for name in names}
+
+
+def keep(path: Path, record: dict[str, Any]) -> None:
+    """Writes a record; the file is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, to_json(record) + b"\n")
+
+
+def read_kept(path: Path) -> Result:
+    """A kept file. Raises `UserError` where it is damaged or was kept by a version that knew less."""
+    try:
+        record = from_json(path.read_bytes())
+        missing = {"system", "seed", "task", "settings", "scores", "per_sentence", "references", "corpus", "curves"} - record.keys()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); remove it, and hcl_tf.reproduce makes its row again") from error
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path}: damaged ({error}); remove it, and hcl_tf.reproduce makes its row again") from error
+    if missing:
+        raise UserError(
+            f"{path}: has no {min(missing)}; it was kept by another version: remove it, and hcl_tf.reproduce makes its row again"
+        )
+    return Result(path, record)
+
+
+def collect(places: Iterable[Path]) -> tuple[list[Result], list[tuple[Path, str]]]:
+    """The evaluated runs in some places: run folders, folders of such, or folders with kept files in `rows/`.
+
+    Returns:
+      results, in the order of their places and names; (folder, reason) of what was found below a place but can't be used.
+
+    Raises:
+      UserError: a place that was named itself holds nothing, or can't be used.
+    """
+    results, apart = [], []
+    for place in places:
+        if (place / CONFIG).is_file():
+            results.append(_of_run(place))
+            continue
+        kept = sorted((place / ROWS).glob("*.json"))
+        folders = sorted(path.parent for path in place.glob(f"*/{CONFIG}")) if place.is_dir() else []
+        if not kept and not folders:
+            raise UserError(f"--runs={place}: no run there; give run folders, a folder of them, or one that hcl_tf.reproduce keeps rows in")
+        results += map(read_kept, kept)
+        for folder in folders:
+            try:
+                results.append(_of_run(folder))
+            except UserError as error:
+                apart.append((folder, str(error)))
+    return results, apart
+
+
+def _of_run(folder: Path) -> Result:
+    return Result(folder, record_of(EvaluatedRun(folder)))

@@ -1,0 +1,159 @@
+"""The paper's numbers and sentences beside ours: differences, significance, and verdicts by a printed rule.
+
+A verdict says how our number relates to the paper's. Whether ours comes from a run of the paper's size is another thing, which the mark
+SCALED says beside the verdict, never instead of it.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hcl_tf.analysis.claims import Claim, Claims
+from hcl_tf.analysis.results import PER_SENTENCE, Result
+from hcl_tf.metrics.significance import PairedComparison, paired_bootstrap
+
+OURS = "hcl"  # the row that all others are compared with
+CLOSE, NEAR = 0.02, 0.10
+OK_, NEAR_, FAIL, NOT_RUN, EMPTY = "OK", "NEAR", "FAIL", "NOT RUN", ""
+RULE = (
+    f"OK: our mean lies within {CLOSE:.0%} of the paper's value, or the paper's value within the range of our seeds; NEAR: within "
+    f"{NEAR:.0%}; FAIL: farther away; NOT RUN: we have no run. No verdict where the paper's cell is empty. A sentence of the text is "
+    "OK if our means differ in the direction that it says, else FAIL; by how much is shown and not judged."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row's score. `ours`: of each seed; `p`: against `OURS`, None where it can't be had."""
+
+    row: str
+    metric: str
+    paper: float | None
+    ours: tuple[float, ...]
+    p: float | None
+    verdict: str
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.mean(self.ours) if self.ours else None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's."""
+        return None if self.mean is None or self.paper is None else self.mean - self.paper
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A claim beside our means `of` and `to` (None: not all rows are there); `comparison`: of the sentences' scores, paired."""
+
+    claim: Claim
+    of: float | None
+    to: float | None
+    comparison: PairedComparison | None
+    verdict: str
+
+    @property
+    def percent(self) -> float | None:
+        """By how much ours differ, in percent of `to`."""
+        return None if self.of is None or not self.to else 100 * (self.of - self.to) / self.to
+
+
+class Table:
+    """Comparable results of one task, by row.
+
+    Args:
+      results: at least one, all on the same data and scored alike (`analysis.comparable`).
+    """
+
+    def __init__(self, task: str, results: Iterable[Result], claims: Claims) -> None:
+        self.task, self.claims = task, claims
+        self.rows: dict[str, list[Result]] = {}
+        for result in results:
+            self.rows.setdefault(result.row, []).append(result)
+
+    def cell(self, row: str, metric: str) -> Cell:
+        """A row's score beside the paper's and beside `OURS`."""
+        ours = tuple(value for result in self.rows.get(row, []) if (value := result.score(metric)) is not None)
+        paper = self.claims.cells.get((self.task, row, metric))
+        compared = None if row == OURS else self.compare((OURS,), (row,), metric)
+        return Cell(row, metric, paper, ours, compared and compared.p_value, verdict(paper, ours))
+
+    def checked(self) -> list[Checked]:
+        """Every claim about this task, or about any."""
+        return [self.check(claim) for claim in self.claims.claims if claim.task in (None, self.task)]
+
+    def check(self, claim: Claim) -> Checked:
+        """A claim against our means over rows and seeds."""
+        of, to = (self._mean(rows, claim.metric) for rows in (claim.of, claim.to))
+        if of is None or to is None:
+            return Checked(claim, of, to, None, NOT_RUN)
+        agrees = of > to if claim.direction == "above" else of < to
+        return Checked(claim, of, to, self.compare(claim.of, claim.to, claim.metric), OK_ if agrees else FAIL)
+
+    def compare(self, of: tuple[str, ...], to: tuple[str, ...], metric: str) -> PairedComparison | None:
+        """Paired bootstrap over sentences of the means over rows and seeds; None where a row or its sentences' scores are missing."""
+        if metric not in PER_SENTENCE or any(row not in self.rows for row in (*of, *to)):
+            return None
+        return paired_bootstrap(*(self._by_sentence(rows, metric) for rows in (of, to)))
+
+    def _mean(self, rows: tuple[str, ...], metric: str) -> float | None:
+        means = [self.cell_mean(row, metric) for row in rows]
+        return None if None in means else statistics.mean(means)
+
+    def cell_mean(self, row: str, metric: str) -> float | None:
+        """Mean over seeds."""
+        values = [value for result in self.rows.get(row, []) if (value := result.score(metric)) is not None]
+        return statistics.mean(values) if values else None
+
+    def _by_sentence(self, rows: tuple[str, ...], metric: str) -> np.ndarray:
+        return np.mean(
+            [np.mean([result.record["per_sentence"][metric] for result in self.rows[row]], axis=0) / 100 for row in rows], axis=0
+        )
+
+
+def verdict(paper: float | None, ours: tuple[float, ...]) -> str:
+    """`RULE`, of a cell."""
+    if paper is None:
+        return EMPTY if ours else NOT_RUN
+    if not ours:
+        return NOT_RUN
+    away = abs(statistics.mean(ours) - paper)
+    if away <= CLOSE * abs(paper) or min(ours) <= paper <= max(ours):
+        return OK_
+    return NEAR_ if away <= NEAR * abs(paper) else FAIL
+
+
+def comparable(results: list[Result]) -> tuple[list[Result], list[tuple[Result, str]]]:
+    """Those that can stand in one table, and the others with the reason.
+
+    The measure is the first run of `OURS`, or the first run: all need its raw data, split, references and signatures. Another tokeniser
+    is shown, not set apart. A second run of the same row and seed is set apart, and so is one of other settings than its row's first.
+    """
+    first = next((result for result in results if result.row == OURS), results[0])
+    same: dict[str, Callable[[Result], object]] = {
+        "task": lambda r: r.record["task"],
+        "raw files": lambda r: sorted(r.record["corpus"]["raw_files"].values()),
+        "test examples (other split, limit or references)": lambda r: r.record["references"],
+        "metric signatures": lambda r: {name: entry["signature"] for name, entry in r.record["scores"].items()},
+    }
+    kept, apart = [], []
+    for result in results:
+        differing = [what for what, of in same.items() if of(result) != of(first)]
+        siblings = [other for other in kept if other.row == result.row]
+        if differing:
+            apart.append((result, f"other {differing[0]} than {first.origin}"))
+        elif any(other.seed == result.seed for other in siblings):
+            apart.append((result, f"a second {result.row} with seed {result.seed}; the first is {siblings[0].origin}"))
+        elif siblings and (names := differing_settings(result, siblings[0])):
+            apart.append((result, f"another {names[0]} than {siblings[0].origin}, and one row has one setting"))
+        else:
+            kept.append(result)
+    return kept, apart
+
+
+def differing_settings(a: Result, b: Result) -> list[str]:
+    """Names of settings, besides the seed, in which two results differ."""
+    return sorted(k for k in a.settings.keys() | b.settings.keys() if k != "seed" and a.settings.get(k) != b.settings.get(k))

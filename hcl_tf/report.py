@@ -1,0 +1,43 @@
+"""Evaluated runs in, a report beside the paper's Table 1 out:
+
+python -m hcl_tf.report --task=qqp
+python -m hcl_tf.report --task=qqp --runs=runs/qqp/paper,runs/qqp/hcl-paper-2 --out=experiments/reports/qqp --check
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from hcl_tf import cli, config
+from hcl_tf.errors import UserError
+
+TASK = flags.DEFINE_enum("task", None, list(config.TASKS), "Whose report.")
+RUNS = flags.DEFINE_list(
+    "runs", [], "Run folders, folders of run folders, or folders with rows that hcl_tf.reproduce kept. Default: runs/<task>."
+)
+OUT = flags.DEFINE_string("out", None, "Folder to write to. Default: experiments/reports/<task>.")
+CLAIMS = flags.DEFINE_string("claims", "experiments/paper_claims.yaml", "The paper's numbers and claims; fill in the cells that you have.")
+CHECK = flags.DEFINE_boolean("check", False, "Exit with 1 where a cell or a claim FAILs, with 2 where nothing could be checked.")
+
+
+def main() -> None:
+    """Runs the command that the flags ask for."""
+    if not TASK.value:
+        raise UserError(f"--task is needed: one of {', '.join(config.TASKS)}")
+    cli.import_tensorflow()
+    from hcl_tf.analysis import claims, report, results
+
+    places = [Path(place) for place in RUNS.value or [f"runs/{TASK.value}"]]
+    out = Path(OUT.value or f"experiments/reports/{TASK.value}")
+    known = claims.read(Path(CLAIMS.value))
+    found, unusable = results.collect(places)
+    table, apart = report.table_of(TASK.value, found, known)
+    report.write(table, [*((path.name, reason) for path, reason in unusable), *apart], out)
+    print(f"wrote {out / report.PAGE}, {report.HTML} and {report.CSV}: {len(table.rows)} rows, {len(apart) + len(unusable)} runs set apart")
+    if CHECK.value and (code := report.check(table)):
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    cli.run(main)

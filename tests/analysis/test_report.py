@@ -1,0 +1,229 @@
+"""The report's pages: what stands in them, that generated text can't break them, and what --check says of them."""
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import entry_point
+from made_results import made
+
+from hcl_tf import cli
+from hcl_tf.analysis import report, report_parts, results
+from hcl_tf.analysis.claims import METRICS, Claims, read
+from hcl_tf.analysis.report_parts import Marked
+from hcl_tf.errors import UserError
+from hcl_tf.models.registry import defaults_of
+from hcl_tf.settings import resolve
+
+SHIPPED = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
+ROWS = ("hcl", "claps", "bert_cvae", "hcl_without_graph")
+
+
+@pytest.fixture(scope="module")
+def table():
+    found = [made(row, seed, 20.0 + place, preset="small") for place, row in enumerate(ROWS) for seed in (1, 2)]
+    return report.table_of("qqp", found, read(SHIPPED))[0]
+
+
+@pytest.fixture(scope="module")
+def sections(table):
+    return report_parts.sections(table, [("runs/old", "other raw files than runs/hcl-1")], None)
+
+
+class Page(HTMLParser):
+    """Tags in order, and the text between them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags, self.open, self.text, self.links = [], [], "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_html_is_whole_needs_no_network_and_escapes_what_is_generated(sections):
+    text = report.html(sections)
+    page = Page(text)
+    assert page.open == []
+    assert "script" not in page.tags
+    assert "b" not in page.tags, "the source's own <b> is text"
+    assert "Is <b>" in page.text
+    assert page.links
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert "http" not in re.sub('base64,[^"]*', "", text)
+    for section in sections:
+        assert section.title in page.text
+
+
+def test_every_row_and_score_stands_in_both_pages(sections, table):
+    for text in (report.markdown(sections).replace("\\_", "_"), Page(report.html(sections)).text):
+        for row in ROWS:
+            assert f"{table.cell_mean(row, 'BLEU-1'):.2f}" in text
+        for wanted in ("SCALED DOWN", "NOT RUN", "other raw files than runs/hcl-1", "T5-CLAPS", "python -m hcl_tf.train --task=qqp"):
+            assert wanted in text
+
+
+def test_a_run_of_the_paper_s_size_is_not_marked():
+    table, _ = report.table_of("qqp", [made("hcl")], read(SHIPPED))
+    assert report_parts.SCALED not in report.markdown(report_parts.sections(table, [], None))
+    part, _ = report.table_of("qqp", [made("hcl", whole=False)], read(SHIPPED))
+    assert report_parts.SCALED in report.markdown(report_parts.sections(part, [], None))
+
+
+def test_the_csv_has_a_line_for_every_cell(table):
+    lines = list(csv.DictReader(io.StringIO(report.csv_of(table))))
+    assert len(lines) == len(METRICS) * sum(map(len, table.claims.tables.values()))
+    line = next(line for line in lines if (line["system"], line["metric"]) == ("claps", "BLEU-2"))
+    assert float(line["ours"]) == pytest.approx(table.cell_mean("claps", "BLEU-2"), abs=1e-4)
+    assert float(line["smallest"]) < float(line["ours"]) < float(line["largest"])
+    assert (line["paper"], line["verdict"], line["scaled"], line["seeds"]) == ("", "", "SCALED", "2")
+    assert line["signature"] == "BLEU-2|made"
+    assert line["p_against_hcl"]
+    assert [line["verdict"] for line in lines if line["system"] == "t5"] == ["NOT RUN"] * len(METRICS)
+
+
+def test_a_filled_cell_is_shown_with_its_verdict_and_the_mark():
+    claims = read(SHIPPED)
+    filled = Claims(claims.tables, {("qqp", "hcl", "BLEU-1"): 20.0, ("qqp", "t5", "BLEU-1"): 33.0}, claims.claims)
+    table, _ = report.table_of("qqp", [made("hcl", preset="small")], filled)
+    text = report.markdown(report_parts.sections(table, [], None))
+    assert re.search(r"paper 20\.00: OK SCALED", text)
+    assert "paper 33.00: NOT RUN" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "marked"),
+    [
+        ("Rain, rainy and brain", ("rain",), ["Rain", "rain"]), ("a (b) c", ("(b",), ["(b"]), ("今天下雨了", ("下雨",), ["下雨"]),
+        ("wordpress theme", ("word", "wordpress"), ["wordpress"]), ("nothing", (), []),
+    ],
+)  # fmt: skip
+def test_keywords_stand_out(text, words, marked):
+    found = report.pieces(Marked(text, words))
+    assert "".join(piece for piece, _ in found) == text
+    assert [piece for piece, stands_out in found if stands_out] == marked
+
+
+def test_deviations_come_from_the_notes(table, tmp_path):
+    (notes := tmp_path / "BUILD_NOTES.md").write_text("1. **[P]** as stated\n2. **[D]** ours alone\n3. measured\n")
+    text = report.markdown(report_parts.sections(table, [], notes))
+    assert "ours alone" in text
+    assert "as stated" not in text
+
+
+def test_check(table, capsys):
+    assert report.check(table) == 1, "hcl is below claps"
+    good, _ = report.table_of("qqp", [made("hcl", score=30.0), made("claps")], read(SHIPPED))
+    assert report.check(good) == 0
+    nothing, _ = report.table_of("qqp", [made("hcl")], read(SHIPPED))
+    assert report.check(nothing) == 2
+    assert "nothing checked" in capsys.readouterr().out
+    claims = read(SHIPPED)
+    failing, _ = report.table_of("qqp", [made("hcl")], Claims(claims.tables, {("qqp", "hcl", "BLEU-1"): 90.0}, claims.claims))
+    assert report.check(failing) == 1
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def run(monkeypatch, *flags: str) -> int:
+    """The command's exit code."""
+    module = entry_point("report")
+    monkeypatch.setattr("sys.argv", ["report", *flags])
+    with pytest.raises(SystemExit) as ended:
+        cli.run(module.main)
+    return ended.value.code
+
+
+@pytest.fixture
+def kept(tmp_path) -> Path:
+    for row in ROWS:
+        results.keep(tmp_path / "kept" / "rows" / f"{row}-1.json", made(row, score=20.0 + len(row), preset="small").record)
+    return tmp_path / "kept"
+
+
+def test_the_command_writes_the_pages_and_checks(kept, tmp_path, monkeypatch, capsys):
+    flags = ["--task=qqp", f"--runs={kept}", f"--out={tmp_path / 'out'}", f"--claims={SHIPPED}"]
+    assert not run(monkeypatch, *flags)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "report.md", "report.html", "table1.csv", "scores.png", "losses.png", "contrasts.png",
+    }  # fmt: skip
+    assert "4 rows, 0 runs set apart" in capsys.readouterr().out
+    assert run(monkeypatch, *flags, "--check") == 1
+
+
+def test_an_evaluated_run_folder_is_read_as_its_kept_row(evaluated_run):
+    found, apart = results.collect([evaluated_run])
+    (result,) = found
+    assert apart == []
+    entry = result.record["scores"]["BLEU-2"]
+    assert sum(result.record["per_sentence"]["BLEU-2"]) / 100 / entry["sentences"] == pytest.approx(entry["value"], abs=0.01)
+    assert [item["BLEU-2"] for item in result.record["best"]] == sorted((item["BLEU-2"] for item in result.record["best"]), reverse=True)
+    assert result.record["worst"][0]["BLEU-2"] <= result.record["best"][-1]["BLEU-2"]
+    assert result.scaled
+
+
+@pytest.mark.parametrize(
+    ("given", "row"),
+    [
+        ({"model": "hcl"}, "hcl"), ({"model": "hcl", "ablate": "graph"}, "hcl_without_graph"), ({"model": "bert_cvae"}, "bert_cvae"),
+        ({"model": "hcl", "in_batch_negatives": True}, "hcl_in_batch"), ({"model": "hcl", "weight_ma": 0.5}, "hcl weight_ma=0.5"),
+    ],
+)  # fmt: skip
+def test_a_run_s_row_follows_from_its_settings(given, row):
+    assert results.row_of(resolve("paper", given, defaults_of(given["model"])).to_dict()) == row
+
+
+def test_a_folder_of_runs_tells_which_it_could_not_use(evaluated_run, trained_run, tmp_path):
+    (tmp_path / "runs").mkdir()
+    for name, source in (("good", evaluated_run), ("not-evaluated", trained_run)):
+        (tmp_path / "runs" / name).symlink_to(source)
+    found, apart = results.collect([tmp_path / "runs"])
+    assert [result.origin.name for result in found] == ["good"]
+    ((folder, reason),) = apart
+    assert folder.name == "not-evaluated"
+    assert "hcl_tf.evaluate" in reason
+    with pytest.raises(UserError, match=r"hcl_tf\.evaluate"):
+        results.collect([tmp_path / "runs" / "not-evaluated"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda kept: (kept / "rows" / "hcl-1.json").write_text("{"), r"hcl-1\.json: damaged"),
+        (lambda kept: (kept / "rows" / "hcl-1.json").write_text('{"system": "hcl"}'), r"hcl-1\.json: has no"),
+        (lambda kept: [path.unlink() for path in (kept / "rows").iterdir()], "no run there"),
+    ],
+)
+def test_what_can_t_be_used_is_refused_and_no_page_is_written(kept, tmp_path, monkeypatch, capsys, damage, why):
+    damage(kept)
+    assert run(monkeypatch, "--task=qqp", f"--runs={kept}", f"--out={tmp_path / 'out'}", f"--claims={SHIPPED}") == 1
+    assert re.search(why, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_run_of_the_task(kept, tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, "--task=douban", f"--runs={kept}", f"--out={tmp_path / 'out'}", f"--claims={SHIPPED}") == 1
+    assert "no evaluated run of douban" in capsys.readouterr().err
+
+
+def test_a_page_that_fails_half_way_leaves_the_earlier_one(table, tmp_path, monkeypatch):
+    report.write(table, [], tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(report, "csv_of", lambda table: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report.write(report.table_of("qqp", [made("hcl")], read(SHIPPED))[0], [], tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
