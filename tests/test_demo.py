@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,14 @@ def test_typing_and_clicking_in_a_browser(trained_run, tmp_path):
         browser.open(address)
         text, keywords = "#text textarea, #text input", "#keywords textarea, #keywords input"
         shown = lambda wanted: f"document.querySelector('#results')?.innerText.includes({json.dumps(wanted)})"  # noqa: E731
-        browser.until(f"document.querySelector({json.dumps(text)}) !== null")
-        browser.type("How can I lose weight?", text)
-        browser.evaluate("document.querySelector('#find').click()")
-        browser.until(f"document.querySelector({json.dumps(keywords)}).value")
+        for part in (text, keywords, "#find", "#compare"):
+            browser.until(f"document.querySelector({json.dumps(part)}) !== null")
+        deadline = time.monotonic() + 180
+        while not browser.evaluate(f"document.querySelector({json.dumps(keywords)}).value"):  # what is typed before the page's own
+            assert time.monotonic() < deadline  # script has taken over is lost
+            browser.type("How can I lose weight?", text)
+            browser.evaluate("document.querySelector('#find').click()")
+            time.sleep(2)
         browser.type("zyxwvut", keywords)
         browser.evaluate("document.querySelector('#compare').click()")
         browser.until(shown("counted as unknown: zyxwvut"))

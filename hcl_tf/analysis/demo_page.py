@@ -4,6 +4,8 @@ Nothing on it comes from elsewhere: no fonts, no scripts, no counting of visits.
 sent with every answer forbids the browser to fetch.
 """
 
+import contextlib
+import io
 import os
 import re
 import socket
@@ -26,7 +28,7 @@ STYLE = """<style>
 .edits section { flex: 1 1 22rem; min-width: 0 }
 .edits table { width: 100%; table-layout: fixed; border-collapse: collapse }
 .edits th, .edits td { text-align: left; vertical-align: top; padding: .25rem .5rem; overflow-wrap: anywhere; border-top: 1px solid #8886 }
-.edits td small { opacity: .75; display: block }
+.edits td small, .edits th small { opacity: .75; display: block }
 .edits svg { width: 100%; height: 5rem; color: #3b6fb6 }
 .edits .problem { border-left: .3rem solid #c33; padding-left: .6rem }
 </style>"""
@@ -164,6 +166,7 @@ def serve(runs: Sequence[EditableRun], listener: socket.socket) -> None:
     import uvicorn
     from fastapi import FastAPI
 
-    app = gradio.mount_gradio_app(FastAPI(openapi_url=None), blocks(runs), path="/", ssr_mode=False, footer_links=[])
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints "new /"
+        app = gradio.mount_gradio_app(FastAPI(openapi_url=None), blocks(runs), path="/", ssr_mode=False, footer_links=[])
     print(f"the page: {loopback.url(listener)} (Ctrl-C ends it)", flush=True)
     uvicorn.Server(uvicorn.Config(Private(app), log_level="warning")).run(sockets=[listener])
