@@ -1,6 +1,6 @@
 """Sources to texts: beam search of a system, batch by batch, compiled once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -49,6 +49,12 @@ class Generator:
             real = np.asarray(batch["example_mask"]) > 0
             found += map(self._text, ids[real, 0], np.asarray(batch["source_ids"])[real], list(islice(raw, real.sum())))
         return found
+
+    def beams(self, batch: Batch, sources: Sequence[str], draw: int = 0) -> list[list[tuple[str, float]]]:
+        """Every hypothesis of each real row, best first: its text and its score. `sources`: see `texts`."""
+        ids, scores = self.ids(batch, draw)
+        rows = zip(ids, scores, np.asarray(batch["source_ids"]), sources, strict=False)  # rows that fill up have no source
+        return [[(self._text(one, pieces, source), float(s)) for one, s in zip(own, of, strict=True)] for own, of, pieces, source in rows]
 
     def _text(self, ids: np.ndarray, source_ids: np.ndarray, source: str) -> str:
         vocabulary = len(self.tokenizer)

@@ -37,9 +37,11 @@ class SourceReader:
         self._tokenizer, self._numbers = tokenizer, graph.numbers()
         self.notes: list[str] = []
         self._extractor = self._load_extractor(task["language"], manifest)
+        self._unit, self._most = settings["keyword_unit"], settings["max_keywords"]
         self._given = None
         if keywords is not None:
-            self._given = self._normalised(keywords, settings["keyword_unit"], settings["max_keywords"])
+            self._given = self.normalised(keywords)
+            self.notes += [f"keyword {name!r} is not in the keyword graph: it counts as unknown" for name in self.unknown(self._given)]
 
     def _load_extractor(self, language: str, manifest: dict) -> KeywordExtractor:
         settings = manifest["settings"]
@@ -50,24 +52,27 @@ class SourceReader:
             self.notes.append(f"the data was prepared with the tagger {manifest['tagger']}, here it is {here}: keywords may differ")
         return found
 
-    def _normalised(self, keywords: Sequence[str], unit: str, most: int) -> tuple[str, ...]:
-        """Given keywords as the graph names its nodes."""
+    def normalised(self, keywords: Sequence[str]) -> tuple[str, ...]:
+        """Given keywords as the graph names its nodes, in their order, each once. Raises `UserError` (see the class)."""
         names: dict[str, None] = {}
         for keyword in keywords:
             found = self._extractor.normalise(keyword, self._numbers)
             if not found:
                 raise UserError(f"--keywords: {keyword!r} holds no word; give words, separated by commas")
             names.update(dict.fromkeys(found))
-        if len(names) > most:
-            split = " (each word counts)" if unit == "word" else ""
-            raise UserError(f"--keywords: {len(names)} keywords{split}, but the data was prepared with at most {most} a text; give fewer")
-        for name in names:
-            if name not in self._numbers:
-                self.notes.append(f"keyword {name!r} is not in the keyword graph: it counts as unknown")
+        if len(names) > self._most:
+            split = " (each word counts)" if self._unit == "word" else ""
+            raise UserError(
+                f"--keywords: {len(names)} keywords{split}, but the data was prepared with at most {self._most} a text; give fewer"
+            )
         return tuple(names)
 
-    def read(self, line: str) -> Request | None:
-        """The request of one line; None for a line without text."""
+    def unknown(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of normalised keywords that the graph lacks."""
+        return tuple(name for name in names if name not in self._numbers)
+
+    def read(self, line: str, keywords: tuple[str, ...] | None = None) -> Request | None:
+        """The request of one line; None for a line without text. `keywords`: normalised ones, in place of those of the text."""
         raw = TURN_BREAK.join(turn for turn in map(clean, line.split(TURN_SEPARATOR)) if turn)
         if not raw:
             return None
@@ -75,7 +80,7 @@ class SourceReader:
         start, end = span or (0, len(raw))
         (pieces,) = self._tokenizer.encode([raw])
         ids = pieces[-self._length :] if self._keep == "tail" else pieces[: self._length]
-        names = self._given
+        names = self._given if keywords is None else keywords
         if names is None:
             names = tuple(keyword.text for keyword in self._extractor.extract(raw[start:end]))
         return Request(raw, ids, tuple(self._numbers.get(name, UNKNOWN) for name in names), names)

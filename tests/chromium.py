@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -15,7 +16,8 @@ FLAGS = (
 
 
 class Browser:
-    """One page. `requests` are the addresses that it asked for, `faults` what its console said of exceptions and refused parts."""
+    """One page. `requests` are the addresses that it asked for, `refused` those among them that
+    the page's own policy forbade, `faults` what its console said of exceptions and refused parts."""
 
     def __init__(self, profile: Path, downloads: Path) -> None:
         (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
@@ -31,6 +33,8 @@ class Browser:
         os.close(theirs_out)
         self._out, self._in, self._number, self._session = ours_out, os.fdopen(ours_in, "rb"), 0, None
         self.requests: list[str] = []
+        self.refused: list[str] = []
+        self._asked: dict[str, str] = {}
         self.faults: list[str] = []
         self.events: list[dict] = []
         self._waiting = b""
@@ -59,9 +63,9 @@ class Browser:
             self._next()
         self.events.clear()
 
-    def open(self, path: Path) -> None:
-        """Loads a file."""
-        loader = self.call("Page.navigate", url=path.as_uri())["loaderId"]
+    def open(self, address: Path | str) -> None:
+        """Loads a file or what an address has."""
+        loader = self.call("Page.navigate", url=address.as_uri() if isinstance(address, Path) else address)["loaderId"]
         self.wait_for("Page.lifecycleEvent", name="load", loaderId=loader)  # of this page: the empty one before it may load late
 
     def evaluate(self, expression: str):
@@ -69,6 +73,19 @@ class Browser:
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def until(self, expression: str, seconds: float = 180.0):
+        """The value of an expression as soon as it is one that counts as true; `AssertionError` where it never is."""
+        ends = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            assert time.monotonic() < ends, f"never true: {expression}"
+            time.sleep(0.2)
+        return value
+
+    def type(self, text: str, field: str) -> None:
+        """Puts a text into the field of a selector, in place of what stands there, as typing would."""
+        self.evaluate(f"document.querySelector({json.dumps(field)}).select()")
+        self.call("Input.insertText", text=text)
 
     def press(self, key: str) -> None:
         """One key, down and up."""
@@ -97,6 +114,9 @@ class Browser:
             self.events.append(found)
             if method == "Network.requestWillBeSent":
                 self.requests.append(found["params"]["request"]["url"])
+                self._asked[found["params"]["requestId"]] = self.requests[-1]
+            elif method == "Network.loadingFailed" and found["params"].get("blockedReason") == "csp":
+                self.refused.append(self._asked[found["params"]["requestId"]])
             elif method == "Runtime.exceptionThrown":
                 self.faults.append(json.dumps(found["params"]))
             elif method == "Log.entryAdded" and found["params"]["entry"]["level"] == "error":
