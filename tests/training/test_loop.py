@@ -286,7 +286,7 @@ def test_gradients_count_too(toys, tmp_path, name, value) -> None:
 
 
 def test_a_validation_loss_that_is_none_is_reported(toys, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(toys.validation, "loss", lambda: {"loss": float("nan"), "nll": 1.0, "nll_token": 1.0})
+    monkeypatch.setattr(toys.validation, "loss", lambda most: {"loss": float("nan"), "nll": 1.0, "nll_token": 1.0})
     with pytest.raises(UserError, match="step 0: the validation loss is nan"):
         toys.go(tmp_path / "run")
 
@@ -294,7 +294,7 @@ def test_a_validation_loss_that_is_none_is_reported(toys, tmp_path, monkeypatch)
 def fixed_losses(monkeypatch, toys, losses: list[float], nlls: list[float]) -> None:
     pairs = iter(zip([9.0, *losses], [9.0, *nlls], strict=True))
 
-    def loss():
+    def loss(most=0):
         total, nll = next(pairs)
         return {"loss": total, "nll": nll, "nll_token": nll / 10}
 
