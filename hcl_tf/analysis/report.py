@@ -44,6 +44,7 @@ def write(table: Table, apart: Iterable[tuple[str, str]], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for section in found:
         for name, picture in section.pictures.items():
+            (out / name).parent.mkdir(exist_ok=True)
             write_whole(out / name, picture)
     write_whole(out / CSV, values.encode())
     write_whole(out / HTML, page.encode())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hcl_tf.analysis import charts
 from hcl_tf.analysis.claims import METRICS
-from hcl_tf.analysis.results import RANKED_BY, Result
+from hcl_tf.analysis.results import RANKED_BY, ROWS, Result
 from hcl_tf.analysis.verdicts import NOT_RUN, OURS, RULE, Cell, Table
 
 BEYOND = ("sacreBLEU", "distinct-2", "distinct-outputs", "source-BLEU-4", "verbatim-training-targets", "keywords-included")
@@ -25,6 +25,7 @@ LATENT = (
     "nll_u_shuffled_minus_graph",
     "kl_u_shuffled_minus_graph",
 )
+CONDITIONS = ("own", "swapped", "none", "another input", "swapped minus own", "own minus swapped", "own minus none")
 AGAINST = {"": "its negative", "_random": "another example's"}
 NOTE = re.compile(r"^(\d+)\. (.+)")
 
@@ -68,7 +69,7 @@ def sections(table: Table, apart: Iterable[tuple[str, str]], notes: Path | None)
     results = [result for results in table.rows.values() for result in results]
     found = [
         _head(table, results), *_tables(table), _claims(table), _pictures(table, results), _what(table, results), _latent(results),
-        _samples(results), _extremes(table), _apart(apart), _deviations(notes), _origin(results),
+        _figure3(results), _table4(results), _samples(results), _extremes(table), _apart(apart), _deviations(notes), _origin(results),
     ]  # fmt: skip
     return [section for section in found if section]
 
@@ -122,7 +123,7 @@ def _line(table: Table, row: str) -> dict[str, str]:
 
 def cell_text(cell: Cell, mark: str) -> str:
     """`56.08 [55.9, 56.2], p 0.01; paper 58.10: NEAR SCALED`, as much of it as there is."""
-    parts = [_ours(cell) + (f", p {cell.p:.3f}" if cell.p is not None else "")] if cell.ours else []
+    parts = [_ours(cell) + (f", p {_p(cell.p)}" if cell.p is not None else "")] if cell.ours else []
     if cell.paper is not None:
         parts.append(f"paper {_number(cell.paper)}: {cell.verdict}{f' {mark}' if mark and cell.ours else ''}")
     return "; ".join(parts) or NOT_RUN
@@ -133,6 +134,10 @@ def _ours(cell: Cell) -> str:
         return ""
     spread = f" [{_number(min(cell.ours))}, {_number(max(cell.ours))}]" if len(cell.ours) > 1 else ""
     return _number(cell.mean) + spread
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
 def _number(value: float | None) -> str:
@@ -152,7 +157,7 @@ def _claims(table: Table) -> Section:
         ours = "" if checked.percent is None else f"{checked.percent:+.1f}% ({_number(checked.of)} beside {_number(checked.to)})"
         rows.append({
             "the paper says": claim.says, "compared": f"{', '.join(claim.of)} with {', '.join(claim.to)}", "metric": claim.metric,
-            "paper": paper, "ours": ours, "p": f"{compared.p_value:.3f}" if compared else "",
+            "paper": paper, "ours": ours, "p": _p(compared.p_value) if compared else "",
             "verdict": checked.verdict + (mark if checked.verdict != NOT_RUN else ""),
         })  # fmt: skip
     return Section("What the paper's text claims", ["Ours: (first - second) / second of the means over seeds."], [Grid(rows)])
@@ -216,6 +221,50 @@ def _entry(entry: dict | None) -> str:
     if not entry or entry["value"] is None:
         return ""
     return f"{entry['value']:.3f}" + (f" [{entry['low']:.3f}, {entry['high']:.3f}]" if entry["low"] is not None else "")
+
+
+def _figure3(results: list[Result]) -> Section | None:
+    """What the picture of representations claims, as numbers of every run that has them, and the pictures."""
+    made = [result for result in results if "figure3" in result.record]
+    rows = []
+    for result in made:
+        found = result.record["figure3"]
+        for when in ("before", "after"):
+            cosine = found[when]["cosine"]
+            entries = cosine["distances"] | cosine["differences"] | {f"nearer, {k}": v for k, v in cosine["nearer"].items()}
+            rows.append({"run": f"{result.row}, seed {result.seed}, {when} training", **{k: _entry(v) for k, v in entries.items()}})
+    pictures = {f"{ROWS}/{r.row}-{r.seed}.png": r.picture.read_bytes() for r in made if r.picture.is_file()}
+    text = "By hcl_tf.analysis.representations: cosine distances in the original space, means over test examples; nearer: share of them."
+    return Section("Figure 3: representations before and after training", [text], [Grid(rows)], pictures) if rows else None
+
+
+def _table4(results: list[Result]) -> Section | None:
+    """Outputs under own, random and no keywords, beside the other systems' outputs where their kept samples have the example."""
+    made = [result for result in results if "keyword_control" in result.record]
+    if not made:
+        return None
+    figures = []
+    for result in made:
+        for name, figure in result.record["keyword_control"]["figures"].items():
+            values = {condition: _entry(entry) for condition, entry in figure["values"].items()}
+            figures.append({"run": f"{result.row}, seed {result.seed}", "figure": name, **{c: values.get(c, "") for c in CONDITIONS}})
+    first = made[0]
+    others = {result.row: {s["id"]: s["prediction"] for s in result.record["samples"]} for result in results if result.row != first.row}
+    rows = first.record["keyword_control"]["rows"]
+    shown = sorted(rows, key=lambda row: not any(row["id"] in known for known in others.values()))[:SAMPLES]
+    grids = [Grid(figures)] + [_swapped(first.row, row, others) for row in shown]
+    text = "By hcl_tf.analysis.keyword_control; what the figures are stands in the run's keywords.test.md. In brackets the keywords."
+    return Section("Table 4: outputs under own, random and no keywords", [text], grids, folded=True)
+
+
+def _swapped(name: str, row: dict, others: dict[str, dict[str, str]]) -> Grid:
+    lines = [{"": "source", "text": row["source"]}, {"": "reference", "text": row["reference"]}]
+    for output in row["outputs"]:
+        keywords = tuple(output["keywords"])
+        title = f"{name}, {output['condition']} ({', '.join(keywords)})"
+        lines.append({"": title, "text": Marked(output["output"], keywords)})
+    lines += [{"": other, "text": known[row["id"]]} for other, known in others.items() if row["id"] in known]
+    return Grid(lines)
 
 
 def _samples(results: list[Result]) -> Section:

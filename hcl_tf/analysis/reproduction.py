@@ -126,7 +126,8 @@ def _call(module: str, flags: list[str]) -> int:
 def _keep(plan: Plan, system: str, seed: int) -> None:
     """The row's settings, scores, figures and samples, in one file that is whole or not there."""
     flags = plan.train(system, seed)[:-2]  # without folders
-    results.keep(plan.kept(system, seed), results.record_of(EvaluatedRun(plan.run(system, seed)), system, flags))
+    run = plan.run(system, seed)
+    results.keep(plan.kept(system, seed), results.Result(run, results.record_of(EvaluatedRun(run), system, flags)))
 
 
 def _report(plan: Plan, known: claims.Claims) -> Table:

@@ -1,6 +1,7 @@
 """What a page needs to know of an evaluated run: read from its folder, or kept in one file that outlives the folder.
 
-A kept file has everything but the predictions: settings, scores with intervals, figures, curves, the BLEU of each sentence, samples.
+A kept file has everything but the predictions: settings, scores with intervals, figures, curves, the BLEU of each sentence, samples, and
+what keyword control and Figure 3 found, if they were made.
 """
 
 import hashlib
@@ -21,6 +22,9 @@ ROWS = "rows"  # sub-folder of kept files
 SAMPLES, EXTREMES = 20, 10
 RANKED_BY = "BLEU-2"  # what the best and the worst outputs are best and worst in
 PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
+# What other commands may have left in a run: key of the record -> file. Pictures are kept as files.
+FURTHER = {"keyword_control": "keywords.test.json", "figure3": "representations.test.json"}
+PICTURE = "representations.test.png"
 SHOWN = ("id", "source", "keywords", "reference", "prediction")
 CURVES = ("step", "nll", "nll_token", "kl", "loss", "ins", "key", "ma")
 CORPUS = ("raw_files", "raw_rows", "settings", "tokenizer")  # of the manifest
@@ -54,6 +58,11 @@ class Result:
     def scaled(self) -> bool:
         """Whether it is not of the paper's size: another preset, fewer steps, or a part of the corpus."""
         return self.settings["preset"] != "paper" or bool(self.settings["max_steps"]) or not self.record["corpus"]["whole"]
+
+    @property
+    def picture(self) -> Path:
+        """Where the run's Figure 3 lies, if it was made."""
+        return self.origin / PICTURE if self.origin.is_dir() else self.origin.with_suffix(".png")
 
     def score(self, name: str) -> float | None:
         """A score's value on the test split; None where it has none."""
@@ -89,7 +98,11 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
     ranked = sorted(predictions, key=lambda p: -p["scores"][RANKED_BY])
     chosen = {"samples": [predictions[i] for i in sample_rows(len(predictions), SAMPLES)]}
     chosen |= {"best": ranked[:EXTREMES], "worst": ranked[: -EXTREMES - 1 : -1]}
-    return {
+    paths = {key: run.run.path / name for key, name in FURTHER.items()}
+    further = {key: from_json(path.read_bytes()) for key, path in paths.items() if path.is_file()}
+    if "keyword_control" in further:
+        further["keyword_control"]["rows"] = further["keyword_control"]["rows"][:SAMPLES]
+    return further | {
         "system": system or row_of(config["settings"]), "seed": config["settings"]["seed"], "flags": list(flags), "task": config["task"],
         "settings": config["settings"], "encoder": config["encoder"], "finished": run.done, "data": config["data"],
         "corpus": {k: manifest[k] for k in CORPUS} | {"whole": manifest["raw_rows"] >= manifest["task"]["full_corpus"]},
@@ -111,10 +124,12 @@ def _point(line: dict[str, Any]) -> dict[str, float]:
     return {name: line[name] if name == "step" else round(line[name], 4) for name in names}
 
 
-def keep(path: Path, record: dict[str, Any]) -> None:
-    """Writes a record; the file is whole or not there."""
+def keep(path: Path, result: Result) -> None:
+    """Writes a result's record, and its picture beside it; each file is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, to_json(record) + b"\n")
+    if result.picture.is_file():
+        write_whole(path.with_suffix(".png"), result.picture.read_bytes())
+    write_whole(path, to_json(result.record) + b"\n")
 
 
 def read_kept(path: Path) -> Result:

@@ -124,6 +124,24 @@ def test_deviations_come_from_the_notes(table, tmp_path):
     assert "as stated" not in text
 
 
+def test_keyword_control_and_figure_3_are_shown_where_a_run_has_them(tmp_path):
+    entry = {"value": 0.25, "low": 0.2, "high": 0.3}
+    space = {"cosine": {"distances": {"keyword-source": entry}, "differences": {}, "nearer": {}}}
+    row = {"id": "1", "source": "s", "reference": "r", "outputs": [{"condition": "swapped", "keywords": ["snow"], "output": "snow falls"}]}
+    control = {"figures": {"prior-shift": {"values": {"swapped": entry}}}, "rows": [row]}
+    ours = made("hcl", keyword_control=control, figure3={"before": space, "after": space})
+    results.keep(tmp_path / "rows" / "hcl-1.json", ours)
+    (tmp_path / "rows" / "hcl-1.png").write_bytes(b"picture")
+    results.keep(tmp_path / "rows" / "claps-1.json", made("claps"))
+    table, _ = report.table_of("qqp", results.collect([tmp_path])[0], read(SHIPPED))
+    text = report.markdown(report_parts.sections(table, [], None))
+    assert "0.250 [0.200, 0.300]" in text
+    assert "| hcl, swapped (snow) | snow falls |" in text
+    assert "| claps | rain by claps & co |" in text.partition("Table 4")[2], "another system's output for the same example"
+    assert "![rows/hcl-1](rows/hcl-1.png)" in text
+    assert "Figure 3" not in report.markdown(report_parts.sections(report.table_of("qqp", [made()], read(SHIPPED))[0], [], None))
+
+
 def test_check(table, capsys):
     assert report.check(table) == 1, "hcl is below claps"
     good, _ = report.table_of("qqp", [made("hcl", score=30.0), made("claps")], read(SHIPPED))
@@ -151,7 +169,7 @@ def run(monkeypatch, *flags: str) -> int:
 @pytest.fixture
 def kept(tmp_path) -> Path:
     for row in ROWS:
-        results.keep(tmp_path / "kept" / "rows" / f"{row}-1.json", made(row, score=20.0 + len(row), preset="small").record)
+        results.keep(tmp_path / "kept" / "rows" / f"{row}-1.json", made(row, score=20.0 + len(row), preset="small"))
     return tmp_path / "kept"
 
 
