@@ -11,14 +11,19 @@ from hcl_tf.training.run_folder import Run, load_run
 WEIGHTS = ("weight_ins", "weight_key", "weight_ma")
 
 
+def own_weights(settings: dict) -> str:
+    """The contrast weights that are not those of the system's name, as they stand behind it: ` weight_ma=0.5`; mostly nothing."""
+    usual = defaults_of(settings["model"])
+    return "".join(f" {k}={settings[k]:g}" for k in WEIGHTS if settings[k] != usual.get(k, FIELDS[k].default))
+
+
 class EvaluatedRun:
     """A finished run with the results of `hcl_tf.evaluate` on its test split."""
 
     def __init__(self, folder: Path) -> None:
         self.run: Run = load_run(folder)
         self.settings = s = self.run.config["settings"]
-        weights = [f" {k}={s[k]:g}" for k in WEIGHTS if s[k] != defaults_of(s["model"]).get(k, FIELDS[k].default)]
-        self.name = s["model"] + (f" without {s['ablate']}" if s["ablate"] else "") + "".join(weights)
+        self.name = s["model"] + (f" without {s['ablate']}" if s["ablate"] else "") + own_weights(s)
         self.done = self.run.finished
         if not self.done:
             raise UserError(f"{folder}: not finished; the same hcl_tf.train command goes on with it")

@@ -19,12 +19,12 @@ from hcl_tf.data.tfrecords import MANIFEST, Record
 from hcl_tf.decoding import requests
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
+from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.scores import score
 from hcl_tf.metrics.words import vocabulary
 from hcl_tf.progress import bar
 from hcl_tf.training import assembly
 from hcl_tf.training.assembly import BEST, TrainedRun
-from hcl_tf.training.board import markdown_table
 from hcl_tf.training.launch import compiled
 from hcl_tf.training.loop import sample_rows
 from hcl_tf.training.run_folder import load_run

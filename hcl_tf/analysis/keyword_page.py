@@ -1,7 +1,7 @@
 """The data of `keyword_swaps.measure` for people: lines for a terminal, and a page with the figures and the rows of Table 4."""
 
 from hcl_tf.analysis.keyword_figures import CONDITIONS, NONE, OTHER, OWN, SWAPPED
-from hcl_tf.training.board import markdown_table
+from hcl_tf.markdown import markdown_table
 from hcl_tf.training.loop import sample_rows
 
 SHOWN = 20  # inputs on the page; the JSON has all

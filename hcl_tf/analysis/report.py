@@ -16,7 +16,7 @@ from hcl_tf.analysis.report_parts import Grid, Marked, Section
 from hcl_tf.analysis.results import Result
 from hcl_tf.analysis.verdicts import EMPTY, FAIL, NOT_RUN, Table, comparable
 from hcl_tf.errors import UserError
-from hcl_tf.training.board import markdown_table
+from hcl_tf.markdown import markdown_table
 from hcl_tf.training.checkpoints import write_whole
 
 PAGE, HTML, CSV = "report.md", "report.html", "table1.csv"

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hcl_tf.analysis.compared import WEIGHTS, EvaluatedRun
+from hcl_tf.analysis.compared import EvaluatedRun, own_weights
 from hcl_tf.errors import UserError
-from hcl_tf.models.registry import defaults_of
 from hcl_tf.settings import FIELDS, OVERRIDES
 from hcl_tf.training.checkpoints import from_json, to_json, write_whole
 from hcl_tf.training.loop import sample_rows
@@ -81,9 +80,7 @@ class Result:
 def row_of(settings: dict[str, Any]) -> str:
     """The name of the row that a run with these settings belongs to; contrast weights of its own make it a row of its own."""
     name = settings["model"] + (f"_without_{settings['ablate']}" if settings["ablate"] else "")
-    own = defaults_of(settings["model"])
-    weights = [f" {k}={settings[k]:g}" for k in WEIGHTS if settings[k] != own.get(k, FIELDS[k].default)]
-    return name + ("_in_batch" if settings.get("in_batch_negatives") else "") + "".join(weights)
+    return name + ("_in_batch" if settings.get("in_batch_negatives") else "") + own_weights(settings)
 
 
 def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) -> dict[str, Any]:

@@ -71,12 +71,13 @@ class Table:
     def __init__(self, task: str, results: Iterable[Result], claims: Claims) -> None:
         self.task, self.claims = task, claims
         self.rows: dict[str, list[Result]] = {}
+        self._compared: dict[tuple, PairedComparison] = {}  # each page asks again, and a comparison is 10,000 resamples
         for result in results:
             self.rows.setdefault(result.row, []).append(result)
 
     def cell(self, row: str, metric: str) -> Cell:
         """A row's score beside the paper's and beside `OURS`."""
-        ours = tuple(value for result in self.rows.get(row, []) if (value := result.score(metric)) is not None)
+        ours = self._values(row, metric)
         paper = self.claims.cells.get((self.task, row, metric))
         compared = None if row == OURS else self.compare((OURS,), (row,), metric)
         return Cell(row, metric, paper, ours, compared and compared.p_value, verdict(paper, ours))
@@ -97,7 +98,13 @@ class Table:
         """Paired bootstrap over sentences of the means over rows and seeds; None where a row or its sentences' scores are missing."""
         if metric not in PER_SENTENCE or any(row not in self.rows for row in (*of, *to)):
             return None
-        return paired_bootstrap(*(self._by_sentence(rows, metric) for rows in (of, to)))
+        if (of, to, metric) not in self._compared:
+            self._compared[of, to, metric] = paired_bootstrap(*(self._by_sentence(rows, metric) for rows in (of, to)))
+        return self._compared[of, to, metric]
+
+    def _values(self, row: str, metric: str) -> tuple[float, ...]:
+        """A row's score of each seed that has one."""
+        return tuple(value for result in self.rows.get(row, []) if (value := result.score(metric)) is not None)
 
     def _mean(self, rows: tuple[str, ...], metric: str) -> float | None:
         means = [self.cell_mean(row, metric) for row in rows]
@@ -105,7 +112,7 @@ class Table:
 
     def cell_mean(self, row: str, metric: str) -> float | None:
         """Mean over seeds."""
-        values = [value for result in self.rows.get(row, []) if (value := result.score(metric)) is not None]
+        values = self._values(row, metric)
         return statistics.mean(values) if values else None
 
     def _by_sentence(self, rows: tuple[str, ...], metric: str) -> np.ndarray:

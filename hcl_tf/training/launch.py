@@ -17,10 +17,10 @@ from hcl_tf.data.text_files import sha256
 from hcl_tf.data.tfrecords import MANIFEST, Record
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
+from hcl_tf.markdown import markdown_table
 from hcl_tf.models import registry
 from hcl_tf.settings import Settings, resolve
 from hcl_tf.training import assembly, checkpoints
-from hcl_tf.training.board import markdown_table
 from hcl_tf.training.loop import Loop, sample_rows
 from hcl_tf.training.run_folder import CHECKPOINTS, CONFIG, Run, RunFolder
 from hcl_tf.training.step import TrainStep
