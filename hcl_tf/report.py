@@ -1,7 +1,9 @@
 """Evaluated runs in, a report beside the paper's Table 1 out:
 
 python -m hcl_tf.report --task=qqp
-python -m hcl_tf.report --task=qqp --runs=runs/qqp/paper,runs/qqp/hcl-paper-2 --out=experiments/reports/qqp --check
+python -m hcl_tf.report --task=qqp --runs=runs/qqp/paper,runs/qqp/hcl-paper-2 --human=human/qqp --out=experiments/reports/qqp --check
+
+A task of one's own (--task=custom) gets the same pages without the paper.
 """
 
 import sys
@@ -12,27 +14,31 @@ from absl import flags
 from hcl_tf import cli, config
 from hcl_tf.errors import UserError
 
-TASK = flags.DEFINE_enum("task", None, list(config.TASKS), "Whose report.")
+TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "Whose report.")
 RUNS = flags.DEFINE_list(
     "runs", [], "Run folders, folders of run folders, or folders with rows that hcl_tf.reproduce kept. Default: runs/<task>."
 )
 OUT = flags.DEFINE_string("out", None, "Folder to write to. Default: experiments/reports/<task>.")
 CLAIMS = flags.DEFINE_string("claims", "experiments/paper_claims.yaml", "The paper's numbers and claims; fill in the cells that you have.")
+HUMAN = flags.DEFINE_string(
+    "human", None, "Table 3: a study's folder, into which hcl_tf.analysis.human_evaluation --sheets wrote, or its results.json."
+)
 CHECK = flags.DEFINE_boolean("check", False, "Exit with 1 where a cell or a claim FAILs, with 2 where nothing could be checked.")
 
 
 def main() -> None:
     """Runs the command that the flags ask for."""
     if not TASK.value:
-        raise UserError(f"--task is needed: one of {', '.join(config.TASKS)}")
+        raise UserError(f"--task is needed: one of {', '.join([*config.TASKS, 'custom'])}")
     cli.import_tensorflow()
-    from hcl_tf.analysis import claims, report, results
+    from hcl_tf.analysis import claims, ratings, report, results
 
     places = [Path(place) for place in RUNS.value or [f"runs/{TASK.value}"]]
     out = Path(OUT.value or f"experiments/reports/{TASK.value}")
     known = claims.read(Path(CLAIMS.value))
+    rated = ratings.read(Path(HUMAN.value), TASK.value) if HUMAN.value else None
     found, unusable = results.collect(places)
-    table, apart = report.table_of(TASK.value, found, known)
+    table, apart = report.table_of(TASK.value, found, known, rated)
     report.write(table, [*((path.name, reason) for path, reason in unusable), *apart], out)
     print(f"wrote {out / report.PAGE}, {report.HTML} and {report.CSV}: {len(table.rows)} rows, {len(apart) + len(unusable)} runs set apart")
     if CHECK.value and (code := report.check(table)):

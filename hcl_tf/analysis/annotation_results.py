@@ -11,6 +11,7 @@ import numpy as np
 
 from hcl_tf.analysis.annotation_sheets import read_all
 from hcl_tf.analysis.annotation_study import FILLED_FOLDER, SCALES, SCORES, Study, read_key
+from hcl_tf.analysis.intervals import entry_text
 from hcl_tf.data.output_folder import whole_or_nothing
 from hcl_tf.errors import UserError
 from hcl_tf.markdown import markdown_table
@@ -18,6 +19,7 @@ from hcl_tf.metrics.agreement import Agreement, category_counts, fleiss_kappa
 from hcl_tf.metrics.significance import LEVEL, RESAMPLES, confidence_interval, paired_bootstrap
 
 RESULTS, PAGE = "results.json", "results.md"
+FORM = ".2f"
 
 
 def report(folder: Path, filled: list[Path], ours: str) -> dict:
@@ -83,12 +85,12 @@ def _page(study: Study, results: dict) -> str:
     """results.md."""
     ours, systems = results["ours"], results["systems"]
     count = len(results["annotators"])
-    means = [{"system": name, **{scale: _entry(entry["means"][scale]) for scale in SCALES}} for name, entry in systems.items()]
+    means = [{"system": name, **{scale: entry_text(entry["means"][scale], FORM) for scale in SCALES}} for name, entry in systems.items()]
     others = [
         {f"{ours} minus": name, **{scale: _difference(entry["ours_minus_it"][scale]) for scale in SCALES}}
         for name, entry in systems.items() if name != ours
     ]  # fmt: skip
-    kappas = [{"scale": scale, **_agreement(Agreement(**results["agreement"][scale]))} for scale in SCALES]
+    kappas = [{"scale": scale, **agreement_row(Agreement(**results["agreement"][scale]))} for scale in SCALES]
     origin = study.origin
     lines = [
         f"# Human evaluation: {origin['task']}, study {study.id}",
@@ -118,19 +120,16 @@ def _page(study: Study, results: dict) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _entry(entry: dict) -> str:
-    return f"{entry['value']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"
-
-
 def _difference(entry: dict) -> str:
-    return f"{entry['value']:+.2f} [{entry['low']:+.2f}, {entry['high']:+.2f}], p = {entry['p']:.4f}"
+    return f"{entry_text(entry, '+' + FORM)}, p = {entry['p']:.4f}"
 
 
-def _agreement(found: Agreement) -> dict[str, str]:
+def agreement_row(found: Agreement) -> dict[str, str]:
+    """Kappa with its interval, or why there is none, and what it is made of: a line of a table."""
     if found.kappa is None:
         kappa = f"undefined: {found.undefined}"
     else:
-        kappa = f"{found.kappa:.2f}" + ("" if found.low is None else f" [{found.low:.2f}, {found.high:.2f}]")
+        kappa = entry_text({"value": found.kappa, "low": found.low, "high": found.high}, FORM)
         if found.undefined_resamples:
             kappa += f" (undefined in {found.undefined_resamples:.1%} of resamples, left out)"
     shares = ", ".join(f"{score}: {share:.0%}" for score, share in zip(SCORES, found.shares, strict=True))

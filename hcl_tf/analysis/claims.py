@@ -5,12 +5,13 @@ cells in, and every page shows them.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from hcl_tf.analysis.annotation_study import SCALES
 from hcl_tf.config import TASKS
 from hcl_tf.errors import UserError
 
@@ -24,6 +25,7 @@ class Claim:
 
     Attributes:
       of, to: rows, by the names of experiments/<task>/; several stand for their mean. task: None: every task.
+      notes: numbers in BUILD_NOTES.md of what our reading of it rests on.
     """
 
     says: str
@@ -33,6 +35,25 @@ class Claim:
     metric: str
     task: str | None
     percent: float | None
+    notes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class HumanClaim:
+    """What the paper says of Table 3: people rate `of` above each of `to`, on every scale.
+
+    Attributes:
+      of, to, task, notes: as a `Claim` has them. kappa: scale -> the paper's.
+      cells: (row, scale) -> the paper's mean; those that are empty are missing.
+    """
+
+    says: str
+    of: str
+    to: tuple[str, ...]
+    task: str | None
+    notes: tuple[int, ...]
+    kappa: dict[str, float]
+    cells: dict[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -41,11 +62,18 @@ class Claims:
 
     Attributes:
       tables: title -> row -> what the paper calls it. cells: (task, row, metric) -> the paper's value; those that are empty are missing.
+      credits: row -> what it lacks, which a gain over it is credited to. human: None where nothing is said of Table 3.
     """
 
     tables: dict[str, dict[str, str]]
     cells: dict[tuple[str, str, str], float]
     claims: tuple[Claim, ...]
+    credits: dict[str, str] = field(default_factory=dict)
+    human: HumanClaim | None = None
+
+    def of(self, task: str) -> "Claims":
+        """What they say of a task. Of a user's own the paper says nothing, and the rows' names are left."""
+        return self if task in TASKS else Claims(self.tables, {}, (), self.credits)
 
 
 def read(path: Path) -> Claims:
@@ -65,7 +93,7 @@ def read(path: Path) -> Claims:
             f"{path}{where}: no YAML ({getattr(error, 'problem', None) or error}); compare it with the file as shipped"
         ) from error
     reader = _Reader(path)
-    parts = reader.mapping(root, ("tables", "cells", "claims"))
+    parts = reader.mapping(root, ("tables", "credits", "cells", "claims", "human"))
     tables = {
         title: {row: str(reader.value(name)) for row, name in reader.mapping(rows).items()}
         for title, rows in reader.mapping(parts["tables"]).items()
@@ -78,7 +106,9 @@ def read(path: Path) -> Claims:
         for metric, node in reader.mapping(metrics, known=METRICS).items()
         if (value := reader.number(node, f"cells: {task}: {row}: {metric}")) is not None
     }
-    return Claims(tables, cells, tuple(map(reader.claim, reader.sequence(parts["claims"]))))
+    credits = {row: str(reader.value(node)) for row, node in reader.mapping(parts["credits"], known=reader.rows).items()}
+    claims = tuple(map(reader.claim, reader.sequence(parts["claims"])))
+    return Claims(tables, cells, claims, credits, reader.human(parts["human"]))
 
 
 class _Reader:
@@ -133,16 +163,46 @@ class _Reader:
 
     def claim(self, node: yaml.Node) -> Claim:
         """One entry of `claims`."""
-        parts = self.mapping(node, ("says", "of", "to", "direction", "metric", "task", "percent"))
-        of, to = (tuple(self.check(item, self.value(item), self.rows) for item in self.sequence(parts[name])) for name in ("of", "to"))
-        if not of or not to:
-            raise self.wrong(node, "of and to need at least one row each")
+        parts = self.mapping(node, ("says", "of", "to", "direction", "metric", "task", "percent", "notes"))
+        of, to = self.known_rows(parts["of"]), self.known_rows(parts["to"])
         direction = self.check(parts["direction"], self.value(parts["direction"]), DIRECTIONS)
         metric = self.check(parts["metric"], self.value(parts["metric"]), METRICS)
-        task = self.value(parts["task"])
-        if task is not None:
-            self.check(parts["task"], task, TASKS)
         percent = self.number(parts["percent"], "percent")
         if percent is not None and (percent > 0) != (direction == "above"):
             raise self.wrong(parts["percent"], f"percent: {percent:g} contradicts direction: {direction}")
-        return Claim(self.value(parts["says"]), of, to, direction, metric, task, percent)
+        task, notes = self.task(parts["task"]), self.notes(parts["notes"])
+        return Claim(self.value(parts["says"]), of, to, direction, metric, task, percent, notes)
+
+    def human(self, node: yaml.Node) -> HumanClaim:
+        """The entry `human`."""
+        parts = self.mapping(node, ("says", "of", "to", "task", "notes", "kappa", "cells"))
+        kappa = {scale: self.number(value, f"kappa: {scale}") for scale, value in self.mapping(parts["kappa"], known=SCALES).items()}
+        cells = {
+            (row, scale): value
+            for row, scales in self.mapping(parts["cells"], known=self.rows).items()
+            for scale, cell in self.mapping(scales, known=SCALES).items()
+            if (value := self.number(cell, f"human: cells: {row}: {scale}")) is not None
+        }
+        return HumanClaim(
+            self.value(parts["says"]), self.check(parts["of"], self.value(parts["of"]), self.rows), self.known_rows(parts["to"]),
+            self.task(parts["task"]), self.notes(parts["notes"]), {k: v for k, v in kappa.items() if v is not None}, cells,
+        )  # fmt: skip
+
+    def known_rows(self, node: yaml.Node) -> tuple[str, ...]:
+        """A list of rows that the tables have."""
+        rows = tuple(self.check(item, self.value(item), self.rows) for item in self.sequence(node))
+        if not rows:
+            raise self.wrong(node, "at least one row is needed here")
+        return rows
+
+    def task(self, node: yaml.Node) -> str | None:
+        """A task of the paper's; None, every one, where nothing stands."""
+        task = self.value(node)
+        return None if task is None else self.check(node, task, TASKS)
+
+    def notes(self, node: yaml.Node) -> tuple[int, ...]:
+        """A list of numbers in BUILD_NOTES.md."""
+        numbers = tuple(self.value(item) for item in self.sequence(node))
+        if wrong := [number for number in numbers if type(number) is not int]:
+            raise self.wrong(node, f"{wrong[0]!r} is no number of a note")
+        return numbers

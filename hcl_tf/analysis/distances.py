@@ -5,6 +5,7 @@ All of it in the space that the vectors are in. A t-SNE picture shows who is who
 
 import numpy as np
 
+from hcl_tf.analysis.intervals import columns
 from hcl_tf.metrics.significance import means
 
 MEASURES = ("cosine", "euclidean")
@@ -85,16 +86,9 @@ def lines(found: dict) -> list[str]:
         for kind, of in (("distances", ""), ("differences", ""), ("nearer", "share nearer, ")):
             for name, entry in found["before"][measure][kind].items():
                 shown = name.replace(" minus ", " before ") if of else name
-                text.append(f"{of + shown:<42}{_value(entry)}{_value(found['after'][measure][kind][name])}".rstrip())
+                text.append(f"{of + shown:<42}{columns(entry)}{columns(found['after'][measure][kind][name])}".rstrip())
     text += ["", f"{'change (cosine)':<42}{'value':>9}  95% interval"]
     for kind, of in (("differences", ""), ("nearer", "share nearer, ")):
         for name, entry in found["change"][kind].items():
-            text.append(f"{of + (name.replace(' minus ', ' before ') if of else name):<42}{_value(entry)}".rstrip())
+            text.append(f"{of + (name.replace(' minus ', ' before ') if of else name):<42}{columns(entry)}".rstrip())
     return text
-
-
-def _value(entry: dict) -> str:
-    if entry["value"] is None:
-        return f"{'-':>9}{'':<20}"
-    interval = f"[{entry['low']:.3f}, {entry['high']:.3f}]"
-    return f"{entry['value']:>9.3f}  {interval:<18}"

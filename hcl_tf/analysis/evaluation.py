@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hcl_tf.analysis import figures
+from hcl_tf.analysis.intervals import interval, number
 from hcl_tf.data import views, word_vectors
 from hcl_tf.data.formats import clean
 from hcl_tf.data.pipeline import PreparedData
@@ -203,14 +204,6 @@ def _table(scores: dict[str, dict], found: dict) -> list[str]:
     lines = [f"{place}, checkpoint {found['checkpoint']} (step {found['step']})"]
     lines.append(f"{'':<26}{'value':>9}  {'95% interval':<18}{'copy source':>12}{'random target':>15}")
     for name, entry in scores.items():
-        others = (_number(floors[floor][name]["value"]) for floor in ("copy_source", "random_target"))
-        lines.append("{:<26}{:>9}  {:<18}{:>12}{:>15}".format(name, _number(entry["value"]), _interval(entry), *others))
+        others = (number(floors[floor][name]["value"]) for floor in ("copy_source", "random_target"))
+        lines.append("{:<26}{:>9}  {:<18}{:>12}{:>15}".format(name, number(entry["value"]), interval(entry), *others))
     return lines + figures.lines(found["figures"])
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(entry: dict) -> str:
-    return f"[{entry['low']:.3f}, {entry['high']:.3f}]" if entry["low"] is not None else ""

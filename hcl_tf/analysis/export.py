@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from hcl_tf.analysis.intervals import interval, number
 from hcl_tf.config import SPLITS
 from hcl_tf.data.output_folder import whole_or_nothing
 from hcl_tf.data.tfrecords import GRAPH, VOCABULARY
@@ -169,7 +170,5 @@ def _scores(trained: TrainedRun) -> str:
         return none
     rows = [f"Test split, {found['examples']:,} examples.", "", "| score | value | 95% interval | signature |", "| --- | --- | --- | --- |"]
     for score, entry in found["scores"].items():
-        value = "-" if entry["value"] is None else f"{entry['value']:.3f}"
-        interval = "-" if entry["low"] is None else f"{entry['low']:.3f} to {entry['high']:.3f}"
-        rows.append(f"| {score} | {value} | {interval} | {entry['signature'].replace('|', ', ')} |")
+        rows.append(f"| {score} | {number(entry['value'])} | {interval(entry) or '-'} | {entry['signature'].replace('|', ', ')} |")
     return "\n".join(rows)

@@ -5,6 +5,7 @@ From what `System.examine` says of each example to means with 95% bootstrap inte
 
 import numpy as np
 
+from hcl_tf.analysis.intervals import columns
 from hcl_tf.metrics import significance
 from hcl_tf.training.validation import summarise
 
@@ -53,16 +54,10 @@ def lines(found: dict) -> list[str]:
     for title, part in (("means", found["means"]), ("differences, paired", found["differences"])):
         if part:
             text += ["", f"{title:<30}{'value':>9}  95% interval"]
-            text += [f"{name:<30}{_value(entry)}" for name, entry in part.items()]
+            text += [f"{name:<30}{columns(entry)}".rstrip() for name, entry in part.items()]
     if "active_units" in found:
         beyond = f", {found['active_units_beyond_prior']} beyond the prior" if "active_units_beyond_prior" in found else ""
         text += ["", f"active latent dimensions: {found['active_units']} of {found['latent_size']}{beyond}"]
     if found["collapsed"]:
         text.append("COLLAPSED: with another example's z the NLL is not certainly higher, so the decoder does not use z")
     return text
-
-
-def _value(entry: dict) -> str:
-    if entry["value"] is None:
-        return f"{'-':>9}"
-    return f"{entry['value']:>9.3f}  [{entry['low']:.3f}, {entry['high']:.3f}]"

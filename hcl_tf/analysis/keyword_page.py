@@ -1,5 +1,6 @@
 """The data of `keyword_swaps.measure` for people: lines for a terminal, and a page with the figures and the rows of Table 4."""
 
+from hcl_tf.analysis.intervals import columns, entry_text
 from hcl_tf.analysis.keyword_figures import CONDITIONS, NONE, OTHER, OWN, SWAPPED
 from hcl_tf.markdown import markdown_table
 from hcl_tf.training.loop import sample_rows
@@ -13,8 +14,7 @@ def lines(found: dict) -> list[str]:
     text = [_title(found), f"{'':<26}{'keywords':<22}{'value':>9}  95% interval"]
     for name, figure in found["figures"].items():
         for number, (condition, entry) in enumerate(figure["values"].items()):
-            value = "-" if entry["value"] is None else f"{entry['value']:.3f}"
-            text.append(f"{'' if number else name:<26}{condition:<22}{value:>9}  {_interval(entry)}".rstrip())
+            text.append(f"{'' if number else name:<26}{condition:<22}{columns(entry)}".rstrip())
     return text
 
 
@@ -47,8 +47,8 @@ def _figures(found: dict) -> str:
     rows = []
     for name, figure in found["figures"].items():
         values = figure["values"]
-        row = {"": name} | {c: _value(values.get(c)) for c in (*CONDITIONS, OTHER)}
-        row["paired difference"] = "; ".join(f"{c}: {_value(e)}" for c, e in values.items() if " minus " in c)
+        row = {"": name} | {c: entry_text(values.get(c)) for c in (*CONDITIONS, OTHER)}
+        row["paired difference"] = "; ".join(f"{c}: {entry_text(e)}" for c, e in values.items() if " minus " in c)
         rows.append(row)
     return markdown_table(rows)
 
@@ -65,13 +65,3 @@ def _line(name: str, keywords: list[str], text: str, included: float | None) -> 
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.0f}%"
-
-
-def _value(entry: dict | None) -> str:
-    if not entry or entry["value"] is None:
-        return ""
-    return f"{entry['value']:.3f} {_interval(entry)}".rstrip()
-
-
-def _interval(entry: dict) -> str:
-    return "" if entry["low"] is None else f"[{entry['low']:.3f}, {entry['high']:.3f}]"

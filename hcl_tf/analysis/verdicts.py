@@ -5,13 +5,16 @@ SCALED says beside the verdict, never instead of it.
 """
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from hcl_tf.analysis.claims import Claim, Claims
+from hcl_tf.analysis.annotation_study import SCALES
+from hcl_tf.analysis.claims import METRICS, Claim, Claims
+from hcl_tf.analysis.ratings import Ratings
 from hcl_tf.analysis.results import PER_SENTENCE, Result
+from hcl_tf.config import TASKS
 from hcl_tf.metrics.significance import PairedComparison, paired_bootstrap
 
 OURS = "hcl"  # the row that all others are compared with
@@ -20,7 +23,14 @@ OK_, NEAR_, FAIL, NOT_RUN, EMPTY = "OK", "NEAR", "FAIL", "NOT RUN", ""
 RULE = (
     f"OK: our mean lies within {CLOSE:.0%} of the paper's value, or the paper's value within the range of our seeds; NEAR: within "
     f"{NEAR:.0%}; FAIL: farther away; NOT RUN: we have no run. No verdict where the paper's cell is empty. A sentence of the text is "
-    "OK if our means differ in the direction that it says, else FAIL; by how much is shown and not judged."
+    "OK if our means differ in the direction that it says (of Table 3: if our mean lies above that of each other system), else FAIL; "
+    "by how much is shown and not judged."
+)
+SCALED = "SCALED"
+GAIN, LOSS, UNCERTAIN = f"{OURS} above", f"{OURS} below", "not certain"
+GAIN_RULE = (
+    f"{GAIN}, {LOSS}: the 95% interval of {OURS} minus the row, paired over sentences, lies above or below 0; {UNCERTAIN}: it holds 0. "
+    "Only a gain over a row is credited to what the row lacks."
 )
 
 
@@ -61,19 +71,65 @@ class Checked:
         return None if self.of is None or not self.to else 100 * (self.of - self.to) / self.to
 
 
+@dataclass(frozen=True)
+class Rated:
+    """What the paper says of one human scale beside the means of a study. `rival`: the best of the others; None: not all were rated."""
+
+    scale: str
+    of: float | None
+    rival: str | None
+    to: float | None
+    p: float | None
+    verdict: str
+
+
 class Table:
     """Comparable results of one task, by row.
 
     Args:
-      results: at least one, all on the same data and scored alike (`analysis.comparable`).
+      results: at least one, all on the same data and scored alike (`comparable`).
+      ratings: what people made of outputs of the same data, if there is such a study.
     """
 
-    def __init__(self, task: str, results: Iterable[Result], claims: Claims) -> None:
-        self.task, self.claims = task, claims
+    def __init__(self, task: str, results: Iterable[Result], claims: Claims, ratings: Ratings | None = None) -> None:
+        self.task, self.claims, self.ratings = task, claims.of(task), ratings
         self.rows: dict[str, list[Result]] = {}
         self._compared: dict[tuple, PairedComparison] = {}  # each page asks again, and a comparison is 10,000 resamples
         for result in results:
             self.rows.setdefault(result.row, []).append(result)
+
+    @property
+    def beside_paper(self) -> bool:
+        """Whether the paper has this task."""
+        return self.task in TASKS
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Row -> what the paper calls it; those that ran and have no such name keep their own."""
+        named = {row: name for rows in self.claims.tables.values() for row, name in rows.items()}
+        return named | {row: row for row in self.further}
+
+    @property
+    def further(self) -> list[str]:
+        """Rows that ran and are in none of the claims' tables: other contrast weights."""
+        return [row for row in self.rows if not any(row in rows for rows in self.claims.tables.values())]
+
+    @property
+    def layout(self) -> dict[str, dict[str, str]]:
+        """Title -> row -> its name: the paper's tables and what else ran. Of a task that the paper lacks, one table of what ran."""
+        if self.beside_paper:
+            return self.claims.tables | ({"Further rows": {row: row for row in self.further}} if self.further else {})
+        return {"Scores": {row: name for row, name in self.names.items() if row in self.rows}}
+
+    def mark(self, rows: Collection[str] = ()) -> str:
+        """`SCALED` where a run of some rows, by default of any, is not of the paper's size, and the paper has the task."""
+        results = [result for row in rows or self.rows for result in self.rows.get(row, [])]
+        return SCALED if self.beside_paper and any(result.scaled for result in results) else ""
+
+    def rated_mark(self) -> str:
+        """`mark`, of what people rated: the runs of the study may be others than those of the table, on the same data."""
+        presets = {system["preset"] for system in self.ratings.origin["systems"]} if self.ratings else set()
+        return SCALED if self.beside_paper and presets - {"paper"} else self.mark()
 
     def cell(self, row: str, metric: str) -> Cell:
         """A row's score beside the paper's and beside `OURS`."""
@@ -93,6 +149,42 @@ class Table:
             return Checked(claim, of, to, None, NOT_RUN)
         agrees = of > to if claim.direction == "above" else of < to
         return Checked(claim, of, to, self.compare(claim.of, claim.to, claim.metric), OK_ if agrees else FAIL)
+
+    def gain(self, row: str, metric: str) -> tuple[PairedComparison | None, str]:
+        """`OURS` minus a row, and by `GAIN_RULE` what that says."""
+        compared = self.compare((OURS,), (row,), metric)
+        if not compared:
+            return None, NOT_RUN
+        return compared, GAIN if compared.low > 0 else LOSS if compared.high < 0 else UNCERTAIN
+
+    def rated(self) -> list[Rated]:
+        """What the paper says of Table 3, scale by scale; nothing where it says nothing of this task."""
+        claim = self.claims.human
+        if not claim or claim.task not in (None, self.task):
+            return []
+        found = []
+        for scale in SCALES:
+            means = {row: self.ratings and self.ratings.mean(row, scale) for row in (claim.of, *claim.to)}
+            if not all(means.values()):
+                found.append(Rated(scale, None, None, None, None, NOT_RUN))
+                continue
+            of, rival = means[claim.of]["value"], max(claim.to, key=lambda row: means[row]["value"])
+            to = means[rival]["value"]
+            found.append(Rated(scale, of, rival, to, self.ratings.p(claim.of, rival, scale), OK_ if of > to else FAIL))
+        return found
+
+    def rated_mean(self, row: str, scale: str) -> tuple[float | None, str]:
+        """The paper's mean of a row on a human scale, and the verdict on ours."""
+        human, ours = self.claims.human, self.ratings and self.ratings.mean(row, scale)
+        paper = human.cells.get((row, scale)) if human and human.task in (None, self.task) else None
+        return paper, verdict(paper, (ours["value"],) if ours else ())
+
+    def verdicts(self) -> set[str]:
+        """Of all cells and claims."""
+        cells = {self.cell(row, metric).verdict for rows in self.layout.values() for row in rows for metric in METRICS}
+        rated = self.rated()
+        people = {self.rated_mean(row, scale.scale)[1] for scale in rated for row in (self.claims.human.of, *self.claims.human.to)}
+        return cells | people | {checked.verdict for checked in (*self.checked(), *rated)}
 
     def compare(self, of: tuple[str, ...], to: tuple[str, ...], metric: str) -> PairedComparison | None:
         """Paired bootstrap over sentences of the means over rows and seeds; None where a row or its sentences' scores are missing."""

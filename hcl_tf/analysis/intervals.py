@@ -1,0 +1,28 @@
+"""Values and their intervals as text, the same in every table: three digits, unless a scale of 1 to 3 needs no more than two.
+
+An entry is what `metrics.significance.means` gives: a dictionary with `value`, `low` and `high`, each of which may be None.
+"""
+
+FORM = ".3f"
+
+
+def number(value: float | None, form: str = FORM) -> str:
+    """`0.123`; `-` where there is none."""
+    return "-" if value is None else format(value, form)
+
+
+def interval(entry: dict, form: str = FORM) -> str:
+    """`[0.100, 0.150]`; nothing where there is none."""
+    return "" if entry["low"] is None else f"[{entry['low']:{form}}, {entry['high']:{form}}]"
+
+
+def entry_text(entry: dict | None, form: str = FORM) -> str:
+    """`0.123 [0.100, 0.150]`, as much of it as there is; nothing without a value."""
+    if not entry or entry["value"] is None:
+        return ""
+    return f"{number(entry['value'], form)} {interval(entry, form)}".rstrip()
+
+
+def columns(entry: dict) -> str:
+    """Value and interval for a table of plain text: 9 columns, 2 blanks, 18 columns."""
+    return f"{number(entry['value']):>9}  {interval(entry):<18}"
