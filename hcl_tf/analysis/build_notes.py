@@ -34,7 +34,7 @@ class BuildNotes:
                 texts[inside] += f" {more[1].strip()}"
             else:
                 inside = None
-        return cls(texts)
+        return cls(dict(sorted(texts.items())))
 
     @property
     def choices(self) -> dict[int, str]:

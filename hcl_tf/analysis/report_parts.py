@@ -88,7 +88,13 @@ def _what(table: Table, results: list[Result], notes: BuildNotes) -> Section:
             **notes.column((*notes.of_row(row), *notes.of_settings(own))),
         })  # fmt: skip
     commands = [{"row": row, "command": table.rows[row][0].command()} for row in by_score(table)]
-    return Section("What the rows are", [], [Grid(rows), Grid(commands, "commands, of each row's first run")], folded=True)
+    grids = [Grid(rows), Grid(commands, "commands, of each row's first run")]
+    named = {name: found for name in sorted(results[0].settings) if (found := notes.of_settings([name]))}
+    settings = [
+        {"setting": name, "value": str(results[0].settings[name]) if name in shared else "by row", **notes.column(found)}
+        for name, found in named.items()
+    ]
+    return Section("What the rows are", [], grids + ([Grid(settings, "settings that notes speak of")] if settings else []), folded=True)
 
 
 def _latent(results: list[Result]) -> Section | None:

@@ -60,9 +60,38 @@ def test_the_text_s_claims_are_there():
     }  # fmt: skip
 
 
+def test_table_3_s_claim_and_kappas_are_there():
+    human = read(SHIPPED).human
+    assert (human.of, human.to, human.task, human.cells) == ("hcl", ("claps", "dialogpt", "seq2seq_du"), None, {})
+    assert human.kappa == {"Fluency": 0.53, "Meaningfulness": 0.61, "Differential": 0.56}
+
+
+def test_a_filled_cell_of_table_3_is_read(changed):
+    path, _ = changed("hcl: {Fluency:, ", "hcl: {Fluency: 2.4, ")
+    assert read(path).human.cells == {("hcl", "Fluency"): 2.4}
+    path, _ = changed("kappa: {Fluency: 0.53", "kappa: {Fluency:")
+    assert read(path).human.kappa == {"Meaningfulness": 0.61, "Differential": 0.56}
+
+
+def test_of_a_task_of_one_s_own_the_paper_says_nothing(changed):
+    path, _ = changed("cvae: {BLEU-1:", "cvae: {BLEU-1: 41.5")
+    found = read(path)
+    assert found.of("qqp") == found
+    own = found.of("custom")
+    assert (own.cells, own.claims, own.human) == ({}, (), None)
+    assert (own.tables, own.credits) == (found.tables, found.credits)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
+        ("kappa: {Fluency: 0.53", "kappa: {Fluency: high", "'high' is no number"),
+        ("kappa: {Fluency: 0.53", "kappa: {Fluent: 0.53", "Fluent is not known here"),
+        ("claps: {Fluency:,", "claps: {Fluency: x,", "human: cells: claps: Fluency: 'x' is no number"),
+        ("to: [claps, dialogpt, seq2seq_du]", "to: [claps, gpt]", "gpt is not known here"),
+        ("to: [claps, dialogpt, seq2seq_du]", "to: []", "at least one row"),
+        ("notes: [70, 77]", "notes: [seventy]", "'seventy' is no number of a note"),
+        ("hcl_without_graph: the graph around", "hcl_without_graphs: the graph around", "hcl_without_graphs is not known here"),
         ("cvae: {BLEU-1:", "cvae: {BLEU-1: about 41", "'about 41' is no number"),
         ("cvae: {BLEU-1:", "cvae: {BLEU-1: .inf", "is no number"),
         ("cvae: {BLEU-1:", "cvae: {BLEU-1: true", "is no number"),
@@ -73,7 +102,7 @@ def test_the_text_s_claims_are_there():
         ("of: [hcl], to: [claps]", "of: [], to: [claps]", "at least one row"),
         ("direction: above, metric: BLEU-1, task: qqp", "direction: over, metric: BLEU-1, task: qqp", "over is not known here"),
         ("percent: 2.7", "percent: -2.7", "contradicts"),
-        ("percent: 2.7}", "per cent: 2.7}", "per cent is not known here"),
+        ("percent: 2.7, ", "per cent: 2.7, ", "per cent is not known here"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(changed, old, new, why):
@@ -89,7 +118,7 @@ def test_no_file_no_yaml_and_missing_parts(tmp_path):
     (path := tmp_path / "claims.yaml").write_text("cells: {qqp: [\n")
     with pytest.raises(UserError, match=r"claims\.yaml:2: no YAML"):
         read(path)
-    path.write_text("cells:\ntables:\n")
+    path.write_text("cells:\ntables:\ncredits:\n")
     with pytest.raises(UserError, match="claims is missing"):
         read(path)
     path.write_text(SHIPPED.read_text().replace("cvae: {BLEU-1:", "cvae: {BLEU-1: 1, BLEU-1: 2", 1))

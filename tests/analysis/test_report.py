@@ -2,24 +2,31 @@
 
 import csv
 import io
+import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import entry_point
+from html_page import Page
 from made_results import made
+from toy_study import toy_study
 
 from hcl_tf import cli
-from hcl_tf.analysis import report, report_parts, results
+from hcl_tf.analysis import page, report, report_parts, results
+from hcl_tf.analysis.annotation_results import summarise
+from hcl_tf.analysis.annotation_study import SCALES
+from hcl_tf.analysis.build_notes import BuildNotes
 from hcl_tf.analysis.claims import METRICS, Claims, read
-from hcl_tf.analysis.report_parts import Marked
+from hcl_tf.analysis.verdicts import SCALED
 from hcl_tf.errors import UserError
 from hcl_tf.models.registry import defaults_of
 from hcl_tf.settings import resolve
 
 SHIPPED = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
 ROWS = ("hcl", "claps", "bert_cvae", "hcl_without_graph")
+NO_NOTES = BuildNotes({})
 
 
 @pytest.fixture(scope="module")
@@ -30,46 +37,25 @@ def table():
 
 @pytest.fixture(scope="module")
 def sections(table):
-    return report_parts.sections(table, [("runs/old", "other raw files than runs/hcl-1")], None)
-
-
-class Page(HTMLParser):
-    """Tags in order, and the text between them."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags, self.open, self.text, self.links = [], [], "", []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.links += [value for name, value in attributes if name in ("src", "href")]
-        if tag not in ("meta", "img", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
+    return report_parts.sections(table, [("runs/old", "other raw files than runs/hcl-1")], NO_NOTES)
 
 
 def test_the_html_is_whole_needs_no_network_and_escapes_what_is_generated(sections):
-    text = report.html(sections)
-    page = Page(text)
-    assert page.open == []
-    assert "script" not in page.tags
-    assert "b" not in page.tags, "the source's own <b> is text"
-    assert "Is <b>" in page.text
-    assert page.links
-    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    text = page.html(sections)
+    shown = Page(text)
+    assert shown.open == []
+    assert "script" not in shown.tags
+    assert "b" not in shown.tags, "the source's own <b> is text"
+    assert "Is <b>" in shown.text
+    assert shown.links
+    assert all(link.startswith("data:image/png;base64,") for link in shown.links)
     assert "http" not in re.sub('base64,[^"]*', "", text)
     for section in sections:
-        assert section.title in page.text
+        assert section.title in shown.text
 
 
 def test_every_row_and_score_stands_in_both_pages(sections, table):
-    for text in (report.markdown(sections).replace("\\_", "_"), Page(report.html(sections)).text):
+    for text in (page.markdown(sections).replace("\\_", "_"), Page(page.html(sections)).text):
         for row in ROWS:
             assert f"{table.cell_mean(row, 'BLEU-1'):.2f}" in text
         for wanted in ("SCALED DOWN", "NOT RUN", "other raw files than runs/hcl-1", "T5-CLAPS", "python -m hcl_tf.train --task=qqp"):
@@ -78,9 +64,9 @@ def test_every_row_and_score_stands_in_both_pages(sections, table):
 
 def test_a_run_of_the_paper_s_size_is_not_marked():
     table, _ = report.table_of("qqp", [made("hcl")], read(SHIPPED))
-    assert report_parts.SCALED not in report.markdown(report_parts.sections(table, [], None))
+    assert SCALED not in page.markdown(report_parts.sections(table, [], NO_NOTES))
     part, _ = report.table_of("qqp", [made("hcl", whole=False)], read(SHIPPED))
-    assert report_parts.SCALED in report.markdown(report_parts.sections(part, [], None))
+    assert SCALED in page.markdown(report_parts.sections(part, [], NO_NOTES))
 
 
 def test_the_csv_has_a_line_for_every_cell(table):
@@ -99,29 +85,9 @@ def test_a_filled_cell_is_shown_with_its_verdict_and_the_mark():
     claims = read(SHIPPED)
     filled = Claims(claims.tables, {("qqp", "hcl", "BLEU-1"): 20.0, ("qqp", "t5", "BLEU-1"): 33.0}, claims.claims)
     table, _ = report.table_of("qqp", [made("hcl", preset="small")], filled)
-    text = report.markdown(report_parts.sections(table, [], None))
+    text = page.markdown(report_parts.sections(table, [], NO_NOTES))
     assert re.search(r"paper 20\.00: OK SCALED", text)
     assert "paper 33.00: NOT RUN" in text
-
-
-@pytest.mark.parametrize(
-    ("text", "words", "marked"),
-    [
-        ("Rain, rainy and brain", ("rain",), ["Rain", "rain"]), ("a (b) c", ("(b",), ["(b"]), ("今天下雨了", ("下雨",), ["下雨"]),
-        ("wordpress theme", ("word", "wordpress"), ["wordpress"]), ("nothing", (), []),
-    ],
-)  # fmt: skip
-def test_keywords_stand_out(text, words, marked):
-    found = report.pieces(Marked(text, words))
-    assert "".join(piece for piece, _ in found) == text
-    assert [piece for piece, stands_out in found if stands_out] == marked
-
-
-def test_deviations_come_from_the_notes(table, tmp_path):
-    (notes := tmp_path / "BUILD_NOTES.md").write_text("1. **[P]** as stated\n2. **[D]** ours alone\n3. measured\n")
-    text = report.markdown(report_parts.sections(table, [], notes))
-    assert "ours alone" in text
-    assert "as stated" not in text
 
 
 def test_keyword_control_and_figure_3_are_shown_where_a_run_has_them(tmp_path):
@@ -134,12 +100,12 @@ def test_keyword_control_and_figure_3_are_shown_where_a_run_has_them(tmp_path):
     (tmp_path / "rows" / "hcl-1.png").write_bytes(b"picture")
     results.keep(tmp_path / "rows" / "claps-1.json", made("claps"))
     table, _ = report.table_of("qqp", results.collect([tmp_path])[0], read(SHIPPED))
-    text = report.markdown(report_parts.sections(table, [], None))
+    text = page.markdown(report_parts.sections(table, [], NO_NOTES))
     assert "0.250 [0.200, 0.300]" in text
     assert "| hcl, swapped (snow) | snow falls |" in text
     assert "| claps | rain by claps & co |" in text.partition("Table 4")[2], "another system's output for the same example"
     assert "![rows/hcl-1](rows/hcl-1.png)" in text
-    assert "Figure 3" not in report.markdown(report_parts.sections(report.table_of("qqp", [made()], read(SHIPPED))[0], [], None))
+    assert "Figure 3" not in page.markdown(report_parts.sections(report.table_of("qqp", [made()], read(SHIPPED))[0], [], NO_NOTES))
 
 
 def test_check(table, capsys):
@@ -181,6 +147,35 @@ def test_the_command_writes_the_pages_and_checks(kept, tmp_path, monkeypatch, ca
     }  # fmt: skip
     assert "4 rows, 0 runs set apart" in capsys.readouterr().out
     assert run(monkeypatch, *flags, "--check") == 1
+
+
+def test_the_command_takes_a_study(kept, tmp_path, monkeypatch, capsys):
+    study = toy_study(items=4)
+    found = summarise(study, {1: np.full((4, len(study.systems), len(SCALES)), 2)}, "hcl")
+    (results_file := tmp_path / "results.json").write_text(json.dumps(found))
+    flags = ["--task=qqp", f"--runs={kept}", f"--out={tmp_path / 'out'}", f"--claims={SHIPPED}"]
+    assert run(monkeypatch, *flags, f"--human={tmp_path / 'none'}") == 1
+    assert "human_evaluation --sheets" in capsys.readouterr().err
+    assert run(monkeypatch, *flags, f"--human={results_file}") == 1
+    assert "other data than the runs'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    results.keep(kept / "rows" / "hcl-1.json", made("hcl", score=90.0, preset="small", data=study.origin["data"]))
+    assert not run(monkeypatch, *flags, f"--human={results_file}")
+    assert f"Study {study.id}: 4 test examples, 1 annotators." in (tmp_path / "out" / "report.md").read_text()
+    assert run(monkeypatch, *flags, f"--human={results_file}", "--check") == 1, "all systems are level, so ours is not the best"
+
+
+def test_the_command_makes_the_report_of_a_task_of_one_s_own(tmp_path, monkeypatch, capsys):
+    for row in ("hcl", "bert_cvae"):
+        results.keep(tmp_path / "kept" / "rows" / f"{row}-1.json", made(row, preset="small", task="custom"))
+    flags = ["--task=custom", f"--runs={tmp_path / 'kept'}", f"--out={tmp_path / 'out'}", f"--claims={SHIPPED}"]
+    assert not run(monkeypatch, *flags)
+    assert "2 rows, 0 runs set apart" in capsys.readouterr().out
+    assert run(monkeypatch, *flags, "--check") == 2
+    assert "nothing checked" in capsys.readouterr().out
+    results.keep(tmp_path / "kept" / "rows" / "claps-1.json", made("claps"))
+    assert run(monkeypatch, *flags) == 1
+    assert re.search(r"claps-1\.json: a run of qqp among those of custom", capsys.readouterr().err)
 
 
 def test_an_evaluated_run_folder_is_read_as_its_kept_row(evaluated_run):

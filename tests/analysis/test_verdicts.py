@@ -15,7 +15,7 @@ from hcl_tf.metrics.significance import paired_bootstrap
 
 NONE = Claims({}, {}, ())
 SHIPPED = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
-ABOVE = Claim("ours above", ("hcl",), ("claps",), "above", "BLEU-1", "qqp", 2.7)
+ABOVE = Claim("ours above", ("hcl",), ("claps",), "above", "BLEU-1", "qqp", 2.7, ())
 
 
 @pytest.mark.parametrize(
