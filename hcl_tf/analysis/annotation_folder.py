@@ -64,6 +64,7 @@ def _readme(study: Study) -> str:
        python -m hcl_tf.analysis.human_evaluation --sheets=THIS_FOLDER
 
    It checks every row, and writes `results/results.md` and `results.json`.
+4. `python -m hcl_tf.report --task={study.origin["task"]} --human=THIS_FOLDER` shows them beside the paper's Table 3.
 
 References are not shown: an output is rated for its source, and many outputs unlike the reference are good ones.
 {OUR_READING}

@@ -111,6 +111,7 @@ class _Reader:
         self._lines: dict[tuple[int, str], int] = {}  # of each row that was read
 
     def read(self) -> tuple[int, np.ndarray, list[str]]:
+        """The annotator, scores [items, labels, scales] and all that is wrong with the sheet."""
         study = self._study
         scores = np.zeros((len(study.items), len(study.labels), len(SCALES)), np.int64)
         for line, row in self._records():

@@ -63,6 +63,7 @@ class Study:
 
     @property
     def labels(self) -> list[str]:
+        """A, B, ...: the same for every item; which system stands behind one changes from item to item."""
         return sorted(self.items[0].systems)
 
     @property

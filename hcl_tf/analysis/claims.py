@@ -118,6 +118,7 @@ class _Reader:
         self.path, self.rows = path, set()
 
     def wrong(self, node: yaml.Node, what: str) -> UserError:
+        """The error that names the node's line."""
         return UserError(f"{self.path}:{node.start_mark.line + 1}: {what}")
 
     def value(self, node: yaml.Node) -> Any:

@@ -107,7 +107,12 @@ def _ratings(table: Table, notes: BuildNotes) -> Section | None:
     if not rows:
         return None
     means = [
-        {"system": row, **{scale: _rated_text(table, row, scale) for scale in SCALES}, **notes.column(notes.of_row(row))} for row in rows
+        {
+            "system": table.names.get(row, row),
+            **{scale: _rated_text(table, row, scale) for scale in SCALES},
+            **notes.column(notes.of_row(row)),
+        }
+        for row in rows
     ]
     grids = [Grid(means)]
     if ratings:
@@ -161,7 +166,7 @@ def _claim(table: Table, checked: Checked) -> dict[str, str | NoteLinks]:
 
 def _rated_claim(table: Table, rated: Rated) -> dict[str, str | NoteLinks]:
     human = table.claims.human
-    ours = "" if rated.of is None else f"{rated.of:{FORM}} beside {rated.to:{FORM}} ({rated.rival})"
+    ours = "" if rated.of is None else f"{rated.of:{FORM}} beside {rated.to:{FORM}} ({table.names[rated.rival]})"
     return {
         "the paper says": human.says, "compared": f"{human.of} with {', '.join(human.to)}", "metric": rated.scale,
         "paper": "direction only", "ours": ours, "p": "" if rated.p is None else _p(rated.p),

@@ -51,6 +51,7 @@ class Result:
 
     @property
     def settings(self) -> dict[str, Any]:
+        """All of its training, as `Settings.to_dict` has them."""
         return self.record["settings"]
 
     @property

@@ -47,6 +47,7 @@ class Cell:
 
     @property
     def mean(self) -> float | None:
+        """Ours over seeds; None where the row did not run."""
         return statistics.mean(self.ours) if self.ours else None
 
     @property
