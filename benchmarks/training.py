@@ -54,7 +54,8 @@ GOALS = (
 
 def make_batches(folder: Path, texts: dict[str, np.ndarray]) -> tuple[list[dict], np.ndarray, int]:
     """Batches with the folder's keywords and sub-graphs and with drawn texts; the whole graph; K."""
-    from hcl_tf.data.pipeline import Batches, PreparedData
+    from hcl_tf.data.batches import Batches
+    from hcl_tf.data.pipeline import PreparedData
     from hcl_tf.data.subgraph import SubgraphSampler
     from hcl_tf.settings import Settings
 

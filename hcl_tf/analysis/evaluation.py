@@ -5,6 +5,7 @@ Generation sees source columns only (`decoding.requests.from_record`); reference
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,7 +29,7 @@ from hcl_tf.training import assembly
 from hcl_tf.training.assembly import BEST, TrainedRun
 from hcl_tf.training.launch import compiled
 from hcl_tf.training.loop import sample_rows
-from hcl_tf.training.run_folder import load_run
+from hcl_tf.training.run_folder import Run, load_run
 from hcl_tf.training.validation import Validation
 
 DECODING = ("beams", "length_penalty", "minimum_length", "maximum_length", "no_repeat_ngram")
@@ -73,16 +74,27 @@ def evaluate(request: Request) -> dict:
     data = views.seen_through(data, trained.tokenizer)
     records = list(islice(data.records(request.split), request.limit))
     outputs = decode(trained, [requests.from_record(record.source) for record in records])
+    head = head_of(run.config, trained.checkpoint, trained.step, data, request.split, len(records))
+    return report(run, request, data, records, outputs, head, lambda: _examine(trained, data, request))
+
+
+def report(
+    run: Run, request: Request, data: PreparedData, records: list[Record], outputs: list[str], head: dict, examined: Callable[[], dict]
+) -> dict:
+    """The part of `evaluate` that comes after decoding.
+
+    Args:
+      records: of the split, or as many as are asked for; outputs: theirs. head: what the result is a result of.
+      examined: gives the figures of the model (analysis/figures.py).
+    """
     print("scoring", flush=True)
     inputs = _ScoreInputs(data, records, request.embeddings, outputs)
     scores, per_example = inputs.score(outputs)
-
-    head = head_of(trained, data, request.split, len(records))
     rows = [_row(record, output, each) for record, output, each in zip(records, outputs, per_example, strict=True)]
     run.write_jsonl(f"predictions.{request.label}.jsonl", rows)
     run.write_text(f"samples.{request.label}.md", _samples(rows, head))
     print("examining the model and scoring the two floors", flush=True)
-    found = head | {"figures": _examine(trained, data, request), "floors": inputs.floors()}
+    found = head | {"figures": examined(), "floors": inputs.floors()}
     run.write_json(f"figures.{request.label}.json", found)
     run.write_json(f"scores.{request.label}.json", head | {"scores": scores})
     print("\n".join(_table(scores, found)), flush=True)
@@ -162,15 +174,15 @@ def _examine(trained: TrainedRun, data: PreparedData, request: Request) -> dict:
     return figures.summary(validation.examine())
 
 
-def head_of(trained: TrainedRun, data: PreparedData, split: str, count: int) -> dict:
-    """What a result is a result of."""
-    s, config = trained.settings, trained.run.config
+def head_of(config: dict, checkpoint: str, step: int, data: PreparedData, split: str, count: int) -> dict:
+    """What a result is a result of. `config`: the run's; `count`: how many examples of the split."""
+    s, splits = config["settings"], data.manifest["splits"]
     return {
-        "task": config["task"], "model": s.model, "ablate": s.ablate, "preset": s.preset, "seed": s.seed, "encoder": config["encoder"],
-        "split": split, "examples": count, "of": data.manifest["splits"][split]["examples"],
-        "training_examples": data.manifest["splits"]["train"]["examples"], "data": config["data"],
-        "checkpoint": trained.checkpoint, "step": trained.step,
-        "decoding": {name: getattr(s, name) for name in DECODING},
+        "task": config["task"], "model": s["model"], "ablate": s["ablate"], "preset": s["preset"], "seed": s["seed"],
+        "encoder": config["encoder"], "split": split, "examples": count, "of": splits[split]["examples"],
+        "training_examples": splits["train"]["examples"], "data": config["data"],
+        "checkpoint": checkpoint, "step": step,
+        "decoding": {name: s[name] for name in DECODING},
     }  # fmt: skip
 
 

@@ -17,9 +17,10 @@ from hcl_tf.settings import Settings
 from hcl_tf.training import assembly
 from hcl_tf.training.assembly import BEST, TrainedRun
 from hcl_tf.training.checkpoints import writing
+from hcl_tf.training.examined import summarise
 from hcl_tf.training.loop import EXAMINED
 from hcl_tf.training.run_folder import Run, load_run
-from hcl_tf.training.validation import Validation, summarise
+from hcl_tf.training.validation import Validation
 
 SPACES = {"text": "projected text vectors", "latent": "means of prior and posterior"}  # of `System.representations`
 DEFAULT = "text"

@@ -7,7 +7,7 @@ import numpy as np
 
 from hcl_tf.analysis.intervals import columns
 from hcl_tf.metrics import significance
-from hcl_tf.training.validation import summarise
+from hcl_tf.training.examined import summarise
 
 # What one figure is compared with, example by example: name -> (figure, baseline). Above 0: taking it away does harm.
 DIFFERENCES = {

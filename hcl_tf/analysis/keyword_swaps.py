@@ -18,9 +18,10 @@ from hcl_tf.analysis import keyword_page
 from hcl_tf.analysis.evaluation import data_of, decode, head_of
 from hcl_tf.analysis.keyword_figures import CONDITIONS, NONE, OWN, SWAPPED, Measured, faithfulness, inclusion, prior_kl, prior_shift
 from hcl_tf.data import views
+from hcl_tf.data.formats import ROLES
 from hcl_tf.data.graph import UNKNOWN
 from hcl_tf.data.pipeline import PreparedData
-from hcl_tf.data.tfrecords import ROLES, Record
+from hcl_tf.data.tfrecords import Record
 from hcl_tf.decoding import requests
 from hcl_tf.errors import UserError
 from hcl_tf.training import assembly
@@ -115,8 +116,12 @@ def measure(trained: TrainedRun, data: PreparedData, request: Request) -> dict:
         [[forms[swap.name] for swap in draw] for draw in swaps],
         outputs, _priors(trained, asked),
     )  # fmt: skip
-    head = head_of(trained, data, request.split, len(inputs)) | {"swaps": request.swaps, "draw_seed": request.seed}
-    return head | {"chosen_by_id": bool(request.ids), "figures": faithfulness(measured), "rows": _rows(inputs, swaps, measured)}
+    head = head_of(trained.run.config, trained.checkpoint, trained.step, data, request.split, len(inputs))
+    return (
+        head
+        | {"swaps": request.swaps, "draw_seed": request.seed}
+        | {"chosen_by_id": bool(request.ids), "figures": faithfulness(measured), "rows": _rows(inputs, swaps, measured)}
+    )
 
 
 def choose(records: Sequence[Record], request: Request) -> list[int]:

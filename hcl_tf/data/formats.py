@@ -24,6 +24,7 @@ from hcl_tf.data import text_files
 from hcl_tf.data.text_files import BadLines
 from hcl_tf.errors import UserError
 
+ROLES = ("source", "target", "negative")  # of the texts of an example
 ALIASES = {"source": ("source", "context"), "target": ("target", "response"), "negative": ("negative",), "id": ("id",)}
 TURN_BREAK = "\n"  # joins turns and sentences in `Example.source`; a tokeniser sees white space, a reader sees turns
 _CHINESE = "\u3000-\u303f\u3400-\u9fff\uff00-\uffef\U00020000-\U0003ffff"  # ideographs and full-width signs

@@ -12,7 +12,8 @@ import numpy as np
 
 from hcl_tf.data import bm25
 from hcl_tf.data.array_cache import CACHE, cached
-from hcl_tf.data.pipeline import SPECIAL_PIECES, PreparedData, SplitArrays
+from hcl_tf.data.batches import SPECIAL_PIECES, SplitArrays
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.progress import track
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from hcl_tf.config import SPLITS, TARGET_MINIMUM
 from hcl_tf.data import graph, subgraph, tfrecords, tokenization
+from hcl_tf.data.formats import ROLES
 from hcl_tf.data.graph import NEGATIVE, POSITIVE, KeywordGraph
-from hcl_tf.data.tfrecords import ROLES, Record
+from hcl_tf.data.tfrecords import Record
 
 PERCENTILES = (5, 25, 50, 75, 95, 100)
 NEIGHBOURS = 5

@@ -7,11 +7,11 @@ from pathlib import Path
 import hcl_tf
 from hcl_tf.config import SPLITS, TARGET_LENGTH, TARGET_MINIMUM, Task
 from hcl_tf.data import corpora, graph, keywords, negatives, tagging, tfrecords, tokenization, word_vectors
-from hcl_tf.data.formats import Example, ReadOptions
+from hcl_tf.data.formats import ROLES, Example, ReadOptions
 from hcl_tf.data.output_folder import whole_or_nothing
 from hcl_tf.data.qqp import text_key
 from hcl_tf.data.text_files import BadLines, sha256
-from hcl_tf.data.tfrecords import ROLES, Record, Text
+from hcl_tf.data.tfrecords import Record, Text
 from hcl_tf.metrics.words import words
 from hcl_tf.progress import track
 

@@ -18,12 +18,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from hcl_tf.data.formats import Keyword, SampledPair
+from hcl_tf.data.formats import ROLES, Keyword, SampledPair
 from hcl_tf.data.text_files import sha256
 from hcl_tf.errors import UserError
 
 FORMAT = 2  # raised when a record's or the manifest's meaning changes
-ROLES = ("source", "target", "negative")
 MANIFEST = "manifest.json"
 VOCABULARY = "vocab.txt"
 GRAPH = "graph"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from hcl_tf.config import SPLITS
 from hcl_tf.data import graph, tfrecords
+from hcl_tf.data.formats import ROLES
 from hcl_tf.data.qqp import text_key
-from hcl_tf.data.tfrecords import ROLES, Record
+from hcl_tf.data.tfrecords import Record
 from hcl_tf.errors import UserError
 from hcl_tf.progress import bar
 

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from hcl_tf.data.array_cache import CACHE, cached
+from hcl_tf.data.batches import SPECIAL_PIECES, SplitArrays
+from hcl_tf.data.formats import ROLES
 from hcl_tf.data.library_tokenizer import LibraryTokenizer
-from hcl_tf.data.pipeline import SPECIAL_PIECES, PreparedData, SplitArrays
-from hcl_tf.data.tfrecords import ROLES, Record
+from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.data.tfrecords import Record
 from hcl_tf.data.tokenization import Tokenizer
 
 

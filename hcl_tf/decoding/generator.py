@@ -47,19 +47,29 @@ class Generator:
         for batch in batches:
             ids, _ = self.ids(batch, draw)
             real = np.asarray(batch["example_mask"]) > 0
-            found += map(self._text, ids[real, 0], np.asarray(batch["source_ids"])[real], list(islice(raw, real.sum())))
+            rows = zip(ids[real, 0], np.asarray(batch["source_ids"])[real], islice(raw, int(real.sum())), strict=True)
+            found += [text_of(self.tokenizer, *row) for row in rows]
         return found
 
     def beams(self, batch: Batch, sources: Sequence[str], draw: int = 0) -> list[list[tuple[str, float]]]:
         """Every hypothesis of each real row, best first: its text and its score. `sources`: see `texts`."""
         ids, scores = self.ids(batch, draw)
         rows = zip(ids, scores, np.asarray(batch["source_ids"]), sources, strict=False)  # rows that fill up have no source
-        return [[(self._text(one, pieces, source), float(s)) for one, s in zip(own, of, strict=True)] for own, of, pieces, source in rows]
+        return [
+            [(text_of(self.tokenizer, one, pieces, source), float(s)) for one, s in zip(own, of, strict=True)]
+            for own, of, pieces, source in rows
+        ]
 
-    def _text(self, ids: np.ndarray, source_ids: np.ndarray, source: str) -> str:
-        vocabulary = len(self.tokenizer)
-        if ids.max() < vocabulary:
-            return self.tokenizer.decode(ids)
-        pieces = [int(i) for i in source_ids if i != self.tokenizer.pad_id][1:-1]  # without [CLS] and [SEP]
-        words = self.tokenizer.unknown_words(source, pieces)
-        return self.tokenizer.decode(ids, {vocabulary + 1 + place: word for place, word in words.items()})
+
+def text_of(tokenizer: Tokenizer, ids: np.ndarray, source_ids: np.ndarray, source: str) -> str:
+    """The text of vocabulary ids [T]; an id of V or more stands for an unknown word of the source (`System.output_ids`).
+
+    Args:
+      source_ids: [S] the source's pieces; source: its raw text.
+    """
+    vocabulary = len(tokenizer)
+    if ids.max() < vocabulary:
+        return tokenizer.decode(ids)
+    pieces = [int(i) for i in source_ids if i != tokenizer.pad_id][1:-1]  # without [CLS] and [SEP]
+    words = tokenizer.unknown_words(source, pieces)
+    return tokenizer.decode(ids, {vocabulary + 1 + place: word for place, word in words.items()})

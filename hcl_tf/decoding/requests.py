@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from hcl_tf.data import appended
+from hcl_tf.data.batches import SPECIAL_PIECES
 from hcl_tf.data.graph import UNKNOWN
-from hcl_tf.data.pipeline import SPECIAL_PIECES
 from hcl_tf.data.tfrecords import Text
 from hcl_tf.data.tokenization import Tokenizer
 from hcl_tf.models.base import Batch

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.data.pipeline import Extra, PreparedData, SplitArrays
+from hcl_tf.data.batches import Extra, SplitArrays
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.decoding.beam_search import BeamSettings, beam_search
 from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights

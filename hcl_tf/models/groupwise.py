@@ -11,8 +11,9 @@ With `--weight_group=0` this is `transformer`, step by step.
 
 import tensorflow as tf
 
+from hcl_tf.data.batches import Extra, SplitArrays
 from hcl_tf.data.groups import groups_of
-from hcl_tf.data.pipeline import Extra, PreparedData, SplitArrays
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.layers.contrast import group_contrast
 from hcl_tf.layers.matching import Matching, fit
 from hcl_tf.layers.noise import Noise

@@ -13,8 +13,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as keras
 
+from hcl_tf.data.formats import ROLES
 from hcl_tf.data.subgraph import ROUTES
-from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.layers import latent
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
 from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keyword_state

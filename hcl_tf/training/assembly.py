@@ -12,8 +12,9 @@ import tf_keras as keras
 
 from hcl_tf.data import graph as keyword_graph
 from hcl_tf.data import library_tokenizer, tokenization
+from hcl_tf.data.batches import SPECIAL_PIECES, SplitArrays
 from hcl_tf.data.graph import KeywordGraph
-from hcl_tf.data.pipeline import SPECIAL_PIECES, PreparedData, SplitArrays
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.data.tfrecords import GRAPH, MANIFEST, VOCABULARY
 from hcl_tf.data.tokenization import PUBLISHED, Tokenizer
 from hcl_tf.decoding.requests import RequestBatches

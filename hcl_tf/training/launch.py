@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from hcl_tf import config
 from hcl_tf.data import views
-from hcl_tf.data.pipeline import Batches, Extra, PreparedData
+from hcl_tf.data.batches import Batches, Extra
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.data.subgraph import SubgraphSampler
 from hcl_tf.data.text_files import sha256
 from hcl_tf.data.tfrecords import MANIFEST, Record
@@ -33,20 +34,13 @@ LOOKED_AT = 500  # validation outputs whose variety is printed at the end
 
 def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | None, given: dict, command: list[str]) -> str:
     """Trains, or goes on training, and returns why it ended (see `Loop.train`; `UNTRAINED` for a system without weights)."""
-    defaults = registry.defaults_of(given.get("model", "hcl"))  # a wrong name is refused before data are prepared
-    data, bundled = _data(task, data_dir)
-    preset = preset or ("tiny" if bundled else "paper")
-    settings = resolve(preset, given, defaults)
-    data = data.with_keywords() if settings.append_keywords else data
-    settings, encoder = assembly.choose_encoder(settings, data, given)
-    if encoder.library:
-        data = views.seen_through(data, encoder.library.tokenizer)
+    data, settings, encoder = settle(task, data_dir, preset, given)
     path = Path(run_dir or default_run_dir(task, settings))
-    print(f"{settings.model}, preset {preset} ({encoder.note}), run folder {path}", flush=True)
+    print(f"{settings.model}, preset {settings.preset} ({encoder.note}), run folder {path}", flush=True)
     strategy = _strategy(settings)
     tf.config.experimental.enable_op_determinism()  # bit for bit the same when a killed run goes on
     chief = _is_chief()
-    recorded = {"task": task, "settings": settings.to_dict(), "encoder": encoder.note, "data": data.manifest["sha256"]}
+    recorded = recorded_of(task, data, settings, encoder)
     begun, existed = (path / CONFIG).exists(), path.exists()
     run = RunFolder.open(path, recorded, command) if chief else None
     try:
@@ -58,7 +52,7 @@ def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | 
                 _without_training(data, settings, encoder, run)
             return UNTRAINED
         try:
-            loop = _loop(data, settings, encoder, run, path, strategy)
+            loop = assemble(data, settings, encoder, run, path, strategy)
         except UserError:
             if run and not begun:  # refused before anything was computed: leave the place as it was
                 shutil.rmtree(path)
@@ -73,6 +67,21 @@ def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | 
     finally:
         if run:
             run.close()
+
+
+def settle(task: str, data_dir: Path | None, preset: str | None, given: dict) -> tuple[PreparedData, Settings, assembly.Encoder]:
+    """What the flags of a training come to: the data as the system sees them, all settings, and what the encoder begins with."""
+    defaults = registry.defaults_of(given.get("model", "hcl"))  # a wrong name is refused before data are prepared
+    data, bundled = _data(task, data_dir)
+    settings = resolve(preset or ("tiny" if bundled else "paper"), given, defaults)
+    data = data.with_keywords() if settings.append_keywords else data
+    settings, encoder = assembly.choose_encoder(settings, data, given)
+    return (views.seen_through(data, encoder.library.tokenizer) if encoder.library else data), settings, encoder
+
+
+def recorded_of(task: str, data: PreparedData, settings: Settings, encoder: assembly.Encoder) -> dict:
+    """The configuration that a run folder keeps, and with which alone it is taken up again."""
+    return {"task": task, "settings": settings.to_dict(), "encoder": encoder.note, "data": data.manifest["sha256"]}
 
 
 def default_run_dir(task: str, settings: Settings) -> str:
@@ -122,8 +131,8 @@ def _is_chief() -> bool:
     return task.get("type", "worker") in ("chief", "worker") and int(task.get("index", 0)) == 0
 
 
-def _loop(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run: RunFolder | None, path: Path, strategy) -> Loop:
-    """Everything that a training loop needs, made and put together."""
+def assemble(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run: RunFolder | None, path: Path, strategy) -> Loop:
+    """Everything that a training loop needs, made and put together; `run` None: nothing is written."""
     train, held_out = data.arrays("train"), data.arrays("validation")
     kept = assembly.output_ids(data, train, settings.output_vocab)
     inputs = assembly.inputs_of(data, encoder.shape, kept, encoder.library and encoder.library.config)
@@ -174,7 +183,7 @@ def compiled(settings: Settings) -> bool:
 
 
 def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, why: str) -> None:
-    """Decodes validation examples with the best checkpoint, prints how varied they are, and marks the run as finished."""
+    """Decodes validation examples with the best checkpoint and ends the run with them (`finish`)."""
     best = loop.saved.read("best_loss")
     checkpoints.assign(assembly.variables(loop.system), best.arrays, best.path)
     loop.system.before_inference()
@@ -182,17 +191,28 @@ def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, wh
     generator = Generator(loop.system, data.tokenizer, compiled(settings) and count > 200)
     records = list(islice(data.records("validation"), count))
     outputs = generator.texts(loop.validation.rows(np.arange(count)), (record.source.raw for record in records))
+    summary = {"ended": why, "step": loop.at.step, "best_step": best.step}
+    finish(run, data, records, outputs, summary, best.state["validation"])
+
+
+def finish(run: RunFolder, data: PreparedData, records: list[Record], outputs: list[str], summary: dict, loss: float) -> None:
+    """Shows validation outputs of the best checkpoint and how varied they are, and marks the run as finished.
+
+    Args:
+      records: the first of the validation split; outputs: theirs. summary: what is known of the end. loss: the validation loss there.
+    """
+    count, step = len(records), summary["best_step"]
     targets = set(map(data.tokenizer.decode, data.tokenizer.encode([record.target.raw for record in data.records("train")])))
     verbatim = sum(text in targets for text in outputs) / count
     distinct = len(set(outputs)) / count
     rows = [{**_known(record), "output": text} for record, text in zip(records, outputs, strict=True)]
     chosen = [rows[i] for i in sample_rows(count)]
-    run.write_text("samples.md", f"Step {best.step}, validation, evenly spread.\n\n{markdown_table(chosen)}\n")
-    print(f"best validation loss {best.state['validation']:.3f} at step {best.step}; ended by {why}")
+    run.write_text("samples.md", f"Step {step}, validation, evenly spread.\n\n{markdown_table(chosen)}\n")
+    print(f"best validation loss {loss:.3f} at step {step}; ended by {summary['ended']}")
     print(f"{count} validation outputs: {verbatim:.1%} are training targets word for word, {distinct:.1%} are distinct")
     for row in chosen[:5]:
         print("\n".join(f"  {name:<10}{text}".replace("\n", " / ") for name, text in row.items()) + "\n")
-    run.finish({"ended": why, "step": loop.at.step, "best_step": best.step, "verbatim": verbatim, "distinct": distinct})
+    run.finish(summary | {"verbatim": verbatim, "distinct": distinct})
 
 
 def _known(record: Record) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hcl_tf.data.pipeline import Batches
+from hcl_tf.data.batches import Batches
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
 from hcl_tf.models.base import System
@@ -20,10 +20,11 @@ from hcl_tf.progress import bar
 from hcl_tf.settings import Settings
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.board import Board
+from hcl_tf.training.examined import summarise
 from hcl_tf.training.run_folder import RunFolder
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.text_states import TextStates
-from hcl_tf.training.validation import Validation, summarise
+from hcl_tf.training.validation import Validation
 
 EXAMINED = 512  # validation examples whose contrasts and latents are looked at each time
 SAMPLES = 8

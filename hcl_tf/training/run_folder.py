@@ -27,7 +27,7 @@ METRICS, SPEED, DONE, LOCK, CHECKPOINTS = "metrics.jsonl", "speed.jsonl", "done.
 OWN = (CONFIG, FILES, ENVIRONMENT, COMMANDS, METRICS, SPEED, DONE, CHECKPOINTS)  # only the methods made for them write these
 PACKAGES = (
     "tensorflow", "tf-keras", "tensorflow-probability", "tf-models-official", "transformers", "tokenizers", "safetensors", "numpy",
-    "scipy", "spacy", "pytextrank", "jieba", "nltk", "sacrebleu",
+    "scipy", "spacy", "pytextrank", "jieba", "nltk", "sacrebleu", "jax", "jaxlib",
 )  # fmt: skip
 # What changes the numbers or the speed without being a flag of ours. None of them holds a path.
 VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "NVIDIA_TF32_OVERRIDE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
@@ -120,13 +120,14 @@ class RunFolder(Run):
         self._lock = lock
 
     @classmethod
-    def open(cls, path: Path | str, config: dict[str, Any], command: list[str]) -> "RunFolder":
+    def open(cls, path: Path | str, config: dict[str, Any], command: list[str], environment: dict[str, Any] | None = None) -> "RunFolder":
         """Begins a run in a new or empty folder, or takes up the one that is there.
 
         Args:
           path: the folder.
           config: every resolved key -> JSON value. A run is taken up only with the same.
           command: the words of the command line, kept in command.txt with the time.
+          environment: where it was trained; default: here (`describe_environment`).
 
         Raises:
           UserError: the folder can't be written, holds something else, belongs to a run with another configuration, is
@@ -156,7 +157,7 @@ class RunFolder(Run):
                 write_whole(path / FILES, to_json({CONFIG: hashlib.sha256(data).hexdigest()}, indent=2) + b"\n")
                 write_whole(path / CONFIG, data)
             run = cls(path, config, lock)
-            run._record_start(command)
+            run._record_start(command, environment or describe_environment())
         except BaseException:
             lock.close()
             raise
@@ -239,12 +240,12 @@ class RunFolder(Run):
                     file.truncate(path.read_bytes().rfind(b"\n") + 1)
             file.write(line)
 
-    def _record_start(self, command: list[str]) -> None:
+    def _record_start(self, command: list[str], found: dict[str, Any]) -> None:
         """Adds this start to command.txt, and its environment to environment.json if it is another than before."""
         path = self.path / COMMANDS
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {shlex.join(command)}\n")
-        found, earlier = describe_environment(), []
+        earlier: list[dict[str, Any]] = []
         if (self.path / ENVIRONMENT).exists():
             recorded = self.environment
             earlier = recorded.pop("earlier", [])
@@ -267,14 +268,18 @@ def load_run(path: Path | str) -> Run:
     return run
 
 
-def describe_environment() -> dict[str, Any]:
-    """The machine and the versions that a result depends on: a JSON dict without user name, host name or paths."""
+def describe_environment(gpus: list[str] | None = None) -> dict[str, Any]:
+    """The machine and the versions that a result depends on: a JSON dict without user name, host name or paths.
+
+    Args:
+      gpus: their names; default: those that TensorFlow can use.
+    """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": {"name": _cpu_name(), "cores": os.cpu_count(), "cores_usable": len(os.sched_getaffinity(0))},
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
-        "gpus": _gpus(),
+        "gpus": _gpus() if gpus is None else gpus,
         "packages": {name: _version(name) for name in PACKAGES} | {"hcl_tf": hcl_tf.__version__},
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "commit": _commit(Path(hcl_tf.__file__).parents[1]),

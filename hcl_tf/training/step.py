@@ -55,10 +55,10 @@ class TrainStep:
         self.scale = counter(LARGEST_SCALE, "loss_scale") if settings.mixed_precision else None
         self.good = counter(0, "good_steps") if settings.mixed_precision else None
         if strategy is None:
-            self._run = tf.function(self._step, autograph=False, jit_compile=compiled)
+            self._run = tf.function(self.compute, autograph=False, jit_compile=compiled)
         else:  # collectives stay outside of what XLA compiles
             self._part = tf.function(self._part, autograph=False, jit_compile=compiled)
-            self._run = tf.function(lambda batch, step, phase: strategy.run(self._step, (batch, step, phase)), autograph=False)
+            self._run = tf.function(lambda batch, step, phase: strategy.run(self.compute, (batch, step, phase)), autograph=False)
 
     def __call__(self, batch: Batch, step: int) -> dict[str, float]:
         """Takes the step. Returns the means of all losses and figures, `objective`, `grad_norm` (before clipping) and learning rates;
@@ -77,7 +77,8 @@ class TrainStep:
         state = {f"optimizer/{name}/{i:04}": v for name, optimizer in self.optimizers.items() for i, v in enumerate(optimizer.variables())}
         return state | ({"loss_scale": self.scale, "good_steps": self.good} if self.scale is not None else {})
 
-    def _step(self, batch: Batch, step: tf.Tensor, phase: int) -> dict[str, tf.Tensor]:
+    def compute(self, batch: Batch, step: tf.Tensor, phase: int) -> dict[str, tf.Tensor]:
+        """What `__call__` runs, as a function of tensors; under a strategy, of one replica."""
         del phase  # no tensor: each has a trace of its own
         counts = self.system.counts(batch)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group if self.strategy else 0

@@ -11,8 +11,9 @@ import tensorflow as tf
 from scipy import sparse
 
 from hcl_tf.data.array_cache import CACHE, cached, is_whole
-from hcl_tf.data.pipeline import PreparedData, SplitArrays
-from hcl_tf.data.tfrecords import ROLES
+from hcl_tf.data.batches import SplitArrays
+from hcl_tf.data.formats import ROLES
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.progress import bar
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hcl_tf.data import appended
-from hcl_tf.data.pipeline import Batches, PreparedData
+from hcl_tf.data.batches import Batches
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.decoding.requests import Request, RequestBatches, from_record
 from hcl_tf.decoding.source_reader import SourceReader
 

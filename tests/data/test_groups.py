@@ -7,8 +7,9 @@ import pytest
 from conftest import fresh_copy, prepare_sample
 
 from hcl_tf.data import array_cache, bm25, groups
+from hcl_tf.data.batches import Batches
 from hcl_tf.data.groups import FIRST, LAST, Groups, groups_of, neighbours
-from hcl_tf.data.pipeline import Batches, PreparedData
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.errors import UserError
 
 

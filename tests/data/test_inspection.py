@@ -9,8 +9,8 @@ import pytest
 
 from hcl_tf.config import SPLITS
 from hcl_tf.data import tfrecords, tokenization
+from hcl_tf.data.formats import ROLES
 from hcl_tf.data.inspection import inspect
-from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.errors import UserError
 
 FOLDERS = ("qqp_folder", "douban_folder", "rocstories_folder")

@@ -9,8 +9,9 @@ import tensorflow as tf
 from conftest import prepare_sample
 
 from hcl_tf.data import graph
+from hcl_tf.data.batches import Batches, SplitArrays, describe_caps
 from hcl_tf.data.graph import UNKNOWN
-from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays, describe_caps
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.data.subgraph import CAPS, ROUTES, SubgraphSampler
 from hcl_tf.errors import UserError
 

@@ -12,8 +12,9 @@ from conftest import prepare_sample
 from hcl_tf import config
 from hcl_tf.config import SPLITS
 from hcl_tf.data import keywords, tfrecords, tokenization
+from hcl_tf.data.formats import ROLES
 from hcl_tf.data.preparation import Settings, prepare
-from hcl_tf.data.tfrecords import ROLES, Record
+from hcl_tf.data.tfrecords import Record
 
 FOLDERS = ("qqp_folder", "douban_folder", "rocstories_folder", "overlapping_folder")
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcl_tf.data import tfrecords
-from hcl_tf.data.formats import SampledPair
+from hcl_tf.data.formats import ROLES, SampledPair
 from hcl_tf.data.keywords import Keyword
-from hcl_tf.data.tfrecords import ROLES, Record, Text
+from hcl_tf.data.tfrecords import Record, Text
 from hcl_tf.errors import UserError
 
 INT64 = st.integers(-(2**63), 2**63 - 1)

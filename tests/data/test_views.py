@@ -8,9 +8,10 @@ import published_models
 import pytest
 
 from hcl_tf.data import library_tokenizer, views
+from hcl_tf.data.batches import Batches
+from hcl_tf.data.formats import ROLES
 from hcl_tf.data.library_tokenizer import LibraryTokenizer
-from hcl_tf.data.pipeline import Batches, PreparedData
-from hcl_tf.data.tfrecords import ROLES
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.decoding.requests import RequestBatches, from_record
 from hcl_tf.decoding.source_reader import SourceReader
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from hcl_tf.data import word_vectors
+from hcl_tf.data.formats import ROLES
 from hcl_tf.data.pipeline import PreparedData
-from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.data.word_vectors import WordVectors
 from hcl_tf.errors import UserError
 from hcl_tf.metrics.words import words

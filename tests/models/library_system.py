@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.data.pipeline import Batches, PreparedData
+from hcl_tf.data.batches import Batches
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.decoding.beam_search import BeamSettings, beam_search
 from hcl_tf.layers.encoder import BertShape
 from hcl_tf.layers.noise import Noise

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
+from hcl_tf.data.batches import Batches, SplitArrays
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.data.subgraph import SubgraphSampler
 from hcl_tf.models import registry
 from hcl_tf.models.base import System

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
+from hcl_tf.data.batches import Batches, SplitArrays
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.data.subgraph import SubgraphSampler
 from hcl_tf.decoding.generator import SOURCE_COLUMNS, Generator
 from hcl_tf.layers.noise import Noise

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hcl_tf.data.pipeline import Batches, PreparedData
+from hcl_tf.data.batches import Batches
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.layers.encoder import BertShape
 from hcl_tf.models import registry

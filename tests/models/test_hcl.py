@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
+from hcl_tf.data.batches import Batches, SplitArrays
+from hcl_tf.data.formats import ROLES
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.data.subgraph import CAPS, ROUTES, SubgraphSampler
-from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.decoding.beam_search import UNMOVED
 from hcl_tf.errors import UserError
 from hcl_tf.layers.encoder import BertShape

@@ -16,7 +16,8 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from toy_system import toy, toy_settings  # noqa: E402
 
-from hcl_tf.data.pipeline import Batches, PreparedData  # noqa: E402
+from hcl_tf.data.batches import Batches  # noqa: E402
+from hcl_tf.data.pipeline import PreparedData  # noqa: E402
 from hcl_tf.data.subgraph import SubgraphSampler  # noqa: E402
 from hcl_tf.settings import resolve  # noqa: E402
 from hcl_tf.training import assembly, checkpoints  # noqa: E402

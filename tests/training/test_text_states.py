@@ -9,9 +9,10 @@ import tensorflow as tf
 from conftest import fresh_copy
 from toy_system import read
 
-from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
+from hcl_tf.data.batches import Batches, SplitArrays
+from hcl_tf.data.formats import ROLES
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.data.subgraph import SubgraphSampler
-from hcl_tf.data.tfrecords import ROLES
 from hcl_tf.layers.encoder import BertShape, TextEncoder
 from hcl_tf.settings import resolve
 from hcl_tf.training import assembly, text_states

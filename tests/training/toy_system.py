@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.data.pipeline import Batches, PreparedData, SplitArrays
+from hcl_tf.data.batches import Batches, SplitArrays
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.layers.encoder import BertShape
 from hcl_tf.layers.latent import kl_weight
 from hcl_tf.layers.noise import Noise

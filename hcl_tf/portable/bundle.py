@@ -1,0 +1,129 @@
+"""What travels to a machine without TensorFlow: programs, arrays and what is to be done with them, in one folder.
+
+    BUNDLE/arrays/<sha256>.npy.gz          arrays by content, so that systems share what they have in common
+    BUNDLE/<system>/bundle.json            settings, programs, variables and how they begin
+    BUNDLE/<system>/<program>.mlir.xz      StableHLO
+
+What comes back of a system is a folder with metrics.jsonl, done.json and environment.json as in a run folder, and
+
+    outputs.<split>.npz, examined.test.npz ids of the outputs, and figures of the test examples
+
+NumPy alone reads both.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hcl_tf.errors import UserError
+
+FORMAT = 1
+DESCRIPTION, ARRAYS, PROGRAM = "bundle.json", "arrays", "{}.mlir.xz"
+OUTPUTS, EXAMINED = "outputs.{}.npz", "examined.test.npz"
+
+
+@dataclass(frozen=True)
+class Program:
+    """How a program is called.
+
+    Attributes:
+      inputs: names of its arguments. variables: names of those that follow the arguments.
+      outputs: names of what it returns. updates: the variables whose new values it returns after these.
+    """
+
+    inputs: list[str]
+    variables: list[str]
+    outputs: list[str]
+    updates: list[str]
+
+
+class Bundle:
+    """One system's part of a bundle.
+
+    Attributes:
+      description: the JSON of bundle.json; see `export.describe`.
+    """
+
+    def __init__(self, folder: Path, system: str) -> None:
+        self.folder, self.system = Path(folder), system
+        self.description: dict[str, Any] = {}
+
+    @property
+    def _own(self) -> Path:
+        return self.folder / self.system
+
+    def store(self, array: np.ndarray) -> str:
+        """Puts an array into the bundle and returns its key."""
+        buffer = io.BytesIO()
+        np.save(buffer, np.ascontiguousarray(array))
+        key = hashlib.sha256(buffer.getvalue()).hexdigest()
+        path = self._array(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_bytes(gzip.compress(buffer.getvalue()))
+        return key
+
+    def array(self, key: str) -> np.ndarray:
+        """The array of a key. Raises `UserError` where it is missing or damaged."""
+        path = self._array(key)
+        try:
+            data = gzip.decompress(_read(path))
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{path}: damaged ({error}); export the bundle again") from error
+        if hashlib.sha256(data).hexdigest() != key:
+            raise UserError(f"{path}: damaged (its SHA-256 is not its name); export the bundle again")
+        return np.load(io.BytesIO(data))
+
+    def _array(self, key: str) -> Path:
+        return self.folder / ARRAYS / f"{key}.npy.gz"
+
+    def write_program(self, name: str, text: str) -> None:
+        """Stores a program's StableHLO."""
+        self._own.mkdir(parents=True, exist_ok=True)
+        (self._own / PROGRAM.format(name)).write_bytes(lzma.compress(text.encode()))
+
+    def program(self, name: str) -> tuple[Program, str]:
+        """How a program is called, and its StableHLO."""
+        path = self._own / PROGRAM.format(name)
+        try:
+            text = lzma.decompress(_read(path)).decode()
+        except (lzma.LZMAError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: damaged ({error}); export the bundle again") from error
+        return Program(**self.description["programs"][name]), text
+
+    def write(self, description: dict[str, Any], programs: dict[str, Program]) -> None:
+        """Stores the description; last, because with it the bundle is whole."""
+        self.description = {"format": FORMAT, **description, "programs": {name: asdict(program) for name, program in programs.items()}}
+        (self._own / DESCRIPTION).write_text(json.dumps(self.description, indent=1) + "\n")
+
+
+def read(folder: Path, system: str) -> Bundle:
+    """The part of a system. Raises `UserError` where there is none, or it is of another version."""
+    bundle = Bundle(folder, system)
+    path = bundle.folder / system / DESCRIPTION
+    if not path.is_file():
+        there = sorted(p.parent.name for p in bundle.folder.glob(f"*/{DESCRIPTION}"))
+        raise UserError(f"{path}: no such file; systems in this bundle: {', '.join(there) or 'none'}")
+    try:
+        bundle.description = json.loads(path.read_text())
+        version = bundle.description["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}); export the bundle again") from error
+    if version != FORMAT:
+        raise UserError(f"{path}: of format {version}, {FORMAT} is expected; export the bundle again with this version")
+    return bundle
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); export the bundle again") from error

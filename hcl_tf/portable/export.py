@@ -1,0 +1,36 @@
+"""A training as programs for a machine that has JAX and no TensorFlow:
+
+python -m hcl_tf.portable.export --flagfile=experiments/qqp/hcl.flags --out=BUNDLE
+
+The flags are those of hcl_tf.train, and --out. A bundle takes any number of systems, each under --system.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from hcl_tf import cli
+from hcl_tf.errors import UserError
+from hcl_tf.train import DATA_DIR, PRESET, SETTINGS, TASK
+
+OUT = flags.DEFINE_string("out", None, "The bundle, a new folder or one that other systems are in.")
+SYSTEM = flags.DEFINE_string("system", None, "The system's name in the bundle. Default: as its row is called in experiments/<task>/.")
+HALF = flags.DEFINE_boolean("half", False, "Store weights that are not drawn as float16: half the size, and their last digits rounded.")
+
+
+def main() -> None:
+    """Runs the command that the flags ask for."""
+    if not OUT.value or not TASK.value:
+        raise UserError("--out and --task are needed: the folder to write, and what to train on")
+    given = {name: holder.value for name, holder in SETTINGS.items() if holder.value is not None} | {"jit_compile": "true"}
+    from hcl_tf import settings
+
+    settings.resolve(PRESET.value or "tiny", given)  # a flag that can't be is refused before anything is imported or made
+    cli.import_tensorflow()
+    from hcl_tf.portable.exporting import export
+
+    export(TASK.value, Path(DATA_DIR.value) if DATA_DIR.value else None, PRESET.value, given, Path(OUT.value), SYSTEM.value, HALF.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

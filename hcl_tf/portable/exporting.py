@@ -1,0 +1,209 @@
+"""A training loop's parts as StableHLO, with all that they read: see `bundle`."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from hcl_tf.analysis.results import row_of
+from hcl_tf.data.batches import SplitArrays
+from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.decoding.generator import SOURCE_COLUMNS
+from hcl_tf.errors import UserError
+from hcl_tf.models.base import Batch
+from hcl_tf.portable import starting_weights
+from hcl_tf.portable.bundle import Bundle, Program
+from hcl_tf.training import assembly
+from hcl_tf.training.launch import LOOKED_AT, assemble, recorded_of, settle
+from hcl_tf.training.loop import EXAMINED, Loop
+from hcl_tf.training.run_folder import describe_environment
+from hcl_tf.training.step import TrainStep
+
+Values = dict[str, tf.Tensor]
+TRUTHS = re.compile(r'dense<"0x([0-9A-Fa-f]+)"> : tensor<((?:\d+x)+i1)>')
+ALIAS = re.compile(r"parameter_number = (\d+) : i64}, output_index = array<i64(?:: (\d+))?>")
+
+
+def export(task: str, data_dir: Path | None, preset: str | None, given: dict, out: Path, system: str | None, half: bool) -> Bundle:
+    """Writes a system's part of a bundle.
+
+    Args:
+      given: the settings that flags give; `preset` the others. system: its name there; None: its row's.
+      half: store weights that are not drawn as float16.
+
+    Raises:
+      UserError: the training needs more than compiled programs between one validation and the next.
+    """
+    data, settings, encoder = settle(task, data_dir, preset, given)
+    if settings.freeze_encoder or settings.refresh_graph_every > 0 or settings.mixed_precision or settings.strategy != "none":
+        raise UserError(
+            "--freeze_encoder, --refresh_graph_every, --mixed_precision and --strategy need TensorFlow while training; export without them"
+        )
+    with starting_points() as starts:
+        loop = assemble(data, settings, encoder, None, out, None)
+    if loop.system.phases() or loop.batches.extra or loop.validation.batches.extra:
+        raise UserError(f"--model={settings.model} draws pairs or changes phase while it trains, which needs TensorFlow; train it there")
+    loop.system.before_epoch(0, loop.texts)
+    bundle, parts = Bundle(out, system or row_of(settings.to_dict())), _Parts(loop)
+    variables = {**assembly.variables(loop.system), **loop.train_step.state(), **_constants(loop.train_step)}
+    programs = {name: _program(bundle, name, *part, variables) for name, part in parts.all().items()}
+    programs = {name: program for name, program in programs.items() if program.outputs or program.updates}
+    used = {name for program in programs.values() for name in program.variables}
+    description = {
+        "config": recorded_of(task, data, settings, encoder), "environment": describe_environment(), "half": half,
+        "variables": {name: _start(bundle, variables[name], starts, half) for name in sorted(used)},
+        "figures": parts.names, "per": loop.validation.per, "final_weights": loop.validation.final_weights(),
+        "batches": _batches(bundle, loop, data), "examined": EXAMINED, "looked_at": LOOKED_AT,
+    }  # fmt: skip
+    bundle.write(description, programs)
+    print(f"wrote {bundle.system} to {out}: {', '.join(programs)}", flush=True)
+    return bundle
+
+
+class _Parts:
+    """What a loop runs between two looks at the clock, as functions of tensors, each with a batch to trace it on.
+
+    Scalars come stacked, as `figures`; `names` says which they are.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop, self.names = loop, {}
+
+    def all(self) -> dict[str, tuple[Callable[[Batch], Values], Batch]]:
+        batch, held_out = (next(iter(b.dataset(epoch))) for b, epoch in ((self._loop.batches, 0), (self._loop.validation.batches, None)))
+        return {
+            "step": (self.step, batch | {"step": tf.constant(0)}),
+            "prepare": (self.prepare, {}),
+            "validate": (self.validate, held_out),
+            "examine": (self._loop.validation.figures_of, held_out),
+            "search": (self.search, {name: held_out[name] for name in SOURCE_COLUMNS}),
+        }
+
+    def step(self, batch: Batch) -> Values:
+        """The training step."""
+        number = batch.pop("step")
+        return self._stacked("step", self._loop.train_step.compute(batch, number, self._loop.system.phase))
+
+    def prepare(self, _: Batch) -> Values:
+        """`System.before_inference`, where it computes anything."""
+        self._loop.system.before_inference()
+        return {}
+
+    def validate(self, batch: Batch) -> Values:
+        """Sums of the losses, then the counts that they are taken over."""
+        sums, counts = self._loop.validation.sums_of(batch, self._loop.system.phase)
+        return self._stacked("sums", {name: total.value for name, total in sums.items()}) | self._stacked("counts", counts)
+
+    def search(self, batch: Batch) -> Values:
+        """The best hypothesis of each source."""
+        return {"ids": self._loop.system.generate(batch)[0][:, 0]}
+
+    def _stacked(self, name: str, scalars: Values) -> Values:
+        self.names[name] = sorted(scalars)
+        return {name: tf.stack([tf.cast(scalars[key], tf.float32) for key in self.names[name]])}
+
+
+def _program(bundle: Bundle, name: str, function: Callable[[Batch], Values], batch: Batch, variables: Mapping[str, tf.Variable]) -> Program:
+    """Compiles a function of a batch to StableHLO and stores it."""
+    inputs, outputs = sorted(batch), []
+
+    def flat(*values: tf.Tensor) -> list[tf.Tensor]:
+        results = function(dict(zip(inputs, values, strict=True)))
+        outputs[:] = sorted(results)
+        return [results[key] for key in outputs]
+
+    compiled = tf.function(flat, autograph=False, jit_compile=True)
+    values = [batch[key] for key in inputs]
+    of_handle = {id(variable.handle): key for key, variable in variables.items()}
+    captured = compiled.get_concrete_function(*values).captured_inputs
+    if unknown := [tensor.name for tensor in captured if id(tensor) not in of_handle]:
+        raise ValueError(f"{name} reads {unknown}, which no variable holds")
+    read = [of_handle[id(tensor)] for tensor in captured]
+    if not outputs and not captured:
+        return Program([], [], [], [])
+    text = compiled.experimental_get_compiler_ir(*values)(stage="stablehlo")
+    # An updated variable comes back in a place that the program names beside the argument it replaces.
+    replaced = {int(output or 0): int(argument) for argument, output in ALIAS.findall(text)}
+    updates = [read[replaced[place] - len(inputs)] for place in sorted(replaced)]
+    if sorted(replaced) != list(range(len(outputs), len(outputs) + len(replaced))):
+        raise ValueError(f"{name}: updates do not follow the {len(outputs)} outputs")
+    bundle.write_program(name, TRUTHS.sub(_spelt_out, text))
+    return Program(inputs, read, outputs, updates)
+
+
+def _spelt_out(constant: re.Match) -> str:
+    """A constant of truth values as a list: versions of MLIR differ in how they pack its bits."""
+    shape = [int(size) for size in constant[2].split("x")[:-1]]
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(constant[1]), np.uint8), count=int(np.prod(shape)), bitorder="little")
+    return f"dense<{json.dumps(bits.astype(bool).reshape(shape).tolist())}> : tensor<{constant[2]}>"
+
+
+def _constants(step: TrainStep) -> dict[str, tf.Variable]:
+    """What an optimiser reads besides its state, such as beta_1."""
+    found = ((name, key, value) for name, optimizer in step.optimizers.items() for key, value in optimizer._hyper.items())
+    return {f"constant/{name}/{key}": value for name, key, value in found if isinstance(value, tf.Variable)}
+
+
+@contextmanager
+def starting_points() -> Iterator[dict[int, tuple[tf.Variable, object, bytes]]]:
+    """Remembers of every weight that a layer makes meanwhile its initializer and first values (their hash), by the variable's id."""
+    made: dict[int, tuple[tf.Variable, object, bytes]] = {}
+    original = keras.layers.Layer.add_weight
+
+    def add_weight(self, *args, **kwargs):
+        variable = original(self, *args, **kwargs)
+        made[id(variable)] = variable, kwargs.get("initializer"), _digest(variable.numpy())
+        return variable
+
+    keras.layers.Layer.add_weight = add_weight
+    try:
+        yield made
+    finally:
+        keras.layers.Layer.add_weight = original
+
+
+def _start(bundle: Bundle, variable: tf.Variable, made: Mapping[int, tuple], half: bool) -> dict:
+    """How a variable begins: what `starting_weights` needs, with shape and type."""
+    values = variable.numpy()
+    start = {"shape": list(values.shape), "dtype": str(values.dtype)}
+    if values.size and (values == values.flat[0]).all():
+        return start | {"kind": "constant", "value": values.flat[0].item()}
+    _, initializer, digest = made.get(id(variable), (None, None, b""))
+    drawn = starting_weights.describe(initializer, values.shape) if initializer and digest == _digest(values) else None
+    if drawn and starting_weights.fits(drawn, values):
+        return start | drawn
+    return start | {"kind": "stored", "key": bundle.store(values.astype(np.float16) if half and values.dtype == np.float32 else values)}
+
+
+def _digest(values: np.ndarray) -> bytes:
+    return hashlib.sha256(values.tobytes()).digest()
+
+
+def _batches(bundle: Bundle, loop: Loop, data: PreparedData) -> dict:
+    """What makes the batches of all splits."""
+    arrays = {"train": loop.batches.arrays, "validation": loop.validation.batches.arrays, "test": data.arrays("test")}
+    columns = {
+        split: {f.name: bundle.store(_small(getattr(part, f.name))) for f in dataclasses.fields(SplitArrays)}
+        for split, part in arrays.items()
+    }
+    batches, sampler, graph = loop.batches, loop.batches.sampler, data.graph
+    return {
+        "columns": columns, "batch_size": batches.batch_size, "held_out_batch_size": loop.validation.batches.batch_size,
+        "seed": batches.seed, "source_length": data.source_length, "max_keywords": data.max_keywords, "pad_id": data.tokenizer.pad_id,
+        "fanout": list(sampler.fanout), "node_budget": sampler.node_budget, "impostors": sampler.impostors,
+        "nodes": len(graph), "degree": data.whole_graph.shape[2],
+        "indptr": [bundle.store(part) for part in graph.indptr], "indices": [bundle.store(_small(part)) for part in graph.indices],
+    }  # fmt: skip
+
+
+def _small(values: np.ndarray) -> np.ndarray:
+    """The same whole numbers in 16 bits, where they fit."""
+    bounds = np.iinfo(np.int16)
+    return values.astype(np.int16) if values.size and bounds.min <= values.min() and values.max() <= bounds.max else values

@@ -1,0 +1,59 @@
+"""Running exported programs: StableHLO to an executable of JAX's default device, variables kept there by name.
+
+JAX has no public call that takes StableHLO text, so its compiler is called the way `jax.jit` calls it. Seen to work with jaxlib 0.10.2
+and 0.11.2.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src import compiler, xla_bridge
+from jax._src.interpreters import mlir
+from jax._src.lib import xla_client
+from jaxlib.mlir import ir
+
+from hcl_tf.portable.bundle import Program
+
+jax.config.update("jax_enable_x64", True)  # Keras optimisers count steps in 64 bits
+
+Values = dict[str, Any]  # name -> jax.Array
+
+
+class Executable:
+    """A compiled program.
+
+    Args:
+      program: how it is called. text: its StableHLO.
+    """
+
+    def __init__(self, program: Program, text: str) -> None:
+        self._program = program
+        backend = xla_bridge.get_backend()
+        with mlir.make_ir_context():
+            module = ir.Module.parse(text)
+            options = compiler.get_compile_options(num_replicas=1, num_partitions=1)
+            self._run = backend.compile_and_load(module, xla_client.DeviceList(tuple(backend.local_devices()[:1])), options)
+
+    def __call__(self, variables: Values, inputs: dict[str, np.ndarray]) -> Values:
+        """Runs it, puts the new values of variables in place (it takes over the memory of the old ones), and returns its outputs.
+
+        Nothing waits for the device until an output is read.
+        """
+        p = self._program
+        arguments = [jax.device_put(np.ascontiguousarray(inputs[name])) for name in p.inputs] + [variables[name] for name in p.variables]
+        found = [parts[0] for parts in self._run.execute_sharded(arguments).disassemble_into_single_device_arrays()]
+        if len(found) != len(p.outputs) + len(p.updates):
+            raise ValueError(f"{len(found)} results, {len(p.outputs)} outputs and {len(p.updates)} updates are expected")
+        variables.update(zip(p.updates, found[len(p.outputs) :], strict=True))
+        return dict(zip(p.outputs, found, strict=False))
+
+
+def device_name() -> str:
+    """What the device calls itself, such as "NVIDIA H100 80GB HBM3"."""
+    return jax.devices()[0].device_kind
+
+
+def copied(variables: Values) -> Values:
+    """The variables as they are now, in memory of their own."""
+    return {name: jax.numpy.array(value, copy=True) for name, value in variables.items()}

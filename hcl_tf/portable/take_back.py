@@ -1,0 +1,36 @@
+"""What an exported training brought back, as a run folder beside the others:
+
+python -m hcl_tf.portable.take_back --bundle=BUNDLE --results=RESULTS --data_dir=tfrecords/qqp --run_dir=runs/qqp/hcl-gpu
+
+The folder has everything that reports read. It has no weights, so it can't be decoded with again.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from hcl_tf import cli
+from hcl_tf.errors import UserError
+
+BUNDLE = flags.DEFINE_string("bundle", None, "The folder that hcl_tf.portable.export wrote.")
+SYSTEM = flags.DEFINE_string("system", None, "Which of its systems. Default: the name of the results' folder.")
+RESULTS = flags.DEFINE_string("results", None, "The folder that hcl_tf.portable.train wrote.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared folder that was exported from. Default: tfrecords/<task>.")
+RUN_DIR = flags.DEFINE_string("run_dir", None, "The run folder to write, new or empty.")
+
+
+def main() -> None:
+    """Runs the command that the flags ask for."""
+    if not (BUNDLE.value and RESULTS.value and RUN_DIR.value):
+        raise UserError("--bundle, --results and --run_dir are needed")
+    cli.import_tensorflow()
+    from hcl_tf.portable import bundle
+    from hcl_tf.portable.taking_back import take_back
+
+    results = Path(RESULTS.value)
+    part = bundle.read(Path(BUNDLE.value), SYSTEM.value or results.name)
+    take_back(part, results, Path(DATA_DIR.value) if DATA_DIR.value else None, Path(RUN_DIR.value))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,205 @@
+"""The loop of training/loop.py over exported programs: the same batches, losses, choice of the best weights and outputs.
+
+Not here: going on after a kill, checkpoints on disk, TensorBoard. A run takes minutes, and what comes of it is small.
+"""
+
+import io
+import itertools
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+
+from hcl_tf.data.batches import Batches, SplitArrays
+from hcl_tf.data.graph import KeywordGraph
+from hcl_tf.data.subgraph import SubgraphSampler
+from hcl_tf.errors import UserError
+from hcl_tf.portable import starting_weights
+from hcl_tf.portable.bundle import EXAMINED, OUTPUTS, Bundle
+from hcl_tf.portable.programs import Executable, Values, copied, device_name
+from hcl_tf.training.checkpoints import to_json, write_whole
+from hcl_tf.training.examined import means_of, summarise
+from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, describe_environment
+
+AHEAD = 8  # batches made before they are needed
+STATUS_EVERY = 15.0
+
+
+def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
+    """Trains a system and writes what came of it: metrics, environment, outputs of validation and test, figures of test examples.
+
+    Args:
+      minutes: training stops after so many, counted from the first step on; 0: it does not.
+
+    Returns:
+      what done.json holds, which is written last.
+    """
+    run = _Run(bundle)
+    metrics = run.train(minutes)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / ENVIRONMENT, to_json(describe_environment([device_name()]), indent=2) + b"\n")
+    write_whole(out / METRICS, b"".join(to_json(line) + b"\n" for line in metrics))
+    run.variables |= run.best
+    if "prepare" in run.programs:
+        run.programs["prepare"](run.variables, {})
+    for split, most in (("validation", run.about["looked_at"]), ("test", 0)):
+        _save(out / OUTPUTS.format(split), {"ids": run.decode(split, most)})
+    _save(out / EXAMINED, run.examine("test"))
+    write_whole(out / DONE, to_json(run.done, indent=2) + b"\n")
+    print(f"wrote results of {bundle.system} to {out}: {json.dumps(run.done)}", flush=True)
+    return run.done
+
+
+class _Run:
+    """A training in progress."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.about, self.settings = bundle.description, bundle.description["config"]["settings"]
+        began = time.monotonic()
+        self.programs = {name: Executable(*bundle.program(name)) for name in self.about["programs"]}
+        print(f"{bundle.system}: compiled {', '.join(self.programs)} for {device_name()} in {time.monotonic() - began:.1f} s", flush=True)
+        self.variables = _begin(bundle, self.settings["seed"])
+        self.splits = {split: _batches(bundle, split) for split in ("train", "validation", "test")}
+        read = ("prepare", "validate", "examine", "search")
+        self._of_model = {v for name in read if name in self.programs for v in self.about["programs"][name]["variables"]}
+        self.best: Values = {}
+        self.done = {"ended": "", "step": 0, "best_step": 0, "best_loss": math.inf, "best_nll": math.inf}
+
+    def train(self, minutes: float) -> list[dict]:
+        """To the end. Returns the lines of metrics.jsonl."""
+        s, per_epoch = self.settings, self.splits["train"].batches_an_epoch()
+        last = min(s["max_steps"] or math.inf, s["epochs"] * per_epoch)
+        lines, window, bad = [self._validate(0, 0)], [], 0
+        began = said = time.monotonic()
+        batches = ((epoch, batch) for epoch in itertools.count() for batch in _ahead(self.splits["train"], epoch))
+        for step, (epoch, batch) in enumerate(batches, 1):
+            window.append(self.programs["step"](self.variables, batch | {"step": np.int32(step - 1)})["step"])
+            now, whole = time.monotonic(), step % per_epoch == 0
+            if step % s["log_every"] == 0:
+                lines.append({"kind": "train", "step": step, "epoch": epoch, **self._means(window, step)})
+                window = []
+                if now - said > STATUS_EVERY:
+                    rate, said = step / (now - began), now
+                    loss, left = lines[-1]["objective"], (last - step) / rate
+                    print(f"step {step} of {last}: loss {loss:.3f}, {rate:.1f} steps/s, {left:.0f} s left", flush=True)
+            ended = ("steps" if last == s["max_steps"] else "epochs") if step >= last else ""
+            ended = ended or ("time" if minutes and now - began > 60 * minutes else "")
+            if ended or (step % s["validate_every"] == 0 if s["validate_every"] else whole):
+                lines.append(self._validate(step, epoch + whole))
+                bad = 0 if self._keep(lines[-1]) else bad + 1
+                ended = ended or ("patience" if s["patience"] and bad >= s["patience"] else "")
+            if ended:
+                self.done |= {"ended": ended, "step": step, "seconds": round(time.monotonic() - began, 1)}
+                break
+        return lines
+
+    def _means(self, window: list[jax.Array], step: int) -> dict[str, float]:
+        """Of the steps since the last line; here the device is waited for."""
+        means = np.stack([np.asarray(figures) for figures in window]).astype(np.float64).mean(0)
+        if not np.isfinite(means).all():
+            raise UserError(f"step {step}: a figure is no finite number; try a smaller --learning_rate or a longer --warmup_steps")
+        return dict(zip(self.about["figures"]["step"], means.tolist(), strict=True))
+
+    def _validate(self, step: int, epoch: int) -> dict:
+        """A line of metrics.jsonl."""
+        if "prepare" in self.programs:
+            self.programs["prepare"](self.variables, {})
+        names, parts = self.about["figures"], []
+        for batch in _held_out(self.splits["validation"], self.settings["validate_examples"]):
+            found = self.programs["validate"](self.variables, batch)
+            parts.append(tuple(dict(zip(names[kind], np.asarray(found[kind]).tolist(), strict=True)) for kind in ("sums", "counts")))
+        means = means_of(parts, self.about["per"], self.about["final_weights"])
+        examined = summarise(self.examine("validation", self.about["examined"]))
+        print(f"step {step}: validation loss {means['loss']:.3f}, NLL {means['nll']:.3f}", flush=True)
+        found = {"kind": "validation", "step": step, "epoch": epoch, **means}
+        return found | {f"examined/{name}": value for name, value in examined.items()}
+
+    def _keep(self, found: dict) -> bool:
+        """Keeps the weights if the loss is the smallest so far. Returns whether it is."""
+        self.done["best_nll"] = min(self.done["best_nll"], found["nll"])
+        if found["loss"] >= self.done["best_loss"]:
+            return False
+        self.best = copied({name: self.variables[name] for name in self._of_model})
+        self.done |= {"best_loss": found["loss"], "best_step": found["step"]}
+        return True
+
+    def examine(self, split: str, most: int = 0) -> dict[str, np.ndarray]:
+        """Name -> one figure an example (`Validation.examine`)."""
+        found: dict[str, list[np.ndarray]] = {}
+        for batch in _held_out(self.splits[split], most) if "examine" in self.programs else ():
+            real = batch["example_mask"] > 0
+            for name, values in self.programs["examine"](self.variables, batch).items():
+                found.setdefault(name, []).append(np.asarray(values)[real])
+        return {name: np.concatenate(parts) for name, parts in found.items()}
+
+    def decode(self, split: str, most: int = 0) -> np.ndarray:
+        """[n, T] ids of the best hypothesis of each example."""
+        found = []
+        for batch in _held_out(self.splits[split], most):
+            ids = np.asarray(self.programs["search"](self.variables, batch)["ids"])
+            found.append(ids[batch["example_mask"] > 0])
+        return np.concatenate(found)[: most or None]
+
+
+def _begin(bundle: Bundle, seed: int) -> Values:
+    """Every variable at its start; the draws are a function of seed and name."""
+    values = {}
+    for number, (name, start) in enumerate(sorted(bundle.description["variables"].items())):
+        shape, dtype = tuple(start["shape"]), np.dtype(start["dtype"])
+        if start["kind"] == "constant":
+            value = np.full(shape, start["value"], dtype)
+        elif start["kind"] == "stored":
+            value = bundle.array(start["key"]).astype(dtype)
+        else:
+            value = starting_weights.draw(start, shape, np.random.default_rng([seed, number]))
+        values[name] = jax.device_put(value)
+    return values
+
+
+def _batches(bundle: Bundle, split: str) -> Batches:
+    """The batches of a split, as `training.launch.assemble` would make them."""
+    b = bundle.description["batches"]
+    columns = {name: bundle.array(key).astype(np.int32) for name, key in b["columns"][split].items()}
+    indptr, indices = ([bundle.array(key).astype(kind) for key in b[name]] for name, kind in (("indptr", np.int64), ("indices", np.int32)))
+    nothing = np.zeros(b["nodes"], np.int32)
+    graph = KeywordGraph(tuple(map(str, range(b["nodes"]))), nothing, nothing, tuple(indptr), tuple(indices), (nothing, nothing))
+    data = SimpleNamespace(
+        source_length=b["source_length"], max_keywords=b["max_keywords"], tokenizer=SimpleNamespace(pad_id=b["pad_id"]),
+        whole_graph=graph.table(b["degree"]),
+    )  # fmt: skip
+    if split != "train":
+        return Batches(data, SplitArrays(**columns), b["held_out_batch_size"], impostors=b["impostors"])
+    sampler = SubgraphSampler(graph, tuple(b["fanout"]), b["node_budget"], b["impostors"])
+    return Batches(data, SplitArrays(**columns), b["batch_size"], b["seed"], sampler)
+
+
+def _ahead(batches: Batches, epoch: int) -> Iterator[dict[str, np.ndarray]]:
+    """The batches of an epoch, made by threads while the device works."""
+    rows, widths = batches.plan(epoch)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = []
+        for number in range(len(rows)):
+            waiting.append(pool.submit(batches.make, rows[number], int(widths[number]), epoch, number))
+            if len(waiting) > AHEAD:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
+
+
+def _held_out(batches: Batches, most: int) -> Iterable[dict[str, np.ndarray]]:
+    """The batches of a split in its order, or as few as hold `most` examples."""
+    rows, widths = batches.plan(None)
+    wanted = -(-(most or len(batches.arrays)) // batches.batch_size)
+    return (batches.make(rows[number], int(widths[number]), 0, number) for number in range(min(wanted, len(rows))))
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_whole(path, buffer.getvalue())

@@ -1,0 +1,39 @@
+"""From sums and figures of single examples to what a validation reports. NumPy alone."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a latent dimension is active if its posterior mean varies more than this
+
+Parts = Sequence[tuple[Mapping[str, float], Mapping[str, float]]]
+
+
+def means_of(parts: Parts, per: Mapping[str, str], weights: Mapping[str, float]) -> dict[str, float]:
+    """Means over batches.
+
+    Args:
+      parts: of each batch the sums of its losses and the counts that these are taken over.
+      per: loss -> the name of its count. weights: of the terms of the objective, whose sum is `loss` in the result.
+    """
+    totals: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    for part in parts:
+        for whole, values in zip((totals, counts), part, strict=True):
+            for name, value in values.items():
+                whole[name] = whole.get(name, 0.0) + value
+    means = {name: total / counts[per[name]] if counts[per[name]] else 0.0 for name, total in totals.items()}
+    return means | {"loss": sum(weight * means[name] for name, weight in weights.items())}
+
+
+def summarise(figures: dict[str, np.ndarray]) -> dict[str, float]:
+    """Means of an examination over the examples that each figure applies to, and how many latent dimensions are active.
+
+    The posterior's mean moves with the source even where the target adds nothing, because the prior's does too; so
+    `active_units_beyond_prior` counts dimensions in which posterior and prior means differ from example to example.
+    """
+    means = {name: float(np.nanmean(values)) for name, values in figures.items() if values.ndim == 1 and not np.isnan(values).all()}
+    for name, values in (("active_units", "posterior_mean"), ("active_units_beyond_prior", "posterior_shift")):
+        if values in figures:
+            means[name] = int((figures[values].var(0) > ACTIVE_VARIANCE).sum())
+    return means

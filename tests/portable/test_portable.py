@@ -1,0 +1,134 @@
+"""A training that was exported, run through JAX and taken back is the training that TensorFlow would have done."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hcl_tf.analysis.compared import EvaluatedRun
+from hcl_tf.analysis.evaluation import Request, evaluate
+from hcl_tf.errors import UserError
+from hcl_tf.portable import bundle, exporting, starting_weights
+from hcl_tf.portable.taking_back import take_back
+from hcl_tf.portable.training import train
+from hcl_tf.training.launch import launch
+
+GIVEN = {
+    "model": "hcl", "encoder": "random:1x32", "refresh_graph_every": 0, "decoder_layers": 1, "batch_size": 32, "latent_size": 4,
+    "latent_hidden": 8, "warmup_steps": 1, "graph_node_budget": 512, "output_vocab": "train", "max_steps": 6, "validate_every": 3,
+    "log_every": 2, "validate_examples": 64, "maximum_length": 6,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def exported(qqp_folder, tmp_path_factory) -> Path:
+    """A bundle whose weights are all stored, so that both begin with the same."""
+    folder = tmp_path_factory.mktemp("bundle")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(starting_weights, "describe", lambda *_: None)
+        exporting.export("qqp", qqp_folder, "tiny", {**GIVEN, "jit_compile": "true"}, folder, None, False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(exported, tmp_path_factory) -> Path:
+    """What the exported training brings back."""
+    out = tmp_path_factory.mktemp("results") / "hcl"
+    train(bundle.read(exported, "hcl"), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def taken_back(exported, results, qqp_folder, tmp_path_factory) -> EvaluatedRun:
+    """The run folder made of it."""
+    folder = tmp_path_factory.mktemp("runs") / "back"
+    take_back(bundle.read(exported, "hcl"), results, qqp_folder, folder)
+    return EvaluatedRun(folder)
+
+
+@pytest.fixture(scope="module")
+def by_tensorflow(qqp_folder, tmp_path_factory) -> EvaluatedRun:
+    """The same training in TensorFlow."""
+    folder = tmp_path_factory.mktemp("runs") / "plain"
+    launch("qqp", qqp_folder, str(folder), "tiny", {**GIVEN, "jit_compile": "false"}, ["test"])
+    evaluate(Request(folder, data_dir=qqp_folder))
+    return EvaluatedRun(folder)
+
+
+def test_losses_are_tensorflows(taken_back, by_tensorflow):
+    ours, plain = ({(line["kind"], line["step"]): line for line in run.metrics} for run in (taken_back, by_tensorflow))
+    assert ours.keys() == plain.keys()
+    for key, line in plain.items():
+        assert ours[key].keys() == line.keys()
+        for name, value in line.items():
+            if isinstance(value, float):
+                assert ours[key][name] == pytest.approx(value, rel=2e-4, abs=1e-5), (key, name)
+
+
+def test_outputs_and_figures_are_tensorflows(taken_back, by_tensorflow):
+    assert [p["prediction"] for p in taken_back.predictions] == [p["prediction"] for p in by_tensorflow.predictions]
+    assert taken_back.scores["scores"] == by_tensorflow.scores["scores"]
+    assert taken_back.done["best_step"] == by_tensorflow.done["best_step"]
+    ours, plain = (run.figures["figures"] for run in (taken_back, by_tensorflow))
+    assert ours.keys() == plain.keys()
+
+
+def test_the_record_says_where_it_ran(taken_back):
+    environment = taken_back.run.environment
+    assert environment["exported"]
+    assert environment["gpus"] == ["cpu"]
+    assert environment["packages"]["jaxlib"]
+
+
+@pytest.mark.slow
+def test_time_ends_it(exported, tmp_path):
+    """At the first step after the limit, and the outputs are there all the same."""
+    done = train(bundle.read(exported, "hcl"), tmp_path / "hcl", 1e-6)
+    assert (done["ended"], done["step"]) == ("time", 1)
+    assert (tmp_path / "hcl" / "outputs.test.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"model": "groupwise"}, "groupwise"),
+        ({"freeze_encoder": True}, "--freeze_encoder"),
+        ({"refresh_graph_every": 1}, "--refresh_graph"),
+    ],
+)
+def test_what_needs_tensorflow_meanwhile_is_refused(qqp_folder, tmp_path, given, named):
+    with pytest.raises(UserError, match=named):
+        exporting.export("qqp", qqp_folder, "tiny", {**GIVEN, **given}, tmp_path / "bundle", None, False)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_damage_is_named(exported, results, qqp_folder, tmp_path):
+    with pytest.raises(UserError, match="systems in this bundle: hcl"):
+        bundle.read(exported, "claps")
+    copy = Path(shutil.copytree(exported, tmp_path / "bundle"))
+    part = bundle.read(copy, "hcl")
+    key = next(start["key"] for start in part.description["variables"].values() if start["kind"] == "stored")
+    (copy / "arrays" / f"{key}.npy.gz").write_bytes(b"x")
+    with pytest.raises(UserError, match=f"{key}.npy.gz: damaged"):
+        part.array(key)
+    path = copy / "hcl" / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 0}))
+    with pytest.raises(UserError, match="of format 0"):
+        bundle.read(copy, "hcl")
+    broken = Path(shutil.copytree(results, tmp_path / "results"))
+    (broken / "outputs.test.npz").unlink()
+    with pytest.raises(UserError, match=r"outputs.test.npz: can't be read"):
+        take_back(bundle.read(exported, "hcl"), broken, qqp_folder, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_half_stores_rounded_weights(qqp_folder, tmp_path):
+    exporting.export("qqp", qqp_folder, "tiny", {**GIVEN, "jit_compile": "true"}, tmp_path, "small", True)
+    part = bundle.read(tmp_path, "small")
+    kinds = {start["kind"] for start in part.description["variables"].values()}
+    assert {"constant", "uniform", "truncated_normal"} <= kinds
+    stored = [part.array(start["key"]) for start in part.description["variables"].values() if start["kind"] == "stored"]
+    assert all(array.dtype == np.float16 for array in stored)
