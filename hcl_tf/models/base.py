@@ -146,6 +146,12 @@ class System(keras.Model):
         return ()
 
     @property
+    def ramp_steps(self) -> int:
+        """Steps until the objective's weights stay as they are. Patience counts from there on: until then, what training makes smaller
+        is not what validation measures."""
+        return 0
+
+    @property
     def phase(self) -> int:
         """How many phases have begun besides the first, a function of variables. Where it changes, `losses` are traced anew."""
         return 0

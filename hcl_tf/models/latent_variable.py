@@ -31,6 +31,11 @@ class LatentVariable:
         weights = {"kl_objective": latent.kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay)}
         return weights | ({"bag_of_words": s.bag_of_words} if s.bag_of_words else {})
 
+    @property
+    def ramp_steps(self) -> int:
+        """The end of the KL term's ramp."""
+        return self.settings.kl_delay + self.settings.kl_ramp * max(self.settings.kl_cycles, 1)
+
     def latent_sums(
         self, batch: Batch, source: tf.Tensor, z: tf.Tensor, prior: latent.Gaussian, posterior: latent.Gaussian
     ) -> dict[str, Sum]:

@@ -61,6 +61,7 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
         "variables": {name: _start(bundle, variables[name], starts, half) for name in sorted(used)},
         "figures": parts.names, "per": loop.validation.per, "final_weights": loop.validation.final_weights(),
         "batches": _batches(bundle, loop, data), "examined": EXAMINED, "looked_at": LOOKED_AT,
+        "patience_from": loop.system.ramp_steps,
     }  # fmt: skip
     bundle.write(description, programs)
     print(f"wrote {bundle.system} to {out}: {', '.join(programs)}", flush=True)

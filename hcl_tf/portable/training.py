@@ -92,7 +92,7 @@ class _Run:
             ended = ended or ("time" if minutes and now - began > 60 * minutes else "")
             if ended or (step % s["validate_every"] == 0 if s["validate_every"] else whole):
                 lines.append(self._validate(step, epoch + whole))
-                bad = 0 if self._keep(lines[-1]) else bad + 1
+                bad = 0 if self._keep(lines[-1]) or step <= self.about["patience_from"] else bad + 1
                 ended = ended or ("patience" if s["patience"] and bad >= s["patience"] else "")
             if ended:
                 self.done |= {"ended": ended, "step": step, "seconds": round(time.monotonic() - began, 1)}

@@ -197,7 +197,7 @@ class Loop:
         if at.step:  # the figures before training are to compare with, not to choose
             self._keep_best("best_nll", means["nll"])
             better = self._keep_best("best_loss", means["loss"])
-            at.bad = 0 if better or self._phase() <= len(self._phases) else at.bad + 1
+            at.bad = 0 if better or self._phase() <= len(self._phases) or at.step <= self.system.ramp_steps else at.bad + 1
         if self.run:
             self.run.append(
                 {"kind": "validation", "step": at.step, "epoch": at.epoch, **means, **{f"examined/{k}": v for k, v in examined.items()}}

@@ -336,6 +336,15 @@ def test_patience_counts_validations_without_a_better_loss(qqp_folder, tmp_path,
     assert toys.go(tmp_path / "run")[0] == "patience", "started again it knows that it has ended"
 
 
+def test_patience_waits_for_the_end_of_ramps(qqp_folder, tmp_path, monkeypatch) -> None:
+    """Until then training and validation weigh the terms differently."""
+    toys = Toys(qqp_folder, validate_every=2, max_steps=17, patience=2)
+    monkeypatch.setattr(type(toys.system), "ramp_steps", 6)
+    fixed_losses(monkeypatch, toys, [5.0, 4.0, 4.5, 4.5, 4.5, 4.5], [1.0] * 6)
+    why, loop = toys.go(tmp_path / "run")
+    assert (why, loop.at.step, loop.at.bad) == ("patience", 10, 2)
+
+
 def test_each_phase_has_best_checkpoints_of_its_own(qqp_folder, tmp_path, monkeypatch, capsys) -> None:
     """Losses of different phases are not compared, and patience counts in the last one."""
     toys = Toys(qqp_folder, boundaries=(6,), validate_every=2, max_steps=14, patience=3)
