@@ -62,9 +62,7 @@ class Settings:
     micro_batch: int = setting(0, "Examples computed at once; the step's gradients are summed over them. 0: all.", low=0)
     epochs: int = setting(30, "Passes over the training split at most.", low=1)
     max_steps: int = setting(0, "Stop after this many steps; 0: by epochs.", low=0)
-    patience: int = setting(
-        3, "Stop after so many epochs (or validations) without a smaller validation loss, ramps over; 0: never.", low=0
-    )
+    patience: int = setting(3, "Stop after so many epochs (or validations) without a smaller validation loss, ramps over; 0: never.", low=0)
     learning_rate: float = setting(1e-4, "Adam's learning rate after the warm-up [P: Adam].", low=0.0, high=1.0)
     encoder_learning_rate: float = setting(2e-5, "The same for the encoder.", low=0.0, high=1.0)
     warmup_steps: int = setting(1000, "Steps over which learning rates rise from 0; constant afterwards.", low=0)

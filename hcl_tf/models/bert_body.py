@@ -44,6 +44,7 @@ class BertBody(System):
         texts = {"mask": batch["source_ids"] != pad}
         if "source_states" in batch:
             return texts | {"states": batch["source_states"], **{role: batch[f"{role}_vector"] for role in roles}}
+        noise = None if self.settings.freeze_encoder else noise  # cached states know no dropout either
         ids = {role: batch[f"{role}_ids"] for role in roles}
         targets = [role for role in roles if role != "source"]
         # Texts of one length go through BERT together.

@@ -14,6 +14,7 @@ import tf_keras as keras
 
 from hcl_tf.analysis.results import row_of
 from hcl_tf.data.batches import SplitArrays
+from hcl_tf.data.formats import ROLES
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.decoding.generator import SOURCE_COLUMNS
 from hcl_tf.errors import UserError
@@ -27,6 +28,7 @@ from hcl_tf.training.run_folder import describe_environment
 from hcl_tf.training.step import TrainStep
 
 Values = dict[str, tf.Tensor]
+HELD_OUT_ROWS = 256  # of a batch of validation and decoding
 TRUTHS = re.compile(r'dense<"0x([0-9A-Fa-f]+)"> : tensor<((?:\d+x)+i1)>')
 ALIAS = re.compile(r"parameter_number = (\d+) : i64}, output_index = array<i64(?:: (\d+))?>")
 
@@ -42,15 +44,17 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
       UserError: the training needs more than compiled programs between one validation and the next.
     """
     data, settings, encoder = settle(task, data_dir, preset, given)
-    if settings.freeze_encoder or settings.refresh_graph_every > 0 or settings.mixed_precision or settings.strategy != "none":
-        raise UserError(
-            "--freeze_encoder, --refresh_graph_every, --mixed_precision and --strategy need TensorFlow while training; export without them"
-        )
+    if settings.mixed_precision or settings.strategy != "none":
+        raise UserError("--mixed_precision and --strategy have state that only TensorFlow keeps; export without them")
     with starting_points() as starts:
         loop = assemble(data, settings, encoder, None, out, None)
-    if loop.system.phases() or loop.batches.extra or loop.validation.batches.extra:
-        raise UserError(f"--model={settings.model} draws pairs or changes phase while it trains, which needs TensorFlow; train it there")
+    _refuse_what_stays(loop, data)
+    loop.batches = dataclasses.replace(loop.batches, extra=None)  # a frozen encoder's states are computed in the step
+    held_out = loop.validation.batches  # which a GPU takes in larger parts than a CPU; figures do not depend on it
+    loop.validation.batches = dataclasses.replace(held_out, batch_size=min(HELD_OUT_ROWS, len(held_out.arrays)))
     loop.system.before_epoch(0, loop.texts)
+    if settings.freeze_encoder:
+        _forget_unread_pieces(loop, data)
     bundle, parts = Bundle(out, system or row_of(settings.to_dict())), _Parts(loop)
     variables = {**assembly.variables(loop.system), **loop.train_step.state(), **_constants(loop.train_step)}
     programs = {name: _program(bundle, name, *part, variables) for name, part in parts.all().items()}
@@ -66,6 +70,29 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
     bundle.write(description, programs)
     print(f"wrote {bundle.system} to {out}: {', '.join(programs)}", flush=True)
     return bundle
+
+
+def _refuse_what_stays(loop: Loop, data: PreparedData) -> None:
+    """Raises `UserError` where training needs TensorFlow, or drawn columns, between two steps."""
+    s, arrays = loop.settings, loop.batches.arrays
+    if loop.system.phases() or loop.system.columns(data, "train", arrays, arrays):
+        raise UserError(f"--model={s.model} draws pairs or changes phase while it trains, which needs TensorFlow; train it there")
+    steps = s.max_steps or s.epochs * loop.batches.batches_an_epoch()
+    if 0 < s.refresh_graph_every * loop.batches.batches_an_epoch() < steps and loop.system.uses_keywords:
+        raise UserError(
+            f"--refresh_graph_every={s.refresh_graph_every} computes node features again within {steps} steps, which needs TensorFlow; "
+            "export with --refresh_graph_every=0"
+        )
+
+
+def _forget_unread_pieces(loop: Loop, data: PreparedData) -> None:
+    """Zeros in a frozen encoder's table for pieces that no text has: they are never read, and zeros need no space."""
+    ids = [getattr(data.arrays(split), f"{role}_ids").ravel() for split in data.manifest["splits"] for role in ROLES]
+    read = np.unique(np.concatenate([*ids, loop.system.inputs_.keyword_ids.ravel()]))
+    table = loop.system.encoder.embedding_table
+    values = np.zeros_like(table.numpy())
+    values[read] = table.numpy()[read]
+    table.assign(values)
 
 
 class _Parts:
