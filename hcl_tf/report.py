@@ -6,6 +6,7 @@ python -m hcl_tf.report --task=qqp --runs=runs/qqp/paper,runs/qqp/hcl-paper-2 --
 A task of one's own (--task=custom) gets the same pages without the paper.
 """
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ CLAIMS = flags.DEFINE_string("claims", "experiments/paper_claims.yaml", "The pap
 HUMAN = flags.DEFINE_string(
     "human", None, "Table 3: a study's folder, into which hcl_tf.analysis.human_evaluation --sheets wrote, or its results.json."
 )
+KEEP = flags.DEFINE_boolean("keep", False, "Also keep the rows in --out, so that the report can be made again without the run folders.")
 CHECK = flags.DEFINE_boolean("check", False, "Exit with 1 where a cell or a claim FAILs, with 2 where nothing could be checked.")
 
 
@@ -39,6 +41,8 @@ def main() -> None:
     rated = ratings.read(Path(HUMAN.value), TASK.value) if HUMAN.value else None
     found, unusable = results.collect(places)
     table, apart = report.table_of(TASK.value, found, known, rated)
+    for result in itertools.chain(*table.rows.values()) if KEEP.value else ():
+        results.keep(results.place_of(out, result.row, result.seed), result)
     report.write(table, [*((path.name, reason) for path, reason in unusable), *apart], out)
     print(f"wrote {out / report.PAGE}, {report.HTML} and {report.CSV}: {len(table.rows)} rows, {len(apart) + len(unusable)} runs set apart")
     if CHECK.value and (code := report.check(table)):

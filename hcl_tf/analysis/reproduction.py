@@ -55,7 +55,7 @@ class Plan:
 
     def kept(self, system: str, seed: int) -> Path:
         """Where the row's result is kept."""
-        return self.out / results.ROWS / f"{system}-{seed}.json"
+        return results.place_of(self.out, system, seed)
 
 
 def reproduce(plan: Plan, systems: list[str], seeds: list[int]) -> int:

@@ -122,6 +122,11 @@ def _point(line: dict[str, Any]) -> dict[str, float]:
     return {name: line[name] if name == "step" else round(line[name], 4) for name in names}
 
 
+def place_of(out: Path, row: str, seed: int) -> Path:
+    """Where a row's result is kept in a report's folder."""
+    return out / ROWS / f"{row}-{seed}.json"
+
+
 def keep(path: Path, result: Result) -> None:
     """Writes a result's record, and its picture beside it; each file is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -149,6 +149,15 @@ def test_the_command_writes_the_pages_and_checks(kept, tmp_path, monkeypatch, ca
     assert run(monkeypatch, *flags, "--check") == 1
 
 
+def test_rows_are_kept_if_asked_and_make_the_same_report(kept, tmp_path, monkeypatch):
+    first, again = tmp_path / "first", tmp_path / "again"
+    run(monkeypatch, "--task=qqp", f"--runs={kept}", f"--out={first}", f"--claims={SHIPPED}", "--keep")
+    run(monkeypatch, "--task=qqp", f"--runs={first}", f"--out={again}", f"--claims={SHIPPED}")
+    assert {path.name for path in (first / "rows").glob("*.json")} == {f"{row}-1.json" for row in ROWS}
+    assert (again / "report.md").read_bytes() == (first / "report.md").read_bytes()
+    assert not (again / "rows").exists()
+
+
 def test_the_command_takes_a_study(kept, tmp_path, monkeypatch, capsys):
     study = toy_study(items=4)
     found = summarise(study, {1: np.full((4, len(study.systems), len(SCALES)), 2)}, "hcl")
