@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from hcl_tf.analysis import charts
 from hcl_tf.analysis.build_notes import NAME, BuildNotes
@@ -52,11 +53,22 @@ def _head(table: Table, results: list[Result], notes: BuildNotes) -> Section:
     if mark := table.mark():
         lines.insert(
             0,
-            f"{mark} DOWN: not the paper's model size, corpus and length of training. The numbers compare these systems under one "
-            "small budget; they can't be compared with the paper's, and a verdict on them says so.",
+            f"{mark} DOWN: not the paper's model size, corpus and length of training. The numbers compare these systems under the one "
+            "budget below; they can't be compared with the paper's, and a verdict on them says so.",
         )
+    if cut := [f"{_run(result)} after {result.record['finished']['step']:,} steps" for result in results if _cut(result)]:
+        lines.append(f"Training was cut off by the clock, not by the budget: {', '.join(cut)}.")
     title = "systems beside the paper" if table.beside_paper else "systems beside each other; the paper has no such task"
     return Section(f"{table.task}: {title}", lines, see=notes.of_settings(shared))
+
+
+def _cut(result: Result) -> bool:
+    """Whether training ended because the time was up."""
+    return result.record["finished"].get("ended") == "time"
+
+
+def _run(result: Result) -> str:
+    return f"{result.row} seed {result.seed}"
 
 
 def _pictures(table: Table, results: list[Result]) -> Section:
@@ -82,7 +94,7 @@ def _what(table: Table, results: list[Result], notes: BuildNotes) -> Section:
         own = {k: v for k, v in first.settings.items() if k not in shared and k not in ("model", "seed", "encoder")}
         rows.append({
             "row": row, "weights": record["encoder"], "tokeniser": record["corpus"]["tokenizer"]["name"],
-            "scored at step": f"{record['step']:,}", "validation NLL": number(best.get("nll")),
+            "scored at step": f"{record['step']:,}", "trained": _length(record["finished"]), "validation NLL": number(best.get("nll")),
             "NLL a token": number(best.get("nll_token")), "KL": number(best.get("kl")),
             "settings of its own": ", ".join(f"{k}={v}" for k, v in sorted(own.items())),
             **notes.column((*notes.of_row(row), *notes.of_settings(own))),
@@ -95,6 +107,11 @@ def _what(table: Table, results: list[Result], notes: BuildNotes) -> Section:
         for name, found in named.items()
     ]
     return Section("What the rows are", [], grids + ([Grid(settings, "settings that notes speak of")] if settings else []), folded=True)
+
+
+def _length(finished: dict[str, Any]) -> str:
+    """How long training was and what ended it."""
+    return f"{finished['step']:,} steps, ended by {finished['ended']}" if "ended" in finished else ""
 
 
 def _latent(results: list[Result]) -> Section | None:
@@ -213,15 +230,21 @@ def _deviations(notes: BuildNotes) -> Section:
 
 
 def _origin(results: list[Result]) -> Section:
-    machines, commits = set(), set()
+    machines: dict[str, list[str]] = {}
+    commits = set()
     for result in results:
         environment = result.record["environment"]
         cpu, packages = environment["cpu"], environment["packages"]
         gpus = ", ".join(environment["gpus"]) or "none"
         machine = f"{cpu['name']}, {cpu['cores_usable']} of {cpu['cores']} cores, {environment['memory_gib']} GiB, GPUs: {gpus}"
-        machines.add(f"{machine}; Python {environment['python']}, TensorFlow {packages['tensorflow']}, hcl_tf {packages['hcl_tf']}")
+        versions = f"Python {environment['python']}, TensorFlow {packages['tensorflow']}, hcl_tf {packages['hcl_tf']}"
+        if environment.get("exported"):  # hcl_tf.portable
+            versions += f", trained and decoded as exported XLA programs through jaxlib {packages['jaxlib']}"
+        machines.setdefault(f"{machine}; {versions}", []).append(_run(result))
         commit = environment["commit"] or {"id": "not recorded", "dirty": False}
         commits.add(commit["id"][:12] + (" with changes" if commit["dirty"] else ""))
     signatures = [{"score": name, "signature": entry["signature"]} for name, entry in results[0].record["scores"].items()]
-    lines = [f"Machine: {machine}." for machine in sorted(machines)] + [f"Commits: {', '.join(sorted(commits))}."]
+    lines = [f"Machine: {machine}: {', '.join(runs)}." for machine, runs in sorted(machines.items())] + [
+        f"Commits: {', '.join(sorted(commits))}."
+    ]
     return Section("Where from", lines, [Grid(signatures, "signatures")], folded=True)

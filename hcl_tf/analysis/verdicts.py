@@ -27,6 +27,7 @@ RULE = (
     "by how much is shown and not judged."
 )
 SCALED = "SCALED"
+HOW = ("jit_compile", "strategy", "logical_cpus", "micro_batch", "log_every", "checkpoint_every", "keep_checkpoints")
 GAIN, LOSS, UNCERTAIN = f"{OURS} above", f"{OURS} below", "not certain"
 GAIN_RULE = (
     f"{GAIN}, {LOSS}: the 95% interval of {OURS} minus the row, paired over sentences, lies above or below 0; {UNCERTAIN}: it holds 0. "
@@ -255,5 +256,6 @@ def comparable(results: list[Result]) -> tuple[list[Result], list[tuple[Result, 
 
 
 def differing_settings(a: Result, b: Result) -> list[str]:
-    """Names of settings, besides the seed, in which two results differ."""
-    return sorted(k for k in a.settings.keys() | b.settings.keys() if k != "seed" and a.settings.get(k) != b.settings.get(k))
+    """Names of settings in which two results differ, besides the seed and those that say how to compute and not what."""
+    names = a.settings.keys() | b.settings.keys()
+    return sorted(k for k in names - {"seed", *HOW} if a.settings.get(k) != b.settings.get(k))

@@ -19,7 +19,7 @@ from hcl_tf.analysis.annotation_results import summarise
 from hcl_tf.analysis.annotation_study import SCALES
 from hcl_tf.analysis.build_notes import BuildNotes
 from hcl_tf.analysis.claims import METRICS, Claims, read
-from hcl_tf.analysis.verdicts import SCALED
+from hcl_tf.analysis.verdicts import SCALED, Table
 from hcl_tf.errors import UserError
 from hcl_tf.models.registry import defaults_of
 from hcl_tf.settings import resolve
@@ -67,6 +67,21 @@ def test_a_run_of_the_paper_s_size_is_not_marked():
     assert SCALED not in page.markdown(report_parts.sections(table, [], NO_NOTES))
     part, _ = report.table_of("qqp", [made("hcl", whole=False)], read(SHIPPED))
     assert SCALED in page.markdown(report_parts.sections(part, [], NO_NOTES))
+
+
+def test_a_run_that_the_clock_cut_off_and_an_exported_one_are_named():
+    where = made("hcl").record["environment"]
+    exported = where | {"gpus": ["GPU 1"], "exported": True, "packages": where["packages"] | {"jaxlib": "0.11"}}
+    cut = made("hcl", finished={"best_step": 20, "step": 1234, "ended": "time"}, environment=exported)
+    whole = made("claps", finished={"best_step": 20, "step": 99, "ended": "patience"})
+    text = page.markdown(report_parts.sections(Table("qqp", [cut, whole], read(SHIPPED)), [], NO_NOTES))
+    assert "cut off by the clock, not by the budget: hcl seed 1 after 1,234 steps." in text
+    assert "99 steps, ended by patience" in text
+    assert (
+        "GPUs: GPU 1; Python 3.11, TensorFlow 2, hcl_tf 0, trained and decoded as exported XLA programs through jaxlib 0.11: hcl seed 1."
+        in text
+    )
+    assert "GPUs: none; Python 3.11, TensorFlow 2, hcl_tf 0: claps seed 1." in text
 
 
 def test_the_csv_has_a_line_for_every_cell(table):

@@ -108,3 +108,9 @@ def test_one_row_has_one_run_a_seed_and_one_setting():
     kept, apart = comparable([made("hcl", 1), made("hcl", 1), other, made("hcl", 3)])
     assert [result.seed for result in kept] == [1, 3]
     assert ["a second hcl with seed 1" in apart[0][1], "another batch_size" in apart[1][1]] == [True, True]
+
+
+def test_how_a_seed_was_computed_sets_it_not_apart():
+    other = made("hcl", seed=2)
+    other.record["settings"] |= {"jit_compile": "true", "micro_batch": 64}
+    assert len(comparable([made("hcl"), other])[0]) == 2

@@ -8,6 +8,7 @@ from hcl_tf.data.batches import Batches
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
 from hcl_tf.models.encoder_decoder import EncoderDecoder
 from hcl_tf.settings import resolve
@@ -88,3 +89,10 @@ def test_a_piece_that_outputs_lack_is_copied_as_itself(copying, batch):
     found = copying.output_ids(tf.constant([[[width + 1, width + 2]]] * B), batch).numpy()
     assert (found[:, 0, 0] == batch["source_ids"].numpy()[:, 1]).all()
     assert (found[:, 0, 1] == copying.inputs_.vocabulary + 2).all()
+
+
+@pytest.mark.parametrize(("frozen", "equal"), [(True, True), (False, False)])
+def test_a_frozen_encoder_knows_no_dropout_with_or_without_cached_states(data, batch, frozen, equal):
+    system = made(data, freeze_encoder=frozen, dropout=0.5)
+    with_noise, without = (system.encode(batch, noise)["states"].numpy() for noise in (Noise(1, 0, batch["example_rows"]), None))
+    assert np.array_equal(with_noise, without) == equal

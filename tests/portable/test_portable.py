@@ -9,6 +9,8 @@ import pytest
 
 from hcl_tf.analysis.compared import EvaluatedRun
 from hcl_tf.analysis.evaluation import Request, evaluate
+from hcl_tf.data.formats import ROLES
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.portable import bundle, exporting, starting_weights
 from hcl_tf.portable.taking_back import take_back
@@ -125,10 +127,18 @@ def test_damage_is_named(exported, results, qqp_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_half_stores_rounded_weights(qqp_folder, tmp_path):
-    exporting.export("qqp", qqp_folder, "tiny", {**GIVEN, "jit_compile": "true"}, tmp_path, "small", True)
+def test_half_of_a_frozen_encoder_is_rounded_and_forgets_what_no_text_has(qqp_folder, tmp_path):
+    exporting.export("qqp", qqp_folder, "tiny", {**GIVEN, "freeze_encoder": True, "jit_compile": "true"}, tmp_path, "small", True)
     part = bundle.read(tmp_path, "small")
-    kinds = {start["kind"] for start in part.description["variables"].values()}
-    assert {"constant", "uniform", "truncated_normal"} <= kinds
-    stored = [part.array(start["key"]) for start in part.description["variables"].values() if start["kind"] == "stored"]
-    assert all(array.dtype == np.float16 for array in stored)
+    starts = part.description["variables"]
+    assert {"constant", "uniform", "truncated_normal"} <= {start["kind"] for start in starts.values()}
+    stored = {name: part.array(start["key"]) for name, start in starts.items() if start["kind"] == "stored"}
+    assert all(array.dtype == np.float16 for array in stored.values())
+    (table,) = (array for name, array in stored.items() if "word_embeddings" in name)
+    data = PreparedData(qqp_folder)
+    read = np.unique(
+        np.concatenate([getattr(data.arrays(s), f"{role}_ids").ravel() for s in ("train", "validation", "test") for role in ROLES])
+    )
+    assert table[read].any(1).all()
+    assert 0 < (~table.any(1)).sum() <= len(table) - len(read)
+    assert train(part, tmp_path / "out")["ended"] == "steps"
