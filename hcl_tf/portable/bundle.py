@@ -16,6 +16,8 @@ import hashlib
 import io
 import json
 import lzma
+import os
+import re
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +26,10 @@ from typing import Any
 import numpy as np
 
 from hcl_tf.errors import UserError
+from hcl_tf.training.checkpoints import to_json, write_whole
 
 FORMAT = 1
+NAME = re.compile(r"[\w.= -]*\w")
 DESCRIPTION, ARRAYS, PROGRAM = "bundle.json", "arrays", "{}.mlir.xz"
 OUTPUTS, EXAMINED = "outputs.{}.npz", "examined.test.npz"
 
@@ -49,7 +53,7 @@ class Bundle:
     """One system's part of a bundle.
 
     Attributes:
-      description: the JSON of bundle.json; see `export.describe`.
+      description: the JSON of bundle.json; see `exporting.export`.
     """
 
     def __init__(self, folder: Path, system: str) -> None:
@@ -60,15 +64,28 @@ class Bundle:
     def _own(self) -> Path:
         return self.folder / self.system
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of bundle.json, by which results are known to be of this bundle."""
+        return hashlib.sha256(_read(self._own / DESCRIPTION)).hexdigest()
+
+    def check_new(self) -> None:
+        """Raises `UserError` where the system's name can't be one or is there already, or where nothing can be written."""
+        if not NAME.fullmatch(self.system) or self.system == ARRAYS:
+            raise UserError(f"--system={self.system}: letters, digits and _ . = - are expected, and not {ARRAYS!r}")
+        if (self._own / DESCRIPTION).exists():
+            raise UserError(f"{self._own}: this bundle has the system already; choose another --system or --out")
+        nearest = next(parent for parent in (self.folder, *self.folder.absolute().parents) if parent.exists())
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            raise UserError(f"--out={self.folder}: {nearest} is no folder that can be written to; choose another")
+
     def store(self, array: np.ndarray) -> str:
         """Puts an array into the bundle and returns its key."""
         buffer = io.BytesIO()
-        np.save(buffer, np.ascontiguousarray(array))
+        np.save(buffer, np.asarray(array, order="C"))
         key = hashlib.sha256(buffer.getvalue()).hexdigest()
-        path = self._array(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            path.write_bytes(gzip.compress(buffer.getvalue()))
+        if not self._array(key).exists():
+            write_whole(self._array(key), gzip.compress(buffer.getvalue(), mtime=0))
         return key
 
     def array(self, key: str) -> np.ndarray:
@@ -87,8 +104,7 @@ class Bundle:
 
     def write_program(self, name: str, text: str) -> None:
         """Stores a program's StableHLO."""
-        self._own.mkdir(parents=True, exist_ok=True)
-        (self._own / PROGRAM.format(name)).write_bytes(lzma.compress(text.encode()))
+        write_whole(self._own / PROGRAM.format(name), lzma.compress(text.encode()))
 
     def program(self, name: str) -> tuple[Program, str]:
         """How a program is called, and its StableHLO."""
@@ -102,7 +118,7 @@ class Bundle:
     def write(self, description: dict[str, Any], programs: dict[str, Program]) -> None:
         """Stores the description; last, because with it the bundle is whole."""
         self.description = {"format": FORMAT, **description, "programs": {name: asdict(program) for name, program in programs.items()}}
-        (self._own / DESCRIPTION).write_text(json.dumps(self.description, indent=1) + "\n")
+        write_whole(self._own / DESCRIPTION, to_json(self.description, indent=1) + b"\n")
 
 
 def read(folder: Path, system: str) -> Bundle:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,8 @@ from hcl_tf.training.run_folder import describe_environment
 from hcl_tf.training.step import TrainStep
 
 Values = dict[str, tf.Tensor]
-HELD_OUT_ROWS = 256  # of a batch of validation and decoding
+Starts = dict[int, tuple[tf.Variable, object, bytes]]  # id of a variable -> it, its initializer, the hash of its first values
+SEARCHED = 256  # sources decoded at once, more than a CPU takes; outputs do not depend on it
 TRUTHS = re.compile(r'dense<"0x([0-9A-Fa-f]+)"> : tensor<((?:\d+x)+i1)>')
 ALIAS = re.compile(r"parameter_number = (\d+) : i64}, output_index = array<i64(?:: (\d+))?>")
 
@@ -41,21 +43,25 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
       half: store weights that are not drawn as float16.
 
     Raises:
-      UserError: the training needs more than compiled programs between one validation and the next.
+      UserError: the training needs more than compiled programs between one validation and the next; the bundle has the system already, or
+        can't be written.
     """
+    if given.get("pretrained"):
+        raise UserError("--pretrained: the weights and tokeniser of a library do not travel; export without, or train where TensorFlow is")
     data, settings, encoder = settle(task, data_dir, preset, given)
+    bundle = Bundle(out, system or row_of(settings.to_dict()))
+    bundle.check_new()
     if settings.mixed_precision or settings.strategy != "none":
         raise UserError("--mixed_precision and --strategy have state that only TensorFlow keeps; export without them")
     with starting_points() as starts:
         loop = assemble(data, settings, encoder, None, out, None)
     _refuse_what_stays(loop, data)
     loop.batches = dataclasses.replace(loop.batches, extra=None)  # a frozen encoder's states are computed in the step
-    held_out = loop.validation.batches  # which a GPU takes in larger parts than a CPU; figures do not depend on it
-    loop.validation.batches = dataclasses.replace(held_out, batch_size=min(HELD_OUT_ROWS, len(held_out.arrays)))
     loop.system.before_epoch(0, loop.texts)
     if settings.freeze_encoder:
         _forget_unread_pieces(loop, data)
-    bundle, parts = Bundle(out, system or row_of(settings.to_dict())), _Parts(loop)
+    starts = drawable(loop, starts)
+    parts = _Parts(loop)
     variables = {**assembly.variables(loop.system), **loop.train_step.state(), **_constants(loop.train_step)}
     programs = {name: _program(bundle, name, *part, variables) for name, part in parts.all().items()}
     programs = {name: program for name, program in programs.items() if program.outputs or program.updates}
@@ -77,7 +83,7 @@ def _refuse_what_stays(loop: Loop, data: PreparedData) -> None:
     s, arrays = loop.settings, loop.batches.arrays
     if loop.system.phases() or loop.system.columns(data, "train", arrays, arrays):
         raise UserError(f"--model={s.model} draws pairs or changes phase while it trains, which needs TensorFlow; train it there")
-    steps = s.max_steps or s.epochs * loop.batches.batches_an_epoch()
+    steps = min(s.max_steps or math.inf, s.epochs * loop.batches.batches_an_epoch())
     if 0 < s.refresh_graph_every * loop.batches.batches_an_epoch() < steps and loop.system.uses_keywords:
         raise UserError(
             f"--refresh_graph_every={s.refresh_graph_every} computes node features again within {steps} steps, which needs TensorFlow; "
@@ -105,13 +111,16 @@ class _Parts:
         self._loop, self.names = loop, {}
 
     def all(self) -> dict[str, tuple[Callable[[Batch], Values], Batch]]:
-        batch, held_out = (next(iter(b.dataset(epoch))) for b, epoch in ((self._loop.batches, 0), (self._loop.validation.batches, None)))
+        held_out = self._loop.validation.batches
+        batch, validated, searched = (next(iter(batches.dataset(epoch))) for batches, epoch in (
+            (self._loop.batches, 0), (held_out, None), (dataclasses.replace(held_out, batch_size=SEARCHED), None),
+        ))  # fmt: skip
         return {
             "step": (self.step, batch | {"step": tf.constant(0)}),
             "prepare": (self.prepare, {}),
-            "validate": (self.validate, held_out),
-            "examine": (self._loop.validation.figures_of, held_out),
-            "search": (self.search, {name: held_out[name] for name in SOURCE_COLUMNS}),
+            "validate": (self.validate, validated),
+            "examine": (self._loop.validation.figures_of, validated),
+            "search": (self.search, {name: searched[name] for name in SOURCE_COLUMNS}),
         }
 
     def step(self, batch: Batch) -> Values:
@@ -180,9 +189,9 @@ def _constants(step: TrainStep) -> dict[str, tf.Variable]:
 
 
 @contextmanager
-def starting_points() -> Iterator[dict[int, tuple[tf.Variable, object, bytes]]]:
+def starting_points() -> Iterator[Starts]:
     """Remembers of every weight that a layer makes meanwhile its initializer and first values (their hash), by the variable's id."""
-    made: dict[int, tuple[tf.Variable, object, bytes]] = {}
+    made: Starts = {}
     original = keras.layers.Layer.add_weight
 
     def add_weight(self, *args, **kwargs):
@@ -197,7 +206,14 @@ def starting_points() -> Iterator[dict[int, tuple[tf.Variable, object, bytes]]]:
         keras.layers.Layer.add_weight = original
 
 
-def _start(bundle: Bundle, variable: tf.Variable, made: Mapping[int, tuple], half: bool) -> dict:
+def drawable(loop: Loop, starts: Starts) -> Starts:
+    """Of what `starting_points` saw, the weights that may be drawn anew: not an encoder that has computed node features already."""
+    system = loop.system
+    kept = {id(v) for v in system.encoder.variables} if system.takes_bert and system.uses_keywords else set()
+    return {key: start for key, start in starts.items() if key not in kept}
+
+
+def _start(bundle: Bundle, variable: tf.Variable, made: Starts, half: bool) -> dict:
     """How a variable begins: what `starting_weights` needs, with shape and type."""
     values = variable.numpy()
     start = {"shape": list(values.shape), "dtype": str(values.dtype)}
@@ -224,6 +240,7 @@ def _batches(bundle: Bundle, loop: Loop, data: PreparedData) -> dict:
     batches, sampler, graph = loop.batches, loop.batches.sampler, data.graph
     return {
         "columns": columns, "batch_size": batches.batch_size, "held_out_batch_size": loop.validation.batches.batch_size,
+        "search_batch_size": SEARCHED,
         "seed": batches.seed, "source_length": data.source_length, "max_keywords": data.max_keywords, "pad_id": data.tokenizer.pad_id,
         "fanout": list(sampler.fanout), "node_budget": sampler.node_budget, "impostors": sampler.impostors,
         "nodes": len(graph), "degree": data.whole_graph.shape[2],

@@ -41,7 +41,7 @@ class Executable:
         Nothing waits for the device until an output is read.
         """
         p = self._program
-        arguments = [jax.device_put(np.ascontiguousarray(inputs[name])) for name in p.inputs] + [variables[name] for name in p.variables]
+        arguments = [jax.device_put(np.asarray(inputs[name], order="C")) for name in p.inputs] + [variables[name] for name in p.variables]
         found = [parts[0] for parts in self._run.execute_sharded(arguments).disassemble_into_single_device_arrays()]
         if len(found) != len(p.outputs) + len(p.updates):
             raise ValueError(f"{len(found)} results, {len(p.outputs)} outputs and {len(p.updates)} updates are expected")

@@ -1,9 +1,14 @@
 """Results of `training.train` to a run folder: ids become texts, texts become scores, in the way of every other run."""
 
-import json
+import io
+import shutil
 import sys
+import zipfile
+import zlib
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,41 +22,80 @@ from hcl_tf.portable.bundle import EXAMINED, OUTPUTS, Bundle
 from hcl_tf.training import assembly
 from hcl_tf.training.checkpoints import from_json
 from hcl_tf.training.launch import finish, settle
-from hcl_tf.training.run_folder import CONFIG, DONE, ENVIRONMENT, METRICS, RunFolder
+from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, RunFolder
 
-MACHINE = ("python", "platform", "cpu", "memory_gib", "gpus")  # of the environment: the machine that trained
+MACHINE = ("python", "platform", "cpu", "memory_gib", "gpus", "variables")  # of the environment: the machine that trained
 ELSEWHERE = ("jax", "jaxlib", "numpy")
 
 
 def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Path) -> None:
-    """Writes the run folder.
+    """Writes the run folder; on any failure there is none.
 
     Raises:
-      UserError: results are missing or damaged, the data are not those of the bundle, or the folder holds something.
+      UserError: results are missing, damaged, or of another bundle, the data are not those of the bundle, or the folder holds something.
     """
-    config = bundle.description["config"]
-    if (run_dir / CONFIG).exists():
-        raise UserError(f"--run_dir={run_dir}: a run is there already; choose another folder")
-    done, there = (_json(results / name) for name in (DONE, ENVIRONMENT))
-    lines = [from_json(line) for line in _bytes(results / METRICS).splitlines()]
-    ids = {split: _arrays(results / OUTPUTS.format(split))["ids"] for split in ("validation", "test")}
-    examined = _arrays(results / EXAMINED)
+    config, there = bundle.description["config"], _Results(results, bundle)
+    if run_dir.exists() and not (run_dir.is_dir() and not any(run_dir.iterdir())):
+        raise UserError(f"--run_dir={run_dir}: not an empty folder; choose another")
     data = data_of(config, data_dir)
-    here = bundle.description["environment"]
-    packages = here["packages"] | {name: there["packages"][name] for name in ELSEWHERE}
-    environment = here | {name: there[name] for name in MACHINE} | {"packages": packages, "exported": True}
-    with RunFolder.open(run_dir, config, sys.argv, environment) as run:
-        _store_inputs(run, config, data_dir)
-        for line in lines:
-            run.append(line)
-        rate = done["step"] * config["settings"]["batch_size"] / done["seconds"]
-        run.append_speed({"step": done["step"], "examples_per_second": round(rate, 2)})
-        records = {split: list(islice(data.records(split), len(ids[split]))) for split in ids}
-        outputs = {split: _texts(data, split, ids[split], records[split]) for split in ids}
-        summary = {name: done[name] for name in ("ended", "step", "best_step")}
-        finish(run, data, records["validation"], outputs["validation"], summary, done["best_loss"])
-        head = head_of(config, assembly.BEST[0], done["best_step"], data, "test", len(records["test"]))
-        report(run, Request(run_dir), data, records["test"], outputs["test"], head, lambda: figures.summary(examined))
+    records = {
+        split: list(islice(data.records(split), most)) for split, most in (("validation", bundle.description["looked_at"]), ("test", None))
+    }
+    outputs = {split: _texts(data, split, there.ids(split, len(known)), known) for split, known in records.items()}
+    try:
+        with RunFolder.open(run_dir, config, sys.argv, there.environment(bundle)) as run:
+            _store_inputs(run, config, data_dir)
+            for line in there.metrics:
+                run.append(line)
+            head = head_of(config, assembly.BEST[0], there.done["best_step"], data, "test", len(records["test"]))
+            report(run, Request(run_dir), data, records["test"], outputs["test"], head, lambda: figures.summary(there.examined))
+            summary = {name: there.done[name] for name in ("ended", "step", "best_step")}
+            finish(run, data, records["validation"], outputs["validation"], summary, there.done["best_loss"])
+    except BaseException:
+        shutil.rmtree(run_dir, ignore_errors=True)
+        raise
+
+
+class _Results:
+    """What training brought back, read and checked."""
+
+    def __init__(self, folder: Path, bundle: Bundle) -> None:
+        self._folder = folder
+        self.done = self._read(DONE, from_json)
+        if self.done.get("bundle") != bundle.digest:
+            raise UserError(f"{folder / DONE}: not of this bundle's {bundle.system}; give the bundle that was trained, and its --system")
+        self._machine = self._read(ENVIRONMENT, from_json)
+        self.metrics = self._read(METRICS, lambda data: [from_json(line) for line in data.splitlines()])
+        self.examined = self._read(EXAMINED, _arrays)
+
+    def ids(self, split: str, count: int) -> np.ndarray:
+        """[count, T] ids of a split's outputs."""
+        name = OUTPUTS.format(split)
+        ids = self._read(name, lambda data: _arrays(data)["ids"])
+        if len(ids) != count:
+            raise UserError(f"{self._folder / name}: {len(ids)} outputs for {count} examples; bring the results back again")
+        return ids
+
+    def environment(self, bundle: Bundle) -> dict:
+        """The machine that trained, the versions of both, and the commit that was exported."""
+        here = bundle.description["environment"]
+        packages = here["packages"] | {name: self._machine["packages"][name] for name in ELSEWHERE}
+        machine = {name: self._machine[name] for name in MACHINE}
+        return here | machine | {"packages": packages, "exported": {"float16": bundle.description["half"]}}
+
+    def _read(self, name: str, parse: Callable[[bytes], Any]) -> Any:
+        path = self._folder / name
+        try:
+            return parse(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"{path}: can't be read ({error.strerror}); give a folder that hcl_tf.portable.train finished") from error
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"{path}: damaged ({error}); bring the results back again") from error
+
+
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(data)) as arrays:
+        return dict(arrays)
 
 
 def _texts(data: PreparedData, split: str, ids: np.ndarray, records: list[Record]) -> list[str]:
@@ -65,26 +109,3 @@ def _store_inputs(run: RunFolder, config: dict, data_dir: Path | None) -> None:
     data, settings, encoder = settle(config["task"], data_dir, config["settings"]["preset"], given)
     kept = assembly.output_ids(data, data.arrays("train"), settings.output_vocab)
     assembly.store_inputs(run, data, assembly.inputs_of(data, encoder.shape, kept, encoder.library and encoder.library.config))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); give a folder that hcl_tf.portable.train finished") from error
-
-
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(_bytes(path))
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); bring the results back again") from error
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    _bytes(path)
-    try:
-        with np.load(path) as arrays:
-            return dict(arrays)
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); bring the results back again") from error

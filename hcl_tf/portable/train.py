@@ -23,9 +23,14 @@ def main() -> None:
     from hcl_tf.portable import bundle
 
     part, out = bundle.read(Path(BUNDLE.value), SYSTEM.value), Path(OUT.value)
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"--out={out}: not empty; choose a new folder")
-    from hcl_tf.portable.training import train
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"--out={out}: not an empty folder; choose a new one")
+    try:
+        from hcl_tf.portable.training import train
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"needs {error.name}; pip install jax scipy tqdm absl-py safetensors, with JAX for this machine's devices"
+        ) from error
 
     train(part, out, MINUTES.value)
 

@@ -3,6 +3,8 @@
 Not here: going on after a kill, checkpoints on disk, TensorBoard. A run takes minutes, and what comes of it is small.
 """
 
+import dataclasses
+import hashlib
 import io
 import itertools
 import json
@@ -29,6 +31,7 @@ from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, describe_envi
 
 AHEAD = 8  # batches made before they are needed
 STATUS_EVERY = 15.0
+REMEDY = "export again with a smaller --learning_rate or a longer --warmup_steps"
 
 
 def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
@@ -40,10 +43,13 @@ def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
     Returns:
       what done.json holds, which is written last.
     """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / ENVIRONMENT, to_json(describe_environment([device_name()]), indent=2) + b"\n")
+    except OSError as error:
+        raise UserError(f"--out={out}: can't be written ({error.strerror}); choose another folder") from error
     run = _Run(bundle)
     metrics = run.train(minutes)
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / ENVIRONMENT, to_json(describe_environment([device_name()]), indent=2) + b"\n")
     write_whole(out / METRICS, b"".join(to_json(line) + b"\n" for line in metrics))
     run.variables |= run.best
     if "prepare" in run.programs:
@@ -69,7 +75,15 @@ class _Run:
         read = ("prepare", "validate", "examine", "search")
         self._of_model = {v for name in read if name in self.programs for v in self.about["programs"][name]["variables"]}
         self.best: Values = {}
-        self.done = {"ended": "", "step": 0, "best_step": 0, "best_loss": math.inf, "best_nll": math.inf}
+        self.done = {
+            "system": bundle.system,
+            "bundle": bundle.digest,
+            "ended": "",
+            "step": 0,
+            "best_step": 0,
+            "best_loss": math.inf,
+            "best_nll": math.inf,
+        }
 
     def train(self, minutes: float) -> list[dict]:
         """To the end. Returns the lines of metrics.jsonl."""
@@ -91,9 +105,11 @@ class _Run:
             ended = ("steps" if last == s["max_steps"] else "epochs") if step >= last else ""
             ended = ended or ("time" if minutes and now - began > 60 * minutes else "")
             if ended or (step % s["validate_every"] == 0 if s["validate_every"] else whole):
+                if window:
+                    self._means(window, step)  # for its check: these steps may be in no line
                 lines.append(self._validate(step, epoch + whole))
                 bad = 0 if self._keep(lines[-1]) or step <= self.about["patience_from"] else bad + 1
-                ended = ended or ("patience" if s["patience"] and bad >= s["patience"] else "")
+                ended = "patience" if s["patience"] and bad >= s["patience"] else ended
             if ended:
                 self.done |= {"ended": ended, "step": step, "seconds": round(time.monotonic() - began, 1)}
                 break
@@ -103,7 +119,7 @@ class _Run:
         """Of the steps since the last line; here the device is waited for."""
         means = np.stack([np.asarray(figures) for figures in window]).astype(np.float64).mean(0)
         if not np.isfinite(means).all():
-            raise UserError(f"step {step}: a figure is no finite number; try a smaller --learning_rate or a longer --warmup_steps")
+            raise UserError(f"step {step}: a figure is no finite number; {REMEDY}")
         return dict(zip(self.about["figures"]["step"], means.tolist(), strict=True))
 
     def _validate(self, step: int, epoch: int) -> dict:
@@ -115,6 +131,8 @@ class _Run:
             found = self.programs["validate"](self.variables, batch)
             parts.append(tuple(dict(zip(names[kind], np.asarray(found[kind]).tolist(), strict=True)) for kind in ("sums", "counts")))
         means = means_of(parts, self.about["per"], self.about["final_weights"])
+        if not math.isfinite(means["loss"]):
+            raise UserError(f"step {step}: the validation loss is {means['loss']}; {REMEDY}")
         examined = summarise(self.examine("validation", self.about["examined"]))
         print(f"step {step}: validation loss {means['loss']:.3f}, NLL {means['nll']:.3f}", flush=True)
         found = {"kind": "validation", "step": step, "epoch": epoch, **means}
@@ -141,7 +159,7 @@ class _Run:
     def decode(self, split: str, most: int = 0) -> np.ndarray:
         """[n, T] ids of the best hypothesis of each example."""
         found = []
-        for batch in _held_out(self.splits[split], most):
+        for batch in _held_out(dataclasses.replace(self.splits[split], batch_size=self.about["batches"]["search_batch_size"]), most):
             ids = np.asarray(self.programs["search"](self.variables, batch)["ids"])
             found.append(ids[batch["example_mask"] > 0])
         return np.concatenate(found)[: most or None]
@@ -150,14 +168,15 @@ class _Run:
 def _begin(bundle: Bundle, seed: int) -> Values:
     """Every variable at its start; the draws are a function of seed and name."""
     values = {}
-    for number, (name, start) in enumerate(sorted(bundle.description["variables"].items())):
+    for name, start in bundle.description["variables"].items():
         shape, dtype = tuple(start["shape"]), np.dtype(start["dtype"])
         if start["kind"] == "constant":
             value = np.full(shape, start["value"], dtype)
         elif start["kind"] == "stored":
             value = bundle.array(start["key"]).astype(dtype)
         else:
-            value = starting_weights.draw(start, shape, np.random.default_rng([seed, number]))
+            key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+            value = starting_weights.draw(start, shape, np.random.default_rng([seed, key]))
         values[name] = jax.device_put(value)
     return values
 
