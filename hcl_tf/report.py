@@ -41,8 +41,8 @@ def main() -> None:
     rated = ratings.read(Path(HUMAN.value), TASK.value) if HUMAN.value else None
     found, unusable = results.collect(places)
     table, apart = report.table_of(TASK.value, found, known, rated)
-    for result in itertools.chain(*table.rows.values()) if KEEP.value else ():
-        results.keep(results.place_of(out, result.row, result.seed), result)
+    if KEEP.value:
+        results.keep_all(out, list(itertools.chain(*table.rows.values())))
     report.write(table, [*((path.name, reason) for path, reason in unusable), *apart], out)
     print(f"wrote {out / report.PAGE}, {report.HTML} and {report.CSV}: {len(table.rows)} rows, {len(apart) + len(unusable)} runs set apart")
     if CHECK.value and (code := report.check(table)):

@@ -1,4 +1,4 @@
-"""Values and their intervals as text, the same in every table: three digits, unless a scale of 1 to 3 needs no more than two.
+"""Values and their intervals as text: of entries three digits, or what a table asks for; of scores alone as many as their scale needs.
 
 An entry is what `metrics.significance.means` gives: a dictionary with `value`, `low` and `high`, each of which may be None.
 """
@@ -9,6 +9,11 @@ FORM = ".3f"
 def number(value: float | None, form: str = FORM) -> str:
     """`0.123`; `-` where there is none."""
     return "-" if value is None else format(value, form)
+
+
+def score_text(value: float | None) -> str:
+    """`23.45` from 10 on, `0.123` below, since scores are on scales of 100 and of 1; nothing where there is none."""
+    return "" if value is None else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
 def interval(entry: dict, form: str = FORM) -> str:

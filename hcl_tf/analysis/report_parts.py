@@ -6,9 +6,9 @@ from typing import Any
 
 from hcl_tf.analysis import charts
 from hcl_tf.analysis.build_notes import NAME, BuildNotes
-from hcl_tf.analysis.intervals import entry_text
+from hcl_tf.analysis.intervals import entry_text, score_text
 from hcl_tf.analysis.page import Grid, Marked, Section
-from hcl_tf.analysis.report_tables import by_score, number, tables
+from hcl_tf.analysis.report_tables import by_score, tables
 from hcl_tf.analysis.results import RANKED_BY, ROWS, Result
 from hcl_tf.analysis.verdicts import OURS, Table
 
@@ -94,8 +94,8 @@ def _what(table: Table, results: list[Result], notes: BuildNotes) -> Section:
         own = {k: v for k, v in first.settings.items() if k not in shared and k not in ("model", "seed", "encoder")}
         rows.append({
             "row": row, "weights": record["encoder"], "tokeniser": record["corpus"]["tokenizer"]["name"],
-            "scored at step": f"{record['step']:,}", "trained": _length(record["finished"]), "validation NLL": number(best.get("nll")),
-            "NLL a token": number(best.get("nll_token")), "KL": number(best.get("kl")),
+            "scored at step": f"{record['step']:,}", "trained": _length(record["finished"]), "validation NLL": score_text(best.get("nll")),
+            "NLL a token": score_text(best.get("nll_token")), "KL": score_text(best.get("kl")),
             "settings of its own": ", ".join(f"{k}={v}" for k, v in sorted(own.items())),
             **notes.column((*notes.of_row(row), *notes.of_settings(own))),
         })  # fmt: skip

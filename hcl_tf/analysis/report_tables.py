@@ -4,7 +4,7 @@ from hcl_tf.analysis.annotation_results import FORM, agreement_row
 from hcl_tf.analysis.annotation_study import SCALES
 from hcl_tf.analysis.build_notes import BuildNotes
 from hcl_tf.analysis.claims import METRICS
-from hcl_tf.analysis.intervals import entry_text
+from hcl_tf.analysis.intervals import entry_text, score_text
 from hcl_tf.analysis.page import Grid, NoteLinks, Section
 from hcl_tf.analysis.verdicts import GAIN_RULE, NOT_RUN, OURS, RULE, Cell, Checked, Rated, Table
 
@@ -33,17 +33,12 @@ def scores(table: Table) -> Grid:
     metrics = ("BLEU-1", "BLEU-2", "BLEU-4", *BEYOND)
     rows = [{"system": row, **{metric: _ours(table.cell(row, metric)) for metric in metrics}} for row in by_score(table)]
     floors = next(iter(table.rows.values()))[0].record["floors"]
-    return Grid(rows + [{"system": title, **{m: number(floors[name][m]["value"]) for m in metrics}} for name, title in FLOORS.items()])
+    return Grid(rows + [{"system": title, **{m: score_text(floors[name][m]["value"]) for m in metrics}} for name, title in FLOORS.items()])
 
 
 def by_score(table: Table) -> list[str]:
     """The rows, best first, by BLEU-2."""
     return sorted(table.rows, key=lambda row: -(table.cell_mean(row, "BLEU-2") or 0.0))
-
-
-def number(value: float | None) -> str:
-    """Two digits from 10 on, three below: scores are on scales of 100 and of 1."""
-    return "" if value is None else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
 def _line(table: Table, row: str) -> dict[str, str]:
@@ -53,7 +48,7 @@ def _line(table: Table, row: str) -> dict[str, str]:
 
 def _cell_text(cell: Cell, mark: str) -> str:
     ours = _ours(cell) + (f", p {_p(cell.p)}" if cell.p is not None else "") if cell.ours else ""
-    return _beside(ours, "" if cell.paper is None else number(cell.paper), cell.verdict, mark)
+    return _beside(ours, "" if cell.paper is None else score_text(cell.paper), cell.verdict, mark)
 
 
 def _beside(ours: str, paper: str, verdict: str, mark: str) -> str:
@@ -67,8 +62,8 @@ def _beside(ours: str, paper: str, verdict: str, mark: str) -> str:
 def _ours(cell: Cell) -> str:
     if not cell.ours:
         return ""
-    spread = f" [{number(min(cell.ours))}, {number(max(cell.ours))}]" if len(cell.ours) > 1 else ""
-    return number(cell.mean) + spread
+    spread = f" [{score_text(min(cell.ours))}, {score_text(max(cell.ours))}]" if len(cell.ours) > 1 else ""
+    return score_text(cell.mean) + spread
 
 
 def _p(value: float) -> str:
@@ -143,7 +138,7 @@ def _rated_text(table: Table, row: str, scale: str) -> str:
     entry = table.ratings and table.ratings.mean(row, scale)
     p = table.ratings.p(OURS, row, scale) if entry else None
     ours = entry_text(entry, FORM) + (f", p {_p(p)}" if p is not None else "") if entry else ""
-    return _beside(ours, "" if paper is None else format(paper, FORM), verdict, table.rated_mark())
+    return _beside(ours, "" if paper is None else format(paper, FORM), verdict, table.rated_mark((row,)))
 
 
 def _claims(table: Table, notes: BuildNotes) -> Section | None:
@@ -156,11 +151,11 @@ def _claims(table: Table, notes: BuildNotes) -> Section | None:
 def _claim(table: Table, checked: Checked) -> dict[str, str | NoteLinks]:
     claim, compared = checked.claim, checked.comparison
     paper = "direction only" if claim.percent is None else f"{claim.percent:+.1f}%"
-    ours = "" if checked.percent is None else f"{checked.percent:+.1f}% ({number(checked.of)} beside {number(checked.to)})"
+    ours = "" if checked.percent is None else f"{checked.percent:+.1f}% ({score_text(checked.of)} beside {score_text(checked.to)})"
     return {
         "the paper says": claim.says, "compared": f"{', '.join(claim.of)} with {', '.join(claim.to)}", "metric": claim.metric,
         "paper": paper, "ours": ours, "p": _p(compared.p_value) if compared else "",
-        "verdict": _marked(checked.verdict, table.mark()),
+        "verdict": _marked(checked.verdict, table.mark((*claim.of, *claim.to))),
     }  # fmt: skip
 
 
@@ -170,7 +165,7 @@ def _rated_claim(table: Table, rated: Rated) -> dict[str, str | NoteLinks]:
     return {
         "the paper says": human.says, "compared": f"{human.of} with {', '.join(human.to)}", "metric": rated.scale,
         "paper": "direction only", "ours": ours, "p": "" if rated.p is None else _p(rated.p),
-        "verdict": _marked(rated.verdict, table.rated_mark()),
+        "verdict": _marked(rated.verdict, table.rated_mark((human.of, *human.to))),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 A row is a flag file and a seed. What is finished is known from the run folders and from what was kept, so a killed command goes on.
 """
 
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from hcl_tf.analysis.verdicts import Table
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.errors import UserError
 
+ALIKE = ("preset", "max_steps", "batch_size")  # settings that the kept rows of a table share
 INTERRUPTED = (130, 143)  # exit codes of a training that saved and left
 
 
@@ -49,6 +51,12 @@ class Plan:
         own = [f"--task={self.task}", f"--preset={self.preset}", f"--seed={seed}", *steps]
         return [*(f"--flagfile={path}" for path in files), *own, f"--data_dir={self.data}", f"--run_dir={self.run(system, seed)}"]
 
+    def gives_its_own(self, system: str, setting: str) -> bool:
+        """Whether a row's own flag files give it a setting, rather than what all rows get."""
+        folders = [self.experiments / self.task, *([self.budget] if self.budget else [])]
+        files = [path for folder in folders if (path := folder / f"{system}.flags").is_file()]
+        return any(re.search(rf"^\s*--?{setting}=", path.read_text(), re.MULTILINE) for path in files)
+
     def run(self, system: str, seed: int) -> Path:
         """The row's run folder."""
         return self.runs / f"{system}-{seed}"
@@ -65,7 +73,7 @@ def reproduce(plan: Plan, systems: list[str], seeds: list[int]) -> int:
     where a signal ended it.
 
     Raises:
-      UserError: a row or the budget does not exist, or kept rows are of other data.
+      UserError: a row or the budget does not exist, or kept rows are of other data or of another budget.
     """
     _check(plan, systems)
     known = claims.read(plan.claims)
@@ -101,9 +109,25 @@ def _check(plan: Plan, systems: list[str]) -> None:
     if plan.budget and not (plan.budget / "all.flags").is_file():
         raise UserError(f"--budget={plan.budget}: no all.flags there; it holds the flags that every row gets")
     data = PreparedData(plan.data)
-    for path in sorted((plan.out / results.ROWS).glob("*.json")):
-        if results.read_kept(path).record["data"] != data.manifest["sha256"]:
-            raise UserError(f"{path}: kept from other data than {plan.data}; one table has one data set: choose another --out")
+    kept = [results.read_kept(path) for path in sorted((plan.out / results.ROWS).glob("*.json"))]
+    for result in kept:
+        if result.record["data"] != data.manifest["sha256"]:
+            raise UserError(f"{result.origin}: kept from other data than {plan.data}; one table has one data set: choose another --out")
+    _check_budget(plan, kept)
+
+
+def _check_budget(plan: Plan, kept: list[results.Result]) -> None:
+    """Kept rows count as done, so they have to be what the plan would make."""
+    given = {"preset": plan.preset} | ({"max_steps": plan.max_steps} if plan.max_steps else {})
+    for name in ALIKE:
+        # The command's flags win over every file; else a row may have a value of its own, and the others have the same.
+        alike = [result for result in kept if name in given or not plan.gives_its_own(result.row, name)]
+        for result in alike:
+            other = f"--{name}={given[name]}" if name in given else f"{alike[0].origin.name}, which has {alike[0].settings.get(name)}"
+            if (value := result.settings.get(name)) != given.get(name, alike[0].settings.get(name)):
+                raise UserError(
+                    f"{result.origin}: kept with {name} {value}, unlike {other}; one table has one budget: choose another --out"
+                )
 
 
 def _make(plan: Plan, system: str, seed: int) -> int:

@@ -135,6 +135,22 @@ def keep(path: Path, result: Result) -> None:
     write_whole(path, to_json(result.record) + b"\n")
 
 
+def keep_all(out: Path, shown: Iterable[Result]) -> None:
+    """Keeps the results that a report shows beside its pages.
+
+    Raises:
+      UserError: a row that it does not show is kept there already, and who reads the rows would take it for one of the report's.
+    """
+    places = {place_of(out, result.row, result.seed): result for result in shown}
+    if foreign := sorted(set((out / ROWS).glob("*.json")) - places.keys()):
+        raise UserError(
+            f"{foreign[0]}: a kept row that this report does not show; choose another --out, or give {out} under --runs too "
+            "(what is of another task or set apart can't be shown)"
+        )
+    for place, result in places.items():
+        keep(place, result)
+
+
 def read_kept(path: Path) -> Result:
     """A kept file. Raises `UserError` where it is damaged or was kept by a version that knew less."""
     try:

@@ -128,10 +128,11 @@ class Table:
         results = [result for row in rows or self.rows for result in self.rows.get(row, [])]
         return SCALED if self.beside_paper and any(result.scaled for result in results) else ""
 
-    def rated_mark(self) -> str:
-        """`mark`, of what people rated: the runs of the study may be others than those of the table, on the same data."""
-        presets = {system["preset"] for system in self.ratings.origin["systems"]} if self.ratings else set()
-        return SCALED if self.beside_paper and presets - {"paper"} else self.mark()
+    def rated_mark(self, rows: Collection[str]) -> str:
+        """`mark`, of what people rated of some rows: the runs of the study may be others than those of the table, on the same data."""
+        systems = self.ratings.origin["systems"] if self.ratings else []
+        presets = {system["preset"] for system in systems if system["name"] in rows}
+        return SCALED if self.beside_paper and presets - {"paper"} else self.mark(rows)
 
     def cell(self, row: str, metric: str) -> Cell:
         """A row's score beside the paper's and beside `OURS`."""

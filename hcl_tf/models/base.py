@@ -120,7 +120,7 @@ class System(keras.Model):
         """Every loss term and every figure worth a curve, summed over the batch's real examples.
 
         Args:
-          batch: see `data.pipeline.Batches.make`; step: int32 scalar. noise: of this step.
+          batch: see `data.batches.Batches.make`; step: int32 scalar. noise: of this step.
           training: dropout is on, and the keyword graph is the batch's sub-graph; else the whole one.
         """
         raise NotImplementedError
@@ -160,7 +160,7 @@ class System(keras.Model):
         """Changes variables for the phase that begins. A run that goes on from right before it does this again, to the same end."""
 
     def columns(self, data: PreparedData, split: str, arrays: SplitArrays, train: SplitArrays) -> Extra | None:
-        """What batches of a split (`arrays`) need for `losses` besides `data.pipeline.Batches.make`'s columns; default: nothing.
+        """What batches of a split (`arrays`) need for `losses` besides `data.batches.Batches.make`'s columns; default: nothing.
 
         Generation has none of it. `train`: the training split.
         """

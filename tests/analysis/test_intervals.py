@@ -2,7 +2,7 @@
 
 import pytest
 
-from hcl_tf.analysis.intervals import columns, entry_text, interval, number
+from hcl_tf.analysis.intervals import columns, entry_text, interval, number, score_text
 
 WHOLE = {"value": 0.12345, "low": -0.1, "high": 0.25}
 NO_INTERVAL = {"value": 2.0, "low": None, "high": None}
@@ -23,6 +23,13 @@ def test_an_entry_in_a_cell(entry, form, expected):
 def test_a_value_and_an_interval_alone():
     assert (number(None), number(1.0), number(1.0, "+.1f")) == ("-", "1.000", "+1.0")
     assert (interval(NOTHING), interval(WHOLE, ".1f")) == ("", "[-0.1, 0.2]")
+
+
+def test_a_score_has_the_digits_of_its_scale():
+    assert [score_text(value) for value in (23.456, 10.0, 9.9, 0.12345, -0.5, -12.345, 0.0)] == [
+        "23.46", "10.00", "9.900", "0.123", "-0.500", "-12.35", "0.000",
+    ]  # fmt: skip
+    assert score_text(None) == ""
 
 
 def test_columns_line_up():

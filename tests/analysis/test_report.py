@@ -173,6 +173,18 @@ def test_rows_are_kept_if_asked_and_make_the_same_report(kept, tmp_path, monkeyp
     assert not (again / "rows").exists()
 
 
+def test_rows_that_the_report_does_not_show_are_not_left_beside_it(kept, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    results.keep(out / "rows" / "t5-1.json", made("t5"))
+    flags = ["--task=qqp", f"--out={out}", f"--claims={SHIPPED}", "--keep"]
+    assert run(monkeypatch, *flags, f"--runs={kept}") == 1
+    assert re.search(rf"{out}/rows/t5-1\.json: .* another --out, or give {out} under --runs", capsys.readouterr().err)
+    assert [path.relative_to(out).as_posix() for path in out.rglob("*")] == ["rows", "rows/t5-1.json"]
+    assert not run(monkeypatch, *flags, f"--runs={kept},{out}")
+    assert {path.name for path in (out / "rows").glob("*.json")} == {f"{row}-1.json" for row in (*ROWS, "t5")}
+    assert not run(monkeypatch, *flags, f"--runs={out}"), "the same rows are kept again"
+
+
 def test_the_command_takes_a_study(kept, tmp_path, monkeypatch, capsys):
     study = toy_study(items=4)
     found = summarise(study, {1: np.full((4, len(study.systems), len(SCALES)), 2)}, "hcl")

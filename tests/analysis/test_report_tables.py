@@ -15,7 +15,7 @@ from hcl_tf.analysis import page, report, report_parts, report_tables
 from hcl_tf.analysis.annotation_results import summarise
 from hcl_tf.analysis.annotation_study import SCALES
 from hcl_tf.analysis.build_notes import BuildNotes
-from hcl_tf.analysis.claims import read
+from hcl_tf.analysis.claims import Claim, read
 from hcl_tf.analysis.ratings import Ratings
 from hcl_tf.errors import UserError
 from hcl_tf.metrics.significance import paired_bootstrap
@@ -95,6 +95,22 @@ def test_without_ours_nothing_is_credited():
     assert "What a gain is credited to" not in [section.title for section in report_tables.tables(table, NO_NOTES)]
 
 
+# -- claims -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_is_marked_by_its_own_rows():
+    def claim(says: str, *of: str) -> Claim:
+        return Claim(says, of, ("claps",), "above", "BLEU-1", "qqp", None, ())
+
+    claims = replace(
+        CLAIMS, claims=(claim("paper-size", "hcl"), claim("one scaled", "hcl", "bert_cvae"), claim("missing", "t5")), human=None
+    )
+    runs = [made("hcl", 1, 21.0), made("claps", 1, 20.0), made("bert_cvae", 1, 22.0, preset="small")]
+    table = report.table_of("qqp", runs, claims)[0]
+    rows = {row["the paper says"]: row["verdict"] for row in grid(table, "What the paper's text claims")}
+    assert rows == {"paper-size": "OK", "one scaled": "OK SCALED", "missing": "NOT RUN"}
+
+
 # -- Table 3 ----------------------------------------------------------------------------------------------------------
 
 
@@ -121,14 +137,32 @@ def test_the_paper_s_kappas_stand_beside_ours():
     table = rated(ratings(Fluency="hcl"))
     rows = {row["scale"]: row for row in grid(table, "Table 3: rated by people", place=1)}
     assert {scale: row["paper"] for scale, row in rows.items()} == {"Fluency": "0.53", "Meaningfulness": "0.61", "Differential": "0.56"}
-    assert (
-        rows["Fluency"]["kappa"] == "1.00 [1.00, 1.00] (undefined in 0.4% of resamples, left out)" or "1.00 [" in rows["Fluency"]["kappa"]
-    )
+    share = table.ratings.agreement("Fluency").undefined_resamples
+    assert rows["Fluency"]["kappa"] == f"1.00 [1.00, 1.00] (undefined in {share:.1%} of resamples, left out)"
     assert rows["Differential"]["kappa"].startswith("undefined: ")
     means = {row["system"]: row for row in grid(table, "Table 3: rated by people")}
     entry = table.ratings.mean("hcl", "Fluency")
     assert means["Ours"]["Fluency"] == f"2.50 [{entry['low']:.2f}, {entry['high']:.2f}]"
     assert means["T5-CLAPS"]["Differential"] == "2.00 [2.00, 2.00], p 1.000"
+
+
+def test_a_rating_is_marked_by_the_runs_that_were_rated():
+    human = replace(CLAIMS.human, cells=dict.fromkeys([("hcl", "Fluency"), ("claps", "Fluency"), ("dialogpt", "Fluency")], 2.0))
+
+    def marked(presets: dict[str, str], unrated: str = "small", own: str = "paper") -> dict[str, bool]:
+        found = ratings(Fluency="hcl")
+        systems = [system | {"preset": presets.get(system["name"], "paper")} for system in found.origin["systems"]]
+        found.found["origin"] = found.origin | {"systems": systems}
+        runs = [made("hcl", score=30.0, preset=own, **DATA), made("bert_cvae", preset=unrated, **DATA)]
+        table = report.table_of("qqp", runs, replace(CLAIMS, human=human), found)[0]
+        cells = {row["system"]: row["Fluency"] for row in grid(table, "Table 3: rated by people")}
+        (claim,) = (row for row in grid(table, "What the paper's text claims") if row["metric"] == "Fluency")
+        texts = {name: cells[name] for name in ("Ours", "T5-CLAPS", "DialoGPT")} | {"claim": claim["verdict"]}
+        return {name: text.endswith("SCALED") for name, text in texts.items()}
+
+    assert marked({}) == {"Ours": False, "T5-CLAPS": False, "DialoGPT": False, "claim": False}, "nobody rated the scaled row"
+    assert marked({"dialogpt": "tiny"}) == {"Ours": False, "T5-CLAPS": False, "DialoGPT": True, "claim": True}
+    assert marked({}, own="small") == {"Ours": True, "T5-CLAPS": False, "DialoGPT": False, "claim": True}
 
 
 def test_a_filled_cell_of_table_3_is_judged_by_the_common_rule():

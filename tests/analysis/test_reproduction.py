@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_results import made
 
-from hcl_tf.analysis import reproduction
+from hcl_tf.analysis import reproduction, results
 from hcl_tf.analysis.reproduction import Plan
+from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.errors import UserError
+from hcl_tf.settings import resolve
 
 CLAIMS = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
 SYSTEMS = ("hcl", "bert_cvae", "transformer")
@@ -23,9 +28,9 @@ def plan(tmp_path, qqp_folder) -> Plan:
         path.write_text(f"# a row\n--model={system}\n--preset=paper\n")
     budget = tmp_path / "budget"
     budget.mkdir()
-    (budget / "all.flags").write_text("--batch_size=8\n")
+    (budget / "all.flags").write_text("--batch_size=16\n")
     (budget / "hcl.flags").write_text("--free_bits=0.1\n")
-    return Plan("qqp", "tiny", tmp_path / "experiments", qqp_folder, budget, 4, tmp_path / "runs", tmp_path / "out", CLAIMS)
+    return Plan("qqp", "tiny", tmp_path / "experiments", qqp_folder, budget, 6, tmp_path / "runs", tmp_path / "out", CLAIMS)
 
 
 @pytest.fixture
@@ -70,7 +75,7 @@ def test_flags_of_the_row_then_of_the_budget_then_of_the_command(plan, tmp_path)
     flags = plan.train("hcl", 7)
     files = ["experiments/qqp/hcl.flags", "budget/all.flags", "budget/hcl.flags"]
     assert flags[:3] == [f"--flagfile={tmp_path / name}" for name in files]
-    assert {"--preset=tiny", "--seed=7", "--max_steps=4", "--task=qqp"} <= set(flags[3:])
+    assert {"--preset=tiny", "--seed=7", "--max_steps=6", "--task=qqp"} <= set(flags[3:])
     assert f"--flagfile={tmp_path / 'budget/hcl.flags'}" not in plan.train("bert_cvae", 7)
 
 
@@ -140,3 +145,41 @@ def test_kept_rows_of_other_data_and_damaged_ones_are_refused(plan, calls):
     path.write_text("{")
     with pytest.raises(UserError, match=r"hcl-1.json: damaged"):
         reproduction.reproduce(plan, ["hcl"], [1])
+
+
+def keep_row(plan: Plan, system: str, **settings) -> Path:
+    """Keeps a row that was made under the plan, but for some settings."""
+    given = {"preset": plan.preset, "model": system, "max_steps": 6, "batch_size": 16} | settings
+    found = resolve(given.pop("preset"), given).to_dict()
+    data = PreparedData(plan.data).manifest["sha256"]
+    results.keep(plan.kept(system, 1), made(system, data=data, settings=found))
+    return plan.kept(system, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "max_steps", "why"),
+    [
+        ({"preset": "small"}, 6, "kept with preset small, unlike --preset=tiny"),
+        ({"max_steps": 1000}, 6, "kept with max_steps 1000, unlike --max_steps=6"),
+        ({"max_steps": 1000}, None, "kept with max_steps 1000, unlike bert_cvae-1.json, which has 6"),
+        ({"batch_size": 64}, 6, "kept with batch_size 64, unlike bert_cvae-1.json, which has 16"),
+    ],
+)
+def test_kept_rows_of_another_budget_are_refused(plan, calls, settings, max_steps, why):
+    keep_row(plan, "bert_cvae")
+    path = keep_row(plan, "hcl", **settings)
+    with pytest.raises(UserError, match=re.escape(f"{path}: {why}; one table has one budget: choose another --out")):
+        reproduction.reproduce(replace(plan, max_steps=max_steps), [], [1])
+    assert not calls
+
+
+def test_a_row_may_have_a_batch_size_of_its_own(plan, calls):
+    keep_row(plan, "bert_cvae", batch_size=64)
+    keep_row(plan, "hcl")
+    own = plan.budget / "bert_cvae.flags"
+    own.write_text("# not --batch_size=64\n")
+    with pytest.raises(UserError, match="kept with batch_size"):
+        reproduction.reproduce(plan, ["hcl"], [1])
+    own.write_text("--batch_size=64\n")
+    assert reproduction.reproduce(plan, ["bert_cvae", "hcl"], [1]) == 0
+    assert not calls
