@@ -20,107 +20,120 @@ from hcl_tf.portable.training import train
 from hcl_tf.training.launch import assemble, launch, settle
 
 GIVEN = {
-    "model": "hcl", "encoder": "random:1x32", "refresh_graph_every": 0, "decoder_layers": 1, "batch_size": 32, "latent_size": 4,
-    "latent_hidden": 8, "warmup_steps": 1, "graph_node_budget": 512, "output_vocab": "train", "max_steps": 6, "validate_every": 3,
-    "log_every": 2, "validate_examples": 64, "maximum_length": 6,
+    "model": "transformer", "encoder": "random:1x32", "decoder_layers": 1, "batch_size": 32, "warmup_steps": 1, "output_vocab": "train",
+    "max_steps": 6, "validate_every": 3, "log_every": 2, "validate_examples": 64, "maximum_length": 6,
 }  # fmt: skip
+HCL = GIVEN | {"model": "hcl", "refresh_graph_every": 0, "latent_size": 4, "latent_hidden": 8, "graph_node_budget": 2048}
 
 
-@pytest.fixture(scope="module")
-def exported(qqp_folder, tmp_path_factory) -> Path:
+def export_all(data: Path, folder: Path, given: dict, system: str | None = None) -> bundle.Bundle:
     """A bundle whose weights are all stored, so that both begin with the same."""
-    folder = tmp_path_factory.mktemp("bundle")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starting_weights, "describe", lambda *_: None)
-        exporting.export("qqp", qqp_folder, "tiny", {**GIVEN, "jit_compile": "true"}, folder, None, False)
-    return folder
+        exporting.export("qqp", data, "tiny", {**given, "jit_compile": "true"}, folder, system, False)
+    return bundle.read(folder, system or given["model"])
 
 
-@pytest.fixture(scope="module")
-def results(exported, tmp_path_factory) -> Path:
-    """What the exported training brings back."""
-    out = tmp_path_factory.mktemp("results") / "hcl"
-    train(bundle.read(exported, "hcl"), out)
-    return out
-
-
-@pytest.fixture(scope="module")
-def taken_back(exported, results, qqp_folder, tmp_path_factory) -> EvaluatedRun:
-    """The run folder made of it."""
-    folder = tmp_path_factory.mktemp("runs") / "back"
-    take_back(bundle.read(exported, "hcl"), results, qqp_folder, folder)
-    return EvaluatedRun(folder)
-
-
-@pytest.fixture(scope="module")
-def by_tensorflow(qqp_folder, tmp_path_factory) -> EvaluatedRun:
+def by_tensorflow(data: Path, folder: Path, given: dict) -> EvaluatedRun:
     """The same training in TensorFlow."""
-    return made_by_tensorflow(qqp_folder, tmp_path_factory.mktemp("runs") / "plain", GIVEN)
-
-
-def made_by_tensorflow(data: Path, folder: Path, given: dict) -> EvaluatedRun:
     launch("qqp", data, str(folder), "tiny", {**given, "jit_compile": "false"}, ["test"])
     evaluate(Request(folder, data_dir=data))
     return EvaluatedRun(folder)
 
 
-def check_metrics(ours: EvaluatedRun, plain: EvaluatedRun, rel: float) -> None:
-    """Line by line and figure by figure."""
-    ours, plain = ({(line["kind"], line["step"]): line for line in run.metrics} for run in (ours, plain))
-    assert ours.keys() == plain.keys()
-    for key, line in plain.items():
-        assert ours[key].keys() == line.keys()
+def check_same(ours: EvaluatedRun, plain: EvaluatedRun, rel: float) -> None:
+    """How they ended, and the metrics line by line and figure by figure."""
+    for name in ("ended", "step", "best_step"):
+        assert ours.done[name] == plain.done[name]
+    lines, others = ({(line["kind"], line["step"]): line for line in run.metrics} for run in (ours, plain))
+    assert lines.keys() == others.keys()
+    for key, line in others.items():
+        assert lines[key].keys() == line.keys()
         for name, value in line.items():
             if isinstance(value, float):
-                assert ours[key][name] == pytest.approx(value, rel=rel, abs=1e-5), (key, name)
+                assert lines[key][name] == pytest.approx(value, rel=rel, abs=1e-5), (key, name)
 
 
-def test_losses_are_tensorflows(taken_back, by_tensorflow):
-    check_metrics(taken_back, by_tensorflow, 2e-4)
+def check_same_outputs(ours: EvaluatedRun, plain: EvaluatedRun) -> None:
+    assert [p["prediction"] for p in ours.predictions] == [p["prediction"] for p in plain.predictions]
+    assert ours.scores["scores"] == plain.scores["scores"]
+    means, others = (run.figures["figures"].get("means", {}) for run in (ours, plain))
+    assert means.keys() == others.keys()
+    for name, entry in others.items():
+        assert means[name]["value"] == pytest.approx(entry["value"], rel=1e-3, abs=1e-4), name
+
+
+@pytest.fixture(scope="module")
+def exported(qqp_folder, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    export_all(qqp_folder, folder, GIVEN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def part(exported) -> bundle.Bundle:
+    return bundle.read(exported, "transformer")
+
+
+@pytest.fixture(scope="module")
+def results(part, tmp_path_factory) -> Path:
+    """What the exported training brings back."""
+    out = tmp_path_factory.mktemp("results") / "transformer"
+    train(part, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def taken_back(part, results, qqp_folder, tmp_path_factory) -> EvaluatedRun:
+    """The run folder made of it."""
+    folder = tmp_path_factory.mktemp("runs") / "back"
+    take_back(part, results, qqp_folder, folder)
+    return EvaluatedRun(folder)
+
+
+def test_a_training_is_tensorflows(taken_back, qqp_folder, tmp_path):
+    plain = by_tensorflow(qqp_folder, tmp_path / "plain", GIVEN)
+    check_same(taken_back, plain, 2e-4)
+    check_same_outputs(taken_back, plain)
 
 
 @pytest.mark.slow
-def test_epochs_ramps_and_patience_are_tensorflows(qqp_folder, tmp_path, monkeypatch):
+def test_hcl_s_training_is_tensorflows(qqp_folder, tmp_path):
+    """With its graph, its figures, and weights that both begin with."""
+    whole = export_all(qqp_folder, tmp_path / "bundle", HCL)
+    train(whole, tmp_path / "results")
+    take_back(whole, tmp_path / "results", qqp_folder, tmp_path / "back")
+    ours, plain = EvaluatedRun(tmp_path / "back"), by_tensorflow(qqp_folder, tmp_path / "plain", HCL)
+    check_same(ours, plain, 2e-4)
+    check_same_outputs(ours, plain)
+
+
+@pytest.mark.slow
+def test_epochs_ramps_and_patience_are_tensorflows(qqp_folder, tmp_path):
     """With a frozen encoder, whose states TensorFlow caches in 16 bits, and negatives from the batch, whose size then counts."""
     more = {"max_steps": 0, "validate_every": 0, "batch_size": 128, "epochs": 9, "patience": 2, "kl_ramp": 8}
     more |= {"learning_rate": 0.0}  # so no loss is smaller than the first, whatever the rounding
-    given = {**GIVEN, **more, "freeze_encoder": True, "in_batch_negatives": True, "graph_node_budget": 2048}
-    monkeypatch.setattr(starting_weights, "describe", lambda *_: None)
-    exporting.export("qqp", qqp_folder, "tiny", {**given, "jit_compile": "true"}, tmp_path / "bundle", "it", False)
-    part = bundle.read(tmp_path / "bundle", "it")
-    train(part, tmp_path / "results")
-    take_back(part, tmp_path / "results", qqp_folder, tmp_path / "back")
-    ours, plain = EvaluatedRun(tmp_path / "back"), made_by_tensorflow(qqp_folder, tmp_path / "plain", given)
-    assert {name: ours.done[name] for name in ("ended", "step", "best_step")} == {
-        name: plain.done[name] for name in ("ended", "step", "best_step")
-    }
+    given = {**HCL, **more, "freeze_encoder": True, "in_batch_negatives": True}
+    whole = export_all(qqp_folder, tmp_path / "bundle", given, "it")
+    train(whole, tmp_path / "results")
+    take_back(whole, tmp_path / "results", qqp_folder, tmp_path / "back")
+    ours = EvaluatedRun(tmp_path / "back")
     assert (ours.done["ended"], ours.done["step"], ours.done["best_step"]) == ("patience", 16, 4)
-    check_metrics(ours, plain, 5e-3)
-
-
-def test_outputs_and_figures_are_tensorflows(taken_back, by_tensorflow):
-    assert [p["prediction"] for p in taken_back.predictions] == [p["prediction"] for p in by_tensorflow.predictions]
-    assert taken_back.scores["scores"] == by_tensorflow.scores["scores"]
-    assert taken_back.done["best_step"] == by_tensorflow.done["best_step"]
-    ours, plain = (run.figures["figures"]["means"] for run in (taken_back, by_tensorflow))
-    assert ours.keys() == plain.keys()
-    for name, entry in plain.items():
-        assert ours[name]["value"] == pytest.approx(entry["value"], rel=1e-3, abs=1e-4), name
+    check_same(ours, by_tensorflow(qqp_folder, tmp_path / "plain", given), 5e-3)
 
 
 def test_the_record_says_where_it_ran(taken_back):
     environment = taken_back.run.environment
-    assert environment["exported"]
+    assert environment["exported"] == {"float16": False}
     assert environment["gpus"] == ["cpu"]
     assert environment["packages"]["jaxlib"]
 
 
-@pytest.mark.slow
-def test_time_ends_it(exported, tmp_path):
+def test_time_ends_it(part, tmp_path):
     """At the first step after the limit, and the outputs are there all the same."""
-    done = train(bundle.read(exported, "hcl"), tmp_path / "hcl", 1e-6)
+    done = train(part, tmp_path / "out", 1e-6)
     assert (done["ended"], done["step"]) == ("time", 1)
-    assert (tmp_path / "hcl" / "outputs.test.npz").exists()
+    assert (tmp_path / "out" / "outputs.test.npz").exists()
 
 
 @pytest.mark.parametrize(
@@ -128,7 +141,7 @@ def test_time_ends_it(exported, tmp_path):
     [
         ({"model": "groupwise"}, "groupwise"),
         ({"mixed_precision": True}, "--mixed_precision"),
-        ({"refresh_graph_every": 1, "max_steps": 99}, "--refresh_graph_every"),
+        ({**HCL, "refresh_graph_every": 1, "max_steps": 99}, "--refresh_graph_every"),
         ({"model": "t5", "pretrained": "t5"}, "--pretrained"),
     ],
 )
@@ -138,66 +151,65 @@ def test_what_needs_tensorflow_meanwhile_is_refused(qqp_folder, tmp_path, given,
     assert not (tmp_path / "bundle").exists()
 
 
-def test_damage_is_named(exported, results, qqp_folder, tmp_path):
-    with pytest.raises(UserError, match="systems in this bundle: hcl"):
+def test_a_damaged_bundle_is_named(exported, tmp_path):
+    with pytest.raises(UserError, match="systems in this bundle: transformer"):
         bundle.read(exported, "claps")
     copy = Path(shutil.copytree(exported, tmp_path / "bundle"))
-    part = bundle.read(copy, "hcl")
+    part = bundle.read(copy, "transformer")
     key = next(start["key"] for start in part.description["variables"].values() if start["kind"] == "stored")
     (copy / "arrays" / f"{key}.npy.gz").write_bytes(b"x")
     with pytest.raises(UserError, match=f"{key}.npy.gz: damaged"):
         part.array(key)
-    path = copy / "hcl" / "bundle.json"
+    path = copy / "transformer" / "bundle.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 0}))
     with pytest.raises(UserError, match="of format 0"):
-        bundle.read(copy, "hcl")
+        bundle.read(copy, "transformer")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
         ("outputs.test.npz", None, "can't be read"), ("outputs.test.npz", b"PK", "damaged"), ("outputs.test.npz", b"", "damaged"),
-        ("metrics.jsonl", b"{", "damaged"), ("done.json", b"{}", "not of this bundle's hcl"),
+        ("metrics.jsonl", b"{", "damaged"), ("done.json", b"{}", "not of this bundle's transformer"),
     ],
 )  # fmt: skip
-def test_results_that_are_not_whole_are_named_and_leave_no_run(exported, results, qqp_folder, tmp_path, name, content, why):
+def test_results_that_are_not_whole_are_named_and_leave_no_run(part, results, qqp_folder, tmp_path, name, content, why):
     broken = Path(shutil.copytree(results, tmp_path / "results"))
     (broken / name).unlink()
     if content is not None:
         (broken / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}: {why}"):
-        take_back(bundle.read(exported, "hcl"), broken, qqp_folder, tmp_path / "run")
+        take_back(part, broken, qqp_folder, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_too_few_outputs_are_named(exported, results, qqp_folder, tmp_path):
+def test_too_few_outputs_are_named(part, results, qqp_folder, tmp_path):
     broken = Path(shutil.copytree(results, tmp_path / "results"))
     np.savez(broken / "outputs.test.npz", ids=np.zeros((3, 6), np.int32))
     with pytest.raises(UserError, match=r"outputs.test.npz: 3 outputs for \d+ examples"):
-        take_back(bundle.read(exported, "hcl"), broken, qqp_folder, tmp_path / "run")
+        take_back(part, broken, qqp_folder, tmp_path / "run")
 
 
-def test_a_failure_half_way_leaves_no_run(exported, results, qqp_folder, tmp_path, monkeypatch):
+def test_a_failure_half_way_leaves_no_run(part, results, qqp_folder, tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hcl_tf.portable.taking_back.report", fail)
     with pytest.raises(KeyboardInterrupt):
-        take_back(bundle.read(exported, "hcl"), results, qqp_folder, tmp_path / "run")
+        take_back(part, results, qqp_folder, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("system", "why"), [("hcl", "has the system already"), ("arrays", "letters"), ("../x", "letters")])
+@pytest.mark.parametrize(("system", "why"), [("transformer", "has the system already"), ("arrays", "letters"), ("../x", "letters")])
 def test_a_system_s_name_in_a_bundle(exported, qqp_folder, system, why):
     with pytest.raises(UserError, match=why):
         exporting.export("qqp", qqp_folder, "tiny", GIVEN, exported, system, False)
 
 
-@pytest.mark.slow
-def test_a_loss_that_is_no_number_ends_it(exported, tmp_path, monkeypatch):
+def test_a_loss_that_is_no_number_ends_it(part, tmp_path, monkeypatch):
     monkeypatch.setattr("hcl_tf.portable.training.means_of", lambda *_: {"loss": float("nan"), "nll": 1.0})
     with pytest.raises(UserError, match="step 0: the validation loss is nan"):
-        train(bundle.read(exported, "hcl"), tmp_path / "out")
+        train(part, tmp_path / "out")
     assert not (tmp_path / "out" / "done.json").exists()
 
 
@@ -209,7 +221,7 @@ def test_training_needs_no_tensorflow():
 
 def test_a_random_encoder_travels_where_node_features_come_from_it(qqp_folder):
     """Drawn anew it would be another than the one that computed them."""
-    data, settings, encoder = settle("qqp", qqp_folder, "tiny", GIVEN)
+    data, settings, encoder = settle("qqp", qqp_folder, "tiny", HCL)
     with exporting.starting_points() as starts:
         loop = assemble(data, settings, encoder, None, Path(), None)
     own = {id(v) for v in loop.system.encoder.variables}
@@ -219,7 +231,7 @@ def test_a_random_encoder_travels_where_node_features_come_from_it(qqp_folder):
 
 @pytest.mark.slow
 def test_half_of_a_frozen_encoder_is_rounded_and_forgets_what_no_text_has(qqp_folder, tmp_path):
-    exporting.export("qqp", qqp_folder, "tiny", {**GIVEN, "freeze_encoder": True, "jit_compile": "true"}, tmp_path, "small", True)
+    exporting.export("qqp", qqp_folder, "tiny", {**HCL, "freeze_encoder": True, "jit_compile": "true"}, tmp_path, "small", True)
     part = bundle.read(tmp_path, "small")
     starts = part.description["variables"]
     assert {"constant", "uniform", "stored"} <= {start["kind"] for start in starts.values()}
