@@ -209,7 +209,7 @@ def test_a_mistake_found_in_an_older_run_removes_nothing(tmp_path, qqp_folder, m
     def refuse(*_):
         raise UserError("something is wrong")
 
-    monkeypatch.setattr(launch, "_loop", refuse)
+    monkeypatch.setattr(launch, "assemble", refuse)
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
     with pytest.raises(UserError, match="something is wrong"):
         launch.launch("qqp", qqp_folder, str(tmp_path / "run"), "tiny", {"encoder": "random:1x32"}, ["train"])

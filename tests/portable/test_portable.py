@@ -129,6 +129,7 @@ def test_the_record_says_where_it_ran(taken_back):
     assert environment["packages"]["jaxlib"]
 
 
+@pytest.mark.slow
 def test_time_ends_it(part, tmp_path):
     """At the first step after the limit, and the outputs are there all the same."""
     done = train(part, tmp_path / "out", 1e-6)
@@ -206,6 +207,7 @@ def test_a_system_s_name_in_a_bundle(exported, qqp_folder, system, why):
         exporting.export("qqp", qqp_folder, "tiny", GIVEN, exported, system, False)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_it(part, tmp_path, monkeypatch):
     monkeypatch.setattr("hcl_tf.portable.training.means_of", lambda *_: {"loss": float("nan"), "nll": 1.0})
     with pytest.raises(UserError, match="step 0: the validation loss is nan"):
