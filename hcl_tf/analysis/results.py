@@ -56,8 +56,9 @@ class Result:
 
     @property
     def scaled(self) -> bool:
-        """Whether it is not of the paper's size: another preset, fewer steps, or a part of the corpus."""
-        return self.settings["preset"] != "paper" or bool(self.settings["max_steps"]) or not self.record["corpus"]["whole"]
+        """Whether it is not of the paper's size: another preset, fewer steps, a part of the corpus, or cut off by the clock."""
+        shorter = bool(self.settings["max_steps"]) or self.record["finished"].get("ended") == "time"
+        return self.settings["preset"] != "paper" or shorter or not self.record["corpus"]["whole"]
 
     @property
     def picture(self) -> Path:

@@ -74,6 +74,7 @@ def test_a_run_that_the_clock_cut_off_and_an_exported_one_are_named():
     exported = where | {"gpus": ["GPU 1"], "exported": True, "packages": where["packages"] | {"jaxlib": "0.11"}}
     cut = made("hcl", finished={"best_step": 20, "step": 1234, "ended": "time"}, environment=exported)
     whole = made("claps", finished={"best_step": 20, "step": 99, "ended": "patience"})
+    assert [cut.scaled, whole.scaled] == [True, False]
     text = page.markdown(report_parts.sections(Table("qqp", [cut, whole], read(SHIPPED)), [], NO_NOTES))
     assert "cut off by the clock, not by the budget: hcl seed 1 after 1,234 steps." in text
     assert "99 steps, ended by patience" in text
