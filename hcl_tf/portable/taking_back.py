@@ -19,9 +19,10 @@ from hcl_tf.data.tfrecords import Record
 from hcl_tf.decoding.generator import text_of
 from hcl_tf.errors import UserError
 from hcl_tf.portable.bundle import EXAMINED, OUTPUTS, Bundle
+from hcl_tf.settings import Settings
 from hcl_tf.training import assembly
 from hcl_tf.training.checkpoints import from_json
-from hcl_tf.training.launch import finish, settle
+from hcl_tf.training.launch import finish
 from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, RunFolder
 
 MACHINE = ("python", "platform", "cpu", "memory_gib", "gpus", "variables")  # of the environment: the machine that trained
@@ -44,7 +45,7 @@ def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Pat
     outputs = {split: _texts(data, split, there.ids(split, len(known)), known) for split, known in records.items()}
     try:
         with RunFolder.open(run_dir, config, sys.argv, there.environment(bundle)) as run:
-            _store_inputs(run, config, data_dir)
+            _store_inputs(run, data)
             for line in there.metrics:
                 run.append(line)
             head = head_of(config, assembly.BEST[0], there.done["best_step"], data, "test", len(records["test"]))
@@ -103,9 +104,9 @@ def _texts(data: PreparedData, split: str, ids: np.ndarray, records: list[Record
     return [text_of(data.tokenizer, *row, record.source.raw) for *row, record in zip(ids, sources, records, strict=False)]
 
 
-def _store_inputs(run: RunFolder, config: dict, data_dir: Path | None) -> None:
+def _store_inputs(run: RunFolder, data: PreparedData) -> None:
     """What every run keeps of its data."""
-    given = {name: value for name, value in config["settings"].items() if name != "preset"}
-    data, settings, encoder = settle(config["task"], data_dir, config["settings"]["preset"], given)
+    given = run.config["settings"]
+    settings, encoder = assembly.choose_encoder(Settings(**given), data, given)
     kept = assembly.output_ids(data, data.arrays("train"), settings.output_vocab)
-    assembly.store_inputs(run, data, assembly.inputs_of(data, encoder.shape, kept, encoder.library and encoder.library.config))
+    assembly.store_inputs(run, data, assembly.inputs_of(data, encoder.shape, kept))
