@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 from conftest import entry_point
 
-from hcl_tf import config
+from hcl_tf import config, setting_flags
 from hcl_tf.models import registry
 from hcl_tf.settings import resolve
 
@@ -29,7 +29,7 @@ def test_a_file_resolves_to_the_settings_of_its_row(task, row):
     path = FOLDER / task / f"{row}.flags"
     train = entry_point("train")
     assert flags.FLAGS(["train", f"--flagfile={path}"]) == ["train"]
-    given = {name: holder.value for name, holder in train.SETTINGS.items() if holder.value is not None}
+    given = setting_flags.given(train.SETTINGS)
     assert (train.TASK.value, train.DATA_DIR.value, train.PRESET.value) == (task, f"tfrecords/{task}", "paper")
     model, _, ablated = row.removesuffix("_in_batch").partition("_without_")
     assert (given["model"], given.get("ablate", "")) == (model, ablated)

@@ -3,21 +3,26 @@
 A row is a flag file and a seed. What is finished is known from the run folders and from what was kept, so a killed command goes on.
 """
 
-import re
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from hcl_tf import setting_flags
 from hcl_tf.analysis import claims, report, results
 from hcl_tf.analysis.compared import EvaluatedRun
 from hcl_tf.analysis.verdicts import Table
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.errors import UserError
+from hcl_tf.models import registry
+from hcl_tf.settings import resolve
 
-ALIKE = ("preset", "max_steps", "batch_size")  # settings that the kept rows of a table share
+# Settings that change no number, and those that a start settles itself where no flag does.
+NO_MATTER = {"seed", "micro_batch", "jit_compile", "strategy", "logical_cpus", "log_every", "checkpoint_every", "keep_checkpoints"}
+SETTLED = {"encoder", "encoder_learning_rate", "refresh_graph_every"}
 INTERRUPTED = (130, 143)  # exit codes of a training that saved and left
 
 
@@ -51,11 +56,15 @@ class Plan:
         own = [f"--task={self.task}", f"--preset={self.preset}", f"--seed={seed}", *steps]
         return [*(f"--flagfile={path}" for path in files), *own, f"--data_dir={self.data}", f"--run_dir={self.run(system, seed)}"]
 
-    def gives_its_own(self, system: str, setting: str) -> bool:
-        """Whether a row's own flag files give it a setting, rather than what all rows get."""
-        folders = [self.experiments / self.task, *([self.budget] if self.budget else [])]
-        files = [path for folder in folders if (path := folder / f"{system}.flags").is_file()]
-        return any(re.search(rf"^\s*--?{setting}=", path.read_text(), re.MULTILINE) for path in files)
+    def settings(self, system: str) -> dict[str, Any]:
+        """Name -> value of what a row's training would be given and its kept row has to have."""
+        preset, given = setting_flags.read(self.train(system, 1))
+        model = given.get("model", "hcl")
+        settings = resolve(preset, given, registry.defaults_of(model)).to_dict()
+        left = NO_MATTER | (SETTLED - given.keys())
+        if given.get("encoder") in ("auto", "random", "published") or not registry.class_of(model).takes_bert:
+            left |= {"encoder"}  # the run has a name or a size for it
+        return {name: value for name, value in settings.items() if name not in left}
 
     def run(self, system: str, seed: int) -> Path:
         """The row's run folder."""
@@ -118,16 +127,15 @@ def _check(plan: Plan, systems: list[str]) -> None:
 
 def _check_budget(plan: Plan, kept: list[results.Result]) -> None:
     """Kept rows count as done, so they have to be what the plan would make."""
-    given = {"preset": plan.preset} | ({"max_steps": plan.max_steps} if plan.max_steps else {})
-    for name in ALIKE:
-        # The command's flags win over every file; else a row may have a value of its own, and the others have the same.
-        alike = [result for result in kept if name in given or not plan.gives_its_own(result.row, name)]
-        for result in alike:
-            other = f"--{name}={given[name]}" if name in given else f"{alike[0].origin.name}, which has {alike[0].settings.get(name)}"
-            if (value := result.settings.get(name)) != given.get(name, alike[0].settings.get(name)):
-                raise UserError(
-                    f"{result.origin}: kept with {name} {value}, unlike {other}; one table has one budget: choose another --out"
-                )
+    known = set(plan.systems())
+    for result in kept:
+        planned = plan.settings(result.row) if result.row in known else {}
+        if other := [name for name, value in planned.items() if result.settings.get(name) != value]:
+            name = "preset" if "preset" in other else other[0]  # of which the others may be a part
+            raise UserError(
+                f"{result.origin}: kept with --{name}={result.settings.get(name)}, and this command's flags and files give {planned[name]}; "
+                "one table has one budget: choose another --out"
+            )
 
 
 def _make(plan: Plan, system: str, seed: int) -> int:

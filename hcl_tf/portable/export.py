@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from hcl_tf import cli
+from hcl_tf import cli, setting_flags
 from hcl_tf.errors import UserError
 from hcl_tf.train import DATA_DIR, PRESET, SETTINGS, TASK
 
@@ -22,7 +22,7 @@ def main() -> None:
     """Runs the command that the flags ask for."""
     if not OUT.value or not TASK.value:
         raise UserError("--out and --task are needed: the folder to write, and what to train on")
-    given = {name: holder.value for name, holder in SETTINGS.items() if holder.value is not None} | {"jit_compile": "true"}
+    given = setting_flags.given(SETTINGS) | {"jit_compile": "true"}
     from hcl_tf import settings
 
     settings.resolve(PRESET.value or "tiny", given)  # a flag that can't be is refused before anything is imported or made

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from hcl_tf.analysis import reproduction, results
 from hcl_tf.analysis.reproduction import Plan
 from hcl_tf.data.pipeline import PreparedData
 from hcl_tf.errors import UserError
+from hcl_tf.models import registry
 from hcl_tf.settings import resolve
 
 CLAIMS = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
@@ -28,7 +28,7 @@ def plan(tmp_path, qqp_folder) -> Plan:
         path.write_text(f"# a row\n--model={system}\n--preset=paper\n")
     budget = tmp_path / "budget"
     budget.mkdir()
-    (budget / "all.flags").write_text("--batch_size=16\n")
+    (budget / "all.flags").write_text("--batch_size=16\n--encoder=random:1x32\n")
     (budget / "hcl.flags").write_text("--free_bits=0.1\n")
     return Plan("qqp", "tiny", tmp_path / "experiments", qqp_folder, budget, 6, tmp_path / "runs", tmp_path / "out", CLAIMS)
 
@@ -44,17 +44,18 @@ def calls(monkeypatch, plan, evaluated_run) -> list[tuple[str, str]]:
         if module == "hcl_tf.train" and not run.exists():
             run.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(evaluated_run, run)
-            give_seed(run, int(run.name.rpartition("-")[2]))
+            system, seed = run.name.rsplit("-", 1)
+            give(run, plan.settings(system) | {"seed": int(seed)})
         return 0
 
     monkeypatch.setattr(reproduction, "_call", call)
     return found
 
 
-def give_seed(run: Path, seed: int) -> None:
-    """Makes it a run of this seed, as its own command would have."""
+def give(run: Path, settings: dict) -> None:
+    """Makes it a run of these settings, as its own command would have."""
     config, files = (json.loads((run / name).read_text()) for name in ("config.json", "files.json"))
-    config["settings"]["seed"] = seed
+    config["settings"] |= settings
     (run / "config.json").write_text(json.dumps(config))
     files["config.json"] = hashlib.sha256((run / "config.json").read_bytes()).hexdigest()
     (run / "files.json").write_text(json.dumps(files))
@@ -149,37 +150,33 @@ def test_kept_rows_of_other_data_and_damaged_ones_are_refused(plan, calls):
 
 def keep_row(plan: Plan, system: str, **settings) -> Path:
     """Keeps a row that was made under the plan, but for some settings."""
-    given = {"preset": plan.preset, "model": system, "max_steps": 6, "batch_size": 16} | settings
-    found = resolve(given.pop("preset"), given).to_dict()
+    given = {"preset": plan.preset, "model": system, "max_steps": 6, "batch_size": 16, "encoder": "random:1x32"} | settings
+    found = resolve(given.pop("preset"), given, registry.defaults_of(system)).to_dict()
     data = PreparedData(plan.data).manifest["sha256"]
     results.keep(plan.kept(system, 1), made(system, data=data, settings=found))
     return plan.kept(system, 1)
 
 
 @pytest.mark.parametrize(
-    ("settings", "max_steps", "why"),
+    ("settings", "why"),
     [
-        ({"preset": "small"}, 6, "kept with preset small, unlike --preset=tiny"),
-        ({"max_steps": 1000}, 6, "kept with max_steps 1000, unlike --max_steps=6"),
-        ({"max_steps": 1000}, None, "kept with max_steps 1000, unlike bert_cvae-1.json, which has 6"),
-        ({"batch_size": 64}, 6, "kept with batch_size 64, unlike bert_cvae-1.json, which has 16"),
+        ({"preset": "small"}, "--preset=small, and this command's flags and files give tiny"),
+        ({"max_steps": 1000}, "--max_steps=1000, and this command's flags and files give 6"),
+        ({"batch_size": 64}, "--batch_size=64, and this command's flags and files give 16"),
+        ({"free_bits": 0.0}, "--free_bits=0.0, and this command's flags and files give 0.1"),
+        ({"encoder": "random:2x64"}, "--encoder=random:2x64, and this command's flags and files give random:1x32"),
     ],
 )
-def test_kept_rows_of_another_budget_are_refused(plan, calls, settings, max_steps, why):
-    keep_row(plan, "bert_cvae")
-    path = keep_row(plan, "hcl", **settings)
-    with pytest.raises(UserError, match=re.escape(f"{path}: {why}; one table has one budget: choose another --out")):
-        reproduction.reproduce(replace(plan, max_steps=max_steps), [], [1])
+def test_kept_rows_of_another_budget_are_refused(plan, calls, settings, why):
+    path = keep_row(plan, "hcl", **{"free_bits": 0.1, **settings})
+    with pytest.raises(UserError, match=re.escape(f"{path}: kept with {why}; one table has one budget: choose another --out")):
+        reproduction.reproduce(plan, [], [1])
     assert not calls
 
 
-def test_a_row_may_have_a_batch_size_of_its_own(plan, calls):
-    keep_row(plan, "bert_cvae", batch_size=64)
-    keep_row(plan, "hcl")
-    own = plan.budget / "bert_cvae.flags"
-    own.write_text("# not --batch_size=64\n")
-    with pytest.raises(UserError, match="kept with batch_size"):
-        reproduction.reproduce(plan, ["hcl"], [1])
-    own.write_text("--batch_size=64\n")
-    assert reproduction.reproduce(plan, ["bert_cvae", "hcl"], [1]) == 0
+def test_what_changes_no_number_or_is_settled_at_the_start_may_differ(plan, calls):
+    keep_row(plan, "hcl", free_bits=0.1, jit_compile="true", micro_batch=8, encoder_learning_rate=0.5)
+    keep_row(plan, "transformer", encoder="random:3x48")  # it has no BERT
+    results.keep(plan.kept("hcl_once", 1), made("hcl_once", data=PreparedData(plan.data).manifest["sha256"]))  # no file: nothing to be like
+    assert reproduction.reproduce(plan, ["hcl", "transformer"], [1]) == 0
     assert not calls
