@@ -39,7 +39,8 @@ def test_samples_belong_to_the_line_however_lines_are_batched(loaded_run, qqp_fo
     generator = Generator(loaded_run.system, loaded_run.tokenizer, sampled=True)
     draws = [generator.texts([batch], sources, draw) for draw in (0, 1)]
     assert found == [[draws[0][0], draws[1][0]], [], *([draws[0][i], draws[1][i]] for i in (1, 2))]
-    assert draws[0] != draws[1]
+    scores = [generator.ids(batch, draw)[1] for draw in (0, 1)]  # the words of so poor a model may well be the same
+    assert (scores[0] != scores[1]).any()
 
 
 def test_input_is_taken_a_batch_at_a_time(monkeypatch):

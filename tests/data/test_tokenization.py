@@ -69,11 +69,14 @@ def run_in_fresh_process(script: str, **environment: str) -> subprocess.Popen:
 @settings(deadline=None, max_examples=200)
 @given(texts=st.lists(BERT_TEXTS, max_size=3))
 @example(texts=["The UNWANTED cat, running!", "北京 cats", "", " \n"])
+@example(texts=["[CLS] cat[SEP]"])
 def test_a_published_vocabulary_gives_the_ids_of_transformers(published, texts):
+    """Where a text that spells a special token is taken for text."""
     folder, reference = published
     tokenizer, note = tokenization.load(str(folder), "en", [], 0)
     assert folder.name in note
-    assert tokenizer.encode(texts) == [reference(text, add_special_tokens=False)["input_ids"] for text in texts]
+    wanted = [reference(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] for text in texts]
+    assert tokenizer.encode(texts) == wanted
 
 
 def test_a_vocabulary_file_and_its_folder_are_the_same(published):
