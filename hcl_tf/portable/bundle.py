@@ -4,7 +4,7 @@
     BUNDLE/<system>/bundle.json            settings, programs, variables and how they begin
     BUNDLE/<system>/<program>.mlir.xz      StableHLO
 
-What comes back of a system is a folder with metrics.jsonl, done.json and environment.json as in a run folder, and
+What comes back of a system is a folder with metrics.jsonl, speed.jsonl, done.json and environment.json as in a run folder, and
 
     outputs.<split>.npz, examined.test.npz ids of the outputs, and figures of the test examples
 

@@ -23,7 +23,7 @@ from hcl_tf.settings import Settings
 from hcl_tf.training import assembly
 from hcl_tf.training.checkpoints import from_json
 from hcl_tf.training.launch import finish
-from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, RunFolder
+from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, SPEED, RunFolder
 
 MACHINE = ("python", "platform", "cpu", "memory_gib", "gpus", "variables")  # of the environment: the machine that trained
 ELSEWHERE = ("jax", "jaxlib", "numpy")
@@ -48,6 +48,8 @@ def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Pat
             _store_inputs(run, data)
             for line in there.metrics:
                 run.append(line)
+            for line in there.speed:
+                run.append_speed(line)
             head = head_of(config, assembly.BEST[0], there.done["best_step"], data, "test", len(records["test"]))
             report(run, Request(run_dir), data, records["test"], outputs["test"], head, lambda: figures.summary(there.examined))
             summary = {name: there.done[name] for name in ("ended", "step", "best_step")}
@@ -66,7 +68,7 @@ class _Results:
         if self.done.get("bundle") != bundle.digest:
             raise UserError(f"{folder / DONE}: not of this bundle's {bundle.system}; give the bundle that was trained, and its --system")
         self._machine = self._read(ENVIRONMENT, from_json)
-        self.metrics = self._read(METRICS, lambda data: [from_json(line) for line in data.splitlines()])
+        self.metrics, self.speed = (self._read(name, _lines) for name in (METRICS, SPEED))
         self.examined = self._read(EXAMINED, _arrays)
 
     def ids(self, split: str, count: int) -> np.ndarray:
@@ -92,6 +94,10 @@ class _Results:
             raise UserError(f"{path}: can't be read ({error.strerror}); give a folder that hcl_tf.portable.train finished") from error
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{path}: damaged ({error}); bring the results back again") from error
+
+
+def _lines(data: bytes) -> list[dict]:
+    return [from_json(line) for line in data.splitlines()]
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray]:

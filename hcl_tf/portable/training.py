@@ -27,7 +27,7 @@ from hcl_tf.portable.bundle import EXAMINED, OUTPUTS, Bundle
 from hcl_tf.portable.programs import Executable, Values, copied, device_name
 from hcl_tf.training.checkpoints import to_json, write_whole
 from hcl_tf.training.examined import means_of, summarise
-from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, describe_environment
+from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, SPEED, describe_environment
 
 AHEAD = 8  # batches made before they are needed
 STATUS_EVERY = 15.0
@@ -50,7 +50,8 @@ def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
         raise UserError(f"--out={out}: can't be written ({error.strerror}); choose another folder") from error
     run = _Run(bundle)
     metrics = run.train(minutes)
-    write_whole(out / METRICS, b"".join(to_json(line) + b"\n" for line in metrics))
+    for name, lines in ((METRICS, metrics), (SPEED, run.speed)):
+        write_whole(out / name, b"".join(to_json(line) + b"\n" for line in lines))
     run.variables |= run.best
     if "prepare" in run.programs:
         run.programs["prepare"](run.variables, {})
@@ -63,7 +64,12 @@ def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
 
 
 class _Run:
-    """A training in progress."""
+    """A training in progress.
+
+    Attributes:
+      done: what done.json will hold. speed: lines of speed.jsonl.
+      variables: name -> value now. best: the same of the best validation, of those that decoding reads.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.about, self.settings = bundle.description, bundle.description["config"]["settings"]
@@ -75,6 +81,7 @@ class _Run:
         read = ("prepare", "validate", "examine", "search")
         self._of_model = {v for name in read if name in self.programs for v in self.about["programs"][name]["variables"]}
         self.best: Values = {}
+        self.speed: list[dict] = []
         self.done = {
             "system": bundle.system,
             "bundle": bundle.digest,
@@ -91,6 +98,7 @@ class _Run:
         last = min(s["max_steps"] or math.inf, s["epochs"] * per_epoch)
         lines, window, bad = [self._validate(0, 0)], [], 0
         began = said = time.monotonic()
+        validating = 0.0  # seconds
         batches = ((epoch, batch) for epoch in itertools.count() for batch in _ahead(self.splits["train"], epoch))
         for step, (epoch, batch) in enumerate(batches, 1):
             window.append(self.programs["step"](self.variables, batch | {"step": np.int32(step - 1)})["step"])
@@ -98,16 +106,19 @@ class _Run:
             if step % s["log_every"] == 0:
                 lines.append({"kind": "train", "step": step, "epoch": epoch, **self._means(window, step)})
                 window = []
+                rate = step * s["batch_size"] / (time.monotonic() - began - validating)
+                self.speed.append({"step": step, "examples_per_second": round(rate, 2)})
                 if now - said > STATUS_EVERY:
-                    rate, said = step / (now - began), now
-                    loss, left = lines[-1]["objective"], (last - step) / rate
-                    print(f"step {step} of {last}: loss {loss:.3f}, {rate:.1f} steps/s, {left:.0f} s left", flush=True)
+                    loss, left, said = lines[-1]["objective"], (last - step) * (now - began) / step, now
+                    print(f"step {step} of {last}: loss {loss:.3f}, {rate:.0f} examples/s, {left:.0f} s left", flush=True)
             ended = ("steps" if last == s["max_steps"] else "epochs") if step >= last else ""
             ended = ended or ("time" if minutes and now - began > 60 * minutes else "")
             if ended or (step % s["validate_every"] == 0 if s["validate_every"] else whole):
                 if window:
                     self._means(window, step)  # for its check: these steps may be in no line
+                paused = time.monotonic()
                 lines.append(self._validate(step, epoch + whole))
+                validating += time.monotonic() - paused
                 bad = 0 if self._keep(lines[-1]) or step <= self.about["patience_from"] else bad + 1
                 ended = "patience" if s["patience"] and bad >= s["patience"] else ended
             if ended:

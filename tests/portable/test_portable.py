@@ -97,13 +97,18 @@ def test_a_training_is_tensorflows(taken_back, qqp_folder, tmp_path):
     check_same_outputs(taken_back, plain)
 
 
+def both_ways(data: Path, folder: Path, given: dict) -> tuple[EvaluatedRun, EvaluatedRun]:
+    """A training exported, run and taken back, and TensorFlow's."""
+    whole = export_all(data, folder / "bundle", given, "it")
+    train(whole, folder / "results")
+    take_back(whole, folder / "results", data, folder / "back")
+    return EvaluatedRun(folder / "back"), by_tensorflow(data, folder / "plain", given)
+
+
 @pytest.mark.slow
 def test_hcl_s_training_is_tensorflows(qqp_folder, tmp_path):
     """With its graph, its figures, and weights that both begin with."""
-    whole = export_all(qqp_folder, tmp_path / "bundle", HCL)
-    train(whole, tmp_path / "results")
-    take_back(whole, tmp_path / "results", qqp_folder, tmp_path / "back")
-    ours, plain = EvaluatedRun(tmp_path / "back"), by_tensorflow(qqp_folder, tmp_path / "plain", HCL)
+    ours, plain = both_ways(qqp_folder, tmp_path, HCL)
     check_same(ours, plain, 2e-4)
     check_same_outputs(ours, plain)
 
@@ -113,13 +118,9 @@ def test_epochs_ramps_and_patience_are_tensorflows(qqp_folder, tmp_path):
     """With a frozen encoder, whose states TensorFlow caches in 16 bits, and negatives from the batch, whose size then counts."""
     more = {"max_steps": 0, "validate_every": 0, "batch_size": 128, "epochs": 9, "patience": 2, "kl_ramp": 8}
     more |= {"learning_rate": 0.0}  # so no loss is smaller than the first, whatever the rounding
-    given = {**HCL, **more, "freeze_encoder": True, "in_batch_negatives": True}
-    whole = export_all(qqp_folder, tmp_path / "bundle", given, "it")
-    train(whole, tmp_path / "results")
-    take_back(whole, tmp_path / "results", qqp_folder, tmp_path / "back")
-    ours = EvaluatedRun(tmp_path / "back")
+    ours, plain = both_ways(qqp_folder, tmp_path, {**HCL, **more, "freeze_encoder": True, "in_batch_negatives": True})
     assert (ours.done["ended"], ours.done["step"], ours.done["best_step"]) == ("patience", 16, 4)
-    check_same(ours, by_tensorflow(qqp_folder, tmp_path / "plain", given), 5e-3)
+    check_same(ours, plain, 5e-3)
 
 
 def test_the_record_says_where_it_ran(taken_back):
@@ -127,6 +128,9 @@ def test_the_record_says_where_it_ran(taken_back):
     assert environment["exported"] == {"float16": False}
     assert environment["gpus"] == ["cpu"]
     assert environment["packages"]["jaxlib"]
+    speed = [json.loads(line) for line in (taken_back.run.path / "speed.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in speed] == [2, 4, 6]
+    assert all(line["examples_per_second"] > 0 for line in speed)
 
 
 @pytest.mark.slow
