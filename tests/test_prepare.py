@@ -128,6 +128,7 @@ def test_a_custom_corpus_from_end_to_end(tmp_path):
     assert "learned, because no --vocab was given" in result.stdout.replace("learned from the training split", "learned")
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_makes_the_same_bytes(tmp_path, qqp_folder):
     result = run(tmp_path, "--task=qqp", "--out=out", "--vocab=learn", "--vocab_size=2000", "--tagger=builtin", PYTHONHASHSEED="4321")
     assert (result.returncode, result.stderr) == (0, "")
@@ -296,9 +297,9 @@ for number, part in enumerate(map(float, sys.argv[1:])):
 """
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
-def test_a_killed_run_leaves_a_whole_folder_or_none_and_the_next_one_cleans_up(tmp_path, kills):
-    draw = random.Random(kills)
+@pytest.mark.slow
+def test_a_killed_run_leaves_a_whole_folder_or_none_and_the_next_one_cleans_up(tmp_path):
+    kills, draw = 10, random.Random(10)
     parts = [(number + draw.random()) / kills * 1.05 for number in range(kills)]
     with_earlier = range(0, kills, 2)
     earlier = prepare_sample(tmp_path / "earlier", limit=40, vocab_size=300)
