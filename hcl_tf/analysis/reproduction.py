@@ -133,8 +133,8 @@ def _check_budget(plan: Plan, kept: list[results.Result]) -> None:
         if other := [name for name, value in planned.items() if result.settings.get(name) != value]:
             name = "preset" if "preset" in other else other[0]  # of which the others may be a part
             raise UserError(
-                f"{result.origin}: kept with --{name}={result.settings.get(name)}, and this command's flags and files give {planned[name]}; "
-                "one table has one budget: choose another --out"
+                f"{result.origin}: kept with --{name}={result.settings.get(name)}, and this command's flags and files give "
+                f"{planned[name]}; one table has one budget: choose another --out"
             )
 
 
