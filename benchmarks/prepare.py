@@ -28,9 +28,9 @@ BATCH = flags.DEFINE_integer("batch_size", 64, "Rows of a batch.", lower_bound=1
 
 def compare_keywords(texts: list[str], language: str, rounds: int) -> str:
     """One process and the plain pytextrank loop against `extract_all`; refuses to print where the keywords differ."""
-    from hcl_tf.data import keywords
+    from hcl_tf.data.keywords import textrank
 
-    extractor = keywords.KeywordExtractor(language, "builtin")
+    extractor = textrank.KeywordExtractor(language, "builtin")
     workers = flags.FLAGS.workers if "workers" in flags.FLAGS else 2
     plain, ours = [], []
     for _ in range(rounds):
@@ -42,7 +42,7 @@ def compare_keywords(texts: list[str], language: str, rounds: int) -> str:
             docs[text] = extractor.of_doc(doc)
         plain.append(time.perf_counter() - start)
         start = time.perf_counter()
-        found = keywords.extract_all(texts, language, "builtin", "word", 4, workers)
+        found = textrank.extract_all(texts, language, "builtin", "word", 4, workers)
         ours.append(time.perf_counter() - start)
         if found != docs:
             raise SystemExit("the two sides found different keywords")
@@ -55,9 +55,9 @@ def compare_keywords(texts: list[str], language: str, rounds: int) -> str:
 
 def measure_batches(folder: Path, batch_size: int) -> list[str]:
     """Examples a second of one epoch of training batches, without and with sub-graphs."""
-    from hcl_tf.data.batches import Batches, describe_caps
-    from hcl_tf.data.pipeline import PreparedData
-    from hcl_tf.data.subgraph import SubgraphSampler
+    from hcl_tf.data.batching.batches import Batches, describe_caps
+    from hcl_tf.data.keywords.subgraph import SubgraphSampler
+    from hcl_tf.data.store.prepared_data import PreparedData
 
     data = PreparedData(folder)
     start = time.perf_counter()
@@ -81,7 +81,7 @@ def main(_) -> None:
     cli.import_tensorflow()
     import processes
 
-    from hcl_tf.data.pipeline import PreparedData
+    from hcl_tf.data.store.prepared_data import PreparedData
 
     task = config.TASKS[TASK.value]
     with tempfile.TemporaryDirectory() as scratch:

@@ -179,7 +179,7 @@ def build(name: str, neighbours: np.ndarray, max_keywords: int, **given):
     """A system of this benchmark's shape at random weights, and its settings."""
     import tf_keras as keras
 
-    from hcl_tf.layers.encoder import BertShape
+    from hcl_tf.layers.encoder import EncoderShape
     from hcl_tf.models import registry
     from hcl_tf.models.base import Inputs
     from hcl_tf.settings import resolve
@@ -187,7 +187,7 @@ def build(name: str, neighbours: np.ndarray, max_keywords: int, **given):
     given = {"encoder": f"random:{LAYERS}x{WIDTH}", "batch_size": BATCH, "decoder_layers": LAYERS, "learning_rate": RATE, **given}
     given |= {"dropout": DROPOUT, "gradient_clip": CLIP}
     settings = resolve("small", {"model": name, **given}, registry.defaults_of(name))
-    shape = BertShape(VOCABULARY, WIDTH, LAYERS, HEADS, INTERMEDIATE)
+    shape = EncoderShape(VOCABULARY, WIDTH, LAYERS, HEADS, INTERMEDIATE)
     kept = np.arange(VOCABULARY, dtype=np.int32)
     keywords = np.tile([[CLS, UNKNOWN, SEP]], [len(neighbours), 1])
     inputs = Inputs("en", LENGTH, LENGTH, max_keywords, PAD, UNKNOWN, CLS, SEP, VOCABULARY, kept, neighbours, keywords, shape)
@@ -202,7 +202,9 @@ def prepare_sample(folder: Path) -> None:
 
     task = config.TASKS["qqp"]
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the report
-        preparation.prepare(task, task.sample, folder, preparation.Settings(negatives=task.negatives), workers=1, overwrite=False)
+        preparation.prepare(
+            task, task.sample, folder, preparation.PreparationSettings(negatives=task.negatives), workers=1, overwrite=False
+        )
 
 
 def publish(report: str, out: str | None) -> None:

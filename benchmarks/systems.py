@@ -40,9 +40,9 @@ def measure(model: str, folder: Path) -> dict[str, float]:
     before = _peak()
     import tensorflow as tf
 
-    from hcl_tf.data.batches import Batches
-    from hcl_tf.data.pipeline import PreparedData
-    from hcl_tf.data.subgraph import SubgraphSampler
+    from hcl_tf.data.batching.batches import Batches
+    from hcl_tf.data.keywords.subgraph import SubgraphSampler
+    from hcl_tf.data.store.prepared_data import PreparedData
     from hcl_tf.decoding.generator import Generator
     from hcl_tf.models import registry
     from hcl_tf.settings import resolve

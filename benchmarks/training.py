@@ -54,9 +54,9 @@ GOALS = (
 
 def make_batches(folder: Path, texts: dict[str, np.ndarray]) -> tuple[list[dict], np.ndarray, int]:
     """Batches with the folder's keywords and sub-graphs and with drawn texts; the whole graph; K."""
-    from hcl_tf.data.batches import Batches
-    from hcl_tf.data.pipeline import PreparedData
-    from hcl_tf.data.subgraph import SubgraphSampler
+    from hcl_tf.data.batching.batches import Batches
+    from hcl_tf.data.keywords.subgraph import SubgraphSampler
+    from hcl_tf.data.store.prepared_data import PreparedData
     from hcl_tf.settings import Settings
 
     data = PreparedData(folder)

@@ -29,11 +29,11 @@ def main() -> None:
         raise UserError("--run_dir is needed: one or more folders that python -m hcl_tf.train wrote, separated by commas")
     if importlib.util.find_spec("gradio") is None:
         raise UserError("the demo needs gradio, which is not installed: pip install 'hcl_tf[demo]'")
-    from hcl_tf.analysis import loopback
+    from hcl_tf.serving import loopback
 
     with loopback.listen(HOST.value, PORT.value) as listener:  # a port in use is better found before models are loaded
         cli.import_tensorflow()
-        from hcl_tf.analysis import demo_page, keyword_edits
+        from hcl_tf.serving import demo_page, keyword_edits
 
         demo_page.serve(keyword_edits.load([Path(folder) for folder in RUN_DIR.value], CHECKPOINT.value), listener)
 

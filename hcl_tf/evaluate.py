@@ -33,10 +33,10 @@ def main() -> None:
     if not RUN_DIR.value:
         raise UserError("--run_dir is needed: the folder that python -m hcl_tf.train wrote")
     cli.import_tensorflow()
-    from hcl_tf.analysis.evaluation import Request, evaluate
+    from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 
     data_dir, embeddings = (Path(flag.value) if flag.value else None for flag in (DATA_DIR, EMBEDDINGS))
-    evaluate(Request(Path(RUN_DIR.value), SPLIT.value, CHECKPOINT.value, data_dir, embeddings, LIMIT.value))
+    evaluate(EvaluationRequest(Path(RUN_DIR.value), SPLIT.value, CHECKPOINT.value, data_dir, embeddings, LIMIT.value))
 
 
 if __name__ == "__main__":

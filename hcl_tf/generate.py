@@ -43,14 +43,14 @@ def main() -> None:
         if others:
             raise UserError(f"--export takes no texts: leave out {' and '.join(others)}")
         cli.import_tensorflow()
-        from hcl_tf.analysis.export import export
+        from hcl_tf.serving.export import export
 
         export(Path(RUN_DIR.value), CHECKPOINT.value, Path(EXPORT.value), OVERWRITE.value)
         return
     if OVERWRITE.value:
         raise UserError("--overwrite belongs to --export")
     cli.import_tensorflow()
-    from hcl_tf.analysis.generation import generate
+    from hcl_tf.serving.generation import generate
 
     sys.stdout.reconfigure(encoding="utf-8")  # whatever the terminal's locale: outputs are read by programs
     generate(Path(RUN_DIR.value), CHECKPOINT.value, Path(INPUT.value) if INPUT.value else None, KEYWORDS.value, SAMPLES.value)

@@ -100,20 +100,20 @@ def main() -> None:
     # Imported late: --help and a mistyped flag answer at once.
     cli.import_tensorflow()
     if INSPECT.value:
-        from hcl_tf.data.inspection import inspect
+        from hcl_tf.data.store.inspection import inspect
 
         for line in inspect(Path(INSPECT.value), EXAMPLES.value):
             print(line)
         return
     if VERIFY.value:
-        from hcl_tf.data.verification import verify
+        from hcl_tf.data.store.verification import verify
 
         manifest = verify(Path(VERIFY.value))
         print(f"{VERIFY.value}: whole; " + ", ".join(f"{split} {part['examples']:,}" for split, part in manifest["splits"].items()))
         return
-    from hcl_tf.data.preparation import Settings, prepare
+    from hcl_tf.data.preparation import PreparationSettings, prepare
 
-    settings = Settings(
+    settings = PreparationSettings(
         negatives=NEGATIVES.value or task.negatives,
         fields=fields,
         bm25_candidates=BM25_CANDIDATES.value,

@@ -22,7 +22,7 @@ RUNS = flags.DEFINE_list(
 OUT = flags.DEFINE_string("out", None, "Folder to write to. Default: experiments/reports/<task>.")
 CLAIMS = flags.DEFINE_string("claims", "experiments/paper_claims.yaml", "The paper's numbers and claims; fill in the cells that you have.")
 HUMAN = flags.DEFINE_string(
-    "human", None, "Table 3: a study's folder, into which hcl_tf.analysis.human_evaluation --sheets wrote, or its results.json."
+    "human", None, "Table 3: a study's folder, into which hcl_tf.studies.human_evaluation --sheets wrote, or its results.json."
 )
 KEEP = flags.DEFINE_boolean("keep", False, "Also keep the rows in --out, so that the report can be made again without the run folders.")
 CHECK = flags.DEFINE_boolean("check", False, "Exit with 1 where a cell or a claim FAILs, with 2 where nothing could be checked.")
@@ -33,16 +33,17 @@ def main() -> None:
     if not TASK.value:
         raise UserError(f"--task is needed: one of {', '.join([*config.TASKS, 'custom'])}")
     cli.import_tensorflow()
-    from hcl_tf.analysis import claims, ratings, report, results
+    from hcl_tf.evaluation import rows
+    from hcl_tf.reporting import claims, ratings, report
 
     places = [Path(place) for place in RUNS.value or [f"runs/{TASK.value}"]]
     out = Path(OUT.value or f"experiments/reports/{TASK.value}")
     known = claims.read(Path(CLAIMS.value))
     rated = ratings.read(Path(HUMAN.value), TASK.value) if HUMAN.value else None
-    found, unusable = results.collect(places)
+    found, unusable = rows.collect(places)
     table, apart = report.table_of(TASK.value, found, known, rated)
     if KEEP.value:
-        results.keep_all(out, list(itertools.chain(*table.rows.values())))
+        rows.keep_all(out, list(itertools.chain(*table.rows.values())))
     report.write(table, [*((path.name, reason) for path, reason in unusable), *apart], out)
     print(f"wrote {out / report.PAGE}, {report.HTML} and {report.CSV}: {len(table.rows)} rows, {len(apart) + len(unusable)} runs set apart")
     if CHECK.value and (code := report.check(table)):

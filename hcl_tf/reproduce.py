@@ -35,7 +35,7 @@ def main() -> None:
     """Runs the command that the flags ask for."""
     if not TASK.value:
         raise UserError(f"--task is needed: one of {', '.join(config.TASKS)}")
-    from hcl_tf.analysis.reproduction import Plan, reproduce
+    from hcl_tf.reporting.reproduction import Plan, reproduce
 
     if not all(seed.strip().isdecimal() for seed in SEEDS.value):
         raise UserError(f"--seeds={','.join(SEEDS.value)}: whole numbers separated by commas are expected")

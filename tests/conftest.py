@@ -19,8 +19,8 @@ from hcl_tf import cli, config
 cli.quieten_libraries()
 cli.import_tensorflow()
 
-from hcl_tf.data.array_cache import CACHE  # noqa: E402
-from hcl_tf.data.preparation import Settings, prepare  # noqa: E402
+from hcl_tf.data.preparation import PreparationSettings, prepare  # noqa: E402
+from hcl_tf.files.array_cache import CACHE  # noqa: E402
 
 
 def entry_point(name: str) -> ModuleType:
@@ -36,7 +36,9 @@ def entry_point(name: str) -> ModuleType:
 def prepare_sample(out: Path, task: str = "qqp", workers: int = 1, raw: Path | None = None, **settings) -> Path:
     """Prepares a bundled sample (or `raw`) with a learned vocabulary and returns the folder."""
     defaults = {"negatives": config.TASKS[task].negatives, "vocab": "learn", "vocab_size": 2000, "tagger": "builtin"}
-    prepare(config.TASKS[task], raw or config.TASKS[task].sample, out, Settings(**{**defaults, **settings}), workers, overwrite=False)
+    prepare(
+        config.TASKS[task], raw or config.TASKS[task].sample, out, PreparationSettings(**{**defaults, **settings}), workers, overwrite=False
+    )
     return out
 
 
@@ -85,11 +87,11 @@ def trained_run(qqp_folder, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def evaluated_run(trained_run, qqp_folder, tmp_path_factory) -> Path:
     """A copy of `trained_run` with the results of its test split."""
-    from hcl_tf.analysis.evaluation import Request, evaluate
+    from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 
     folder = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(trained_run, folder)
-    evaluate(Request(folder, data_dir=qqp_folder))
+    evaluate(EvaluationRequest(folder, data_dir=qqp_folder))
     return folder
 
 

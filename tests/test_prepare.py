@@ -17,10 +17,11 @@ from conftest import entry_point, prepare_sample
 
 import hcl_tf
 from hcl_tf import cli, config
-from hcl_tf.data import keywords, tfrecords
-from hcl_tf.data.array_cache import CACHE
-from hcl_tf.data.preparation import Settings, prepare
-from hcl_tf.data.verification import verify
+from hcl_tf.data.keywords import textrank
+from hcl_tf.data.preparation import PreparationSettings, prepare
+from hcl_tf.data.store import tfrecords
+from hcl_tf.data.store.verification import verify
+from hcl_tf.files.array_cache import CACHE
 
 PACKAGE = str(Path(hcl_tf.__file__).parents[1])
 QUICK = ("--vocab=learn", "--vocab_size=300", "--tagger=builtin", "--workers=1")
@@ -248,8 +249,8 @@ def test_an_unusable_vocabulary_is_refused_by_name_and_leaves_nothing(run_here, 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_unknown_tagger_is_refused_by_name_with_any_workers(run_here, tmp_path, monkeypatch, workers):
-    monkeypatch.setattr(keywords, "WORTH_A_WORKER", 10)
-    monkeypatch.setattr(keywords, "CHUNK", 5)
+    monkeypatch.setattr(textrank, "WORTH_A_WORKER", 10)
+    monkeypatch.setattr(textrank, "CHUNK", 5)
     (tmp_path / "raw.jsonl").write_bytes(LINES)
     result = run_here("--task=qqp", "--raw=raw.jsonl", "--out=out", "--tagger=no_such_model", "--vocab=learn", f"--workers={workers}")
     assert result.returncode == 1
@@ -277,12 +278,12 @@ from pathlib import Path
 from hcl_tf import cli, config
 cli.quieten_libraries()
 cli.import_tensorflow()
-from hcl_tf.data.preparation import Settings, prepare
+from hcl_tf.data.preparation import PreparationSettings, prepare
 def start(out, seed):
     child = os.fork()
     if not child:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            settings = Settings("labelled", limit=40, vocab="learn", vocab_size=300, tagger="builtin", seed=seed)
+            settings = PreparationSettings("labelled", limit=40, vocab="learn", vocab_size=300, tagger="builtin", seed=seed)
             prepare(config.TASKS["qqp"], config.TASKS["qqp"].sample, out, settings, 1, overwrite=True)
         os._exit(0)
     return child
@@ -318,7 +319,7 @@ def test_a_killed_run_leaves_a_whole_folder_or_none_and_the_next_one_cleans_up(t
         if there:
             verify(parent / "out")
         assert there or number not in with_earlier or (parent / ".out.old").exists()
-        settings = Settings("labelled", limit=40, vocab="learn", vocab_size=300, tagger="builtin")
+        settings = PreparationSettings("labelled", limit=40, vocab="learn", vocab_size=300, tagger="builtin")
         prepare(config.TASKS["qqp"], config.TASKS["qqp"].sample, parent / "out", settings, 1, overwrite=True)
         assert content(parent / "out") == content(earlier)
         assert names(parent) == ["out"]

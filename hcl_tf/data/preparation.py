@@ -6,18 +6,22 @@ from pathlib import Path
 
 import hcl_tf
 from hcl_tf.config import SPLITS, TARGET_LENGTH, TARGET_MINIMUM, Task
-from hcl_tf.data import corpora, graph, keywords, negatives, tagging, tfrecords, tokenization, word_vectors
-from hcl_tf.data.formats import ROLES, Example, ReadOptions
-from hcl_tf.data.output_folder import whole_or_nothing
-from hcl_tf.data.qqp import text_key
-from hcl_tf.data.text_files import BadLines, sha256
-from hcl_tf.data.tfrecords import Record, Text
+from hcl_tf.data.corpora import negatives, reading
+from hcl_tf.data.corpora.formats import ROLES, Example, ReadOptions
+from hcl_tf.data.corpora.qqp import text_key
+from hcl_tf.data.corpora.text_files import BadLines
+from hcl_tf.data.keywords import graph, tagging, textrank
+from hcl_tf.data.store import tfrecords, word_vectors
+from hcl_tf.data.store.tfrecords import Record, Text
+from hcl_tf.data.tokenizers import wordpiece
+from hcl_tf.files.checksums import sha256
+from hcl_tf.files.whole_folder import whole_or_nothing
 from hcl_tf.metrics.words import words
 from hcl_tf.progress import track
 
 
 @dataclass(frozen=True)
-class Settings:
+class PreparationSettings:
     """Every choice that shapes the prepared data; all are flags of `hcl_tf.prepare` and stand in the manifest."""
 
     negatives: str
@@ -39,7 +43,7 @@ class Settings:
     seed: int = 1
 
 
-def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, overwrite: bool) -> list[str]:
+def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, workers: int, overwrite: bool) -> list[str]:
     """Writes the prepared folder `out` and returns the notes that it printed.
 
     The folder's bytes are a function of the raw files, the task, the settings and the installed versions; `workers` only
@@ -57,10 +61,10 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
         # What a flag names is looked for before the long work starts.
         if settings.tagger not in ("auto", tagging.BUILT_IN):
             tagging.load_pipeline(task.language, settings.tagger)
-        named = settings.vocab not in (None, tokenization.LEARN)
-        tokenizer, note = tokenization.load(settings.vocab, task.language, (), settings.vocab_size) if named else (None, "")
+        named = settings.vocab not in (None, wordpiece.LEARN)
+        tokenizer, note = wordpiece.load(settings.vocab, task.language, (), settings.vocab_size) if named else (None, "")
         options = ReadOptions(settings.fields, settings.story_mode, BadLines(settings.skip_bad_lines), settings.limit)
-        corpus = corpora.load(
+        corpus = reading.load(
             task,
             raw,
             options,
@@ -78,18 +82,18 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
 
         if tokenizer is None:
             training_texts = [text for e in splits["train"] for text in (e.source, e.target)]
-            tokenizer, note = tokenization.load(settings.vocab, task.language, training_texts, settings.vocab_size)
+            tokenizer, note = wordpiece.load(settings.vocab, task.language, training_texts, settings.vocab_size)
         (folder / tfrecords.VOCABULARY).write_text("\n".join(tokenizer.vocabulary()) + "\n", encoding="utf-8")
         cut = _Cut(task, tokenizer, splits)
         say(note, *cut.notes())
 
         tagger = tagging.describe_tagger(task.language, settings.tagger)
         texts = (cut.kept(role, getattr(example, role))[1] for split in SPLITS for example in splits[split] for role in ROLES)
-        found = keywords.extract_all(texts, task.language, settings.tagger, settings.keyword_unit, settings.max_keywords, workers)
+        found = textrank.extract_all(texts, task.language, settings.tagger, settings.keyword_unit, settings.max_keywords, workers)
         covered = sum(map(bool, found.values()))
         say(f"tagger: {tagger}", f"distinct texts: {len(found):,}; with a keyword: {covered:,} ({covered / len(found):.1%})")
 
-        def keywords_of(example: Example, role: str) -> tuple[keywords.Keyword, ...]:
+        def keywords_of(example: Example, role: str) -> tuple[textrank.Keyword, ...]:
             return found[cut.kept(role, getattr(example, role))[1]]
 
         samples = [graph.SampleKeywords(*(tuple(k.text for k in keywords_of(e, role)) for role in ROLES)) for e in splits["train"]]
@@ -121,7 +125,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: Settings, workers: int, 
     return notes
 
 
-def _manifest(task: Task, settings: Settings, corpus: corpora.Corpus, tokenizer: tokenization.Tokenizer, folder: Path) -> dict:
+def _manifest(task: Task, settings: PreparationSettings, corpus: reading.Corpus, tokenizer: wordpiece.Tokenizer, folder: Path) -> dict:
     """What the folder was made from and how, and the checksums of its files beside the shards. No paths: it may move."""
     others = [tfrecords.VOCABULARY, tfrecords.WORD_VECTORS, f"{tfrecords.GRAPH}/nodes.tsv", f"{tfrecords.GRAPH}/edges.npz"]
     return {
@@ -161,7 +165,7 @@ def _overlap(splits: dict[str, list[Example]]) -> str:
 class _Cut:
     """What the length limits leave of every text. Keywords are those of the text that the model sees."""
 
-    def __init__(self, task: Task, tokenizer: tokenization.Tokenizer, splits: dict[str, list[Example]]) -> None:
+    def __init__(self, task: Task, tokenizer: wordpiece.Tokenizer, splits: dict[str, list[Example]]) -> None:
         self._limits = dict.fromkeys(ROLES, (TARGET_LENGTH, "head")) | {"source": (task.source_length, task.source_keep)}
         self._spans: dict[str, dict[str, tuple[int, int]]] = {}  # role -> raw text -> kept characters, of cut texts only
         self._counts: dict[str, tuple[int, int]] = {}
@@ -196,9 +200,9 @@ class _Cut:
 def _records(
     examples: list[Example],
     split: str,
-    tokenizer: tokenization.Tokenizer,
+    tokenizer: wordpiece.Tokenizer,
     cut: _Cut,
-    found: dict[str, tuple[keywords.Keyword, ...]],
+    found: dict[str, tuple[textrank.Keyword, ...]],
     numbers: dict[str, int],
 ) -> Iterator[Record]:
     """One record an example, in order."""
@@ -208,8 +212,8 @@ def _records(
         marked = tuple(replace(k, start=k.start + start, end=k.end + start) for k in found[kept])
         return Text(raw, cut.ids(role, pieces), marked, tuple(numbers.get(k.text, graph.UNKNOWN) for k in marked))
 
-    for start in track(range(0, len(examples), tokenization.BATCH), f"writing {split}", unit=" blocks"):
-        block = examples[start : start + tokenization.BATCH]
+    for start in track(range(0, len(examples), wordpiece.BATCH), f"writing {split}", unit=" blocks"):
+        block = examples[start : start + wordpiece.BATCH]
         encoded = [tokenizer.encode([getattr(e, role) for e in block]) for role in ROLES]
         for example, *pieces in zip(block, *encoded, strict=True):
             texts = {role: text(role, getattr(example, role), ids) for role, ids in zip(ROLES, pieces, strict=True)}

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data.tokenization import Tokenizer
+from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, System
 

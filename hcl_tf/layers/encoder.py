@@ -12,7 +12,7 @@ from hcl_tf.layers.noise import Noise
 
 
 @dataclass(frozen=True)
-class BertShape:
+class EncoderShape:
     """What fixes the shapes and the arithmetic of a BERT.
 
     Raises:
@@ -40,7 +40,7 @@ class BertShape:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, int | float]) -> "BertShape":
+    def from_dict(cls, values: dict[str, int | float]) -> "EncoderShape":
         return cls(**values)
 
 
@@ -50,12 +50,12 @@ class TextEncoder(keras.layers.Layer):
     All variables exist once the layer is constructed, so published weights can be put in before the first call.
 
     Attributes:
-      shape: the BertShape.
+      shape: the EncoderShape.
       pad_id: the id that is never attended to.
       bert: the BertEncoderV2 inside, for the loader of published weights.
     """
 
-    def __init__(self, shape: BertShape, pad_id: int = 0, output_dropout: float = 0.1, attention_dropout: float = 0.1, **kwargs) -> None:
+    def __init__(self, shape: EncoderShape, pad_id: int = 0, output_dropout: float = 0.1, attention_dropout: float = 0.1, **kwargs) -> None:
         super().__init__(**kwargs)
         self.shape = shape
         self.pad_id = pad_id
@@ -136,7 +136,7 @@ class TextEncoder(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict) -> "TextEncoder":
-        return cls(**{**config, "shape": BertShape.from_dict(config["shape"])})
+        return cls(**{**config, "shape": EncoderShape.from_dict(config["shape"])})
 
     def _states(self, ids: tf.Tensor) -> tf.Tensor:
         inputs = {"input_word_ids": ids, "input_mask": tf.cast(self.mask(ids), tf.int32), "input_type_ids": tf.zeros_like(ids)}

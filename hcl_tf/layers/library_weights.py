@@ -10,8 +10,8 @@ import huggingface_hub
 import numpy as np
 from safetensors import SafetensorError
 
-from hcl_tf.data import library_tokenizer, tokenization
-from hcl_tf.data.library_tokenizer import LibraryTokenizer
+from hcl_tf.data.tokenizers import library, wordpiece
+from hcl_tf.data.tokenizers.library import LibraryTokenizer
 from hcl_tf.errors import UserError
 
 if TYPE_CHECKING:  # its import costs a second that runs of other systems need not wait for
@@ -53,7 +53,7 @@ def load(source: str, model_type: str) -> PublishedModel:
         binary = (folder / "pytorch_model.bin").is_file()
         why = "its weights only as pytorch_model.bin, which needs PyTorch to read" if binary else f"no {', '.join(WEIGHTS)}"
         raise UserError(f"--pretrained={source}: {folder.name} has {why}; give a folder with model.safetensors or tf_model.h5")
-    tokenizer = library_tokenizer.published(folder, source, config["vocab_size"], config.get("decoder_start_token_id"))
+    tokenizer = library.published(folder, source, config["vocab_size"], config.get("decoder_start_token_id"))
     name = f"folder {folder.resolve().name}" if os.path.isdir(source) else source
     return PublishedModel(source, folder, config, tokenizer, f"{name}: {model_type}, {config['vocab_size']:,} pieces, from {files[0]}")
 
@@ -89,11 +89,11 @@ def _from_hub(source: str) -> Path:
         raise UserError(f"--pretrained={source}: no such folder; give a folder with config.json and model.safetensors, or a hub name")
 
     def fetch(*patterns: str) -> Path:
-        wanted = ["config.json", *library_tokenizer.FILES, *patterns]
+        wanted = ["config.json", *library.FILES, *patterns]
         return Path(huggingface_hub.snapshot_download(source, allow_patterns=wanted, local_files_only=offline))
 
     try:
-        offline = not tokenization.hub_reachable()
+        offline = not wordpiece.hub_reachable()
         folder = fetch("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
         return folder if list(folder.glob("model*.safetensors")) else fetch("tf_model.h5")
     except (OSError, ValueError) as error:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hcl_tf.data.word_vectors import WordVectors
+from hcl_tf.data.store.word_vectors import WordVectors
 from hcl_tf.metrics.words import TOKENISATION
 
 NAMES = ("Extrema", "Average", "Greedy")

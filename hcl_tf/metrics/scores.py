@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from hcl_tf.data.word_vectors import WordVectors
+from hcl_tf.data.store.word_vectors import WordVectors
 from hcl_tf.metrics import bleu, diversity, embedding, significance
 from hcl_tf.metrics.words import TOKENISATION, words
 

@@ -1,29 +1,35 @@
 """What every system offers, so that all share one training loop, one decoder and one evaluation.
 
-A system is a Keras model built from `Settings` and `Inputs`. The loop asks it for sums of losses, never for means: micro-batches
-and devices then add up to the same number. All noise comes from the `Noise` it is handed.
+A system is a Keras model built from its settings and `Inputs`. The loop asks it for sums of losses, never for means: micro-batches
+and devices then add up to the same number. All noise comes from the `Noise` it is handed. What differs between systems (terms of the
+objective, curves, what a line of progress says) a system declares here; nothing outside of this folder asks which one it is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.data.batches import Extra, SplitArrays
-from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.data.batching.batches import Columns
+from hcl_tf.data.keywords.graph import KeywordGraph
+from hcl_tf.data.keywords.subgraph import SubgraphSampler
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.decoding.beam_search import BeamSettings, beam_search
-from hcl_tf.errors import UserError
-from hcl_tf.layers import bert_weights
-from hcl_tf.layers.bert_weights import PublishedBert
-from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.latent import Gaussian
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.settings import Settings
 
 Batch = dict[str, tf.Tensor]
+
+# What one unit of a loss is. Terms of the two scales differ by the length of a text, so they never meet in one objective unmended.
+A_TEXT = "nats a text"  # a sum over a text's tokens, or one number a text that stands beside such a sum
+A_TOKEN = "nats a token"  # a mean over tokens, or one number that stands beside such a mean
 
 
 class Sum(NamedTuple):
@@ -43,7 +49,7 @@ class Inputs:
       output_ids: [V'] int32 vocabulary ids that an output may contain, ascending.
       neighbours: [N, 2, M] int32, the keyword graph (`KeywordGraph.table`).
       keyword_ids: [N, P] int32, the pieces of each node's keyword, `[CLS] pieces [SEP]` and padding.
-      bert: the encoder's shape.
+      shape: the encoder's sizes; None for a system without weights.
       library: configuration of published weights that are not BERT's (`System.read_published`); None: there are none.
     """
 
@@ -59,13 +65,16 @@ class Inputs:
     output_ids: np.ndarray
     neighbours: np.ndarray
     keyword_ids: np.ndarray
-    bert: BertShape
+    shape: EncoderShape | None
     library: dict | None = None
 
 
 def dummy_batch(inputs: Inputs, rows: int = 2) -> Batch:
     """A batch of the right shapes and no meaning, through which a system makes its variables."""
-    text = lambda length: tf.tile([[inputs.cls_id, inputs.unknown_id, inputs.sep_id] + [inputs.pad_id] * (length - 1)], [rows, 1])  # noqa: E731
+
+    def text(length: int) -> tf.Tensor:
+        return tf.tile([[inputs.cls_id, inputs.unknown_id, inputs.sep_id] + [inputs.pad_id] * (length - 1)], [rows, 1])
+
     nodes = tf.fill([rows, inputs.max_keywords], -1)
     return {
         "source_ids": text(inputs.source_length), "target_ids": text(inputs.target_length), "negative_ids": text(inputs.target_length),
@@ -80,15 +89,23 @@ class System(keras.Model):
     """Base of all systems. Subclasses build their layers in `__init__` and implement `losses`, `start` and `step`.
 
     Attributes:
-      takes_bert: whether `--encoder` gives the class a BERT (`self.encoder`), with published weights where they can be had. Of a
-        class that declares False it gives the sizes alone: there is nothing to load or to freeze.
+      reads_published: whether `--encoder` gives the class an encoder that may begin with published weights. Of a class that declares
+        False it gives the sizes alone: there is nothing to load or to freeze.
       random_sizes: preset -> LAYERSxWIDTH of random weights, where they are not those of all systems (`settings.RANDOM_ENCODER`).
       is_trained: False for a row without weights, whose run is finished as soon as it is begun.
+      scales: of each term that the objective may have, `A_TEXT` or `A_TOKEN`.
+      curves: the losses whose course over training a report draws.
+      orders: the diagnostics that say how often a contrast orders its pair right; a line of progress names them.
+      comparisons: name -> two diagnostics whose difference, example by example, says what the second one's condition is worth.
     """
 
-    takes_bert = True
+    reads_published = False
     random_sizes: ClassVar[dict[str, str]] = {}
     is_trained = True
+    scales: ClassVar[Mapping[str, str]] = {"nll": A_TEXT, "nll_token": A_TOKEN}
+    curves: ClassVar[tuple[str, ...]] = ("nll", "nll_token")
+    orders: ClassVar[tuple[str, ...]] = ()
+    comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -102,12 +119,17 @@ class System(keras.Model):
 
     @classmethod
     def read_published(cls, source: str) -> PublishedModel:
-        """What `--pretrained` names, for systems built on a library's own model. Raises `UserError` where it can't be used."""
-        raise UserError(f"--pretrained={source}: this --model is built on no library's model; drop the flag (BERT weights: --encoder)")
+        """What `--pretrained` names, for systems that have the flag. Raises `UserError` where it can't be used."""
+        raise NotImplementedError
 
-    def load_published(self, published: PublishedBert | PublishedModel) -> list[str]:
-        """Puts published weights in place and returns lines that say which went where; default: those of the BERT encoder."""
-        return bert_weights.assign(self.encoder, published)
+    def load_published(self, published: Any) -> list[str]:
+        """Puts published weights (`--encoder`'s or `--pretrained`'s) in place and returns lines that say which went where."""
+        raise NotImplementedError
+
+    @property
+    def frozen_encoder(self) -> keras.layers.Layer | None:
+        """The encoder whose states of the training texts may be computed once, because nothing trains it; None: there is none."""
+        return None
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -120,7 +142,7 @@ class System(keras.Model):
         """Every loss term and every figure worth a curve, summed over the batch's real examples.
 
         Args:
-          batch: see `data.batches.Batches.make`; step: int32 scalar. noise: of this step.
+          batch: see `data.batching.batches.Batches.make` and `data.batching.pairs.PairColumns`; step: int32 scalar. noise: of this step.
           training: dropout is on, and the keyword graph is the batch's sub-graph; else the whole one.
         """
         raise NotImplementedError
@@ -130,8 +152,28 @@ class System(keras.Model):
         raise NotImplementedError
 
     def objective(self, sums: dict[str, Sum], counts: dict[str, tf.Tensor], step: tf.Tensor | None) -> tf.Tensor:
-        """The weighted sum of means. `counts` are those of the whole step, of which `sums` may cover a part."""
-        return tf.add_n([weight * mean(sums[name], counts) for name, weight in self.weights_of(step).items()])
+        """The weighted sum of means. `counts` are those of the whole step, of which `sums` may cover a part.
+
+        Raises:
+          ValueError: a term has no declared scale, or a sum over tokens would be added to a mean over tokens; which a loss is, nobody
+            can tell from its value, and a wrong guess makes a term as many times too weak as a text has tokens.
+        """
+        weights = self.weights_of(step)
+        found = {name: self.scales.get(name) for name in weights}
+        if missing := [name for name, scale in found.items() if scale not in (A_TEXT, A_TOKEN)]:
+            raise ValueError(f"{type(self).__name__}.scales does not say whether {missing[0]} is {A_TEXT} or {A_TOKEN}")
+        if len(set(found.values())) > 1:
+            named = ", ".join(f"{name} is {scale}" for name, scale in found.items())
+            raise ValueError(f"{type(self).__name__} adds terms of two scales: {named}; bring each to one of them (`tokens_of`)")
+        return tf.add_n([weight * mean(sums[name], counts) for name, weight in weights.items()])
+
+    def schedule(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Name -> a weight that changes while training goes on, to be logged; default: none does."""
+        return {}
+
+    def progress(self, means: Mapping[str, float]) -> str:
+        """What a line about a validation says besides loss and NLL; `means`: of losses and diagnostics."""
+        return ""
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
         """Optimiser group -> its variables and learning rate. Together they are the trainable variables."""
@@ -159,12 +201,27 @@ class System(keras.Model):
     def begin_phase(self) -> None:
         """Changes variables for the phase that begins. A run that goes on from right before it does this again, to the same end."""
 
-    def columns(self, data: PreparedData, split: str, arrays: SplitArrays, train: SplitArrays) -> Extra | None:
-        """What batches of a split (`arrays`) need for `losses` besides `data.batches.Batches.make`'s columns; default: nothing.
+    def sampler(self, graph: KeywordGraph) -> SubgraphSampler | None:
+        """What draws a sub-graph for each training batch; default: the system reads no graph."""
+        return None
+
+    @property
+    def impostors(self) -> str | None:
+        """Which impostors batches bring (`by` of `data.keywords.subgraph.find_impostors`); None: none."""
+        return None
+
+    def columns(self, data: PreparedData, split: str, arrays: SplitArrays, train: SplitArrays) -> Columns | None:
+        """What batches of a split (`arrays`) need for `losses` besides the columns of `data.batching.pairs`; default: nothing.
 
         Generation has none of it. `train`: the training split.
         """
         return None
+
+    def stays(self, steps: int, epoch_steps: int) -> str:
+        """Why a training of so many steps can't be handed out as compiled programs (portable/): what it does between two of them that
+        needs TensorFlow, and the flag that avoids it. Empty where nothing stands in the way.
+        """
+        return ""
 
     def before_epoch(self, epoch: int, texts) -> None:
         """Computes what depends on the training texts (a `training.text_states.TextStates`) as a whole; default: nothing."""
@@ -184,6 +241,10 @@ class System(keras.Model):
         return {}
 
     # -- decoding ---------------------------------------------------------------------------------------------------
+
+    def tokens_of(self, batch: Batch) -> tf.Tensor:
+        """[B] float32 tokens of each target, which bring a mean over tokens beside a sum over them."""
+        return tf.reduce_sum(self.label_weights(batch), 1)
 
     @property
     def uses_keywords(self) -> bool:

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.layers.noise import Noise
@@ -13,14 +14,25 @@ from hcl_tf.settings import Settings
 class BertBody(System):
     """Embeddings are tied with BERT's and with the output layer, or of their own where the encoder is frozen."""
 
+    reads_published = True
+
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
-        s, width = settings, inputs.bert.width
-        self.encoder = TextEncoder(inputs.bert, inputs.pad_id, s.dropout, s.dropout, name="encoder")
+        s, width = settings, inputs.shape.width
+        self.encoder = TextEncoder(inputs.shape, inputs.pad_id, s.dropout, s.dropout, name="encoder")
         self.encoder.check_length(max(inputs.source_length, inputs.target_length) + 2)
-        self.encoder.trainable = not s.freeze_encoder
-        tied = None if s.freeze_encoder else lambda: self.encoder.embedding_table
+        self.encoder.trainable = not self.frozen
+        tied = None if self.frozen else lambda: self.encoder.embedding_table
         self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, tied, width, name="tokens")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder keeps its weights."""
+        return self.settings.freeze_encoder
+
+    @property
+    def frozen_encoder(self) -> TextEncoder | None:
+        return self.encoder if self.frozen else None
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
         encoder = {id(v) for v in self.encoder.trainable_variables}
@@ -29,8 +41,8 @@ class BertBody(System):
         return groups | ({"encoder": (self.encoder.trainable_variables, self.settings.encoder_learning_rate)} if encoder else {})
 
     def load_published(self, published: PublishedBert) -> list[str]:
-        lines = super().load_published(published)
-        if not self.settings.freeze_encoder:  # tied
+        lines = bert_weights.assign(self.encoder, published)
+        if not self.frozen:  # tied
             return lines
         self.tokens.own.assign(tf.gather(self.encoder.embedding_table, self.inputs_.output_ids))
         return [*lines, f"embeddings.word_embeddings.weight -> also the decoder's own table, {len(self.inputs_.output_ids)} rows"]
@@ -44,7 +56,7 @@ class BertBody(System):
         texts = {"mask": batch["source_ids"] != pad}
         if "source_states" in batch:
             return texts | {"states": batch["source_states"], **{role: batch[f"{role}_vector"] for role in roles}}
-        noise = None if self.settings.freeze_encoder else noise  # cached states know no dropout either
+        noise = None if self.frozen else noise  # cached states know no dropout either
         ids = {role: batch[f"{role}_ids"] for role in roles}
         targets = [role for role in roles if role != "source"]
         # Texts of one length go through BERT together.

@@ -1,18 +1,20 @@
 """CLAPS (Lee et al. 2021, "Contrastive learning with adversarial perturbations for conditional text generation") on T5.
 
-The source is drawn to its target among the batch's other targets and an imposter: the target's decoder states, moved a little so
+The source is drawn to its target among the batch's other targets and an impostor: the target's decoder states, moved a little so
 that they say something else. In a second contrast a distant positive stands for the target: its states moved far from the source, and
 then back to where they say the same. Moved states carry no gradient to the decoder, as in the authors' code.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.errors import UserError
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
+from hcl_tf.models.settings.claps import CLAPSSettings
 from hcl_tf.models.t5 import T5
-from hcl_tf.settings import Settings
 
 ABSENT = -1e9
 
@@ -20,20 +22,12 @@ ABSENT = -1e9
 class CLAPS(T5):
     """T5 with two contrasts between pooled, projected states; with `--weight_claps=0` it is T5."""
 
-    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+    scales: ClassVar[Mapping[str, str]] = {**T5.scales, "claps": A_TEXT, "claps_distant": A_TEXT}
+
+    def __init__(self, settings: CLAPSSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
-        s = settings
-        if not s.weight_claps:
-            return
-        self.projection = keras.layers.Dense(self.t5.config.d_model, "relu", name="projection")
-        divided = s.micro_batch or s.strategy != "none"
-        if divided and not (s.claps_group and s.micro_batch and s.micro_batch % s.claps_group == 0):
-            raise UserError(
-                "--micro_batch and --strategy divide the batch, from which claps takes negatives: give --micro_batch, and "
-                "--claps_group, a divisor of it"
-            )
-        if s.claps_group and s.batch_size % s.claps_group:
-            raise UserError(f"--claps_group={s.claps_group}: --batch_size={s.batch_size} is no multiple of it")
+        if settings.weight_claps:
+            self.projection = keras.layers.Dense(self.t5.config.d_model, "relu", name="projection")
 
     # -- objective --------------------------------------------------------------------------------------------------
 
@@ -44,16 +38,16 @@ class CLAPS(T5):
         weights = self.label_weights(batch)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(states)
-            # training: the form that has gradients, which the imposter needs in validation too.
+            # training: the form that has gradients, which the impostor needs in validation too.
             nll, each = self.tokens.cross_entropy(states, self.labels(batch), weights, training=True)
-        imposter = self.moved(states, tape.gradient(nll, states), self.settings.claps_imposter_norm)
+        impostor = self.moved(states, tape.gradient(nll, states), self.settings.claps_impostor_norm)
         source = self.pool(memory, self.source_mask(batch))
-        texts = states, imposter, self.distant(batch, source, states)
-        target, imposter, distant = (self.pool(text, self.target_mask(batch)) for text in texts)
+        texts = states, impostor, self.distant(batch, source, states)
+        target, impostor, distant = (self.pool(text, self.target_mask(batch)) for text in texts)
         similar, present = cosines(source, target), self.negatives(batch)
         sums = {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
         for name, positive in (("claps", target), ("claps_distant", distant)):
-            own = (tf.reduce_sum(source * text, -1) for text in (positive, imposter))
+            own = (tf.reduce_sum(source * text, -1) for text in (positive, impostor))
             sums[name] = Sum(tf.reduce_sum(self.contrast(*own, similar, present) * batch["example_mask"]))
         return sums
 
@@ -78,23 +72,23 @@ class CLAPS(T5):
         groups = tf.range(size) // (self.settings.claps_group or size)
         return (groups[:, None] == groups[None]) & ~tf.eye(size, dtype=tf.bool) & (batch["example_mask"][None] > 0)
 
-    def contrast(self, positive: tf.Tensor, imposter: tf.Tensor | None, similar: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """-log of the positive's share among positive, negatives and imposter.
+    def contrast(self, positive: tf.Tensor, impostor: tf.Tensor | None, similar: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        """-log of the positive's share among positive, negatives and impostor.
 
         Args:
-          positive, imposter: [B] cosines of the source with its own; None: no imposter. similar: [B, B] with all targets.
+          positive, impostor: [B] cosines of the source with its own; None: no impostor. similar: [B, B] with all targets.
           present: [B, B] bool, which of those are negatives.
 
         Returns:
           [B].
         """
-        columns = [positive[:, None], similar] + ([] if imposter is None else [imposter[:, None]])
+        columns = [positive[:, None], similar] + ([] if impostor is None else [impostor[:, None]])
         counts = tf.pad(present, [[0, 0], [1, len(columns) - 2]], constant_values=True)
         scores = tf.where(counts, tf.concat(columns, 1) / self.settings.tau_claps, ABSENT)
         return tf.reduce_logsumexp(scores, 1) - scores[:, 0]
 
     def distant(self, batch: Batch, source: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
-        """[B, T + 1, D] states moved up the gradient of the contrast (without imposter), and back down that of KL(p || p of the moved)."""
+        """[B, T + 1, D] states moved up the gradient of the contrast (without impostor), and back down that of KL(p || p of the moved)."""
         norm, source, states = self.settings.claps_distant_norm, tf.stop_gradient(source), tf.stop_gradient(states)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(states)

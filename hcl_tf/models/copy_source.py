@@ -12,7 +12,6 @@ from hcl_tf.models.base import Batch, System
 class CopySource(System):
     """Has no weights and is never trained; pieces that outputs can't contain (`--output_vocab`) are left out."""
 
-    takes_bert = False
     is_trained = False
     uses_keywords = False
 

@@ -2,17 +2,21 @@
 
 import tensorflow as tf
 
-from hcl_tf.errors import UserError
 from hcl_tf.layers.pointer import Pointer, output_of, pieces_of, source_columns
 from hcl_tf.models.base import Batch
 
 
 class Copying:
-    """Mixed into a `System` that has `tokens`."""
+    """Mixed into a `System` that has `tokens`.
+
+    Attributes:
+      copies: whether it points; a system that can do without says so by its setting `copy`.
+    """
+
+    copies = True
 
     def build_pointer(self) -> None:
-        if not self.settings.copy:
-            raise UserError(f"--copy=false: --model={self.settings.model} is defined with its pointer; drop the flag")
+        """Makes the layer that divides probability between pieces and copies."""
         self.pointer = Pointer(name="pointer")
 
     def slots(self, batch: Batch) -> tf.Tensor:
@@ -53,6 +57,6 @@ class Copying:
         return self.pointer.scores(self.tokens.scores(features, fixed["output"]), context, attention, fixed["columns"])
 
     def output_ids(self, columns: tf.Tensor, batch: Batch) -> tf.Tensor:
-        if not self.settings.copy:
+        if not self.copies:
             return super().output_ids(columns, batch)
         return output_of(columns, self.slots(batch), self.tokens, self.tokens.scored)

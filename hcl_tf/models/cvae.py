@@ -9,15 +9,17 @@ With a bag-of-words loss on z and a linear ramp of the KL term. Theirs reads a d
 source is one text for every system.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 
-from hcl_tf.errors import UserError
 from hcl_tf.layers import latent
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Inputs, Sum
 from hcl_tf.models.latent_variable import LatentVariable, latent_figures
 from hcl_tf.models.recurrent_body import RecurrentBody
-from hcl_tf.settings import Settings
+from hcl_tf.models.settings.recurrent import CVAESettings
 
 
 class CVAE(LatentVariable, RecurrentBody):
@@ -25,12 +27,12 @@ class CVAE(LatentVariable, RecurrentBody):
     both."""
 
     cell = "gru"
+    scales: ClassVar[Mapping[str, str]] = {**RecurrentBody.scales, **LatentVariable.scales}
+    curves = (*RecurrentBody.curves, *LatentVariable.curves)
 
-    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+    def __init__(self, settings: CVAESettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
-        if settings.copy:
-            raise UserError(f"--copy: --model={settings.model} has no attention that could point at a source piece; drop the flag")
-        self.build_latent(inputs.bert.width)
+        self.build_latent(inputs.shape.width)
 
     # -- objective --------------------------------------------------------------------------------------------------
 

@@ -18,16 +18,15 @@ from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.token_table import TokenTable
 from hcl_tf.models.base import Batch, Inputs, Sum, System
-from hcl_tf.settings import Settings
+from hcl_tf.models.settings.library import LibraryModelSettings
 
 
 class DialoGPT(System):
     """GPT-2 as deep as other systems' encoder and decoder together."""
 
-    takes_bert = False
     random_sizes: ClassVar[dict[str, str]] = {"paper": "6x768"}  # with 6 decoder layers: GPT-2 small
 
-    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+    def __init__(self, settings: LibraryModelSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         self.gpt2 = TFGPT2LMHeadModel(self._config(), name="gpt2")
         positions, needed = self.gpt2.config.n_positions, inputs.source_length + 1 + max(inputs.target_length, settings.maximum_length)
@@ -49,7 +48,7 @@ class DialoGPT(System):
         return library_weights.assign(self.gpt2, published)
 
     def _config(self) -> GPT2Config:
-        s, inputs, shape = self.settings, self.inputs_, self.inputs_.bert
+        s, inputs, shape = self.settings, self.inputs_, self.inputs_.shape
         rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), s.dropout)
         if inputs.library:
             return GPT2Config.from_dict({**inputs.library, **rates})

@@ -7,6 +7,9 @@ As it is, it is `bert_gen` (published encoder weights). HCL puts a latent variab
 may also point at source pieces.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 
 from hcl_tf.errors import UserError
@@ -14,30 +17,36 @@ from hcl_tf.layers.decoder import TransformerDecoder
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.output import Mixture
 from hcl_tf.layers.pointer import CopyAttention
-from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.bert_body import BertBody
 from hcl_tf.models.copying import Copying
-from hcl_tf.settings import Settings
+from hcl_tf.models.settings.encoder_decoder import EncoderDecoderSettings, TransformerSettings
 
 
 class EncoderDecoder(Copying, BertBody):
     """The body with a Transformer decoder."""
 
-    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+    scales: ClassVar[Mapping[str, str]] = {**BertBody.scales, "nll_smoothed": A_TEXT}
+
+    def __init__(self, settings: EncoderDecoderSettings | TransformerSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
-        s, width = settings, inputs.bert.width
+        s, width = settings, inputs.shape.width
         if s.maximum_length > inputs.target_length:
             raise UserError(
                 f"--maximum_length={s.maximum_length}: the decoder learns no more positions than the data's targets have pieces; "
                 f"give at most {inputs.target_length}"
             )
         self.decoder = TransformerDecoder(
-            s.decoder_layers, width, inputs.bert.heads, inputs.bert.intermediate, inputs.target_length + 1, s.dropout,
+            s.decoder_layers, width, inputs.shape.heads, inputs.shape.intermediate, inputs.target_length + 1, s.dropout,
             s.attention_init == "identity", name="decoder",
         )  # fmt: skip
-        if s.copy:
+        if self.copies:
             self.copy_attention = CopyAttention(width, s.attention_init == "identity", name="copy_attention")
             self.build_pointer()
+
+    @property
+    def copies(self) -> bool:
+        return self.settings.copy
 
     # -- objective --------------------------------------------------------------------------------------------------
 
@@ -79,7 +88,7 @@ class EncoderDecoder(Copying, BertBody):
 
     def mixture(self, batch: Batch, texts: dict, states: tf.Tensor) -> Mixture | None:
         """What copying adds to the probabilities of the targets, with `--copy`."""
-        if not self.settings.copy:
+        if not self.copies:
             return None
         attention, context = self.copy_attention(states, *self.copy_memory(batch, texts))
         return self.pointer.mixture(context, attention, batch["source_ids"], self.labels(batch))
@@ -119,19 +128,19 @@ class EncoderDecoder(Copying, BertBody):
         """`start` of decoding from a memory (see `teach`)."""
         rows = (memory.shape[0] or tf.shape(memory)[0]) * beams
         cache, fixed = self.decoder.start(memory, memory_mask, rows, self.settings.maximum_length + 1)
-        if self.settings.copy:
+        if self.copies:
             fixed |= self.copying_start(batch) | {"copy_memory": self.copy_memory(batch, texts)}
         else:
             fixed["output"] = self.tokens.decoding_output()
         return cache, fixed | ({} if added is None else {"added": added})
 
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
-        embedded = self.tokens.embed(self.copied_pieces(ids, fixed) if self.settings.copy else self.tokens.ids(ids))
+        embedded = self.tokens.embed(self.copied_pieces(ids, fixed) if self.copies else self.tokens.ids(ids))
         if "added" in fixed:  # one a text, for all of its beams
             added = tf.cast(fixed["added"], embedded.dtype)[:, None]
             embedded = tf.reshape(tf.reshape(embedded, [tf.shape(added)[0], -1, embedded.shape[-1]]) + added, tf.shape(embedded))
         states, cache = self.decoder.step(embedded, position, cache, fixed)
-        if not self.settings.copy:
+        if not self.copies:
             return self.tokens.scores(states, fixed["output"]), cache
         by_text = tf.reshape(states, [tf.shape(fixed["slots"])[0], -1, states.shape[-1]])
         attention, context = self.copy_attention(by_text, *fixed["copy_memory"])

@@ -9,25 +9,34 @@ In the second phase the target model has to be likelier than the frozen referenc
 With `--weight_group=0` this is `transformer`, step by step.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data.batches import Extra, SplitArrays
-from hcl_tf.data.groups import groups_of
-from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.data.batching.batches import Columns, Place
+from hcl_tf.data.batching.groups import groups_of
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.layers.contrast import group_contrast
 from hcl_tf.layers.matching import Matching, fit
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Inputs, Sum, partners
+from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum, partners
+from hcl_tf.models.settings.groupwise import GroupwiseSettings
 from hcl_tf.models.transformer import Transformer
-from hcl_tf.settings import Settings
 
+DRAWS = 1  # tells the random numbers of drawn pairs from those of a sub-graph
 HELD_OUT_NLL = 0.5  # weight of the NLL a token beside the contrast in choosing a checkpoint: `nll_w` of the authors' code
 
 
 class Groupwise(Transformer):
     """The target model; `reference` and `matching` are frozen parts of it, so checkpoints hold them."""
 
-    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+    scales: ClassVar[Mapping[str, str]] = {**Transformer.scales, "group": A_TEXT}
+    orders = ("order_match",)
+
+    def __init__(self, settings: GroupwiseSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         if settings.weight_group:
             self.contrasting = tf.Variable(0, trainable=False, name="contrasting")  # 1 in the second phase
@@ -102,6 +111,11 @@ class Groupwise(Transformer):
             variable.assign(trained[path])
         self.contrasting.assign(1)
 
+    def stays(self, steps: int, epoch_steps: int) -> str:
+        if not self.settings.weight_group:
+            return ""
+        return f"--model={self.settings.model} draws pairs and changes phase while it trains; export it with --weight_group=0"
+
     def before_epoch(self, epoch: int, texts) -> None:
         if epoch or not self.settings.weight_group:
             return
@@ -111,11 +125,15 @@ class Groupwise(Transformer):
         fit(model, texts.arrays.source_ids, texts.arrays.target_ids, self.settings.seed, self.settings.matching_steps)
         self.matching.set_weights(model.get_weights())
 
-    def columns(self, data: PreparedData, split: str, arrays: SplitArrays, train: SplitArrays) -> Extra | None:
+    def columns(self, data: PreparedData, split: str, arrays: SplitArrays, train: SplitArrays) -> Columns | None:
         if not self.settings.weight_group:
             return None
         groups = groups_of(data, split, train)
-        return lambda rows, random: groups.draw(arrays, rows, random, self.settings.group_draws)
+
+        def drawn(rows: np.ndarray, _filled: np.ndarray, place: Place) -> dict[str, np.ndarray]:
+            return groups.draw(arrays, rows, place.random(DRAWS), self.settings.group_draws)
+
+        return drawn
 
     def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
         """Whether the matching model tells the example's target from another's, which it was not trained on."""

@@ -9,28 +9,45 @@
 With every contrast's weight 0 this is `bert_cvae`, the base that the contrasts are measured against.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as keras
 
-from hcl_tf.data.formats import ROLES
-from hcl_tf.data.subgraph import ROUTES
+from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.keywords.graph import KeywordGraph
+from hcl_tf.data.keywords.subgraph import ROUTES, SubgraphSampler
 from hcl_tf.layers import latent
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
 from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keyword_state
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.encoder_decoder import EncoderDecoder
 from hcl_tf.models.latent_variable import NOT_A_NUMBER, LatentVariable, another, latent_figures
-from hcl_tf.settings import Settings
+from hcl_tf.models.settings.hcl import HCLSettings
 
 
 class HCL(LatentVariable, EncoderDecoder):
     """The whole model; what `--ablate` leaves out has no layers here."""
 
-    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+    scales: ClassVar[Mapping[str, str]] = {
+        **EncoderDecoder.scales, **LatentVariable.scales, **dict.fromkeys(("ins", "key", "ma"), A_TEXT)
+    }  # fmt: skip
+    curves = (*EncoderDecoder.curves, *LatentVariable.curves, "ins", "key", "ma")
+    orders = ("order_ins", "order_key", "order_ma")
+    comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {
+        **LatentVariable.comparisons,
+        "nll_u_unknown_minus_graph": ("nll_prior_u_unknown", "nll_prior"),
+        "nll_u_shuffled_minus_graph": ("nll_prior_u_shuffled", "nll_prior"),
+        "kl_u_unknown_minus_graph": ("kl_u_unknown", "kl"),
+        "kl_u_shuffled_minus_graph": ("kl_u_shuffled", "kl"),
+    }
+
+    def __init__(self, settings: HCLSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
-        s, width = settings, inputs.bert.width
+        s, width = settings, inputs.shape.width
         self.build_latent(width)
         if s.latent_to != "inputs":
             self.latent_memory = keras.layers.Dense(width, name="latent_memory")
@@ -62,6 +79,14 @@ class HCL(LatentVariable, EncoderDecoder):
     @property
     def uses_keywords(self) -> bool:
         return self.settings.ablate != "keyword"
+
+    def sampler(self, graph: KeywordGraph) -> SubgraphSampler:
+        s = self.settings
+        return SubgraphSampler(graph, s.fanout, s.graph_node_budget, s.impostors)
+
+    @property
+    def impostors(self) -> str:
+        return self.settings.impostors
 
     # -- objective --------------------------------------------------------------------------------------------------
 
@@ -217,6 +242,12 @@ class HCL(LatentVariable, EncoderDecoder):
         }
 
     # -- outside the training step ----------------------------------------------------------------------------------
+
+    def stays(self, steps: int, epoch_steps: int) -> str:
+        every = self.settings.refresh_graph_every
+        if not self.uses_keywords or not 0 < every * epoch_steps < steps:
+            return ""
+        return f"--refresh_graph_every={every} computes node features again within {steps} steps; export with --refresh_graph_every=0"
 
     def before_epoch(self, epoch: int, texts) -> None:
         every = self.settings.refresh_graph_every

@@ -1,13 +1,14 @@
 """What systems with a latent variable z share: prior and posterior, KL and bag-of-words terms, and the figures that show a collapse."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import tensorflow as tf
 import tf_keras as keras
 
 from hcl_tf.layers import latent
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Sum, partners
+from hcl_tf.models.base import A_TEXT, Batch, Sum, partners
 
 NOT_A_NUMBER = float("nan")
 
@@ -15,6 +16,13 @@ NOT_A_NUMBER = float("nan")
 class LatentVariable:
     """Mixed into a `System` that has `tokens`. Its objective adds to NLL the KL divergence (eq 3) under the ramp, and, with
     `--bag_of_words`, a loss that z has to tell the target's words (Zhao et al. 2017, section 3.4)."""
+
+    scales: ClassVar[Mapping[str, str]] = {"kl_objective": A_TEXT, "bag_of_words": A_TEXT}
+    curves: ClassVar[tuple[str, ...]] = ("kl",)
+    comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "nll_shuffled_minus_posterior": ("nll_shuffled", "nll_posterior"),
+        "nll_prior_minus_posterior": ("nll_prior", "nll_posterior"),
+    }
 
     def build_latent(self, width: int) -> None:
         """Makes the two networks and, if asked for, that of the bag of words; `width`: of the word embeddings."""
@@ -30,6 +38,12 @@ class LatentVariable:
         s = self.settings
         weights = {"kl_objective": latent.kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay)}
         return weights | ({"bag_of_words": s.bag_of_words} if s.bag_of_words else {})
+
+    def schedule(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"kl_weight": tf.convert_to_tensor(self.latent_weights(step)["kl_objective"])}
+
+    def progress(self, means: Mapping[str, float]) -> str:
+        return f"KL {means['kl']:.3f}, active units {means.get('active_units_beyond_prior', 0)} beyond the prior"
 
     @property
     def ramp_steps(self) -> int:

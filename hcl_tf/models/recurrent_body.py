@@ -18,12 +18,11 @@ class RecurrentBody(System):
       cell: of `layers.recurrent.CELLS`.
     """
 
-    takes_bert = False
     cell: str
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
-        width = inputs.bert.width
+        width = inputs.shape.width
         first = keras.initializers.RandomUniform(-0.1, 0.1)  # cells see next to nothing of embeddings as small as BERT's
         self.embeddings = self.add_weight("embeddings", (inputs.vocabulary, width), initializer=first)
         self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, lambda: self.embeddings, width, name="tokens")

@@ -13,7 +13,7 @@ from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Inputs, Sum
 from hcl_tf.models.copying import Copying
 from hcl_tf.models.recurrent_body import RecurrentBody
-from hcl_tf.settings import Settings
+from hcl_tf.models.settings.recurrent import Seq2SeqSettings
 
 
 class Seq2Seq(Copying, RecurrentBody):
@@ -22,10 +22,10 @@ class Seq2Seq(Copying, RecurrentBody):
 
     cell = "lstm"
 
-    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+    def __init__(self, settings: Seq2SeqSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
-        self.attention = AdditiveAttention(inputs.bert.width, name="attention")
-        self.combine = keras.layers.Dense(inputs.bert.width, name="combine")
+        self.attention = AdditiveAttention(inputs.shape.width, name="attention")
+        self.combine = keras.layers.Dense(inputs.shape.width, name="combine")
         self.build_pointer()
 
     # -- objective --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from hcl_tf.layers.recurrent import RecurrentDecoder
 from hcl_tf.models.base import Batch, Inputs, Sum
 from hcl_tf.models.bert_body import BertBody
 from hcl_tf.models.copying import Copying
-from hcl_tf.settings import Settings
+from hcl_tf.models.settings.recurrent import Seq2SeqDUSettings
 
 
 class Seq2SeqDU(Copying, BertBody):
@@ -28,9 +28,9 @@ class Seq2SeqDU(Copying, BertBody):
 
     uses_keywords = True
 
-    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+    def __init__(self, settings: Seq2SeqDUSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
-        s, width = settings, inputs.bert.width
+        s, width = settings, inputs.shape.width
         self.attender = AdditiveAttention(width, name="attender")
         self.to_utterance, self.to_schema = (AdditiveAttention(width, name=f"to_{name}") for name in ("utterance", "schema"))
         self.decoder = RecurrentDecoder("lstm", width, s.recurrent_layers, s.dropout, name="decoder")
@@ -63,14 +63,9 @@ class Seq2SeqDU(Copying, BertBody):
 
     # -- source and schema ------------------------------------------------------------------------------------------
 
-    def schema_nodes(self, batch: Batch) -> tf.Tensor:
-        """[B, K] the graph's numbers of the source's keywords, -1 where there is none; training names places of a sub-graph instead."""
-        places = batch["source_nodes"]
-        return tf.where(places >= 0, gather_nodes(batch["graph_nodes"], places), -1) if "graph_nodes" in batch else places
-
     def slots(self, batch: Batch) -> tf.Tensor:
         """[B, S + 2 + K]: the source's pieces, and the first one of each keyword."""
-        return tf.concat([batch["source_ids"], gather_nodes(self.inputs_.keyword_ids[:, 1], self.schema_nodes(batch))], 1)
+        return tf.concat([batch["source_ids"], gather_nodes(self.inputs_.keyword_ids[:, 1], batch["source_nodes"])], 1)
 
     def encode_schema(self, nodes: tf.Tensor, noise: Noise | None) -> tf.Tensor:
         """[B, K] -> [B, K, D] the vectors of the keywords' texts."""
@@ -81,7 +76,7 @@ class Seq2SeqDU(Copying, BertBody):
 
     def remember(self, batch: Batch, noise: Noise | None) -> tuple[dict[str, tf.Tensor], tuple]:
         """What the decoder attends to and points at, and its first states."""
-        texts, nodes = self.encode(batch, noise), self.schema_nodes(batch)
+        texts, nodes = self.encode(batch, noise), batch["source_nodes"]
         known = nodes >= 0
         own = (batch["source_unknown"] > 0) | ~tf.reduce_any(known, 1)  # unknown keywords, or none: the schema is never empty
         schema_mask = tf.concat([known, own[:, None]], 1)

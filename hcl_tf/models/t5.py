@@ -21,16 +21,15 @@ from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.token_table import TokenTable
 from hcl_tf.models.base import Batch, Inputs, Sum, System
-from hcl_tf.settings import Settings
+from hcl_tf.models.settings.library import LibraryModelSettings
 
 
 class T5(System):
     """An output starts with `cls_id` and ends with `sep_id`; padding is masked in the encoder and behind the end of a target."""
 
-    takes_bert = False
     random_sizes: ClassVar[dict[str, str]] = {"paper": "6x512"}  # T5-small
 
-    def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
+    def __init__(self, settings: LibraryModelSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         if settings.mixed_precision:
             raise UserError(f"--mixed_precision: --model={settings.model} masks with -1e9, which float16 can't hold; drop the flag")
@@ -51,7 +50,7 @@ class T5(System):
         return library_weights.assign(self.t5, published)
 
     def _config(self) -> T5Config:
-        s, shape = self.settings, self.inputs_.bert
+        s, shape = self.settings, self.inputs_.shape
         if self.inputs_.library:
             return T5Config.from_dict({**self.inputs_.library, "dropout_rate": s.dropout})
         return T5Config(

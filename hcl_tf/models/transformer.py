@@ -12,7 +12,8 @@ from hcl_tf.models.encoder_decoder import EncoderDecoder
 class Transformer(EncoderDecoder):
     """One learning rate for all of it: nothing here was trained before."""
 
-    takes_bert = False
+    reads_published = False
+    frozen = False
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
         return System.learning_rates(self)

@@ -26,9 +26,11 @@ from typing import Any
 import numpy as np
 
 from hcl_tf.errors import UserError
-from hcl_tf.training.checkpoints import to_json, write_whole
+from hcl_tf.files.json_text import to_json
+from hcl_tf.files.whole_file import write_whole
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # until version 0.1.0 every system had a sampler
 NAME = re.compile(r"[\w.= -]*\w")
 DESCRIPTION, ARRAYS, PROGRAM = "bundle.json", "arrays", "{}.mlir.xz"
 OUTPUTS, EXAMINED = "outputs.{}.npz", "examined.test.npz"
@@ -133,7 +135,7 @@ def read(folder: Path, system: str) -> Bundle:
         version = bundle.description["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged ({error}); export the bundle again") from error
-    if version != FORMAT:
+    if version not in READABLE:
         raise UserError(f"{path}: of format {version}, {FORMAT} is expected; export the bundle again with this version")
     return bundle
 

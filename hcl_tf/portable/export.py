@@ -9,8 +9,9 @@ from pathlib import Path
 
 from absl import flags
 
-from hcl_tf import cli, setting_flags
+from hcl_tf import cli
 from hcl_tf.errors import UserError
+from hcl_tf.models import registry, setting_flags
 from hcl_tf.train import DATA_DIR, PRESET, SETTINGS, TASK
 
 OUT = flags.DEFINE_string("out", None, "The bundle, a new folder or one that other systems are in.")
@@ -23,11 +24,9 @@ def main() -> None:
     if not OUT.value or not TASK.value:
         raise UserError("--out and --task are needed: the folder to write, and what to train on")
     given = setting_flags.given(SETTINGS) | {"jit_compile": "true"}
-    from hcl_tf import settings
-
-    settings.resolve(PRESET.value or "tiny", given)  # a flag that can't be is refused before anything is imported or made
+    registry.resolve(PRESET.value or "tiny", given)  # a flag that can't be is refused before anything is imported or made
     cli.import_tensorflow()
-    from hcl_tf.portable.exporting import export
+    from hcl_tf.portable.compiling import export
 
     export(TASK.value, Path(DATA_DIR.value) if DATA_DIR.value else None, PRESET.value, given, Path(OUT.value), SYSTEM.value, HALF.value)
 

@@ -25,7 +25,7 @@ def main() -> None:
         raise UserError("--bundle, --results and --run_dir are needed")
     cli.import_tensorflow()
     from hcl_tf.portable import bundle
-    from hcl_tf.portable.taking_back import take_back
+    from hcl_tf.portable.results import take_back
 
     results = Path(RESULTS.value)
     part = bundle.read(Path(BUNDLE.value), SYSTEM.value or results.name)

@@ -26,7 +26,7 @@ def main() -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"--out={out}: not an empty folder; choose a new one")
     try:
-        from hcl_tf.portable.training import train
+        from hcl_tf.portable.loop import train
     except ModuleNotFoundError as error:
         raise UserError(
             f"needs {error.name}; pip install jax scipy tqdm absl-py safetensors, with JAX for this machine's devices"

@@ -4,14 +4,10 @@ Nothing here knows a model: a state is a dict of named arrays and a JSON dict. T
 """
 
 import hashlib
-import json
-import math
 import operator
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +17,10 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save_file
 
-from hcl_tf.data.text_files import sha256
 from hcl_tf.errors import UserError
+from hcl_tf.files.checksums import sha256
+from hcl_tf.files.json_text import from_json, to_json
+from hcl_tf.files.whole_file import hidden, sync, writing
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -37,7 +35,6 @@ DTYPES = {  # safetensors' own names; its NumPy reader lacks bfloat16
 SUPPORTED = frozenset(map(np.dtype, DTYPES.values()))
 RESERVED_NAME = "__metadata__"  # the one key of a safetensors header that is no array
 DIFFERENCES_SHOWN = 5
-NOT_FINITE = "$float"  # JSON has no NaN and no infinity: they are written {"$float": "nan"}
 STEP = re.compile(r"step-(\d{8,})")
 BEST = re.compile(r"[a-z][a-z_]*")
 
@@ -146,7 +143,7 @@ class Checkpoints:
                 raise ValueError(f"{key}: an array of dtype {array.dtype} under this name can't be saved")
         state_bytes = to_json(state)  # a value that JSON can't hold is found before anything is written
         place = self.folder / name
-        partial, old = _hidden(place, "partial"), _hidden(place, "old")
+        partial, old = hidden(place, "partial"), hidden(place, "old")
         with writing(place):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._tidy()
@@ -172,7 +169,7 @@ class Checkpoints:
     def _remove(self, place: Path) -> None:
         """Takes the name away first: a half-deleted folder must not look like a damaged checkpoint."""
         with writing(place):
-            removed = place.rename(_hidden(self.folder / _name(place), "removed"))
+            removed = place.rename(hidden(self.folder / _name(place), "removed"))
             shutil.rmtree(removed)
 
     def _tidy(self) -> None:
@@ -195,7 +192,7 @@ class Checkpoints:
 
     def _place(self, name: str) -> Path:
         place = self.folder / name
-        old = _hidden(place, "old")
+        old = hidden(place, "old")
         return old if old.exists() and not place.exists() else place
 
     def _look(self, name: str) -> tuple[Path, tuple[int, int] | None]:
@@ -237,59 +234,6 @@ def assign(variables: Mapping[str, "tf.Variable"], arrays: Mapping[str, np.ndarr
         raise UserError(f"{origin} does not fit the model: {shown}{more}; use the flags that the run was trained with")
     for name, variable in variables.items():
         variable.assign(arrays[name])
-
-
-def to_json(value: Any, indent: int | None = None) -> bytes:
-    """`value` as UTF-8 JSON with sorted keys, so that equal values give equal bytes.
-
-    Floats are written with the digits that give the same float back; NaN and infinities as {"$float": "nan"}. NumPy scalars
-    become Python's.
-
-    Raises:
-      ValueError, TypeError: a key is no string or is "$float", or a value is no JSON value.
-    """
-    text = json.dumps(_tagged(value), allow_nan=False, sort_keys=True, indent=indent, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace")  # half a surrogate pair, the one thing replaced, becomes its JSON escape
-
-
-def from_json(data: bytes) -> Any:
-    """What `to_json` was given. Raises ValueError for anything that is not JSON."""
-    return json.loads(data.decode("utf-8"), object_hook=_untagged, parse_constant=_refuse_constant)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file that is the earlier one or the new one at any moment, and on disk on return. UserError: the disk refuses."""
-    partial = _hidden(path, f"{os.getpid()}.partial")  # two processes that write the same file leave one of the two whole
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(data)
-            sync(partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Forces a file, or a folder's list of names, to disk: a power cut must not undo a rename or empty a renamed file."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns the system's refusal to write (full disk, no permission) into a `UserError` that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or error
-        raise UserError(
-            f"{path}: can't be written ({why}); free space or check permissions, then start again with the same flags"
-        ) from error
 
 
 class _Damaged(Exception):
@@ -341,30 +285,6 @@ def _kind(dtype: Any, shape: Any) -> str:
     return f"{np.dtype(dtype).name}{list(shape)}"
 
 
-def _hidden(path: Path, kind: str) -> Path:
-    return path.with_name(f".{path.name}.{kind}")
-
-
 def _name(path: Path) -> str:
     """The checkpoint's name, of its folder or of one that `_hidden` gave."""
     return path.stem[1:] if path.name.startswith(".") else path.name
-
-
-def _tagged(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return {NOT_FINITE: repr(value)}
-    if isinstance(value, dict):
-        if odd := [key for key in value if not isinstance(key, str) or key == NOT_FINITE]:
-            raise ValueError(f"{odd[0]!r} can't be a key in JSON here")
-        return {key: _tagged(item) for key, item in value.items()}
-    return [_tagged(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _untagged(value: dict[str, Any]) -> Any:
-    return float(str(value[NOT_FINITE])) if NOT_FINITE in value else value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -9,50 +9,62 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+import hcl_tf
 from hcl_tf import config
-from hcl_tf.data import views
-from hcl_tf.data.batches import Batches, Extra
-from hcl_tf.data.pipeline import PreparedData
-from hcl_tf.data.subgraph import SubgraphSampler
-from hcl_tf.data.text_files import sha256
-from hcl_tf.data.tfrecords import MANIFEST, Record
+from hcl_tf.data.batching.batches import Columns
+from hcl_tf.data.batching.pairs import pair_batches
+from hcl_tf.data.batching.sample_rows import sample_rows
+from hcl_tf.data.store import retokenized
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.tfrecords import MANIFEST, Record
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
+from hcl_tf.files.checksums import sha256
 from hcl_tf.markdown import markdown_table
 from hcl_tf.models import registry
-from hcl_tf.settings import Settings, resolve
+from hcl_tf.settings import Settings, TrainingSettings
 from hcl_tf.training import assembly, checkpoints
-from hcl_tf.training.loop import Loop, sample_rows
+from hcl_tf.training.assembly import default_data_dir
+from hcl_tf.training.initialization import Initialization, initialize
+from hcl_tf.training.loop import Loop
 from hcl_tf.training.run_folder import CHECKPOINTS, CONFIG, Run, RunFolder
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.text_states import TextStates
+from hcl_tf.training.trained_run import BEST
 from hcl_tf.training.validation import Validation
 
 UNTRAINED = "nothing to train"
 LOOKED_AT = 500  # validation outputs whose variety is printed at the end
 
 
-def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | None, given: dict, command: list[str]) -> str:
-    """Trains, or goes on training, and returns why it ended (see `Loop.train`; `UNTRAINED` for a system without weights)."""
-    data, settings, encoder = settle(task, data_dir, preset, given)
+def launch(
+    task: str, data_dir: Path | None, run_dir: str | None, preset: str | None, given: dict, command: list[str], row: str | None = None
+) -> str:
+    """Trains, or goes on training, and returns why it ended (see `Loop.train`; `UNTRAINED` for a system without weights).
+
+    Args:
+      given: the settings that flags gave; `preset` the others. row: the table row that the run belongs to; None: its settings say.
+    """
+    data, settings, begun_with = settle(task, data_dir, preset, given)
     path = Path(run_dir or default_run_dir(task, settings))
-    print(f"{settings.model}, preset {settings.preset} ({encoder.note}), run folder {path}", flush=True)
-    strategy = _strategy(settings)
+    print(f"{settings.model}, preset {settings.preset} ({begun_with.note}), run folder {path}", flush=True)
+    trained = registry.class_of(settings.model).is_trained
+    strategy = _strategy(settings) if trained else None
     tf.config.experimental.enable_op_determinism()  # bit for bit the same when a killed run goes on
     chief = _is_chief()
-    recorded = recorded_of(task, data, settings, encoder)
+    recorded = recorded_of(task, data, settings, begun_with, row)
     begun, existed = (path / CONFIG).exists(), path.exists()
-    run = RunFolder.open(path, recorded, command) if chief else None
+    run = RunFolder.open(path, recorded, command, same=what_has_to_be_the_same) if chief else None
     try:
         if finished := Run(path, recorded).finished:
             print(f"{path}: this run is finished; evaluate it with python -m hcl_tf.evaluate --run_dir={path}")
             return finished["ended"]
-        if not registry.class_of(settings.model).is_trained:
+        if not trained:
             if run:
-                _without_training(data, settings, encoder, run)
+                _without_training(data, settings, begun_with, run)
             return UNTRAINED
         try:
-            loop = assemble(data, settings, encoder, run, path, strategy)
+            loop = assemble(data, settings, begun_with, run, path, strategy)
         except UserError:
             if run and not begun:  # refused before anything was computed: leave the place as it was
                 shutil.rmtree(path)
@@ -69,37 +81,50 @@ def launch(task: str, data_dir: Path | None, run_dir: str | None, preset: str | 
             run.close()
 
 
-def settle(task: str, data_dir: Path | None, preset: str | None, given: dict) -> tuple[PreparedData, Settings, assembly.Encoder]:
-    """What the flags of a training come to: the data as the system sees them, all settings, and what the encoder begins with."""
-    defaults = registry.defaults_of(given.get("model", "hcl"))  # a wrong name is refused before data are prepared
+def settle(task: str, data_dir: Path | None, preset: str | None, given: dict) -> tuple[PreparedData, Settings, Initialization]:
+    """What the flags of a training come to: the data as the system sees them, all settings, and what the run begins with."""
+    registry.resolve(preset or "tiny", given)  # a flag that can't be is refused before data are prepared
     data, bundled = _data(task, data_dir)
-    settings = resolve(preset or ("tiny" if bundled else "paper"), given, defaults)
+    settings = registry.resolve(preset or ("tiny" if bundled else "paper"), given)
     data = data.with_keywords() if settings.append_keywords else data
-    settings, encoder = assembly.choose_encoder(settings, data, given)
-    return (views.seen_through(data, encoder.library.tokenizer) if encoder.library else data), settings, encoder
+    settings, begun_with = initialize(settings, data, given)
+    return (retokenized.seen_through(data, begun_with.library.tokenizer) if begun_with.library else data), settings, begun_with
 
 
-def recorded_of(task: str, data: PreparedData, settings: Settings, encoder: assembly.Encoder) -> dict:
-    """The configuration that a run folder keeps, and with which alone it is taken up again."""
-    return {"task": task, "settings": settings.to_dict(), "encoder": encoder.note, "data": data.manifest["sha256"]}
+def recorded_of(task: str, data: PreparedData, settings: Settings, begun_with: Initialization, row: str | None = None) -> dict:
+    """The configuration that a run folder keeps."""
+    return {
+        "version": hcl_tf.__version__, "row": row or settings.row, "task": task, "settings": settings.to_dict(),
+        "encoder": begun_with.note, "data": data.manifest["sha256"],
+    }  # fmt: skip
+
+
+def what_has_to_be_the_same(config: dict) -> dict:
+    """Of a recorded configuration, whatever version wrote it, what another start has to agree with to go on with the run."""
+    return {name: config[name] for name in ("task", "encoder", "data")} | {"settings": registry.read(config["settings"]).to_dict()}
 
 
 def default_run_dir(task: str, settings: Settings) -> str:
-    """runs/<task>/<model>-<preset>-<seed>, with the ablation if there is one."""
-    name = settings.model + (f"-without-{settings.ablate}" if settings.ablate else "")
+    """runs/<task>/<model>-<preset>-<seed>, with what is left out, if anything is."""
+    name = "-".join(filter(None, (settings.model, settings.variant.replace(" ", "-"))))
     return f"runs/{task}/{name}-{settings.preset}-{settings.seed}"
 
 
 def _data(task: str, data_dir: Path | None) -> tuple[PreparedData, bool]:
     """The prepared data, and whether it is the task's bundled sample."""
-    folder = data_dir or assembly.default_data_dir(task)
+    folder = data_dir or default_data_dir(task)
     if data_dir is None and not (folder / MANIFEST).is_file():
         print(f"no prepared data in {folder}: preparing the sample that ships with the package", flush=True)
         from hcl_tf.data import preparation  # spaCy takes seconds to import, and prepared data needs none of it
 
         definition = config.TASKS[task]
         preparation.prepare(
-            definition, definition.sample, folder, preparation.Settings(negatives=definition.negatives), workers=1, overwrite=False
+            definition,
+            definition.sample,
+            folder,
+            preparation.PreparationSettings(negatives=definition.negatives),
+            workers=1,
+            overwrite=False,
         )
     data = PreparedData(folder)
     if data.manifest["task"]["name"] != task:
@@ -107,7 +132,7 @@ def _data(task: str, data_dir: Path | None) -> tuple[PreparedData, bool]:
     return data, task in config.TASKS and sha256(config.TASKS[task].sample) in data.manifest["raw_files"].values()
 
 
-def _strategy(settings: Settings) -> tf.distribute.Strategy | None:
+def _strategy(settings: TrainingSettings) -> tf.distribute.Strategy | None:
     if settings.logical_cpus:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * settings.logical_cpus)
@@ -131,45 +156,58 @@ def _is_chief() -> bool:
     return task.get("type", "worker") in ("chief", "worker") and int(task.get("index", 0)) == 0
 
 
-def assemble(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run: RunFolder | None, path: Path, strategy) -> Loop:
+def assemble(
+    data: PreparedData, settings: TrainingSettings, begun_with: Initialization, run: RunFolder | None, path: Path, strategy
+) -> Loop:
     """Everything that a training loop needs, made and put together; `run` None: nothing is written."""
     train, held_out = data.arrays("train"), data.arrays("validation")
     kept = assembly.output_ids(data, train, settings.output_vocab)
-    inputs = assembly.inputs_of(data, encoder.shape, kept, encoder.library and encoder.library.config)
+    inputs = assembly.inputs_of(data, begun_with.shape, kept, begun_with.library and begun_with.library.config)
     if run:
         assembly.store_inputs(run, data, inputs)
     with strategy.scope() if strategy else tf.device(None):
-        system, lines = assembly.new_system(settings, inputs, encoder)
+        system, lines = assembly.new_system(settings, inputs, begun_with)
         step = TrainStep(system, settings, strategy, compiled(settings))
     trained = sum(int(np.prod(v.shape)) for v in system.trainable_variables)
     print(f"{trained:,} trainable parameters, {len(train):,} training examples, outputs from {len(inputs.output_ids):,} pieces", flush=True)
     if run and lines:
         run.write_text("published_weights.txt", "\n".join(lines) + "\n")
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
-    texts = TextStates(data, train, keep=encoder.published is not None)
-    cached = texts.columns(system.encoder) if settings.freeze_encoder else None
-    extra, held_out_extra = (system.columns(data, split, arrays, train) for split, arrays in (("train", train), ("validation", held_out)))
-    sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget, settings.impostors)
-    batches = Batches(data, train, settings.batch_size, settings.seed, sampler, extra=_together(cached, extra))
-    validation = Validation(system, data, held_out, settings.batch_size, settings.seed, settings.impostors, held_out_extra)
+    texts = TextStates(data, train, keep=begun_with.published is not None)
+    cached = texts.columns(system.frozen_encoder) if system.frozen_encoder else None
+    own, held_out_own = (system.columns(data, split, arrays, train) for split, arrays in (("train", train), ("validation", held_out)))
+    batches = pair_batches(
+        data, train, settings.batch_size, settings.seed, system.sampler(data.graph), system.impostors, _real(cached, own)
+    )  # fmt: skip
+    validation = Validation.of_pairs(system, data, held_out, _real(held_out_own))
     saved = checkpoints.Checkpoints(path / CHECKPOINTS, settings.keep_checkpoints)
-    records = list(data.records("validation"))
-    known = [_known(records[i]) for i in sample_rows(len(records))]
-    return Loop(system, step, batches, validation, texts, settings, run, saved, known)
+    samples = Samples(Generator(system, data.tokenizer), validation, list(data.records("validation")))
+    return Loop(system, step, batches, validation, texts, settings, run, saved, samples)
 
 
-def _together(*extras: Extra | None) -> Extra | None:
-    """The columns of all of them."""
-    wanted = [extra for extra in extras if extra]
-    return (lambda rows, random: {name: column for extra in wanted for name, column in extra(rows, random).items()}) if wanted else None
+def _real(*columns: Columns | None) -> list[Columns]:
+    return [one for one in columns if one]
 
 
-def _without_training(data: PreparedData, settings: Settings, encoder: assembly.Encoder, run: RunFolder) -> None:
+class Samples:
+    """Outputs for fixed validation examples, spread evenly over the split, beside what belongs to them."""
+
+    def __init__(self, generator: Generator, validation: Validation, records: list[Record]) -> None:
+        self._generator, self._validation, self._chosen = generator, validation, sample_rows(len(records))
+        self._known = [_known(records[i]) for i in self._chosen]
+
+    def __call__(self) -> list[dict[str, str]]:
+        """One row an example, one column a key."""
+        texts = self._generator.texts(self._validation.rows(self._chosen), (known["source"] for known in self._known))
+        return [{**known, "output": text} for known, text in zip(self._known, texts, strict=True)]
+
+
+def _without_training(data: PreparedData, settings: Settings, begun_with: Initialization, run: RunFolder) -> None:
     """What evaluation and generation need of a run, for a system that has nothing to learn."""
-    inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, data.arrays("train"), settings.output_vocab))
+    inputs = assembly.inputs_of(data, begun_with.shape, assembly.output_ids(data, data.arrays("train"), settings.output_vocab))
     assembly.store_inputs(run, data, inputs)
-    weights = checkpoints.variables_of(assembly.variables(assembly.new_system(settings, inputs, encoder)[0]))
-    for name in assembly.BEST:
+    weights = checkpoints.variables_of(assembly.variables(assembly.new_system(settings, inputs, begun_with)[0]))
+    for name in BEST:
         run.checkpoints.save_best(name, 0, weights, {})
     run.finish({"ended": UNTRAINED, "step": 0, "best_step": 0})
     print(f"{settings.model} has nothing to train; evaluate it with python -m hcl_tf.evaluate --run_dir={run.path}")
@@ -177,6 +215,8 @@ def _without_training(data: PreparedData, settings: Settings, encoder: assembly.
 
 def compiled(settings: Settings) -> bool:
     """Whether XLA compiles the step; auto: where it runs on a GPU (on CPUs with AVX-512 oneDNN alone is faster), but not for tiny."""
+    if not isinstance(settings, TrainingSettings):
+        return False
     if settings.jit_compile == "auto":
         return settings.preset != "tiny" and bool(tf.config.list_physical_devices("GPU"))
     return settings.jit_compile == "true"
@@ -187,7 +227,7 @@ def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, wh
     best = loop.saved.read("best_loss")
     checkpoints.assign(assembly.variables(loop.system), best.arrays, best.path)
     loop.system.before_inference()
-    count = min(LOOKED_AT, len(loop.validation.batches.arrays))
+    count = min(LOOKED_AT, loop.validation.batches.count)
     generator = Generator(loop.system, data.tokenizer, compiled(settings) and count > 200)
     records = list(islice(data.records("validation"), count))
     outputs = generator.texts(loop.validation.rows(np.arange(count)), (record.source.raw for record in records))

@@ -8,26 +8,26 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hcl_tf.data.batches import Batches
-from hcl_tf.decoding.generator import Generator
+from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.keywords.subgraph import CAPS, describe_caps
 from hcl_tf.errors import UserError
 from hcl_tf.models.base import System
 from hcl_tf.progress import bar
-from hcl_tf.settings import Settings
+from hcl_tf.settings import TrainingSettings
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.board import Board
-from hcl_tf.training.examined import summarise
+from hcl_tf.training.diagnostics import summarise
 from hcl_tf.training.run_folder import RunFolder
 from hcl_tf.training.step import TrainStep
-from hcl_tf.training.text_states import TextStates
 from hcl_tf.training.validation import Validation
 
 EXAMINED = 512  # validation examples whose contrasts and latents are looked at each time
-SAMPLES = 8
 STATUS_EVERY = 30.0  # seconds between lines where no bar can be drawn
 
 
@@ -49,13 +49,14 @@ class Loop:
     """Trains a system in a run folder.
 
     Args:
+      batches: of the training split. validation: over the held-out one. texts: handed to `System.before_epoch`.
       run: None in a process that computes but does not write (a worker that is not the chief).
-      folder: the run's path. texts: for `System.before_epoch`. sampled: train batches. validation: the held-out split.
+      saved: the run's checkpoints. samples: gives outputs to look at beside what belongs to them; None: the system writes no texts.
     """
 
     def __init__(
-        self, system: System, step: TrainStep, batches: Batches, validation: Validation, texts: TextStates, settings: Settings,
-        run: RunFolder | None, saved: checkpoints.Checkpoints, sample_texts: list[dict[str, str]],
+        self, system: System, step: TrainStep, batches: Batches, validation: Validation, texts: Any, settings: TrainingSettings,
+        run: RunFolder | None, saved: checkpoints.Checkpoints, samples: Callable[[], list[dict[str, str]]] | None = None,
     ) -> None:  # fmt: skip
         self.system, self.train_step, self.batches, self.validation, self.texts = system, step, batches, validation, texts
         self.settings, self.run, self.saved = settings, run, saved
@@ -63,8 +64,8 @@ class Loop:
         self._kept: int | None = None  # the step of the newest checkpoint
         self._variables = {**assembly.variables(system), **step.state()}
         self._board = Board(run.path / "tensorboard", settings) if run else None
-        self._generator = Generator(system, batches.data.tokenizer)
-        self._sample_texts = sample_texts
+        self._samples = samples
+        self._caps = np.zeros(len(CAPS), np.int64)
         self._phases = system.phases()
         self._going, self._trained, self._spent, self._status = False, 0, 0.0, time.monotonic()  # of this process
 
@@ -90,7 +91,7 @@ class Loop:
                 signal.signal(name, handler)
 
     def _train(self) -> str:
-        s, per_epoch = self.settings, self.batches.batches_an_epoch()
+        s, per_epoch = self.settings, len(self.batches)
         last = min(s.max_steps or math.inf, s.epochs * per_epoch)
         with bar("training", int(last), " steps") as progress:
             progress.update(self.at.step)
@@ -121,6 +122,8 @@ class Loop:
                 self._begin_phase()
             began = time.monotonic()
             figures = self.train_step(batch, at.step)
+            if "graph_caps" in batch:
+                self._caps += batch["graph_caps"].numpy()
             self._guard(figures)
             self._trained, self._spent = self._trained + s.batch_size, self._spent + time.monotonic() - began
             if not self._going:
@@ -141,6 +144,8 @@ class Loop:
             if ended or whole or at.step % s.checkpoint_every == 0:
                 self._checkpoint()
             if ended or whole:
+                if self._caps.any():
+                    print(f"step {at.step}: {describe_caps(self._caps)}", flush=True)
                 return
 
     def _phase(self) -> int:
@@ -206,15 +211,14 @@ class Loop:
             self._board.scalars("examined", examined, at.step)
             if "kl_by_dimension" in figures:
                 self._board.histogram("kl_by_dimension", figures["kl_by_dimension"].mean(0), at.step)
-            if at.step:
+            if at.step and self._samples:
                 self._board.samples(self._samples(), at.step)
-            orders = ", ".join(f"{name.removeprefix('order_')} {value:.0%}" for name, value in examined.items() if name in ORDERS)
-            print(
-                f"step {at.step}: validation loss {means['loss']:.3f}, NLL {means['nll']:.3f} ({means['nll_token']:.3f} a token), "
-                f"KL {means.get('kl', 0.0):.3f}, active units {examined.get('active_units_beyond_prior', 0)} beyond the prior"
-                + (f", order right: {orders}" if orders else "") + f" ({time.monotonic() - began:.0f} s)",
-                flush=True,
-            )  # fmt: skip
+            orders = [f"{name.removeprefix('order_')} {examined[name]:.0%}" for name in self.system.orders if name in examined]
+            said = [
+                f"validation loss {means['loss']:.3f}", f"NLL {means['nll']:.3f} ({means['nll_token']:.3f} a token)",
+                self.system.progress(means | examined), f"order right: {', '.join(orders)}" if orders else "",
+            ]  # fmt: skip
+            print(f"step {at.step}: {', '.join(filter(None, said))} ({time.monotonic() - began:.0f} s)", flush=True)
 
     def _keep_best(self, name: str, value: float) -> bool:
         if value >= getattr(self.at, name):
@@ -223,12 +227,6 @@ class Loop:
         if self.run:
             self.saved.save_best(name, self.at.step, checkpoints.variables_of(assembly.variables(self.system)), {"validation": value})
         return True
-
-    def _samples(self) -> list[dict[str, str]]:
-        """Outputs for fixed validation examples, spread evenly over the split, beside what belongs to them."""
-        rows = self.validation.rows(sample_rows(len(self.validation.batches.arrays)))
-        texts = self._generator.texts(rows, (known["source"] for known in self._sample_texts))
-        return [{**known, "output": text} for known, text in zip(self._sample_texts, texts, strict=True)]
 
     def _checkpoint(self) -> None:
         if self.run:
@@ -251,11 +249,3 @@ class Loop:
             raise KeyboardInterrupt  # asked twice: leave at once, from the last checkpoint the run goes on all the same
         self._stop = signal.Signals(number).name
         print(f"{self._stop}: saving after this step, then leaving; the same command goes on", flush=True)
-
-
-ORDERS = ("order_ins", "order_key", "order_ma", "order_match")
-
-
-def sample_rows(count: int, samples: int = SAMPLES) -> np.ndarray:
-    """The numbers of the fixed sample examples of a split: spread evenly, so that nobody chooses."""
-    return np.unique(np.linspace(0, count - 1, min(samples, count)).astype(int))

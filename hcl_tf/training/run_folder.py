@@ -9,18 +9,21 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shlex
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import hcl_tf
-from hcl_tf.data.text_files import sha256
 from hcl_tf.errors import UserError
-from hcl_tf.training.checkpoints import Checkpoints, from_json, sync, to_json, write_whole, writing
+from hcl_tf.files.checksums import sha256
+from hcl_tf.files.json_text import from_json, to_json
+from hcl_tf.files.whole_file import sync, write_whole, writing
+from hcl_tf.training.checkpoints import Checkpoints
 
 CONFIG, FILES, ENVIRONMENT, COMMANDS = "config.json", "files.json", "environment.json", "command.txt"
 METRICS, SPEED, DONE, LOCK, CHECKPOINTS = "metrics.jsonl", "speed.jsonl", "done.json", ".lock", "checkpoints"
@@ -120,14 +123,18 @@ class RunFolder(Run):
         self._lock = lock
 
     @classmethod
-    def open(cls, path: Path | str, config: dict[str, Any], command: list[str], environment: dict[str, Any] | None = None) -> "RunFolder":
+    def open(
+        cls, path: Path | str, config: dict[str, Any], command: list[str], environment: dict[str, Any] | None = None,
+        same: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    ) -> "RunFolder":  # fmt: skip
         """Begins a run in a new or empty folder, or takes up the one that is there.
 
         Args:
           path: the folder.
-          config: every resolved key -> JSON value. A run is taken up only with the same.
+          config: every resolved key -> JSON value.
           command: the words of the command line, kept in command.txt with the time.
           environment: where it was trained; default: here (`describe_environment`).
+          same: a configuration -> the part of it that has to be the same for a run to go on; default: all.
 
         Raises:
           UserError: the folder can't be written, holds something else, belongs to a run with another configuration, is
@@ -151,7 +158,7 @@ class RunFolder(Run):
                 for leftover in path.glob(f".{name}.*.partial"):
                     leftover.unlink()
             if (path / CONFIG).exists():
-                _compare(path, _read_config(path), config)
+                _compare(path, same(_read_config(path)), same(config))
             else:  # config.json comes last: with it the folder is a run
                 data = to_json(config, indent=2) + b"\n"
                 write_whole(path / FILES, to_json({CONFIG: hashlib.sha256(data).hexdigest()}, indent=2) + b"\n")
@@ -249,6 +256,13 @@ class RunFolder(Run):
         if (self.path / ENVIRONMENT).exists():
             recorded = self.environment
             earlier = recorded.pop("earlier", [])
+            before, now = recorded.get("arithmetic", 1), found.get("arithmetic", 1)
+            if before != now:
+                print(
+                    f"{self.path}: begun under version {before} of the arithmetic, this program's is {now}: it goes on, "
+                    "but not bit for bit as it would have (environment.json keeps both)",
+                    flush=True,
+                )
             if recorded != found:
                 earlier = [*(other for other in earlier if other != found), recorded]
         write_whole(self.path / ENVIRONMENT, to_json({**found, "earlier": earlier}, indent=2) + b"\n")
@@ -283,6 +297,7 @@ def describe_environment(gpus: list[str] | None = None) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES} | {"hcl_tf": hcl_tf.__version__},
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "commit": _commit(Path(hcl_tf.__file__).parents[1]),
+        "arithmetic": hcl_tf.ARITHMETIC,
     }
 
 
@@ -338,9 +353,19 @@ def _read_config(path: Path) -> dict[str, Any]:
         if not (path / name).is_file():
             raise UserError(f"--run_dir={path}: not a run ({name} is missing); give the folder that hcl_tf.train wrote")
     config = _read_object(path / CONFIG)
+    if _numbers(str(config.get("version", "0"))) > _numbers(hcl_tf.__version__):
+        raise UserError(
+            f"--run_dir={path}: written by version {config['version']} of hcl_tf, and this program is version {hcl_tf.__version__}; "
+            "use that version or a later one"
+        )
     if sha256(path / CONFIG) != _read_object(path / FILES).get(CONFIG):
         raise UserError(f"{path / CONFIG}: changed since the run began; restore it from a copy, or begin another run in another --run_dir")
     return config
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Of a version, for comparing: 0.10.1 comes after 0.9."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def _compare(path: Path, recorded: dict[str, Any], given: dict[str, Any]) -> None:

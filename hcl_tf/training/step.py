@@ -7,7 +7,7 @@ import tf_keras as keras
 
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Sum, System, mean
-from hcl_tf.settings import Settings
+from hcl_tf.settings import TrainingSettings
 
 LARGEST_SCALE = 2.0**15
 STEPS_TO_GROW = 2000
@@ -38,7 +38,7 @@ class TrainStep:
       system: built. strategy: of tf.distribute, or None. compiled: use XLA.
     """
 
-    def __init__(self, system: System, settings: Settings, strategy: tf.distribute.Strategy | None, compiled: bool) -> None:
+    def __init__(self, system: System, settings: TrainingSettings, strategy: tf.distribute.Strategy | None, compiled: bool) -> None:
         self.system, self.settings, self.strategy = system, settings, strategy
         self.replicas = strategy.num_replicas_in_sync if strategy else 1
         self.groups = system.learning_rates()
@@ -51,9 +51,8 @@ class TrainStep:
             self.optimizers[name] = keras.optimizers.legacy.Adam(WarmUp(rate, settings.warmup_steps), epsilon=1e-8)
             self.optimizers[name]._create_all_weights(variables)
         self._per: dict[str, str] = {}  # loss -> its count (`Sum.per`); names are no tensors, so they stay outside of the graph
-        counter = lambda value, name: tf.Variable(value, trainable=False, name=name, aggregation=EQUAL)  # noqa: E731
-        self.scale = counter(LARGEST_SCALE, "loss_scale") if settings.mixed_precision else None
-        self.good = counter(0, "good_steps") if settings.mixed_precision else None
+        self.scale = _counter(LARGEST_SCALE, "loss_scale") if settings.mixed_precision else None
+        self.good = _counter(0, "good_steps") if settings.mixed_precision else None
         if strategy is None:
             self._run = tf.function(self.compute, autograph=False, jit_compile=compiled)
         else:  # collectives stay outside of what XLA compiles
@@ -100,9 +99,9 @@ class TrainStep:
         self._apply(gradients, norm)
         totals = {name: Sum(value, self._per[name]) for name, value in sums.items()}
         means = {name: mean(total, counts) for name, total in totals.items()}
-        weights, objective = self.system.weights_of(step), self.system.objective(totals, counts, step)
+        objective = self.system.objective(totals, counts, step)
         return {
-            **means, "objective": objective, **figures, "kl_weight": tf.convert_to_tensor(weights.get("kl_objective", 0.0)),
+            **means, "objective": objective, **figures, **self.system.schedule(step),
             **{f"learning_rate_{name}": rate for name, rate in rates.items()},
         }  # fmt: skip
 
@@ -159,6 +158,11 @@ class TrainStep:
         good = tf.where(self.good + 1 >= STEPS_TO_GROW, 0, self.good + 1)
         self.scale.assign(tf.where(finite, grown, tf.maximum(self.scale / 2.0, 1.0)))
         self.good.assign(tf.where(finite, good, 0))
+
+
+def _counter(value: float, name: str) -> tf.Variable:
+    """A number that every replica counts for itself, to the same end."""
+    return tf.Variable(value, trainable=False, name=name, aggregation=EQUAL)
 
 
 def _when(condition: tf.Tensor, action: Callable[[], object]) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
-from hcl_tf.data.array_cache import CACHE, cached, is_whole
-from hcl_tf.data.batches import SplitArrays
-from hcl_tf.data.formats import ROLES
-from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.data.batching.batches import Columns, Place
+from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.split_arrays import SplitArrays
+from hcl_tf.files.array_cache import CACHE, cached, is_whole
 from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.progress import bar
 
@@ -65,13 +66,11 @@ class TextStates:
             features = (features - features.mean(0)) / (features.std(0) + 1e-6)
         return features.astype(np.float32), vectors.mean(0), vectors.std(0) + 1e-6
 
-    def columns(self, encoder: TextEncoder):
-        """A function of example numbers [B] to the batch columns that spare a frozen encoder: source_states [B, S + 2, D]
-        float16 and {role}_vector [B, D] float32.
-        """
+    def columns(self, encoder: TextEncoder) -> Columns:
+        """The batch columns that spare a frozen encoder: source_states [B, S + 2, D] float16 and {role}_vector [B, D] float32."""
         vectors, states = self._encoded(encoder, states=True)
 
-        def gather(rows: np.ndarray, _random: np.random.Generator | None = None) -> dict[str, np.ndarray]:
+        def gather(rows: np.ndarray, _filled: np.ndarray, _place: Place) -> dict[str, np.ndarray]:
             found = {f"{role}_vector": vectors[self._of_role[role][rows]] for role in ROLES}
             return found | {"source_states": states[self._source_place[rows]]}
 

@@ -1,16 +1,18 @@
 """The validation loss that picks the checkpoint, and what it hides: contrasts, latent dimensions in use, outputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data.batches import Batches, Extra, SplitArrays
-from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.data.batching.batches import Batches, Columns
+from hcl_tf.data.batching.pairs import pair_batches
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Sum, System
-from hcl_tf.training.examined import means_of
+from hcl_tf.training.diagnostics import means_of
 
 NOISE_STEP = 2**31 - 1  # a step that training never takes: validation's noise is the same every time, and nobody else's
 MOST_ROWS = 64
@@ -20,19 +22,25 @@ class Validation:
     """Passes over one held-out split, in the corpus's order.
 
     Args:
-      system: the system; `before_inference` is the caller's. seed: of the fixed noise.
-      impostors: where they come from (`data.subgraph.find_impostors`). extra: `System.columns` of the split.
+      system: the system; `before_inference` is the caller's. batches: of the split. seed: of the fixed noise.
     """
 
-    def __init__(
-        self, system: System, data: PreparedData, arrays: SplitArrays, batch_size: int, seed: int, impostors: str = "graph",
-        extra: Extra | None = None,
-    ) -> None:  # fmt: skip
-        self.system, self.seed = system, seed
-        self.batches = Batches(data, arrays, min(batch_size, MOST_ROWS, len(arrays)), impostors=impostors, extra=extra)
+    def __init__(self, system: System, batches: Batches, seed: int) -> None:
+        self.system, self.batches, self.seed = system, batches, seed
         self._sums = tf.function(self.sums_of, autograph=False)
         self._examine = tf.function(self.figures_of, autograph=False)
         self.per: dict[str, str] = {}  # loss -> its count; names are no tensors, so they stay outside of the graph
+
+    @classmethod
+    def of_pairs(cls, system: System, data: PreparedData, arrays: SplitArrays, further: Sequence[Columns] = ()) -> "Validation":
+        """Over a split of prepared data, in batches that cost no more memory than those of training.
+
+        Args:
+          further: more columns, that the system asks for (`System.columns`).
+        """
+        size = min(system.settings.batch_size, MOST_ROWS, len(arrays))
+        batches = pair_batches(data, arrays, size, impostors=system.impostors, further=further)
+        return cls(system, batches, system.settings.seed)
 
     def loss(self, most: int = 0) -> dict[str, float]:
         """Means over the split, or over its first `most` examples in whole batches, of every loss and figure.
@@ -61,15 +69,14 @@ class Validation:
     def rows(self, numbers: np.ndarray) -> Iterator[Batch]:
         """Batches of chosen examples, in the shape of all others."""
         size = self.batches.batch_size
-        width = self.batches.data.source_length + 2
         for start in range(0, len(numbers), size):
             part = np.full(size, -1)
             part[: len(numbers[start : start + size])] = numbers[start : start + size]
-            yield {name: tf.constant(value) for name, value in self.batches.make(part, width, 0, 0).items()}
+            yield {name: tf.constant(value) for name, value in self.batches.make(part, 0, 0).items()}
 
     def _first(self, most: int) -> Iterator[Batch]:
         """The split's batches, or as few of them as hold `most` examples."""
-        rows = most or len(self.batches.arrays)
+        rows = most or self.batches.count
         return islice(iter(self.batches.dataset(None)), -(-rows // self.batches.batch_size))
 
     def figures_of(self, batch: Batch) -> dict[str, tf.Tensor]:

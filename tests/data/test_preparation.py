@@ -11,10 +11,12 @@ from conftest import prepare_sample
 
 from hcl_tf import config
 from hcl_tf.config import SPLITS
-from hcl_tf.data import keywords, tfrecords, tokenization
-from hcl_tf.data.formats import ROLES
-from hcl_tf.data.preparation import Settings, prepare
-from hcl_tf.data.tfrecords import Record
+from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.keywords import textrank
+from hcl_tf.data.preparation import PreparationSettings, prepare
+from hcl_tf.data.store import tfrecords
+from hcl_tf.data.store.tfrecords import Record
+from hcl_tf.data.tokenizers import wordpiece
 
 FOLDERS = ("qqp_folder", "douban_folder", "rocstories_folder", "overlapping_folder")
 
@@ -52,7 +54,7 @@ def overlapping_folder(tmp_path_factory) -> Path:
         (raw / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     task = dataclasses.replace(config.TASKS["douban"], language="en", source_length=12)  # which keeps the tail
     out = tmp_path_factory.mktemp("prepared") / "out"
-    prepare(task, raw, out, Settings(negatives="labelled_then_bm25", vocab="learn", vocab_size=400, tagger="builtin"), 1, False)
+    prepare(task, raw, out, PreparationSettings(negatives="labelled_then_bm25", vocab="learn", vocab_size=400, tagger="builtin"), 1, False)
     return out
 
 
@@ -63,7 +65,7 @@ def folder(request) -> Path:
 
 def test_ids_are_the_texts_pieces_cut_as_the_task_says(folder):
     task = tfrecords.read_manifest(folder)["task"]
-    tokenizer = tokenization.from_file(folder / "vocab.txt")
+    tokenizer = wordpiece.from_file(folder / "vocab.txt")
     for record in (record for part in records_of(folder).values() for record in part):
         for role in ROLES:
             text = getattr(record, role)
@@ -75,7 +77,7 @@ def test_ids_are_the_texts_pieces_cut_as_the_task_says(folder):
 
 def test_the_printed_shares_are_right(folder):
     manifest = tfrecords.read_manifest(folder)
-    tokenizer, records = tokenization.from_file(folder / "vocab.txt"), records_of(folder)
+    tokenizer, records = wordpiece.from_file(folder / "vocab.txt"), records_of(folder)
     everything = [record for split in SPLITS for record in records[split]]
     notes = "\n".join(manifest["notes"])
 
@@ -115,7 +117,7 @@ def test_the_overlapping_corpus_shows_what_it_was_made_to_show(overlapping_folde
 
 def test_keywords_stand_in_the_part_that_the_model_sees(folder):
     manifest, checked = tfrecords.read_manifest(folder), 0
-    tokenizer = tokenization.from_file(folder / "vocab.txt")
+    tokenizer = wordpiece.from_file(folder / "vocab.txt")
     for record in (record for records in records_of(folder).values() for record in records):
         for role in ROLES:
             text, limit = getattr(record, role), manifest["task"]["source_length"] if role == "source" else 20
@@ -176,9 +178,9 @@ def test_the_manifest_counts_and_fingerprints_what_is_there(folder):
 
 @pytest.mark.parametrize("task", ["qqp", pytest.param("douban", marks=pytest.mark.slow)])
 def test_two_workers_give_the_same_bytes_as_one(tmp_path, monkeypatch, request, task):
-    started, pool = [], keywords.ProcessPoolExecutor
-    monkeypatch.setattr(keywords, "WORTH_A_WORKER", 10)
-    monkeypatch.setattr(keywords, "ProcessPoolExecutor", lambda workers, *rest: started.append(workers) or pool(workers, *rest))
+    started, pool = [], textrank.ProcessPoolExecutor
+    monkeypatch.setattr(textrank, "WORTH_A_WORKER", 10)
+    monkeypatch.setattr(textrank, "ProcessPoolExecutor", lambda workers, *rest: started.append(workers) or pool(workers, *rest))
     prepare_sample(tmp_path / "out", task, workers=2)
     assert started == [2]
     assert content(tmp_path / "out") == content(request.getfixturevalue(f"{task}_folder"))

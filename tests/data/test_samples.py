@@ -8,8 +8,8 @@ from itertools import chain
 import pytest
 
 from hcl_tf.config import TASKS
-from hcl_tf.data import formats
-from hcl_tf.data.formats import ReadOptions
+from hcl_tf.data.corpora import formats
+from hcl_tf.data.corpora.formats import ReadOptions
 
 OPENING, GRAM = 4, 8
 MOST_OPENING, MOST_SIMILAR = 0.02, 0.5

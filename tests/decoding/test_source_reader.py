@@ -2,10 +2,10 @@
 
 import pytest
 
-from hcl_tf.data.graph import UNKNOWN
-from hcl_tf.data.pipeline import PreparedData
-from hcl_tf.decoding.requests import from_record
+from hcl_tf.data.keywords.graph import UNKNOWN
+from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.decoding.source_reader import SourceReader
+from hcl_tf.decoding.sources import from_record
 from hcl_tf.errors import UserError
 
 

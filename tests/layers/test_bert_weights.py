@@ -14,7 +14,7 @@ import tensorflow as tf
 from safetensors.numpy import save_file
 from transformers import BertConfig, TFBertForPreTraining, TFBertModel
 
-from hcl_tf.data.tokenization import SPECIAL
+from hcl_tf.data.tokenizers.wordpiece import SPECIAL
 from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.encoder import TextEncoder

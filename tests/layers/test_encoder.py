@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.special import erf, softmax
 
 from hcl_tf.errors import UserError
-from hcl_tf.layers.encoder import BertShape, TextEncoder, text_vector
+from hcl_tf.layers.encoder import EncoderShape, TextEncoder, text_vector
 from hcl_tf.layers.noise import Noise
 
-SHAPE = BertShape(vocab_size=50, width=24, layers=2, heads=4, intermediate=40, positions=12, epsilon=1e-3)
+SHAPE = EncoderShape(vocab_size=50, width=24, layers=2, heads=4, intermediate=40, positions=12, epsilon=1e-3)
 PAD = 3
 IDS = np.array(
     [
@@ -242,7 +242,7 @@ def test_config_makes_an_equal_layer(encoder):
     noise = [Noise(7, 3, tf.constant(ROWS)) for _ in range(2)]
     np.testing.assert_array_equal(copy(tf.constant(IDS), noise[0]), encoder(tf.constant(IDS), noise[1]))
     assert copy.get_config() == config
-    assert BertShape.from_dict(SHAPE.to_dict()) == SHAPE
+    assert EncoderShape.from_dict(SHAPE.to_dict()) == SHAPE
 
 
 def test_what_cannot_be_encoded_is_refused(encoder):
@@ -252,6 +252,6 @@ def test_what_cannot_be_encoded_is_refused(encoder):
     with pytest.raises(UserError, match=r"13 pieces .* 12 positions"):
         encoder(tf.ones([1, 13], tf.int32))
     with pytest.raises(UserError, match=r"width 24 can't have 5 heads; give a divisor"):
-        BertShape(50, 24, 2, 5, 40)
+        EncoderShape(50, 24, 2, 5, 40)
     with pytest.raises(UserError, match=r"layers=0 .* must be positive"):
-        BertShape(50, 24, 0, 4, 40)
+        EncoderShape(50, 24, 0, 4, 40)

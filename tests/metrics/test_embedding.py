@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.data.word_vectors import WordVectors
+from hcl_tf.data.store.word_vectors import WordVectors
 from hcl_tf.metrics import embedding
 from hcl_tf.metrics.embedding import similarities
 

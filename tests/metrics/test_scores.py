@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-from hcl_tf.data.pipeline import PreparedData
-from hcl_tf.data.word_vectors import WordVectors
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.word_vectors import WordVectors
 from hcl_tf.metrics import embedding
 from hcl_tf.metrics.scores import score
 from hcl_tf.metrics.significance import confidence_interval

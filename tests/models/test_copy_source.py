@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from small_systems import new_system, read
 
-from hcl_tf.analysis.evaluation import Request, evaluate
+from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 from hcl_tf.models.base import dummy_batch
 from hcl_tf.training import launch
 
@@ -30,7 +30,7 @@ def test_its_run_is_finished_at_once_and_scored_like_any_other(qqp_folder, tmp_p
     path = str(tmp_path / "run")
     assert launch.launch("qqp", qqp_folder, path, "paper", {"model": "copy"}, ["hcl_tf.train"]) == launch.UNTRAINED
     assert launch.launch("qqp", qqp_folder, path, "paper", {"model": "copy"}, ["hcl_tf.train"]) == launch.UNTRAINED, "once more"
-    scores = evaluate(Request(tmp_path / "run", data_dir=qqp_folder))
+    scores = evaluate(EvaluationRequest(tmp_path / "run", data_dir=qqp_folder))
     assert scores["source-BLEU-4"]["value"] > 100
     data = read(qqp_folder)[0]
     rows = [json.loads(line) for line in (tmp_path / "run/predictions.test.jsonl").read_text().splitlines()]

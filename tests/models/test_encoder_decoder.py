@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hcl_tf.data.batches import Batches
-from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.decoding.generator import Generator
-from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
 from hcl_tf.models.encoder_decoder import EncoderDecoder
@@ -25,7 +25,9 @@ def data(qqp_folder) -> PreparedData:
 
 def made(data: PreparedData, **given) -> EncoderDecoder:
     kept = assembly.output_ids(data, data.arrays("train"), "train")
-    return registry.build(resolve("tiny", {**TINY, **given}), assembly.inputs_of(data, BertShape(len(data.tokenizer), 16, 1, 2, 24), kept))
+    return registry.build(
+        resolve("tiny", {**TINY, **given}), assembly.inputs_of(data, EncoderShape(len(data.tokenizer), 16, 1, 2, 24), kept)
+    )
 
 
 @pytest.fixture(scope="module")

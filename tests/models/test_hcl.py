@@ -8,13 +8,14 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.data.batches import Batches, SplitArrays
-from hcl_tf.data.formats import ROLES
-from hcl_tf.data.pipeline import PreparedData
-from hcl_tf.data.subgraph import CAPS, ROUTES, SubgraphSampler
+from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.keywords.subgraph import CAPS, ROUTES, SubgraphSampler
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.decoding.beam_search import UNMOVED
 from hcl_tf.errors import UserError
-from hcl_tf.layers.encoder import BertShape
+from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
 from hcl_tf.models.base import Inputs
@@ -39,7 +40,7 @@ def arrays(data) -> SplitArrays:
 
 @pytest.fixture(scope="module")
 def inputs(data, arrays) -> Inputs:
-    shape = BertShape(len(data.tokenizer), WIDTH, 1, 2, 24)
+    shape = EncoderShape(len(data.tokenizer), WIDTH, 1, 2, 24)
     return assembly.inputs_of(data, shape, assembly.output_ids(data, arrays, "train"))
 
 
@@ -648,6 +649,6 @@ def test_outputs_longer_than_the_decoder_has_positions_are_refused(make, inputs)
 
 
 def test_texts_longer_than_the_encoder_has_positions_are_refused(make, inputs):
-    short = dataclasses.replace(inputs, bert=dataclasses.replace(inputs.bert, positions=inputs.source_length + 1))
+    short = dataclasses.replace(inputs, bert=dataclasses.replace(inputs.shape, positions=inputs.source_length + 1))
     with pytest.raises(UserError, match="the encoder has"):
         make(changed=short)

@@ -12,15 +12,15 @@ import pytest
 import tensorflow as tf
 from transformers import TFGPT2LMHeadModel, TFT5ForConditionalGeneration
 
-from hcl_tf.analysis.evaluation import Request, evaluate
-from hcl_tf.analysis.export import export
-from hcl_tf.analysis.generation import outputs
-from hcl_tf.data import views
-from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.data.store import retokenized
+from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.errors import UserError
+from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 from hcl_tf.models import registry
 from hcl_tf.models.base import System
+from hcl_tf.serving.export import export
+from hcl_tf.serving.generation import outputs
 from hcl_tf.settings import resolve
 from hcl_tf.training import assembly
 from hcl_tf.training.launch import launch
@@ -45,7 +45,7 @@ def started(data: PreparedData, model: str, folder: Path, **given) -> tuple[Syst
     """A system as `launch` makes it, and its view of the data."""
     values = {"model": model, "pretrained": str(folder), "maximum_length": 6, "minimum_length": 2, "beams": 2, "batch_size": 4, **given}
     settings, encoder = assembly.choose_encoder(resolve("tiny", values, registry.defaults_of(model)), data, values)
-    view = views.seen_through(data, encoder.library.tokenizer)
+    view = retokenized.seen_through(data, encoder.library.tokenizer)
     kept = assembly.output_ids(view, view.arrays("train"), settings.output_vocab)
     system, lines = assembly.new_system(settings, assembly.inputs_of(view, encoder.shape, kept, encoder.library.config), encoder)
     assert len(lines) == len(system.variables) - 2 * (model == "claps")  # its projection is its own
@@ -125,10 +125,10 @@ def test_a_run_trains_is_evaluated_generates_and_exports(data, folders, tmp_path
     assert config["encoder"].startswith(f"pretrained: folder published: {kind}, ")
     assert config["settings"]["pretrained"] == str(published)
     assert (run_dir / "published_weights.txt").read_text().count("\n") > 10
-    evaluate(Request(run_dir, data_dir=data.folder, limit=8))
+    evaluate(EvaluationRequest(run_dir, data_dir=data.folder, limit=8))
     shutil.rmtree(published)
     trained = assembly.load_trained(load_run(run_dir), "best_loss")
-    records = list(views.seen_through(data, trained.tokenizer).records("test"))[:4]
+    records = list(retokenized.seen_through(data, trained.tokenizer).records("test"))[:4]
     reader = SourceReader(trained.manifest, trained.tokenizer, trained.graph)
     found = [texts[0] for texts in outputs(trained, reader, [record.source.raw for record in records], 0, 4)]
     rows = (run_dir / "predictions.test.first8.jsonl").read_text(encoding="utf-8").splitlines()[:4]

@@ -8,8 +8,8 @@ import tensorflow as tf
 import tf_keras as keras
 from small_systems import SMALL, first_batch, new_system
 
-from hcl_tf.analysis.evaluation import Request, evaluate
 from hcl_tf.errors import UserError
+from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
 from hcl_tf.training import loop
@@ -79,7 +79,7 @@ def test_it_trains_and_is_evaluated_on_each_task(model, task, folder, tmp_path):
     given = {**SHORT, "model": model}
     ended = launch(task, folder, str(tmp_path / "run"), "tiny", given, ["train"])
     assert ended == ("steps" if registry.class_of(model).is_trained else load_run(tmp_path / "run").finished["ended"])
-    scores = evaluate(Request(tmp_path / "run", data_dir=folder, limit=SEEN))
+    scores = evaluate(EvaluationRequest(tmp_path / "run", data_dir=folder, limit=SEEN))
     assert np.isfinite(scores["BLEU-1"]["value"])
     assert len((tmp_path / "run" / f"predictions.test.first{SEEN}.jsonl").read_text().splitlines()) == SEEN
 

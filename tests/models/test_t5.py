@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.models.t5 import T5
 from hcl_tf.settings import resolve

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 from small_systems import first_batch, new_system, overfit, read, steps
 
-from hcl_tf.analysis.evaluation import Request, evaluate
-from hcl_tf.analysis.generation import outputs
 from hcl_tf.decoding.source_reader import SourceReader
+from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 from hcl_tf.layers.noise import Noise
+from hcl_tf.serving.generation import outputs
 from hcl_tf.training import assembly
 from hcl_tf.training.launch import launch
 from hcl_tf.training.run_folder import load_run
@@ -84,13 +84,13 @@ def test_with_its_keywords_appended_it_trains_and_follows_given_ones(qqp_folder,
     """From the flag to generation: one width everywhere, and a run folder that alone says that keywords are appended."""
     given = {"model": "transformer_keywords", "encoder": "random:1x32", "decoder_layers": 1, "batch_size": 16, "max_steps": 3}
     launch("qqp", qqp_folder, str(tmp_path / "run"), "tiny", given, ["hcl_tf.train"])
-    evaluate(Request(tmp_path / "run", data_dir=qqp_folder, limit=4))
+    evaluate(EvaluationRequest(tmp_path / "run", data_dir=qqp_folder, limit=4))
     trained = assembly.load_trained(load_run(tmp_path / "run"), "best_loss")
     assert trained.inputs.source_length == read(qqp_folder)[0].with_keywords().source_length
     batches = {}
     for keyword in (None, ["diet"]):
         reader = SourceReader(trained.manifest, trained.tokenizer, trained.graph, keyword)
         assert len(list(outputs(trained, reader, ["How do volcanoes erupt?"], 0, 1))) == 1
-        batches[bool(keyword)] = trained.request_batches().make([reader.read("How do volcanoes erupt?")], 0)
+        batches[bool(keyword)] = trained.source_batches().make([reader.read("How do volcanoes erupt?")], 0)
     states = [trained.system.encode(batch, None)["states"].numpy() for batch in batches.values()]
     assert abs(states[0][:, 1:4] - states[1][:, 1:4]).max() > 1e-3, "the encoder sees them"

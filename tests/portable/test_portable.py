@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hcl_tf.analysis.compared import EvaluatedRun
-from hcl_tf.analysis.evaluation import Request, evaluate
-from hcl_tf.data.formats import ROLES
-from hcl_tf.data.pipeline import PreparedData
+from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
-from hcl_tf.portable import bundle, exporting, starting_weights
-from hcl_tf.portable.taking_back import take_back
-from hcl_tf.portable.training import train
+from hcl_tf.evaluation.evaluated_run import EvaluatedRun
+from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
+from hcl_tf.portable import bundle, compiling, starting_weights
+from hcl_tf.portable.loop import train
+from hcl_tf.portable.results import take_back
 from hcl_tf.training.launch import assemble, launch, settle
 
 GIVEN = {
@@ -30,14 +30,14 @@ def export_all(data: Path, folder: Path, given: dict, system: str | None = None)
     """A bundle whose weights are all stored, so that both begin with the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starting_weights, "describe", lambda *_: None)
-        exporting.export("qqp", data, "tiny", {**given, "jit_compile": "true"}, folder, system, False)
+        compiling.export("qqp", data, "tiny", {**given, "jit_compile": "true"}, folder, system, False)
     return bundle.read(folder, system or given["model"])
 
 
 def by_tensorflow(data: Path, folder: Path, given: dict) -> EvaluatedRun:
     """The same training in TensorFlow."""
     launch("qqp", data, str(folder), "tiny", {**given, "jit_compile": "false"}, ["test"])
-    evaluate(Request(folder, data_dir=data))
+    evaluate(EvaluationRequest(folder, data_dir=data))
     return EvaluatedRun(folder)
 
 
@@ -152,7 +152,7 @@ def test_time_ends_it(part, tmp_path):
 )
 def test_what_needs_tensorflow_meanwhile_is_refused(qqp_folder, tmp_path, given, named):
     with pytest.raises(UserError, match=named):
-        exporting.export("qqp", qqp_folder, "tiny", {**GIVEN, **given}, tmp_path / "bundle", None, False)
+        compiling.export("qqp", qqp_folder, "tiny", {**GIVEN, **given}, tmp_path / "bundle", None, False)
     assert not (tmp_path / "bundle").exists()
 
 
@@ -199,7 +199,7 @@ def test_a_failure_half_way_leaves_no_run(part, results, qqp_folder, tmp_path, m
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hcl_tf.portable.taking_back.report", fail)
+    monkeypatch.setattr("hcl_tf.portable.results.report", fail)
     with pytest.raises(KeyboardInterrupt):
         take_back(part, results, qqp_folder, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -208,12 +208,12 @@ def test_a_failure_half_way_leaves_no_run(part, results, qqp_folder, tmp_path, m
 @pytest.mark.parametrize(("system", "why"), [("transformer", "has the system already"), ("arrays", "letters"), ("../x", "letters")])
 def test_a_system_s_name_in_a_bundle(exported, qqp_folder, system, why):
     with pytest.raises(UserError, match=why):
-        exporting.export("qqp", qqp_folder, "tiny", GIVEN, exported, system, False)
+        compiling.export("qqp", qqp_folder, "tiny", GIVEN, exported, system, False)
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_it(part, tmp_path, monkeypatch):
-    monkeypatch.setattr("hcl_tf.portable.training.means_of", lambda *_: {"loss": float("nan"), "nll": 1.0})
+    monkeypatch.setattr("hcl_tf.portable.loop.means_of", lambda *_: {"loss": float("nan"), "nll": 1.0})
     with pytest.raises(UserError, match="step 0: the validation loss is nan"):
         train(part, tmp_path / "out")
     assert not (tmp_path / "out" / "done.json").exists()
@@ -221,23 +221,23 @@ def test_a_loss_that_is_no_number_ends_it(part, tmp_path, monkeypatch):
 
 def test_training_needs_no_tensorflow():
     """In a process of its own, where importing it fails."""
-    code = "import sys; sys.modules['tensorflow'] = sys.modules['tf_keras'] = None; import hcl_tf.portable.training"
+    code = "import sys; sys.modules['tensorflow'] = sys.modules['tf_keras'] = None; import hcl_tf.portable.loop"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_random_encoder_travels_where_node_features_come_from_it(qqp_folder):
     """Drawn anew it would be another than the one that computed them."""
     data, settings, encoder = settle("qqp", qqp_folder, "tiny", HCL)
-    with exporting.starting_points() as starts:
+    with compiling.starting_points() as starts:
         loop = assemble(data, settings, encoder, None, Path(), None)
     own = {id(v) for v in loop.system.encoder.variables}
     assert own & starts.keys()
-    assert not own & exporting.drawable(loop, starts).keys()
+    assert not own & compiling.drawable(loop, starts).keys()
 
 
 @pytest.mark.slow
 def test_half_of_a_frozen_encoder_is_rounded_and_forgets_what_no_text_has(qqp_folder, tmp_path):
-    exporting.export("qqp", qqp_folder, "tiny", {**HCL, "freeze_encoder": True, "jit_compile": "true"}, tmp_path, "small", True)
+    compiling.export("qqp", qqp_folder, "tiny", {**HCL, "freeze_encoder": True, "jit_compile": "true"}, tmp_path, "small", True)
     part = bundle.read(tmp_path, "small")
     starts = part.description["variables"]
     assert {"constant", "uniform", "stored"} <= {start["kind"] for start in starts.values()}

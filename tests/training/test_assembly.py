@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from toy_system import SHAPE, read, toy, toy_settings
 
-from hcl_tf.data.tokenization import PUBLISHED
+from hcl_tf.data.tokenizers.wordpiece import PUBLISHED
 from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
 from hcl_tf.models import registry

@@ -24,7 +24,9 @@ from safetensors.numpy import load_file
 
 import hcl_tf
 from hcl_tf.errors import UserError
-from hcl_tf.training.checkpoints import DTYPES, RECORD, VARIABLES, Checkpoints, assign, from_json, to_json, variables_of, write_whole
+from hcl_tf.files.json_text import from_json, to_json
+from hcl_tf.files.whole_file import write_whole
+from hcl_tf.training.checkpoints import DTYPES, RECORD, VARIABLES, Checkpoints, assign, variables_of
 
 PACKAGE = str(Path(hcl_tf.__file__).parents[1])
 PLAIN = [dtype for name, dtype in DTYPES.items() if name != "BF16"]

@@ -11,10 +11,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_system import read, toy, toy_settings, values
 
+from hcl_tf.data.batching.sample_rows import SAMPLES, sample_rows
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
 from hcl_tf.training import checkpoints, run_folder
-from hcl_tf.training.loop import EXAMINED, SAMPLES, Loop, sample_rows
+from hcl_tf.training.loop import EXAMINED, Loop
 from hcl_tf.training.run_folder import RunFolder, load_run
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.validation import Validation

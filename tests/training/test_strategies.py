@@ -14,7 +14,8 @@ import hcl_tf
 from hcl_tf.training.checkpoints import Checkpoints
 from hcl_tf.training.run_folder import load_run
 
-PATHS = os.pathsep.join([str(Path(hcl_tf.__file__).parents[1]), str(Path(__file__).parent), str(Path(__file__).parents[1])])
+HELPERS = Path(__file__).parents[1] / "helpers"
+PATHS = os.pathsep.join([str(Path(hcl_tf.__file__).parents[1]), str(HELPERS), str(Path(__file__).parents[1])])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
 TOLERANCE = 1e-5
 TINY = (
@@ -24,7 +25,7 @@ TINY = (
 
 
 def steps_of(folder: Path, out: Path, kind: str, modes: list[str]) -> dict[str, dict[str, np.ndarray]]:
-    script = Path(__file__).with_name("strategy_steps.py")
+    script = HELPERS / "strategy_steps.py"
     done = subprocess.run([sys.executable, script, folder, out, kind, *modes], env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return {mode: dict(np.load(f"{out}.{mode}.npz")) for mode in modes}

@@ -9,11 +9,12 @@ import tensorflow as tf
 from conftest import fresh_copy
 from toy_system import read
 
-from hcl_tf.data.batches import Batches, SplitArrays
-from hcl_tf.data.formats import ROLES
-from hcl_tf.data.pipeline import PreparedData
-from hcl_tf.data.subgraph import SubgraphSampler
-from hcl_tf.layers.encoder import BertShape, TextEncoder
+from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.keywords.subgraph import SubgraphSampler
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.split_arrays import SplitArrays
+from hcl_tf.layers.encoder import EncoderShape, TextEncoder
 from hcl_tf.settings import resolve
 from hcl_tf.training import assembly, text_states
 from hcl_tf.training.step import TrainStep
@@ -116,7 +117,7 @@ def check_float16(found: np.ndarray, wanted: np.ndarray) -> None:
 
 
 def test_columns_equal_live_encoding_by_bert(data, few) -> None:
-    encoder = TextEncoder(BertShape(len(data.tokenizer), 16, 2, 2, 32))
+    encoder = TextEncoder(EncoderShape(len(data.tokenizer), 16, 2, 2, 32))
     found = TextStates(data, few, keep=False).columns(encoder)(np.arange(EXAMPLES))
     live = encoder(tf.constant(few.source_ids)).numpy()
     real = few.source_ids != 0

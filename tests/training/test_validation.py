@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from toy_system import NOISE, read, toy, toy_settings
 
-from hcl_tf.data.batches import SplitArrays
+from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.layers.noise import Noise
-from hcl_tf.training.examined import ACTIVE_VARIANCE, summarise
+from hcl_tf.training.diagnostics import ACTIVE_VARIANCE, summarise
 from hcl_tf.training.validation import MOST_ROWS, NOISE_STEP, Validation
 
 

@@ -1,1 +1,0 @@
-"""What a finished run is worth: scores, figures, outputs for people."""

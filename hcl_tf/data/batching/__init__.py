@@ -1,0 +1,1 @@
+"""Splits to batches, in an order that is a function of the seed."""

@@ -1,0 +1,302 @@
+"""The raw files that users have, each recognised from its first line and turned into rows.
+
+A row is a `QuestionPair` (two questions and whether they are duplicates: QQP's raw material) or an `Example` (a source
+with its target). Formats, by the name that `prepare` prints:
+
+  quora       TSV with a header: id qid1 qid2 question1 question2 is_duplicate (Quora's file; GLUE's train and dev)
+  unlabelled  GLUE's test.tsv: the same without is_duplicate; no use here, left out with a notice
+  pairs       TSV without a header: label, question, question, id (the public train/dev/test splits)
+  rocstories  CSV with a header: storyid, storytitle, sentence1 .. sentence5 (2016 and 2017)
+  groupwise   Douban as Cai et al. (2020) published it: `id context TAB response` with sampled pairs and their scores
+  jsonl       one JSON object a line: source (text or list of turns), target, optional negative and id
+  table       TSV or CSV with a header that names the same fields
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+from hcl_tf.data.corpora import text_files
+from hcl_tf.data.corpora.text_files import BadLines
+from hcl_tf.errors import UserError
+
+ROLES = ("source", "target", "negative")  # of the texts of an example
+ALIASES = {"source": ("source", "context"), "target": ("target", "response"), "negative": ("negative",), "id": ("id",)}
+TURN_BREAK = "\n"  # joins turns and sentences in `Example.source`; a tokeniser sees white space, a reader sees turns
+_CHINESE = "\u3000-\u303f\u3400-\u9fff\uff00-\uffef\U00020000-\U0003ffff"  # ideographs and full-width signs
+_SHARED = "\u2014\u2018-\u201d\u2026\u00b7"  # dashes, quotes and dots that English uses too: only beside a Chinese character
+_BETWEEN_CHINESE = re.compile(f"(?<=[{_CHINESE}])[ \\t]+(?=[{_CHINESE}{_SHARED}])|(?<=[{_SHARED}])[ \\t]+(?=[{_CHINESE}])")
+
+
+@dataclass(slots=True)
+class QuestionPair:
+    """One labelled pair of Quora questions."""
+
+    id: str
+    question1: str
+    question2: str
+    duplicate: bool
+
+
+@dataclass(slots=True)
+class SampledPair:
+    """A context and response that Group-wise's authors sampled for an example, with their two matching scores (about 0 to 1)."""
+
+    context: str
+    response: str
+    response_score: float  # the example's own context with this response
+    context_score: float  # this context with the example's own response
+
+
+@dataclass(slots=True)
+class Example:
+    """One source with its target. `negatives` holds the candidates that the corpus itself offers, best first.
+
+    Examples of one `group` (prefixes of one story) belong in one split, and are never each other's negatives.
+    """
+
+    id: str
+    source: str
+    target: str
+    negatives: tuple[str, ...] = ()
+    sampled: tuple[SampledPair, ...] = ()
+    group: str = ""
+    negative: str = ""  # y-, chosen later (negatives.py)
+    route: str = ""  # how it was chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """One keyword of one text: its node name, where it first stands (text[start:end]), and its TextRank score."""
+
+    text: str
+    start: int
+    end: int
+    rank: float
+    nominal: bool = True  # a noun or name, not an adjective: see `_best`; not kept in records
+
+
+@dataclass
+class ReadOptions:
+    """What the reader needs from the command line."""
+
+    fields: dict[str, str] = field(default_factory=dict)  # --fields: our name -> the file's name
+    story_mode: str = "ending"
+    bad: BadLines = field(default_factory=BadLines)
+    limit: int | None = None
+
+
+Row = QuestionPair | Example
+
+
+def clean(text: str) -> str:
+    """White space collapsed; the spaces that word segmentation left between Chinese characters removed."""
+    return _BETWEEN_CHINESE.sub("", " ".join(text.split()))
+
+
+def recognise(path: Path, options: ReadOptions) -> str:
+    """The format's name, from the file's first line that is not blank."""
+    _, first = next(text_files.lines(path, BadLines(), "cp1252"), (0, ""))
+    if first.lstrip().startswith(("{", "[")):
+        return "jsonl"
+    header = {name.strip().strip('"').lower() for name in re.split(r"[\t,]", first)}
+    if {"question1", "question2"} <= header:
+        return "quora" if "is_duplicate" in header else "unlabelled"
+    if {f"sentence{i}" for i in range(1, 6)} <= header:
+        return "rocstories"
+    if all(header & {name.lower() for name in _names(ours, options)} for ours in ("source", "target")):
+        return "table"
+    columns = first.split("\t")
+    if len(columns) == 4 and columns[0].strip() in ("0", "1"):
+        return "pairs"
+    if len(columns) >= 2 and re.match(r"\d+\s+\S", columns[0]):
+        return "groupwise"
+    raise UserError(
+        f"{path}:1: no known format: the first line is {first[:80]!r}. Expected JSONL with source and target (other names: --fields), "
+        "a TSV or CSV whose header names them, Quora's or GLUE's QQP TSV, question-pair splits, a ROCStories CSV, or Group-wise's Douban"
+    )
+
+
+def read(path: Path, options: ReadOptions) -> Iterator[Row]:
+    """Yields the rows of a file in any of the formats, at most `options.limit`. Raises `UserError` with file and line."""
+    yield from islice(READERS[recognise(path, options)](path, options), options.limit)
+
+
+def _names(ours: str, options: ReadOptions) -> tuple[str, ...]:
+    return (options.fields[ours],) if ours in options.fields else ALIASES[ours]
+
+
+def _with_header(path: Path, options: ReadOptions, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields (line number, {column: value}) of a delimited file whose first line names the columns."""
+    numbered = text_files.lines(path, options.bad, "cp1252")
+    _, first = next(numbered)
+    delimiter = "\t" if "\t" in first else ","
+    header = [name.strip().strip('"').lower() for name in first.split(delimiter)]
+    missing = [name for name in needed if name not in header]
+    if missing:
+        raise UserError(f"{path}:1: no column {', '.join(missing)}; found: {', '.join(header)}")
+    for number, row in text_files.records(numbered, delimiter, len(header), path, options.bad):
+        yield number, dict(zip(header, row, strict=True))
+
+
+def _read_quora(path: Path, options: ReadOptions) -> Iterator[Row]:
+    for number, row in _with_header(path, options, ("question1", "question2", "is_duplicate")):
+        yield from _question_pair(
+            path, number, options, row.get("id") or str(number), row["question1"], row["question2"], row["is_duplicate"]
+        )
+
+
+def _read_pairs(path: Path, options: ReadOptions) -> Iterator[Row]:
+    numbered = text_files.lines(path, options.bad, "cp1252")
+    for number, (label, first, second, identity) in text_files.records(numbered, "\t", 4, path, options.bad):
+        yield from _question_pair(path, number, options, identity.strip() or str(number), first, second, label)
+
+
+def _question_pair(path: Path, number: int, options: ReadOptions, identity: str, first: str, second: str, label: str) -> Iterator[Row]:
+    first, second, label = clean(first), clean(second), label.strip()
+    if label not in ("0", "1"):
+        options.bad.report(path, number, f"the duplicate label is {label[:20]!r}, not 0 or 1")
+    elif not first or not second:
+        # Quora's own file has a handful of these: they carry no pair, and no user can mend them.
+        options.bad.notice(f"{path.name}: pairs with an empty question, left out")
+    else:
+        yield QuestionPair(identity, first, second, label == "1")
+
+
+def _read_unlabelled(path: Path, options: ReadOptions) -> Iterator[Row]:
+    raise UserError(
+        f"{path}: GLUE's test file has no is_duplicate column, so it can't be used; give the folder (it is left out there) or train.tsv"
+    )
+
+
+def _read_rocstories(path: Path, options: ReadOptions) -> Iterator[Row]:
+    columns = tuple(f"sentence{i}" for i in range(1, 6))
+    for number, row in _with_header(path, options, columns):
+        sentences = [clean(row[column]) for column in columns]
+        if not all(sentences):
+            options.bad.report(path, number, f"sentence{sentences.index('') + 1} is empty")
+            continue
+        yield from split_story(row.get("storyid") or str(number), sentences, options.story_mode)
+
+
+def split_story(identity: str, sentences: list[str], mode: str) -> Iterator[Example]:
+    """Four sentences in and the fifth out (`ending`), or every prefix predicting its next sentence (`next`)."""
+    if mode == "ending":
+        yield Example(identity, TURN_BREAK.join(sentences[:-1]), sentences[-1])
+        return
+    for cut in range(1, len(sentences)):
+        yield Example(f"{identity}#{cut}", TURN_BREAK.join(sentences[:cut]), sentences[cut], group=identity)
+
+
+def _read_groupwise(path: Path, options: ReadOptions) -> Iterator[Row]:
+    for number, text in text_files.lines(path, options.bad):
+        columns = text.split("\t")
+        if len(columns) < 2:
+            options.bad.report(path, number, "too few fields: no TAB between context and response")
+            continue
+        # A line's own number restarts with every dialogue, so the line number is the identity.
+        context, *rest = re.sub(r"^\d+\s+", "", columns[0]).split("__SAMP__")
+        source, target = _turns(context), clean(columns[1])
+        try:
+            sampled = _sampled_pairs(rest)
+        except ValueError as error:
+            options.bad.report(path, number, str(error))
+            continue
+        if not source or not target:
+            options.bad.report(path, number, "an empty context or response")
+            continue
+        candidates = sorted(sampled, key=lambda pair: pair.response_score)
+        yield Example(str(number), source, target, tuple(pair.response for pair in candidates if pair.response), tuple(sampled))
+
+
+def _turns(context: str) -> str:
+    return TURN_BREAK.join(turn for turn in map(clean, context.split("__EOT__")) if turn)
+
+
+def _sampled_pairs(parts: list[str]) -> list[SampledPair]:
+    """`[samples, response scores, context scores]` -> pairs. Raises `ValueError` where the counts differ."""
+    if not parts:
+        return []
+    if len(parts) != 3:
+        raise ValueError(f"{len(parts)} __SAMP__ fields instead of 3 (samples and two lists of scores)")
+    samples = [sample.split("__EOC__") for sample in parts[0].split("__EOD__") if sample.strip()]
+    scores = [[float(value) for value in part.split()] for part in parts[1:]]
+    if not all(math.isfinite(score) for part in scores for score in part):
+        raise ValueError("a matching score that is no finite number")
+    if any(len(sample) != 2 for sample in samples):
+        raise ValueError("a sampled pair without __EOC__ between context and response")
+    if not len(samples) == len(scores[0]) == len(scores[1]):
+        raise ValueError(f"{len(samples)} sampled pairs but {len(scores[0])} and {len(scores[1])} matching scores")
+    return [SampledPair(_turns(c), clean(r), a, b) for (c, r), a, b in zip(samples, *scores, strict=True)]
+
+
+def _read_jsonl(path: Path, options: ReadOptions) -> Iterator[Row]:
+    for number, text in text_files.lines(path, options.bad):
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
+            options.bad.report(path, number, f"not JSON that can be read ({error})")
+            continue
+        if not isinstance(row, dict):
+            options.bad.report(path, number, "a JSON object is expected on each line")
+            continue
+        yield from _named_row(path, number, row, options)
+
+
+def _read_table(path: Path, options: ReadOptions) -> Iterator[Row]:
+    lowered = replace(options, fields={ours: name.lower() for ours, name in options.fields.items()})  # as the header is
+    for number, row in _with_header(path, options, ()):
+        yield from _named_row(path, number, row, lowered)
+
+
+def _named_row(path: Path, number: int, row: dict, options: ReadOptions) -> Iterator[Row]:
+    """An `Example` from a row with named fields; a list under source or target is joined as turns."""
+    values = {}
+    for ours in ALIASES:
+        name = next((name for name in _names(ours, options) if name in row), None)
+        value = row.get(name) if name else None
+        if value is None:
+            if ours in ("source", "target"):
+                options.bad.report(
+                    path,
+                    number,
+                    f"no field {' or '.join(_names(ours, options))}; found: {', '.join(map(str, row))} (--fields={ours}:NAME maps another)",
+                )
+                return
+            value = ""
+        if isinstance(value, (int, float)) and ours == "id":
+            value = str(value)
+        turns = value if isinstance(value, list) and ours == "source" else [value]
+        if not all(isinstance(turn, str) for turn in turns):
+            options.bad.report(path, number, f"field {name}: a text{' or a list of texts' if ours == 'source' else ''} is expected")
+            return
+        try:
+            "".join(turns).encode()
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and UTF-8 can't
+            options.bad.report(path, number, f"field {name} has a broken \\u escape")
+            return
+        values[ours] = [turn for turn in map(clean, turns) if turn]
+        if ours in ("source", "target") and not values[ours]:
+            options.bad.report(path, number, f"field {name} is empty")
+            return
+    identity = values["id"][0] if values["id"] else str(number)
+    negatives = tuple(values["negative"])
+    if options.story_mode == "next" and len(values["source"]) > 1:
+        yield from split_story(identity, values["source"] + values["target"], "next")
+        return
+    yield Example(identity, TURN_BREAK.join(values["source"]), values["target"][0], negatives)
+
+
+READERS: dict[str, Callable[[Path, ReadOptions], Iterator[Row]]] = {
+    "quora": _read_quora,
+    "unlabelled": _read_unlabelled,
+    "pairs": _read_pairs,
+    "rocstories": _read_rocstories,
+    "groupwise": _read_groupwise,
+    "jsonl": _read_jsonl,
+    "table": _read_table,
+}

@@ -1,0 +1,146 @@
+"""Choosing the negative y- of every example (the paper's "negative samples" of section 3.3; METHOD: BUILD_NOTES.md).
+
+Three rules hold whatever the mode:
+  * a negative is never the source, a turn of it, or the target of its own example, nor a text of the same cluster of
+    duplicates or the same group (story);
+  * no source, target or negative of the validation and test splits is ever a negative in training;
+  * the choice is a function of the corpus and the seed alone.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+
+import numpy as np
+
+from hcl_tf.data.corpora import bm25
+from hcl_tf.data.corpora.formats import TURN_BREAK, Example
+from hcl_tf.data.corpora.qqp import Clusters, text_key
+from hcl_tf.errors import UserError
+from hcl_tf.progress import track
+
+MODES = ("labelled", "labelled_then_bm25", "bm25", "random")
+Allowed = Callable[..., bool]  # (text, example[, the example whose target it is]) -> whether it may be the negative
+HELD_OUT = ("validation", "test")
+RETRIEVED = 50  # texts looked at for each example, the most similar first, until enough are eligible
+
+
+def choose(
+    splits: dict[str, list[Example]], clusters: Clusters, *, mode: str, language: str, candidates: int, own_split: bool, seed: int
+) -> tuple[dict[str, list[Example]], list[str]]:
+    """Sets `negative` and `route` of every example; those for which none can be had are left out and counted.
+
+    Args:
+      splits: train, validation and test.
+      clusters: which texts are paraphrases of each other.
+      mode: one of `MODES`.
+      language: decides what BM25 takes as words.
+      candidates: the negative is drawn from this many best eligible BM25 hits.
+      own_split: held-out examples take their BM25 negatives from their own split (else from the training targets).
+      seed: seeds every draw, together with the example's id.
+
+    Returns:
+      The splits and notes for the user.
+
+    Raises:
+      UserError: a split is left without an example.
+    """
+    if not splits["train"]:
+        raise UserError("there is no training example; give a larger corpus")
+    given = sum(bool(e.negatives) for examples in splits.values() for e in examples)
+    total = sum(map(len, splits.values()))
+    notes = [f"examples with a negative of the corpus's own: {given:,} of {total:,} ({given / total:.1%})"]
+    # Held-out examples choose first: what they take is then forbidden in training.
+    forbidden: set[str] = {text_key(text) for split in HELD_OUT for e in splits[split] for text in (e.source, e.target)}
+    kept: dict[str, list[Example]] = {}
+    for split in (*HELD_OUT, "train"):
+        training = split == "train"
+        allowed = partial(_allowed, clusters, forbidden if training else set())
+        pool = splits[split] if own_split else splits["train"]
+        if mode in ("labelled", "labelled_then_bm25"):
+            _take_given(splits[split], allowed)
+        if mode in ("labelled_then_bm25", "bm25"):
+            _fill(splits[split], pool, _bm25_ranks, candidates, allowed, language, seed)
+        if mode != "labelled":  # what shares no word with any other text, or only with its paraphrases, still needs a negative
+            _fill(splits[split], pool, _random_ranks, 1, allowed, language, seed)
+        kept[split] = [e for e in splits[split] if e.negative]
+        if not training:
+            forbidden.update(text_key(e.negative) for e in kept[split])
+        if lost := len(splits[split]) - len(kept[split]):
+            advice = "; --split_by=question loses none to held-out texts" if training and mode == "labelled" and not own_split else ""
+            notes.append(f"{split}: {lost:,} examples without an allowed negative left out{advice}")
+        if splits[split] and not kept[split]:
+            remedy = "pass --negatives=labelled_then_bm25, or give a larger corpus" if mode == "labelled" else "give a larger corpus"
+            raise UserError(
+                f"no {split} example has a usable negative (none of its own texts or paraphrases nor, in training, a held-out text); "
+                f"{remedy}"
+            )
+    for split in ("train", *HELD_OUT):
+        routes = Counter(e.route for e in kept[split])
+        notes.append(
+            f"negatives in {split}: "
+            + ", ".join(f"{route} {count:,} ({count / len(kept[split]):.1%})" for route, count in sorted(routes.items()))
+        )
+    return {split: kept[split] for split in splits}, notes
+
+
+def _take_given(examples: list[Example], allowed: Allowed) -> None:
+    """The corpus's own negative, where one is allowed. Examples of one source start at different candidates."""
+    turn: Counter[str] = Counter()
+    for example in examples:
+        offered = example.negatives
+        start = turn[example.source] % len(offered) if offered and not example.sampled else 0
+        turn[example.source] += 1
+        for text in offered[start:] + offered[:start]:
+            if allowed(text, example):
+                example.negative, example.route = text, "sampled" if example.sampled else "labelled"
+                break
+
+
+def _allowed(clusters: Clusters, forbidden: set[str], text: str, example: Example, owner: Example | None = None) -> bool:
+    """Whether the rules at the top let `text` (the target of `owner`, if it is another example's) be the example's negative."""
+    key = text_key(text)
+    own_texts = (example.source, example.target, *example.source.split(TURN_BREAK))
+    if key in forbidden or key in map(text_key, own_texts):
+        return False
+    if clusters.find(text) in (clusters.find(example.source), clusters.find(example.target)):
+        return False
+    if owner is None:
+        return True
+    same_group = bool(example.group) and example.group == owner.group
+    return not same_group and not clusters.together(owner.source, example.source)
+
+
+def _fill(
+    examples: list[Example], pool: list[Example], ranks: Callable, candidates: int, allowed: Allowed, language: str, seed: int
+) -> None:
+    """A negative for each example that has none: drawn from the first `candidates` allowed targets of the ranked `pool`."""
+    waiting = [e for e in examples if not e.negative]
+    if not waiting:
+        return
+    route = "bm25" if ranks is _bm25_ranks else "random"
+    for example, ranked in zip(track(waiting, f"negatives ({route})"), ranks(waiting, pool, language, seed), strict=True):
+        found = list(islice((pool[i].target for i in ranked if allowed(pool[i].target, example, pool[i])), candidates))
+        if found:
+            draw = np.random.default_rng([seed, zlib.crc32(example.id.encode())])
+            example.negative, example.route = found[draw.integers(len(found))], route
+
+
+def _random_ranks(examples: list[Example], pool: list[Example], _language: str, seed: int) -> Iterable[Iterable[int]]:
+    for example in examples:
+        yield _shuffled(len(pool), np.random.default_rng([seed, 1, zlib.crc32(example.id.encode())]))
+
+
+def _shuffled(count: int, random: np.random.Generator) -> Iterator[int]:
+    """Every number below `count` in random order, after some independent draws that as a rule make shuffling needless."""
+    yield from random.integers(count, size=RETRIEVED)
+    yield from random.permutation(count)
+
+
+def _bm25_ranks(examples: list[Example], pool: list[Example], language: str, _seed: int) -> Iterable[np.ndarray]:
+    """For each example the pool's indices, most similar source first."""
+    index = bm25.Index([e.source for e in pool], language)
+    for example in examples:
+        yield bm25.best(index.scores(example.source), RETRIEVED)

@@ -1,0 +1,131 @@
+"""Labelled question pairs to samples (a question, a positive and a negative rewriting), and clusters of duplicates.
+
+The paper keeps the questions that have both a positive and a negative rewriting and reports 44,949 of them; how it
+counted is unknown, so three constructions are offered and the nearest one is the default (BUILD_NOTES.md).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from hcl_tf.config import TASKS
+from hcl_tf.data.corpora.formats import Example, QuestionPair
+
+CONSTRUCTIONS = ("one_per_positive", "one_per_input", "all_pairs")
+
+
+def text_key(text: str) -> str:
+    """Two texts with the same key are the same text: case and white space do not count."""
+    return " ".join(text.casefold().split())
+
+
+class Clusters:
+    """Texts joined transitively by labelled duplication (union-find over text keys)."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def find(self, text: str) -> str:
+        """The representative of the text's cluster; a text never joined stands for itself."""
+        key = text_key(text)
+        root = key
+        while (parent := self._parent.get(root, root)) != root:
+            root = parent
+        while (parent := self._parent.get(key, key)) != root:
+            self._parent[key] = root
+            key = parent
+        return root
+
+    def join(self, first: str, second: str) -> None:
+        """Makes one cluster of the two texts' clusters; the smaller key represents it, whatever the order of calls."""
+        a, b = sorted((self.find(first), self.find(second)))
+        self._parent[b] = a
+
+    def together(self, first: str, second: str) -> bool:
+        """Whether the two texts mean the same by the labels."""
+        return self.find(first) == self.find(second)
+
+
+def build(rows: dict[str, list[QuestionPair]], construction: str, negatives: str) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
+    """Samples of each split by one construction, the clusters over all splits, and the counts as notes.
+
+    `construction` is one of `CONSTRUCTIONS` or `nearest` (to the paper's 44,949). With `negatives` other than
+    `labelled`, inputs without a labelled non-duplicate stay and get their negative later.
+    """
+    clusters = Clusters()
+    for pair in (pair for split_rows in rows.values() for pair in split_rows):
+        if pair.duplicate:
+            clusters.join(pair.question1, pair.question2)
+    fill = negatives != "labelled"
+    tables = {split: _Table(split_rows, clusters) for split, split_rows in rows.items()}
+    counts = {name: sum(sum(1 for _ in table.samples(name, fill)) for table in tables.values()) for name in CONSTRUCTIONS}
+    paper = sum(TASKS["qqp"].sizes)
+    chosen = min(CONSTRUCTIONS, key=lambda name: abs(counts[name] - paper)) if construction == "nearest" else construction
+    examples = {split: list(table.samples(chosen, fill)) for split, table in tables.items()}
+    both = sum(sum(1 for q in table.positives if table.negatives.get(q)) for table in tables.values())
+    contradictions, identical = (sum(getattr(table, name) for table in tables.values()) for name in ("contradictions", "identical"))
+    notes = [
+        f"questions with both labels: {both:,}; non-duplicates left out because other labels join them: {contradictions:,}; "
+        f"pairs of one and the same text left out: {identical:,}",
+        "samples by construction: "
+        + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        + f" (paper: {paper:,}); used: {chosen}",
+    ]
+    return examples, clusters, notes
+
+
+def from_examples(
+    rows: dict[str, list[Example]], paraphrases: bool, required: bool
+) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
+    """Splits of ready examples; where a labelled negative is `required`, those without one are left out and counted.
+
+    With `paraphrases`, a source and its target mean the same and are of one cluster; a dialogue's context and response are not.
+    """
+    clusters = Clusters()
+    for example in (example for split_rows in rows.values() for example in split_rows):
+        if paraphrases:
+            clusters.join(example.source, example.target)
+    kept = {split: [e for e in split_rows if e.negatives or not required] for split, split_rows in rows.items()}
+    lost = sum(map(len, rows.values())) - sum(map(len, kept.values()))
+    return kept, clusters, [f"examples without a labelled negative left out: {lost:,}"] if lost else []
+
+
+class _Table:
+    """One split's questions with their positive and negative partners, by the question's first spelling, in file order."""
+
+    def __init__(self, pairs: Iterable[QuestionPair], clusters: Clusters) -> None:
+        spelling: dict[str, str] = {}
+        self.positives: dict[str, dict[str, None]] = defaultdict(dict)  # question -> partners, ordered and distinct
+        self.negatives: dict[str, dict[str, None]] = defaultdict(dict)
+        self.duplicates: list[QuestionPair] = []
+        self.contradictions = self.identical = 0
+        for pair in pairs:
+            first = spelling.setdefault(text_key(pair.question1), pair.question1)
+            second = spelling.setdefault(text_key(pair.question2), pair.question2)
+            if first == second:
+                self.identical += 1
+            elif pair.duplicate:
+                self.duplicates.append(QuestionPair(pair.id, first, second, True))
+                self.positives[first][second] = self.positives[second][first] = None
+            elif clusters.together(first, second):
+                self.contradictions += 1
+            else:
+                self.negatives[first][second] = self.negatives[second][first] = None
+
+    def samples(self, construction: str, fill: bool) -> Iterator[Example]:
+        """Samples of one construction: each duplicate row once, each question once, or every triple."""
+        if construction == "one_per_positive":
+            for pair in self.duplicates:
+                source, target = pair.question1, pair.question2
+                if not self.negatives.get(source) and self.negatives.get(target):
+                    source, target = target, source
+                if self.negatives.get(source) or fill:
+                    yield Example(pair.id, source, target, tuple(self.negatives.get(source, ())))
+            return
+        for number, (source, partners) in enumerate(self.positives.items()):
+            candidates = tuple(self.negatives.get(source, ()))
+            if not candidates and not fill:
+                continue
+            targets = list(partners) if construction == "all_pairs" else list(partners)[:1]
+            for i, target in enumerate(targets):
+                for j, negative in enumerate(candidates or ("",)) if construction == "all_pairs" else [(0, "")]:
+                    yield Example(f"q{number}-{i}-{j}", source, target, (negative,) if negative else candidates)

@@ -1,0 +1,134 @@
+"""A corpus on disk (one file or a folder of splits) to examples in named splits.
+
+What decides here is the user's own division of the data: files named after a split are respected, and only what is
+missing is drawn from the rest (`splits.py`).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hcl_tf.config import SPLITS, Task
+from hcl_tf.data.corpora import formats, qqp
+from hcl_tf.data.corpora.formats import Example, QuestionPair, ReadOptions
+from hcl_tf.data.corpora.splits import divide
+from hcl_tf.errors import UserError
+from hcl_tf.files.checksums import sha256
+from hcl_tf.progress import track
+
+ENDINGS = (".tsv", ".csv", ".jsonl", ".json", ".txt")
+STEMS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+
+
+@dataclass
+class Corpus:
+    """Examples by split, the clusters of texts that mean the same, and what there is to say about the reading."""
+
+    splits: dict[str, list[Example]]
+    clusters: "qqp.Clusters"
+    files: dict[str, str]  # name -> sha256 of the raw files
+    raw_rows: int
+    notes: list[str] = field(default_factory=list)
+
+
+def find_files(raw: Path) -> dict[str, Path]:
+    """The raw files by split; a lone file counts as `train`, from which the other splits are then drawn.
+
+    Raises `UserError` where nothing fits or two files claim one split.
+    """
+    if not raw.exists():
+        raise UserError(f"{raw}: no such file or folder; check --raw")
+    if not raw.is_dir():
+        return {"train": raw}
+    candidates = sorted(path for path in raw.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
+    found: dict[str, Path] = {}
+    for split, stems in STEMS.items():
+        matching = [path for path in candidates if path.stem.lower() in stems]
+        if len(matching) > 1:
+            raise UserError(
+                f"{raw}: {matching[0].name} and {matching[1].name} both claim to be the {split} split; give one file or remove one"
+            )
+        if matching:
+            found[split] = matching[0]
+    if not found and len(candidates) == 1:
+        found["train"] = candidates[0]
+    if "train" not in found:
+        names = ", ".join(path.name for path in candidates[:8]) or "no file ending in " + " ".join(ENDINGS)
+        raise UserError(f"{raw}: no training file (train.tsv, train.jsonl, ...); found: {names}")
+    return found
+
+
+def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, negatives: str, split_by: str, seed: int) -> Corpus:
+    """Reads a corpus and divides it.
+
+    Args:
+      task: the task's settings; its paper sizes apply when the corpus is the full one.
+      raw: a file, or a folder with train, validation and test files.
+      options: field names, story mode, what to do about bad lines, and --limit (raw rows a file).
+      construction: how question pairs become samples (`qqp.CONSTRUCTIONS`, or `nearest`).
+      negatives: the --negatives mode; it decides which QQP inputs are usable.
+      split_by: `sample`, or `question` (no text in two splits).
+      seed: decides what is drawn for the splits that no file gives.
+
+    Raises:
+      UserError: file and line of whatever can't be read, or why nothing is left.
+    """
+    paths = find_files(raw)
+    notes: list[str] = []
+    rows: dict[str, list] = {}
+    for split, path in list(paths.items()):
+        kind = formats.recognise(path, options)
+        if kind == "unlabelled" and split == "test":
+            notes.append(f"{path.name}: GLUE's unlabelled test file left out; the test split is drawn from the training file")
+            del paths[split]
+            continue
+        rows[split] = list(track(formats.read(path, options), f"reading {path.name}", unit=" rows"))
+        notes.append(f"{path.name}: {len(rows[split]):,} rows, format {kind}")
+        if not rows[split]:
+            raise UserError(
+                f"{path}: no usable row{f' ({options.bad.count} bad lines, the first: {options.bad.first})' if options.bad.count else ''}; "
+                "check --raw"
+            )
+    notes += [f"{what}: {count:,}" for what, count in options.bad.noticed.items()]
+    if options.bad.count:
+        notes.append(f"bad lines skipped: {options.bad.count:,}, the first: {options.bad.first}")
+    raw_rows = sum(map(len, rows.values()))
+    files = {path.name: sha256(path) for path in paths.values()}
+
+    is_pairs = isinstance(rows["train"][0], QuestionPair)
+    if any(isinstance(split_rows[0], QuestionPair) != is_pairs for split_rows in rows.values()):
+        raise UserError(f"{raw}: some splits hold labelled question pairs and some hold examples; give all in one format")
+    if is_pairs and task.name not in ("qqp", "custom"):
+        raise UserError(f"{raw}: labelled question pairs do not fit --task={task.name}; use --task=qqp")
+    if is_pairs:
+        splits, clusters, found = qqp.build(rows, construction, negatives)
+        notes += found
+    else:
+        splits, clusters, found = qqp.from_examples(
+            rows, paraphrases=task.name == "qqp", required=task.name == "qqp" and negatives == "labelled"
+        )
+        notes += found
+    for split, examples in splits.items():
+        if not examples:
+            raise UserError(
+                f"{paths[split]}: no input has both a duplicate and a labelled non-duplicate, so no negative can be had; "
+                "pass --negatives=labelled_then_bm25 to fill them from similar inputs"
+            )
+    full = raw_rows >= task.full_corpus > 0
+    splits, found = divide(
+        splits, task.sizes if full else None, proportions=task.sizes or (8, 1, 1), by_text=split_by == "question", seed=seed
+    )
+    _make_ids_unique(splits)
+    return Corpus({split: splits[split] for split in SPLITS}, clusters, files, raw_rows, notes + found)
+
+
+def _make_ids_unique(splits: dict[str, list[Example]]) -> None:
+    """Ids name examples in predictions and reports, so a repeated one gets its split and a number."""
+    seen: set[str] = set()
+    for split, examples in splits.items():
+        for example in examples:
+            identity, count = example.id, 1
+            while identity in seen:
+                count += 1
+                identity = f"{example.id}~{split}{count}"
+            example.id = identity
+            seen.add(identity)

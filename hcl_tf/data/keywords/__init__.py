@@ -1,0 +1,1 @@
+"""Keywords of texts and the graph between them."""

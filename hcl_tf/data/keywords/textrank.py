@@ -1,0 +1,175 @@
+"""TextRank keywords of texts (paper section 3.2), through pytextrank on spaCy.
+
+A keyword is a content word (`word`, the default: TextRank's own unit, Mihalcea and Tarau 2004) or a noun phrase
+(`phrase`), written as its lemma in lower case, so that the same word in two texts is one node of the keyword graph.
+"""
+
+import os
+import threading
+from collections.abc import Container, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from multiprocessing import connection, get_context, parent_process
+
+from threadpoolctl import threadpool_limits
+
+from hcl_tf.data.corpora.formats import Keyword
+from hcl_tf.data.keywords.tagging import NOMINAL, load_pipeline
+from hcl_tf.errors import UserError
+from hcl_tf.progress import bar
+
+UNITS = ("word", "phrase")
+_TITLES = frozenset(("mr", "mr.", "mrs", "mrs.", "ms", "ms.", "dr", "dr."))  # name nobody by themselves
+CHUNK = 500  # texts a task handed to a worker: large enough to hide the hand-over, small enough for a smooth bar
+WORTH_A_WORKER = 15_000  # texts; starting workers takes as long as some 8,000 texts take in one process
+LONGEST = 10_000  # characters of a text that are looked at; TextRank's cost grows with the square of a text's words
+
+
+class KeywordExtractor:
+    """Extracts keywords in this process. Settings are plain values, so that a worker can build the same extractor."""
+
+    def __init__(self, language: str, tagger: str = "auto", unit: str = "word", most: int = 4) -> None:
+        self.language, self.unit, self.most = language, unit, most
+        self.nlp = load_pipeline(language, tagger)
+        self._stop_words = _stop_words(language)
+
+    def extract(self, text: str) -> tuple[Keyword, ...]:
+        """The text's keywords, best first, at most `most`; none only where the text has no content word."""
+        return self.of_doc(self.nlp(text[:LONGEST]))
+
+    def of_doc(self, doc) -> tuple[Keyword, ...]:
+        """The same from a spaCy document that has been through pytextrank."""
+        words = self._words(doc)
+        found = self._phrases(doc, words) if self.unit == "phrase" else []
+        return tuple(_best(found or words, self.most))
+
+    def normalise(self, keyword: str, nodes: Container[str]) -> list[str]:
+        """A keyword that a person gives, written as the graph's `nodes` are: its words' lemmas in lower case, each a keyword of
+        its own where the unit is the word; none where it has no word.
+
+        What is a node as it stands is left so: outside its sentence, a word's part of speech, and so its lemma, is a guess.
+        """
+        whole = " ".join(keyword.lower().split())
+        if whole in nodes:
+            return [whole]
+        words = [token.lower_ if token.lower_ in nodes else self._node(token) for token in self.nlp(whole) if _is_word(token.text)]
+        return [" ".join(words)] if words and self.unit == "phrase" else words
+
+    def has_content_word(self, text: str) -> bool:
+        """Whether the text has a noun, name, adjective or verb that is no stop word."""
+        return any(map(self._is_content, self.nlp(text[:LONGEST])))
+
+    def _is_content(self, token) -> bool:
+        return (
+            token.pos_ in (*NOMINAL, "VERB")
+            and _is_word(token.text)
+            and token.lower_ not in self._stop_words
+            and self._node(token) not in self._stop_words
+        )
+
+    def _node(self, token) -> str:
+        return (token.lemma_ or token.text).lower()
+
+    def _words(self, doc) -> list[Keyword]:
+        """Nouns and adjectives (the filter that Mihalcea and Tarau found best); verbs where a text has neither."""
+        ranks = {(lemma.lemma, lemma.pos): rank for lemma, rank in doc._.textrank.ranks.items()}
+        content = [token for token in doc if self._is_content(token)]
+        chosen = [token for token in content if token.pos_ in NOMINAL] or content
+        return [Keyword(self._node(t), t.idx, t.idx + len(t), ranks.get((t.lemma_, t.pos_), 0.0), t.pos_ != "ADJ") for t in chosen]
+
+    def _phrases(self, doc, words: list[Keyword]) -> list[Keyword]:
+        """pytextrank's phrases, each written as the lemmas of its content words."""
+        by_start = {word.start: word for word in words}
+        found = []
+        for phrase in doc._.phrases:
+            inside = [by_start[token.idx] for token in phrase.chunks[0] if token.idx in by_start]
+            if inside:
+                found.append(Keyword(" ".join(word.text for word in inside), inside[0].start, inside[-1].end, phrase.rank))
+        return found
+
+
+def _best(found: list[Keyword], most: int) -> list[Keyword]:
+    """Distinct keywords: nouns before adjectives, then by score, then by place.
+
+    In a text of ten words all scores are nearly equal, and without the first rule "crisp" and "thick" push "bread" out.
+    Scores that differ only in rounding count as equal.
+    """
+    distinct: dict[str, Keyword] = {}
+    for keyword in found:
+        known = distinct.get(keyword.text)
+        if known is None or (-round(keyword.rank, 6), keyword.start) < (-round(known.rank, 6), known.start):
+            distinct[keyword.text] = keyword
+    return sorted(distinct.values(), key=lambda keyword: (not keyword.nominal, -round(keyword.rank, 6), keyword.start))[:most]
+
+
+def _is_word(text: str) -> bool:
+    """Letters somewhere, and more than one character unless it is Chinese ("r" and "'s" name nothing)."""
+    if len(text) == 1:
+        return "\u3400" <= text <= "\u9fff"
+    return any(character.isalpha() for character in text)
+
+
+@lru_cache
+def _stop_words(language: str) -> frozenset[str]:
+    if language == "en":
+        from spacy.lang.en.stop_words import STOP_WORDS
+    else:
+        from spacy.lang.zh.stop_words import STOP_WORDS
+    return frozenset(STOP_WORDS) | _TITLES
+
+
+_worker: KeywordExtractor | None = None
+
+
+def _start_worker(*settings) -> None:
+    global _worker
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+        threadpool_limits(1)  # every worker is one core's work: BLAS threads of all workers together made two slower than one
+    _worker = KeywordExtractor(*settings)
+
+
+def _die_with(sentinel: int) -> None:
+    """Ends this worker when its parent is gone: a killed run leaves no idle processes."""
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def _extract_chunk(texts: list[str]) -> list[tuple[Keyword, ...]]:
+    return [_worker.extract(text) for text in texts]
+
+
+def extract_all(texts: Iterable[str], language: str, tagger: str, unit: str, most: int, workers: int) -> dict[str, tuple[Keyword, ...]]:
+    """Keywords of each distinct text. The result does not depend on `workers` (processes).
+
+    Raises `UserError` where a worker dies (as a rule: out of memory).
+    """
+    distinct = list(dict.fromkeys(texts))
+    chunks = [distinct[i : i + CHUNK] for i in range(0, len(distinct), CHUNK)]
+    settings = (language, tagger, unit, most)
+    found: dict[str, tuple[Keyword, ...]] = {}
+    with bar("keywords (TextRank)", len(distinct)) as progress:
+        for chunk, result in zip(chunks, _map(chunks, settings, min(workers, -(-len(distinct) // WORTH_A_WORKER))), strict=True):
+            found.update(zip(chunk, result, strict=True))
+            progress.update(len(chunk))
+    return found
+
+
+def _map(chunks: list[list[str]], settings: tuple, workers: int) -> Iterator[list[tuple[Keyword, ...]]]:
+    if workers <= 1:
+        _start_worker(*settings)
+        with threadpool_limits(1):
+            yield from map(_extract_chunk, chunks)
+        return
+    load_pipeline(*settings[:2])  # a tagger that can't be had is refused here; in a worker it would look like a crash
+    # Not "fork": forking a process that has TensorFlow's threads can hang. The fork server imports spaCy once for all workers.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["hcl_tf.data.keywords.tagging"])
+    with ProcessPoolExecutor(workers, context, _start_worker, settings) as pool:
+        try:
+            yield from pool.map(_extract_chunk, chunks)
+        except BrokenProcessPool as error:
+            raise UserError("a keyword worker died, most likely for want of memory; try --workers=1") from error
+        finally:
+            pool.shutdown(cancel_futures=True)

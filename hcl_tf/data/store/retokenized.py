@@ -1,0 +1,70 @@
+"""A prepared folder seen through another tokeniser: the same examples, keywords and graph, their texts in other pieces.
+
+The raw texts of every record are encoded anew and cut to the same numbers of pieces, at the same ends, as preparation did. What
+comes out is cached beside the records, under a hash of the tokeniser and the data.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.split_arrays import SplitArrays
+from hcl_tf.data.store.tfrecords import Record
+from hcl_tf.data.tokenizers.library import LibraryTokenizer
+from hcl_tf.data.tokenizers.wordpiece import SPECIAL_PIECES, Tokenizer
+from hcl_tf.files.array_cache import CACHE, cached
+
+
+def seen_through(data: PreparedData, tokenizer: Tokenizer) -> PreparedData:
+    """`data` in the pieces of `tokenizer`; itself where these are WordPiece's, which it was prepared with."""
+    return View(data, tokenizer) if isinstance(tokenizer, LibraryTokenizer) else data
+
+
+class View(PreparedData):
+    """A prepared folder whose `tokenizer`, `arrays` and `records` are those of another tokeniser."""
+
+    def __init__(self, data: PreparedData, tokenizer: LibraryTokenizer) -> None:
+        self.__dict__.update(data.__dict__)
+        self._data, self.tokenizer = data, tokenizer
+
+    def arrays(self, split: str) -> SplitArrays:
+        """The split with other ids; shapes and nodes stay."""
+        ids = dict(zip((f"{role}_ids" for role in ROLES), map(np.array, self._ids(split)), strict=True))
+        return dataclasses.replace(self._data.arrays(split), **ids)
+
+    def records(self, split: str) -> Iterator[Record]:
+        """The split's records with other ids."""
+        for record, *rows in zip(self._data.records(split), *self._ids(split), strict=True):
+            texts = {role: dataclasses.replace(getattr(record, role), ids=self._pieces(row)) for role, row in zip(ROLES, rows, strict=True)}
+            yield dataclasses.replace(record, **texts)
+
+    def _ids(self, split: str) -> list[np.ndarray]:
+        """[n, S + 2], [n, T + 2], [n, T + 2] framed ids of the roles."""
+        key = hashlib.sha256(f"{self.manifest['sha256']} {self.tokenizer.digest()}".encode()).hexdigest()
+        names = tuple(f"{role}_ids.npy" for role in ROLES)
+        return cached(self.folder / CACHE / f"view-{split}-{key[:16]}", names, lambda: self._encode(split))
+
+    def _encode(self, split: str) -> tuple[np.ndarray, ...]:
+        texts: dict[str, list[str]] = {role: [] for role in ROLES}
+        for record in self._data.records(split):
+            for role in ROLES:
+                texts[role].append(getattr(record, role).raw)
+        return tuple(self._framed(role, self.tokenizer.encode(texts[role])) for role in ROLES)
+
+    def _framed(self, role: str, encoded: list[list[int]]) -> np.ndarray:
+        length = self.source_length if role == "source" else self.target_length
+        tail = role == "source" and self.manifest["task"]["source_keep"] == "tail"
+        ids = np.full((len(encoded), length + SPECIAL_PIECES), self.tokenizer.pad_id, np.int32)
+        for row, pieces in zip(ids, encoded, strict=True):
+            kept = pieces[-length:] if tail else pieces[:length]
+            row[: len(kept) + SPECIAL_PIECES] = [self.tokenizer.cls_id, *kept, self.tokenizer.sep_id]
+        return ids
+
+    def _pieces(self, row: np.ndarray) -> list[int]:
+        """The pieces of one framed row. Its start may look like padding, or like its end."""
+        last = np.flatnonzero(row != self.tokenizer.pad_id)[-1]
+        return row[1:last].tolist()

@@ -1,0 +1,1 @@
+"""Texts to pieces and back."""

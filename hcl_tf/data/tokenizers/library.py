@@ -1,0 +1,100 @@
+"""The tokeniser that belongs to published weights (T5's SentencePiece, GPT-2's byte pairs), in the terms of our own.
+
+Texts are framed as WordPiece's are: the start token, the pieces, the end token, padding. Which ids these are differs: T5 starts with its
+padding, GPT-2 starts and ends with one and the same token and has no padding, which gets the first number past its pieces.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
+
+from hcl_tf.data.corpora.formats import clean
+from hcl_tf.data.tokenizers.wordpiece import Tokenizer
+from hcl_tf.errors import UserError
+
+FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "spiece.model", "vocab.json", "merges.txt", "vocab.txt")
+FRAME = "frame.json"  # beside the tokeniser's own files: what its model's configuration says
+REPLACEMENT = "\ufffd"
+
+
+class LibraryTokenizer(Tokenizer):
+    """See `tokenization.Tokenizer`.
+
+    Args:
+      fast: the tokeniser. name: what the user called it.
+      rows: how many pieces the model has; pieces may be fewer. start: id of the token before an output; None: the end token.
+
+    Raises:
+      UserError: it has no end token, or more pieces than the model.
+    """
+
+    def __init__(self, fast: PreTrainedTokenizerFast, name: str, rows: int, start: int | None) -> None:
+        self._fast, self._rows, self._start, self.name, self.lowercase = fast, rows, start, name, False
+        if fast.eos_token_id is None:
+            raise UserError(f"{name}: its tokeniser has no end token; give weights with their own tokeniser")
+        self._pieces = len(fast)  # which takes the library long
+        if self._pieces > rows:
+            raise UserError(f"{name}: its tokeniser has {self._pieces:,} pieces, but the model {rows:,}; give those that belong together")
+        self.sep_id = fast.eos_token_id
+        self.cls_id = self.sep_id if start is None else start
+        self.pad_id = rows if fast.pad_token_id in (None, self.sep_id) else fast.pad_token_id
+        # Bytes know no unknown piece: the mark that Unicode has for it stands for pieces that --output_vocab=train leaves out.
+        self.unknown_id = super().encode([REPLACEMENT])[0][0] if fast.unk_token_id in (None, self.sep_id) else fast.unk_token_id
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text, unframed and uncut. A text that spells "</s>", which T5's pieces hold, does not end there: it is unknown."""
+        frame = {self.cls_id, self.sep_id, self.pad_id}
+        return [[self.unknown_id if piece in frame else piece for piece in pieces] for pieces in super().encode(texts)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids, special tokens and numbers without a piece left out."""
+        pieces = [int(i) for i in ids if int(i) < self._pieces]
+        return clean(self._fast.decode(pieces, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def save(self, folder: Path) -> None:
+        """Writes what `load` reads."""
+        self._fast.save_pretrained(folder)
+        (folder / FRAME).write_text(json.dumps({"name": self.name, "rows": self._rows, "start": self._start}) + "\n", encoding="utf-8")
+
+    def digest(self) -> str:
+        """SHA-256 of all that decides about ids."""
+        parts = self._fast.backend_tokenizer.to_str(), self.cls_id, self.sep_id, self.pad_id, self.unknown_id, self._rows
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def load(folder: Path) -> LibraryTokenizer:
+    """What `LibraryTokenizer.save` wrote. Raises `UserError` where it is damaged."""
+    try:
+        frame = json.loads((folder / FRAME).read_text(encoding="utf-8"))
+        return LibraryTokenizer(_fast(folder), frame["name"], frame["rows"], frame["start"])
+    except Exception as error:  # the library raises nothing narrower for a damaged tokenizer.json
+        raise UserError(f"{folder}: no tokeniser that can be read ({error}); restore the run from a copy") from error
+
+
+def published(folder: Path, name: str, rows: int, start: int | None) -> LibraryTokenizer:
+    """The tokeniser that lies beside published weights. Raises `UserError` where there is none."""
+    if not any((folder / file).is_file() for file in FILES if not file.endswith(("config.json", "map.json"))):
+        raise UserError(f"--pretrained={name}: {folder.name} has no tokeniser (tokenizer.json, spiece.model, or vocab.json and merges.txt)")
+    try:
+        with tempfile.TemporaryDirectory() as copy:
+            # As a run will keep it: written and read again, scores differ in their last digits from those of a spiece.model.
+            LibraryTokenizer(_fast(folder), name, rows, start).save(Path(copy))
+            return load(Path(copy))
+    except UserError:
+        raise
+    except Exception as error:  # as in `load`
+        why = str(error).splitlines()[0]
+        raise UserError(f"--pretrained={name}: its tokeniser can't be read ({why}); fetch its files again") from error
+
+
+def _fast(folder: Path) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer  # half a second that runs with WordPiece need not wait for
+
+    return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, clean_up_tokenization_spaces=False)

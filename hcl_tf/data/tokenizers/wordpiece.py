@@ -1,0 +1,221 @@
+"""BERT's WordPiece tokeniser: a published vocabulary by hub name, folder or file, or one learned from the training split."""
+
+import os
+import socket
+import string
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import huggingface_hub.constants
+from tokenizers.implementations import BertWordPieceTokenizer
+from transformers import BertTokenizerFast
+
+from hcl_tf.data.corpora.formats import clean
+from hcl_tf.errors import UserError
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL_PIECES = 2  # [CLS] before and [SEP] after every text
+PUBLISHED = {"en": "bert-base-uncased", "zh": "bert-base-chinese"}  # [P] BERT's vocabulary
+LEARN = "learn"
+LATIN = string.ascii_lowercase + string.digits + "ßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿđħıłŋœŧ"
+BATCH = 1000
+
+
+class Tokenizer:
+    """WordPiece without special tokens around a text: ids, and back to text."""
+
+    def __init__(self, fast: BertTokenizerFast, name: str) -> None:
+        self._fast = fast
+        self.name = name
+        self.lowercase = bool(fast.do_lower_case)
+        self.pad_id, self.unknown_id, self.cls_id, self.sep_id, _ = fast.convert_tokens_to_ids(list(SPECIAL))
+        self._pieces = len(fast)  # which takes the library 10 ms a call
+
+    def __len__(self) -> int:
+        return self._pieces
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """WordPiece ids of each text, without [CLS] and [SEP], uncut."""
+        found: list[list[int]] = []
+        for start in range(0, len(texts), BATCH):
+            # split_special_tokens: a user's text that spells "[SEP]" is text, not a separator.
+            encoded = self._fast(texts[start : start + BATCH], add_special_tokens=False, split_special_tokens=True, verbose=False)
+            found.extend(encoded["input_ids"])
+        return found
+
+    def kept_spans(self, texts: list[str], length: int, keep: str) -> list[tuple[int, int] | None]:
+        """For each text (start, end) of the characters that its first (`head`) or last (`tail`) `length` pieces cover.
+
+        None where the text has no more pieces than that. A word that the cut goes through is left out.
+        """
+        spans: list[tuple[int, int] | None] = []
+        for start in range(0, len(texts), BATCH):
+            block = texts[start : start + BATCH]
+            encoded = self._fast(block, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False)
+            for i, offsets in enumerate(encoded["offset_mapping"]):
+                if len(offsets) <= length:
+                    spans.append(None)
+                    continue
+                words = encoded.word_ids(i)
+                kept, dropped = (range(length), length) if keep == "head" else (range(len(offsets) - length, len(offsets)), -length - 1)
+                whole = [offsets[place] for place in kept if words[place] != words[dropped]]
+                spans.append((whole[0][0], whole[-1][1]) if whole else (0, 0))
+        return spans
+
+    def decode(self, ids: Iterable[int], copied: Mapping[int, str] | None = None) -> str:
+        """The text of ids: word pieces joined, Chinese without spaces, special tokens left out.
+
+        Args:
+          copied: id beyond the vocabulary -> the word that it stands for; one that is not among them is left out.
+        """
+        ids = [int(i) for i in ids]
+        if max(ids, default=0) < len(self):
+            return clean(self._fast.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=True))
+        special = set(self._fast.all_special_ids)
+        pieces = [self._fast.convert_ids_to_tokens(i) if i < len(self) else (copied or {}).get(i) for i in ids if i not in special]
+        joined = self._fast.convert_tokens_to_string(list(filter(None, pieces)))
+        return clean(self._fast.clean_up_tokenization(joined))
+
+    def unknown_words(self, text: str, ids: Sequence[int]) -> dict[int, str]:
+        """Place -> word, for each unknown piece among `ids`, the first or last pieces of `text`."""
+        places = [place for place, i in enumerate(ids) if i == self.unknown_id]
+        if not places:
+            return {}
+        encoded = self._fast(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False)
+        cut = 0 if encoded["input_ids"][: len(ids)] == list(ids) else len(encoded["input_ids"]) - len(ids)
+        spans = (encoded["offset_mapping"][cut + place] for place in places)
+        return {place: text[start:end] for place, (start, end) in zip(places, spans, strict=True)}
+
+    def vocabulary(self) -> list[str]:
+        """The pieces in the order of their ids."""
+        return [piece for piece, _ in sorted(self._fast.get_vocab().items(), key=lambda item: item[1])]
+
+
+def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_size: int) -> tuple[Tokenizer, str]:
+    """The tokeniser that --vocab asks for, and a line that says which it is.
+
+    Args:
+      vocab: hub name, folder, vocabulary file, `learn`, or None: the paper's published vocabulary if a hub or its local
+        cache has it, else learned.
+      language: picks the published vocabulary.
+      training_texts: read only where a vocabulary is learned.
+      vocab_size: of a learned vocabulary.
+
+    Raises:
+      UserError: the named vocabulary can't be had or lacks a piece that BERT needs.
+    """
+    if vocab == LEARN:
+        return learn(training_texts, vocab_size)
+    if vocab is None:
+        try:
+            return from_hub(PUBLISHED[language]), f"tokeniser: {PUBLISHED[language]}"
+        except UserError:
+            tokenizer, note = learn(training_texts, vocab_size)
+            return tokenizer, f"{note}, because no --vocab was given and {PUBLISHED[language]} could not be fetched from a hub"
+    path = Path(vocab)
+    instead = "give the path of a vocab.txt, or --vocab=learn"
+    if os.path.isfile(path):  # unlike Path.is_file, false for a name too long to be a file's
+        return from_file(path), f"tokeniser: vocabulary file {path.name}"
+    if os.path.isdir(path):
+        if not (path / "vocab.txt").is_file():
+            raise UserError(f"--vocab={vocab}: the folder has no vocab.txt; {instead}")
+        return from_file(path / "vocab.txt"), f"tokeniser: vocabulary of folder {path.name}"
+    if vocab.startswith((".", "/", "~")) or vocab.endswith(".txt"):
+        raise UserError(f"--vocab={vocab}: no such file or folder; {instead}")
+    return from_hub(vocab), f"tokeniser: {vocab}"
+
+
+def from_hub(name: str) -> Tokenizer:
+    """A tokeniser by hub name, from the local cache if it is there."""
+    try:
+        offline = not hub_reachable()
+        pieces = BertTokenizerFast.from_pretrained(name, local_files_only=offline).get_vocab()
+        # bert-base-chinese is published as case-sensitive, yet has no upper-case letter: every Latin capital would be unknown.
+        fast = BertTokenizerFast.from_pretrained(name, local_files_only=offline, do_lower_case=not _is_cased(pieces))
+    except (OSError, ValueError, TypeError) as error:  # TypeError: transformers found no vocabulary file in an offline cache
+        raise UserError(
+            f"--vocab={name}: neither a file here nor to be had from a hub ({type(error).__name__}); give a path, or --vocab=learn"
+        ) from error
+    _check_special(set(fast.get_vocab()), name)
+    return Tokenizer(fast, name)
+
+
+def from_file(path: Path) -> Tokenizer:
+    """A tokeniser from a vocabulary file, one piece a line; it lower-cases unless the vocabulary has upper-case pieces."""
+    data = path.read_bytes()
+    try:
+        pieces = data.decode("utf-8").splitlines() if b"\r" in data else data.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}:{line}: not UTF-8; save the vocabulary as UTF-8 text, one piece a line") from error
+    while pieces and not pieces[-1]:
+        pieces.pop()
+    _check_special(set(pieces), str(path))
+    first_line = {}
+    for number, piece in enumerate(pieces, 1):
+        if first_line.setdefault(piece, number) != number:
+            raise UserError(f"{path}:{number}: piece {piece!r} stands on line {first_line[piece]} already; each line is one id")
+    return Tokenizer(BertTokenizerFast(vocab_file=str(path), do_lower_case=not _is_cased(pieces)), path.name)
+
+
+def learn(texts: Iterable[str], size: int) -> tuple[Tokenizer, str]:
+    """A WordPiece vocabulary of the texts; Chinese characters are pieces of their own, as in BERT's.
+
+    The same texts give the same vocabulary. The library alone does not: it numbers the inner pieces ("##e") in the order
+    of a hash table, breaks ties between merges by number, and ties between equally rare characters at random. So the inner
+    pieces are named first, sorted, and the alphabet is chosen here.
+    """
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    normalizer, splitter = trainer.normalizer, trainer.pre_tokenizer
+    texts = list(texts)
+    words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    # Latin letters and digits are always in it, so that a word never seen in training is spelled out, not unknown.
+    inner = sorted({f"##{c}" for c in LATIN} | {f"##{c}" for word in words for c in word[1:]})
+    counts = Counter({c: words.total() + 1 for c in LATIN})  # before all others
+    for word, count in words.items():
+        counts.update(dict.fromkeys(word, count))
+    room = max(len(LATIN), size - len(SPECIAL) - len(inner))
+    alphabet = sorted(counts, key=lambda c: (-counts[c], c))[:room]
+    trainer.train_from_iterator(
+        texts,
+        vocab_size=size,
+        min_frequency=2,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        special_tokens=[*SPECIAL, *inner],
+        show_progress=False,
+    )
+    # Rebuilt from the pieces, because training leaves the inner ones registered as special tokens.
+    fast = BertTokenizerFast(
+        tokenizer_object=BertWordPieceTokenizer(vocab=trainer.get_vocab(), lowercase=True)._tokenizer, do_lower_case=True
+    )
+    tokenizer = Tokenizer(fast, "learned")
+    return tokenizer, f"tokeniser: a WordPiece vocabulary of {len(tokenizer):,} pieces learned from the training split"
+
+
+def _is_cased(pieces: Iterable[str]) -> bool:
+    """Whether capitals are pieces of the vocabulary; a handful ("<S>", "[unused1]") does not make it so."""
+    pieces = list(pieces)
+    return sum(piece != piece.lower() for piece in pieces if not piece.startswith("[")) > len(pieces) / 100
+
+
+def _check_special(pieces: set[str], where: str) -> None:
+    missing = [piece for piece in SPECIAL if piece not in pieces]
+    if missing:
+        raise UserError(f"{where}: not a BERT WordPiece vocabulary: {', '.join(missing)} missing (one piece a line is expected)")
+
+
+def hub_reachable() -> bool:
+    """Whether the hub, or a proxy to it, can be there; without this a closed network costs minutes of retries."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return False
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return True
+    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
+    try:
+        socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), timeout=2).close()
+    except (OSError, ValueError, TypeError):
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""Figures of the model behind the outputs: does the latent matter, do the keywords, do the contrasts order their pairs?
+
+From what `System.examine` says of each example to means with 95% bootstrap intervals, and to one verdict: collapsed or not.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hcl_tf.evaluation.intervals import columns
+from hcl_tf.metrics import significance
+from hcl_tf.training.diagnostics import summarise
+
+COLLAPSE = "nll_shuffled_minus_posterior"
+
+
+def summary(examined: dict[str, np.ndarray], comparisons: Mapping[str, tuple[str, str]]) -> dict:
+    """Everything about some examples, ready for JSON.
+
+    Args:
+      examined: name -> [n] (NaN: does not apply) or [n, Z], of the same n examples (`Validation.examine`).
+      comparisons: the system's (`System.comparisons`).
+
+    Returns:
+      means: name -> value, low, high, examples. differences: the same, paired, for those of `comparisons` that can be taken.
+      active_units, latent_size and kl_by_dimension, where there is a latent. collapsed: True where the interval of
+      NLL with z shuffled minus NLL with z from the posterior does not lie above 0: then the decoder ignores z. None where
+      that can't be said: the system has no latent, or there is one example only.
+    """
+    singles = {name: values.astype(np.float64) for name, values in sorted(examined.items()) if values.ndim == 1}
+    pairs = {name: pair for name, pair in comparisons.items() if set(pair) <= singles.keys() and len(singles[pair[0]]) > 1}
+    paired = {name: singles[figure] - singles[baseline] for name, (figure, baseline) in pairs.items()}
+    found: dict = {"means": significance.means(singles), "differences": significance.means(paired), "collapsed": None}
+    gap = found["differences"].get(COLLAPSE, {"low": None})
+    if gap["low"] is not None:
+        found["collapsed"] = not gap["low"] > 0
+    if "posterior_mean" in examined:
+        counted = {name: value for name, value in summarise(examined).items() if name.startswith("active_units")}
+        found |= {**counted, "latent_size": examined["posterior_mean"].shape[1]}
+    if "kl_by_dimension" in examined:
+        found["kl_by_dimension"] = examined["kl_by_dimension"].mean(0, dtype=np.float64).tolist()
+    return found
+
+
+def lines(found: dict) -> list[str]:
+    """A summary for people."""
+    text = []
+    for title, part in (("means", found["means"]), ("differences, paired", found["differences"])):
+        if part:
+            text += ["", f"{title:<30}{'value':>9}  95% interval"]
+            text += [f"{name:<30}{columns(entry)}".rstrip() for name, entry in part.items()]
+    if "active_units" in found:
+        beyond = f", {found['active_units_beyond_prior']} beyond the prior" if "active_units_beyond_prior" in found else ""
+        text += ["", f"active latent dimensions: {found['active_units']} of {found['latent_size']}{beyond}"]
+    if found["collapsed"]:
+        text.append("COLLAPSED: with another example's z the NLL is not certainly higher, so the decoder does not use z")
+    return text

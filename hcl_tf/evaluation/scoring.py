@@ -1,0 +1,204 @@
+"""What `python -m hcl_tf.evaluate` does: a split's outputs, their scores, and figures of the model behind them.
+
+Generation sees source columns only (`decoding.requests.from_record`); references come in when the outputs are there.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from hcl_tf.data.batching.sample_rows import sample_rows
+from hcl_tf.data.corpora.formats import clean
+from hcl_tf.data.store import word_vectors
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.tfrecords import Record
+from hcl_tf.decoding import sources
+from hcl_tf.decoding.generator import Generator
+from hcl_tf.errors import UserError
+from hcl_tf.evaluation import diagnostics
+from hcl_tf.evaluation.intervals import interval, number
+from hcl_tf.markdown import markdown_table
+from hcl_tf.metrics.scores import score
+from hcl_tf.metrics.words import vocabulary
+from hcl_tf.progress import bar
+from hcl_tf.settings import DecodingSettings, Settings
+from hcl_tf.training.launch import compiled
+from hcl_tf.training.run_folder import Run
+from hcl_tf.training.trained_run import BEST, TrainedRun
+
+DECODING = [name for name in DecodingSettings.__annotations__ if name != "group"]
+SHOWN = 20  # examples of samples.<split>.md
+WORTH_COMPILING = 200  # texts; below, XLA's compilation takes longer than it saves
+FLOOR_SEED = 1
+STATUS_EVERY = 30.0  # seconds between lines where no bar can be drawn
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate. `limit`: only the first so many examples. `embeddings`: a GloVe or word2vec text file for the embedding scores."""
+
+    run_dir: Path
+    split: str = "test"
+    checkpoint: str = BEST[0]
+    data_dir: Path | None = None
+    embeddings: Path | None = None
+    limit: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The middle of the results' names: what was left to its default is not in it, so that parts never replace the whole."""
+        parts = [self.split, self.checkpoint if self.checkpoint != BEST[0] else "", f"first{self.limit}" if self.limit else ""]
+        return ".".join(filter(None, parts))
+
+
+def evaluate(request: EvaluationRequest) -> dict:
+    """Writes predictions, samples, diagnostics and scores of a run into its folder, prints a table, and returns the scores.
+
+    Files (each whole or not there; scores last): predictions.<label>.jsonl, samples.<label>.md, figures.<label>.json,
+    scores.<label>.json. The label is the split, with checkpoint and limit where they are not the default.
+
+    Raises:
+      UserError: the run, its checkpoint, the data or the vectors can't be used, or the data is not the run's.
+    """
+    trained = TrainedRun(request.run_dir, request.checkpoint, request.data_dir)
+    if request.embeddings and not request.embeddings.is_file():
+        raise UserError(f"--embeddings={request.embeddings}: no such file; give a GloVe or word2vec text file")
+    records = list(islice(trained.data.records(request.split), request.limit))
+    outputs = decode(trained, [sources.from_record(record.source) for record in records])
+    head = head_of(trained.run.config, trained.settings, trained.checkpoint, trained.step, trained.data, request.split, len(records))
+    return report(trained.run, request, trained.data, records, outputs, head, lambda: examined(trained, request.split, request.limit))
+
+
+def report(
+    run: Run,
+    request: EvaluationRequest,
+    data: PreparedData,
+    records: list[Record],
+    outputs: list[str],
+    head: dict,
+    examined: Callable[[], dict],
+) -> dict:
+    """The part of `evaluate` that comes after decoding.
+
+    Args:
+      records: of the split, or as many as are asked for; outputs: theirs. head: what the result is a result of.
+      examined: gives the figures of the model (evaluation/diagnostics.py).
+    """
+    print("scoring", flush=True)
+    inputs = _ScoreInputs(data, records, request.embeddings, outputs)
+    scores, per_example = inputs.score(outputs)
+    rows = [_row(record, output, each) for record, output, each in zip(records, outputs, per_example, strict=True)]
+    run.write_jsonl(f"predictions.{request.label}.jsonl", rows)
+    run.write_text(f"samples.{request.label}.md", _samples(rows, head))
+    print("examining the model and scoring the two floors", flush=True)
+    found = head | {"figures": examined(), "floors": inputs.floors()}
+    run.write_json(f"figures.{request.label}.json", found)
+    run.write_json(f"scores.{request.label}.json", head | {"scores": scores})
+    print("\n".join(_table(scores, found)), flush=True)
+    print(f"wrote predictions, samples, figures and scores of {request.label} to {run.path}", flush=True)
+    return scores
+
+
+def decode(trained: TrainedRun, sources: list[sources.Source]) -> list[str]:
+    """The best output for each source."""
+    batches = trained.source_batches()
+    generator = Generator(trained.system, trained.tokenizer, compiled(trained.settings) and len(sources) > WORTH_COMPILING)
+    outputs: list[str] = []
+    began = said = time.monotonic()
+    with bar("decoding", len(sources)) as progress:
+        raw = iter([source.text for source in sources])
+        for batch in batches.of(sources):
+            found = generator.texts([batch], raw)
+            outputs += found
+            progress.update(len(found))
+            now = time.monotonic()
+            if progress.disable and now - said > STATUS_EVERY:
+                rate, said = len(outputs) / (now - began), now
+                left = (len(sources) - len(outputs)) / rate / 60
+                print(f"decoded {len(outputs):,} of {len(sources):,} texts, {rate:.1f} texts/s, {left:.0f} min left", flush=True)
+    spent = time.monotonic() - began
+    print(f"decoded {len(outputs):,} texts in {spent:.0f} s (compilation included)", flush=True)
+    return outputs
+
+
+class _ScoreInputs:
+    """All that scores are taken against, the same for the system and for the floors."""
+
+    def __init__(self, data: PreparedData, records: list[Record], embeddings: Path | None, outputs: list[str]) -> None:
+        self._language = data.manifest["task"]["language"]
+        self._references = [record.target.raw for record in records]
+        self._sources = [record.source.raw for record in records]
+        # As the words stand in the source: an output is not lemmatised before it is looked at.
+        self._keywords = [[record.source.raw[k.start : k.end] for k in record.source.keywords] for record in records]
+        self._targets = [record.target.raw for record in data.records("train")]
+        self._copies = [clean(source) for source in self._sources]
+        chosen = np.random.default_rng(FLOOR_SEED).integers(len(self._targets), size=len(records))
+        self._random = [self._targets[i] for i in chosen]
+        texts = (outputs, self._references, self._copies, self._random)
+        wanted = vocabulary((text for part in texts for text in part), self._language)
+        self._vectors = word_vectors.load_text(embeddings, wanted) if embeddings else data.word_vectors
+
+    def score(self, outputs: list[str]) -> tuple[dict[str, dict], list[dict]]:
+        """See `metrics.scores.score`."""
+        return score(outputs, self._references, self._sources, self._keywords, self._targets, self._language, self._vectors)
+
+    def floors(self) -> dict[str, dict]:
+        """Scores that need no model: what any system has to beat."""
+        return {"copy_source": self.score(self._copies)[0], "random_target": self.score(self._random)[0]}
+
+
+def examined(trained: TrainedRun, split: str, limit: int | None) -> dict:
+    """Diagnostics of the model on a split (diagnostics.py); of a system without weights there are none."""
+    found = trained.validation(split, limit).examine() if trained.model.is_trained else {}
+    return diagnostics.summary(found, trained.model.comparisons)
+
+
+def head_of(config: dict, settings: Settings, checkpoint: str, step: int, data: PreparedData, split: str, count: int) -> dict:
+    """What a result is a result of. `config`: the run's; `count`: how many examples of the split."""
+    splits = data.manifest["splits"]
+    return {
+        "task": config["task"], "model": settings.model, "variant": settings.variant, "preset": settings.preset, "seed": settings.seed,
+        "encoder": config["encoder"], "split": split, "examples": count, "of": splits[split]["examples"],
+        "training_examples": splits["train"]["examples"], "data": config["data"],
+        "checkpoint": checkpoint, "step": step,
+        "decoding": {name: getattr(settings, name) for name in DECODING},
+    }  # fmt: skip
+
+
+def _row(record: Record, output: str, scores: dict) -> dict:
+    """One line of predictions.jsonl."""
+    keywords = [keyword.text for keyword in record.source.keywords]
+    known = {"id": record.id, "source": record.source.raw, "keywords": keywords, "reference": record.target.raw}
+    return known | {"prediction": output, "scores": scores}
+
+
+def _samples(rows: list[dict], head: dict) -> str:
+    chosen = [rows[i] for i in sample_rows(len(rows), SHOWN)]
+    shown = [
+        {
+            "id": r["id"],
+            "source": r["source"],
+            "keywords": ", ".join(r["keywords"]),
+            "reference": r["reference"],
+            "prediction": r["prediction"],
+        }
+        for r in chosen
+    ]
+    title = f"{head['model']} on {head['task']}, {head['split']} split, checkpoint {head['checkpoint']} (step {head['step']})"
+    return f"{title}: {len(shown)} of {len(rows)} examples, evenly spread.\n\n{markdown_table(shown)}\n"
+
+
+def _table(scores: dict[str, dict], found: dict) -> list[str]:
+    """Scores beside the floors, then the figures, as lines."""
+    floors = found["floors"]
+    place = f"{found['model']} on {found['task']}, {found['split']}: {found['examples']:,} examples"
+    lines = [f"{place}, checkpoint {found['checkpoint']} (step {found['step']})"]
+    lines.append(f"{'':<26}{'value':>9}  {'95% interval':<18}{'copy source':>12}{'random target':>15}")
+    for name, entry in scores.items():
+        others = (number(floors[floor][name]["value"]) for floor in ("copy_source", "random_target"))
+        lines.append("{:<26}{:>9}  {:<18}{:>12}{:>15}".format(name, number(entry["value"]), interval(entry), *others))
+    return lines + diagnostics.lines(found["figures"])

@@ -1,0 +1,88 @@
+"""The settings of all systems as flags: one flag a setting, grouped in --helpfull by the systems that take it."""
+
+import dataclasses
+from collections.abc import Iterable
+
+from absl import flags
+
+from hcl_tf.errors import UserError
+from hcl_tf.models import registry
+from hcl_tf.settings import PRESETS, RENAMED, Settings
+
+flags.disclaim_key_flags()  # they are key flags of who calls `define`, and stand in its --help
+
+Holders = dict[str, flags.FlagHolder]
+
+
+def all_settings() -> dict[str, dataclasses.Field]:
+    """Every setting of any system but the preset, those that most systems share first."""
+    found = {item.name: item for entry in registry.SYSTEMS.values() for item in dataclasses.fields(entry.settings) if item.name != "preset"}
+    return dict(sorted(found.items(), key=lambda pair: -len(registry.systems_with(pair[0]))))
+
+
+def define(values: flags.FlagValues = flags.FLAGS) -> Holders:
+    """A flag for each setting, None unless given, so that presets apply; a renamed setting keeps its former name beside the new one."""
+    holders = {name: _define(item, values) for name, item in all_settings().items()}
+    for former, name in RENAMED.items():
+        flags.DEFINE_alias(former, name, values, module_name=_heading(name))
+    for name in holders:
+        flags.declare_key_flag(name, values)
+    return holders
+
+
+def given(holders: Holders) -> dict:
+    """The settings whose flags were given."""
+    return {name: holder.value for name, holder in holders.items() if holder.value is not None}
+
+
+def read(arguments: Iterable[str]) -> tuple[dict[str, str | None], dict]:
+    """What a training with these flags would be given.
+
+    Args:
+      arguments: with flag files, if any, whose flags must be those of hcl_tf.train.
+
+    Returns:
+      task, data_dir, run_dir, row and preset, each None where it is not given; the settings that are given.
+
+    Raises:
+      UserError: there is no such flag, or a value or a file that it can't have.
+    """
+    values = flags.FlagValues()
+    own = {name: flags.DEFINE_string(name, None, "", flag_values=values) for name in ("task", "data_dir", "run_dir", "row")}
+    own["preset"] = flags.DEFINE_enum("preset", None, PRESETS, "", flag_values=values)
+    holders = define(values)
+    try:
+        values(["train", *arguments])
+    except flags.Error as error:
+        raise UserError(str(error)) from error
+    return {name: holder.value for name, holder in own.items()}, given(holders)
+
+
+def _define(item: dataclasses.Field, values: flags.FlagValues) -> flags.FlagHolder:
+    data, kind = item.metadata, type(item.default)
+    rest = {"flag_values": values, "module_name": _heading(item.name)}
+    text = f"{'[P] ' if data['stated'] else ''}{data['help']} {_defaults(data['presets'], data['unit'])}"
+    if kind is bool:
+        return flags.DEFINE_boolean(item.name, None, text, **rest)
+    if data["choices"]:
+        return flags.DEFINE_enum(item.name, None, [choice for choice in data["choices"] if choice], text, **rest)
+    define_it = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}[kind]
+    return define_it(item.name, None, text, **rest)
+
+
+def _defaults(presets: dict, unit: str) -> str:
+    """`[paper 6, small 4, tiny 2 blocks]`, or one value where all presets have it."""
+    unit = f" {unit}" if unit else ""
+    values = {preset: value if value != "" else "none" for preset, value in presets.items()}
+    if len(set(map(str, values.values()))) == 1:
+        return f"[{values['paper']}{unit}]"
+    return "[" + ", ".join(f"{preset} {value}" for preset, value in values.items()) + f"{unit}]"
+
+
+def _heading(name: str) -> str:
+    """What --helpfull says above a setting: its group, and the systems that take it."""
+    systems = registry.systems_with(name)
+    kind = registry.SYSTEMS[systems[0]].settings
+    adds: list[type[Settings]] = [one for one in kind.__mro__ if dataclasses.is_dataclass(one) and name in one.__annotations__]
+    whose = "every system" if len(systems) == len(registry.SYSTEMS) else ", ".join(systems)
+    return f"settings: {adds[-1].group} ({whose})"

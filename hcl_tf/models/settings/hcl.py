@@ -1,0 +1,80 @@
+"""Settings of models/hcl.py: the paper's model, its ablations and its controls."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from hcl_tf.errors import UserError
+from hcl_tf.models.settings.encoder_decoder import EncoderDecoderSettings
+from hcl_tf.settings import LatentSettings, Settings, setting
+
+ABLATIONS = ("graph", "keyword", "mahalanobis")
+
+
+@dataclass(frozen=True)
+class HCLSettings(LatentSettings, EncoderDecoderSettings):
+    """`hcl`, and with contrasts off `bert_cvae` and `bert_cvae_ins`."""
+
+    group: ClassVar[str] = "HCL"
+
+    decoder_keyword: bool = setting(False, "Let the decoder see the keyword state beside z.")
+    weight_ins: float = setting(1.0, "Weight of the instance contrast L_ins.", stated=True, low=0.0)
+    weight_key: float = setting(1.0, "Weight of the keyword contrast L_key (eq 10).", stated=True, low=0.0)
+    weight_ma: float = setting(1.0, "Weight of the Mahalanobis contrast L_ma (eq 11).", stated=True, low=0.0)
+    tau_ins: float = setting(1.0, "Temperature of L_ins.", low=1e-3)
+    tau_key: float = setting(0.1, "Temperature of L_key.", low=1e-3)
+    tau_ma: float = setting(1.0, "Temperature of L_ma.", low=1e-3)
+    contrast_scale: str = setting(
+        "both", "Distances divided by Z inside contrasts: both (L_ins, L_ma), mahalanobis (L_ma alone), or none, as printed.",
+        choices=("both", "mahalanobis", "none"),
+    )  # fmt: skip
+    contrast_form: str = setting("softmax", "How several negatives join in L_ins (layers/contrast.py).", choices=("softmax", "printed"))
+    in_batch_negatives: bool = setting(False, "The contrasts also take the other targets of the batch as negatives.")
+    impostor: str = setting("mean", "mean: neighbours' mean at the positive's length; sum: the printed form.", choices=("mean", "sum"))
+    impostor_gradient: bool = setting(False, "Let the contrasts train the impostor's matrix W.")
+    impostor_source: str = setting(
+        "auto", "Where impostors come from; auto: the graph, or the negative text under --ablate=graph.",
+        choices=("auto", "graph", "negative"),
+    )  # fmt: skip
+    ablate: str = setting("", "Table 2: leave out graph, keyword or mahalanobis.", choices=("", *ABLATIONS))
+    graph_fanout: str = setting("8,4", "Sampled neighbours a relation, one number for each round of message passing.", unit="nodes")
+    graph_node_budget: int = setting(2048, "Nodes of a batch's sub-graph at most.", low=1, unit="nodes")
+    graph_attention: str = setting("dot", "Eq 7: dot or additive.", choices=("dot", "additive"))
+    refresh_graph_every: int = setting(
+        -1, "Epochs between new node features; 0: never; -1: 0 with a published encoder, 1 with a random one.", low=-1, unit="epochs"
+    )
+
+    @property
+    def fanout(self) -> tuple[int, ...]:
+        """`graph_fanout` as numbers."""
+        return tuple(int(part) for part in self.graph_fanout.split(","))
+
+    @property
+    def impostors(self) -> str:
+        """`impostor_source` resolved, in the words of `data.keywords.subgraph.ROUTES`."""
+        negative = self.impostor_source == "negative" or (self.impostor_source == "auto" and self.ablate == "graph")
+        return "negative_text" if negative else "graph"
+
+    @property
+    def variant(self) -> str:
+        return f"without {self.ablate}" if self.ablate else ""
+
+    @property
+    def row(self) -> str:
+        return super().row + ("_in_batch" if self.in_batch_negatives else "")
+
+    def settled(self, published: bool, given: dict[str, Any]) -> Settings:
+        found = super().settled(published, given)
+        if found.refresh_graph_every >= 0:
+            return found
+        return dataclasses.replace(found, refresh_graph_every=0 if published else 1)
+
+    def check_together(self) -> None:
+        super().check_together()
+        if not all(part.isdecimal() and part.isascii() and int(part) for part in self.graph_fanout.split(",")):
+            raise UserError(f"--graph_fanout={self.graph_fanout}: one number of at least 1 for each round is expected, such as 8,4")
+        if self.in_batch_negatives and (self.micro_batch or self.strategy != "none"):
+            raise UserError("--in_batch_negatives needs the whole batch on one device: drop --micro_batch and --strategy")
+        for other in ("decoder_keyword", "append_keywords"):
+            if self.ablate == "keyword" and getattr(self, other):
+                raise UserError(f"--ablate=keyword and --{other} contradict each other")

@@ -1,0 +1,254 @@
+"""A training loop's parts as StableHLO, with all that they read: see `bundle`."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from hcl_tf.data.batching.pairs import PairColumns
+from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.split_arrays import SplitArrays
+from hcl_tf.decoding.generator import SOURCE_COLUMNS
+from hcl_tf.errors import UserError
+from hcl_tf.models.base import Batch
+from hcl_tf.portable import starting_weights
+from hcl_tf.portable.bundle import Bundle, Program
+from hcl_tf.settings import BertSettings, TrainingSettings
+from hcl_tf.training import assembly
+from hcl_tf.training.launch import LOOKED_AT, assemble, recorded_of, settle
+from hcl_tf.training.loop import EXAMINED, Loop
+from hcl_tf.training.run_folder import describe_environment
+from hcl_tf.training.step import TrainStep
+
+Values = dict[str, tf.Tensor]
+Starts = dict[int, tuple[tf.Variable, object, bytes]]  # id of a variable -> it, its initializer, the hash of its first values
+SEARCHED = 256  # sources decoded at once, more than a CPU takes; outputs do not depend on it
+TRUTHS = re.compile(r'dense<"0x([0-9A-Fa-f]+)"> : tensor<((?:\d+x)+i1)>')
+ALIAS = re.compile(r"parameter_number = (\d+) : i64}, output_index = array<i64(?:: (\d+))?>")
+
+
+def export(task: str, data_dir: Path | None, preset: str | None, given: dict, out: Path, system: str | None, half: bool) -> Bundle:
+    """Writes a system's part of a bundle.
+
+    Args:
+      given: the settings that flags give; `preset` the others. system: its name there; None: its row's.
+      half: store weights that are not drawn as float16.
+
+    Raises:
+      UserError: the training needs more than compiled programs between one validation and the next; the bundle has the system already, or
+        can't be written.
+    """
+    if given.get("pretrained"):
+        raise UserError("--pretrained: the weights and tokeniser of a library do not travel; export without, or train where TensorFlow is")
+    data, settings, begun_with = settle(task, data_dir, preset, given)
+    bundle = Bundle(out, system or settings.row)
+    bundle.check_new()
+    if not isinstance(settings, TrainingSettings):
+        raise UserError(f"--model={settings.model} has nothing to train; there is nothing to export")
+    if settings.mixed_precision or settings.strategy != "none":
+        raise UserError("--mixed_precision and --strategy have state that only TensorFlow keeps; export without them")
+    with starting_points() as starts:
+        loop = assemble(data, settings, begun_with, None, out, None)
+    _refuse_what_stays(loop)
+    loop.batches = dataclasses.replace(loop.batches, columns=loop.batches.columns[:1])  # a frozen encoder's states come of the step
+    loop.system.before_epoch(0, loop.texts)
+    if loop.system.frozen_encoder:
+        _forget_unread_pieces(loop, data)
+    starts = drawable(loop, starts)
+    parts = _Parts(loop)
+    variables = {**assembly.variables(loop.system), **loop.train_step.state(), **_constants(loop.train_step)}
+    programs = {name: _program(bundle, name, *part, variables) for name, part in parts.all().items()}
+    programs = {name: program for name, program in programs.items() if program.outputs or program.updates}
+    used = {name for program in programs.values() for name in program.variables}
+    description = {
+        "config": recorded_of(task, data, settings, begun_with, system), "environment": describe_environment(), "half": half,
+        "variables": {name: _start(bundle, variables[name], starts, half) for name in sorted(used)},
+        "figures": parts.names, "per": loop.validation.per, "final_weights": loop.validation.final_weights(),
+        "batches": _batches(bundle, loop, data), "examined": EXAMINED, "looked_at": LOOKED_AT,
+        "patience_from": loop.system.ramp_steps,
+    }  # fmt: skip
+    bundle.write(description, programs)
+    print(f"wrote {bundle.system} to {out}: {', '.join(programs)}", flush=True)
+    return bundle
+
+
+def _refuse_what_stays(loop: Loop) -> None:
+    """Raises `UserError` where training needs TensorFlow, or drawn columns, between two steps."""
+    s, epoch_steps = loop.settings, len(loop.batches)
+    if why := loop.system.stays(min(s.max_steps or math.inf, s.epochs * epoch_steps), epoch_steps):
+        raise UserError(f"{why} (what is exported trains where TensorFlow is missing)")
+
+
+def _forget_unread_pieces(loop: Loop, data: PreparedData) -> None:
+    """Zeros in a frozen encoder's table for pieces that no text has: they are never read, and zeros need no space."""
+    ids = [getattr(data.arrays(split), f"{role}_ids").ravel() for split in data.manifest["splits"] for role in ROLES]
+    read = np.unique(np.concatenate([*ids, loop.system.inputs_.keyword_ids.ravel()]))
+    table = loop.system.encoder.embedding_table
+    values = np.zeros_like(table.numpy())
+    values[read] = table.numpy()[read]
+    table.assign(values)
+
+
+class _Parts:
+    """What a loop runs between two looks at the clock, as functions of tensors, each with a batch to trace it on.
+
+    Scalars come stacked, as `figures`; `names` says which they are.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop, self.names = loop, {}
+
+    def all(self) -> dict[str, tuple[Callable[[Batch], Values], Batch]]:
+        held_out = self._loop.validation.batches
+        batch, validated, searched = (next(iter(batches.dataset(epoch))) for batches, epoch in (
+            (self._loop.batches, 0), (held_out, None), (dataclasses.replace(held_out, batch_size=SEARCHED), None),
+        ))  # fmt: skip
+        return {
+            "step": (self.step, batch | {"step": tf.constant(0)}),
+            "prepare": (self.prepare, {}),
+            "validate": (self.validate, validated),
+            "examine": (self._loop.validation.figures_of, validated),
+            "search": (self.search, {name: searched[name] for name in SOURCE_COLUMNS}),
+        }
+
+    def step(self, batch: Batch) -> Values:
+        """The training step."""
+        number = batch.pop("step")
+        return self._stacked("step", self._loop.train_step.compute(batch, number, self._loop.system.phase))
+
+    def prepare(self, _: Batch) -> Values:
+        """`System.before_inference`, where it computes anything."""
+        self._loop.system.before_inference()
+        return {}
+
+    def validate(self, batch: Batch) -> Values:
+        """Sums of the losses, then the counts that they are taken over."""
+        sums, counts = self._loop.validation.sums_of(batch, self._loop.system.phase)
+        return self._stacked("sums", {name: total.value for name, total in sums.items()}) | self._stacked("counts", counts)
+
+    def search(self, batch: Batch) -> Values:
+        """The best hypothesis of each source."""
+        return {"ids": self._loop.system.generate(batch)[0][:, 0]}
+
+    def _stacked(self, name: str, scalars: Values) -> Values:
+        self.names[name] = sorted(scalars)
+        return {name: tf.stack([tf.cast(scalars[key], tf.float32) for key in self.names[name]])}
+
+
+def _program(bundle: Bundle, name: str, function: Callable[[Batch], Values], batch: Batch, variables: Mapping[str, tf.Variable]) -> Program:
+    """Compiles a function of a batch to StableHLO and stores it."""
+    inputs, outputs = sorted(batch), []
+
+    def flat(*values: tf.Tensor) -> list[tf.Tensor]:
+        results = function(dict(zip(inputs, values, strict=True)))
+        outputs[:] = sorted(results)
+        return [results[key] for key in outputs]
+
+    compiled = tf.function(flat, autograph=False, jit_compile=True)
+    values = [batch[key] for key in inputs]
+    of_handle = {id(variable.handle): key for key, variable in variables.items()}
+    captured = compiled.get_concrete_function(*values).captured_inputs
+    if unknown := [tensor.name for tensor in captured if id(tensor) not in of_handle]:
+        raise ValueError(f"{name} reads {unknown}, which no variable holds")
+    read = [of_handle[id(tensor)] for tensor in captured]
+    if not outputs and not captured:
+        return Program([], [], [], [])
+    text = compiled.experimental_get_compiler_ir(*values)(stage="stablehlo")
+    # An updated variable comes back in a place that the program names beside the argument it replaces.
+    replaced = {int(output or 0): int(argument) for argument, output in ALIAS.findall(text)}
+    updates = [read[replaced[place] - len(inputs)] for place in sorted(replaced)]
+    if sorted(replaced) != list(range(len(outputs), len(outputs) + len(replaced))):
+        raise ValueError(f"{name}: updates do not follow the {len(outputs)} outputs")
+    bundle.write_program(name, TRUTHS.sub(_spelt_out, text))
+    return Program(inputs, read, outputs, updates)
+
+
+def _spelt_out(constant: re.Match) -> str:
+    """A constant of truth values as a list: versions of MLIR differ in how they pack its bits."""
+    shape = [int(size) for size in constant[2].split("x")[:-1]]
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(constant[1]), np.uint8), count=int(np.prod(shape)), bitorder="little")
+    return f"dense<{json.dumps(bits.astype(bool).reshape(shape).tolist())}> : tensor<{constant[2]}>"
+
+
+def _constants(step: TrainStep) -> dict[str, tf.Variable]:
+    """What an optimiser reads besides its state, such as beta_1."""
+    found = ((name, key, value) for name, optimizer in step.optimizers.items() for key, value in optimizer._hyper.items())
+    return {f"constant/{name}/{key}": value for name, key, value in found if isinstance(value, tf.Variable)}
+
+
+@contextmanager
+def starting_points() -> Iterator[Starts]:
+    """Remembers of every weight that a layer makes meanwhile its initializer and first values (their hash), by the variable's id."""
+    made: Starts = {}
+    original = keras.layers.Layer.add_weight
+
+    def add_weight(self, *args, **kwargs):
+        variable = original(self, *args, **kwargs)
+        made[id(variable)] = variable, kwargs.get("initializer"), _digest(variable.numpy())
+        return variable
+
+    keras.layers.Layer.add_weight = add_weight
+    try:
+        yield made
+    finally:
+        keras.layers.Layer.add_weight = original
+
+
+def drawable(loop: Loop, starts: Starts) -> Starts:
+    """Of what `starting_points` saw, the weights that may be drawn anew: not an encoder that has computed node features already."""
+    system = loop.system
+    described = isinstance(system.settings, BertSettings) and system.uses_keywords
+    kept = {id(v) for v in system.encoder.variables} if described else set()
+    return {key: start for key, start in starts.items() if key not in kept}
+
+
+def _start(bundle: Bundle, variable: tf.Variable, made: Starts, half: bool) -> dict:
+    """How a variable begins: what `starting_weights` needs, with shape and type."""
+    values = variable.numpy()
+    start = {"shape": list(values.shape), "dtype": str(values.dtype)}
+    if values.size and (values == values.flat[0]).all():
+        return start | {"kind": "constant", "value": values.flat[0].item()}
+    _, initializer, digest = made.get(id(variable), (None, None, b""))
+    drawn = starting_weights.describe(initializer, values.shape) if initializer and digest == _digest(values) else None
+    if drawn and starting_weights.fits(drawn, values):
+        return start | drawn
+    return start | {"kind": "stored", "key": bundle.store(values.astype(np.float16) if half and values.dtype == np.float32 else values)}
+
+
+def _digest(values: np.ndarray) -> bytes:
+    return hashlib.sha256(values.tobytes()).digest()
+
+
+def _batches(bundle: Bundle, loop: Loop, data: PreparedData) -> dict:
+    """What makes the batches of all splits."""
+    pairs, held_out = (batches.columns[0] for batches in (loop.batches, loop.validation.batches))
+    if not isinstance(pairs, PairColumns):
+        raise UserError(f"--model={loop.settings.model} is not trained on pairs of source and target, which alone travel")
+    arrays = {"train": pairs.arrays, "validation": held_out.arrays, "test": data.arrays("test")}
+    columns = {
+        split: {f.name: bundle.store(_small(getattr(part, f.name))) for f in dataclasses.fields(SplitArrays)}
+        for split, part in arrays.items()
+    }
+    sampler, graph = pairs.sampler, data.graph
+    return {
+        "columns": columns, "batch_size": loop.batches.batch_size, "held_out_batch_size": loop.validation.batches.batch_size,
+        "search_batch_size": SEARCHED, "seed": loop.batches.seed, "max_keywords": data.max_keywords,
+        "sampler": sampler and {"fanout": list(sampler.fanout), "node_budget": sampler.node_budget, "impostors": sampler.impostors},
+        "impostors": held_out.impostors, "nodes": len(graph), "degree": data.whole_graph.shape[2],
+        "indptr": [bundle.store(part) for part in graph.indptr], "indices": [bundle.store(_small(part)) for part in graph.indices],
+    }  # fmt: skip
+
+
+def _small(values: np.ndarray) -> np.ndarray:
+    """The same whole numbers in 16 bits, where they fit."""
+    bounds = np.iinfo(np.int16)
+    return values.astype(np.int16) if values.size and bounds.min <= values.min() and values.max() <= bounds.max else values

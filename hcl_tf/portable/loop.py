@@ -1,0 +1,236 @@
+"""The loop of training/loop.py over exported programs: the same batches, losses, choice of the best weights and outputs.
+
+Not here: going on after a kill, checkpoints on disk, TensorBoard. A run takes minutes, and what comes of it is small.
+"""
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+
+from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.batching.pairs import pair_batches
+from hcl_tf.data.keywords.graph import KeywordGraph
+from hcl_tf.data.keywords.subgraph import SubgraphSampler
+from hcl_tf.data.store.split_arrays import SplitArrays
+from hcl_tf.errors import UserError
+from hcl_tf.files.json_text import to_json
+from hcl_tf.files.whole_file import write_whole
+from hcl_tf.portable import starting_weights
+from hcl_tf.portable.bundle import EXAMINED, OUTPUTS, Bundle
+from hcl_tf.portable.programs import Executable, Values, copied, device_name
+from hcl_tf.training.diagnostics import means_of, summarise
+from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, SPEED, describe_environment
+
+AHEAD = 8  # batches made before they are needed
+STATUS_EVERY = 15.0
+REMEDY = "export again with a smaller --learning_rate or a longer --warmup_steps"
+
+
+def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
+    """Trains a system and writes what came of it: metrics, environment, outputs of validation and test, figures of test examples.
+
+    Args:
+      minutes: training stops after so many, counted from the first step on; 0: it does not.
+
+    Returns:
+      what done.json holds, which is written last.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / ENVIRONMENT, to_json(describe_environment([device_name()]), indent=2) + b"\n")
+    except OSError as error:
+        raise UserError(f"--out={out}: can't be written ({error.strerror}); choose another folder") from error
+    run = _Run(bundle)
+    metrics = run.train(minutes)
+    for name, lines in ((METRICS, metrics), (SPEED, run.speed)):
+        write_whole(out / name, b"".join(to_json(line) + b"\n" for line in lines))
+    run.variables |= run.best
+    if "prepare" in run.programs:
+        run.programs["prepare"](run.variables, {})
+    for split, most in (("validation", run.about["looked_at"]), ("test", 0)):
+        _save(out / OUTPUTS.format(split), {"ids": run.decode(split, most)})
+    _save(out / EXAMINED, run.examine("test"))
+    write_whole(out / DONE, to_json(run.done, indent=2) + b"\n")
+    print(f"wrote results of {bundle.system} to {out}: {json.dumps(run.done)}", flush=True)
+    return run.done
+
+
+class _Run:
+    """A training in progress.
+
+    Attributes:
+      done: what done.json will hold. speed: lines of speed.jsonl.
+      variables: name -> value now. best: the same of the best validation, of those that decoding reads.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.about, self.settings = bundle.description, bundle.description["config"]["settings"]
+        began = time.monotonic()
+        self.programs = {name: Executable(*bundle.program(name)) for name in self.about["programs"]}
+        print(f"{bundle.system}: compiled {', '.join(self.programs)} for {device_name()} in {time.monotonic() - began:.1f} s", flush=True)
+        self.variables = _begin(bundle, self.settings["seed"])
+        self.splits = {split: _batches(bundle, split) for split in ("train", "validation", "test")}
+        read = ("prepare", "validate", "examine", "search")
+        self._of_model = {v for name in read if name in self.programs for v in self.about["programs"][name]["variables"]}
+        self.best: Values = {}
+        self.speed: list[dict] = []
+        self.done = {
+            "system": bundle.system,
+            "bundle": bundle.digest,
+            "ended": "",
+            "step": 0,
+            "best_step": 0,
+            "best_loss": math.inf,
+            "best_nll": math.inf,
+        }
+
+    def train(self, minutes: float) -> list[dict]:
+        """To the end. Returns the lines of metrics.jsonl."""
+        s, per_epoch = self.settings, len(self.splits["train"])
+        last = min(s["max_steps"] or math.inf, s["epochs"] * per_epoch)
+        lines, window, bad = [self._validate(0, 0)], [], 0
+        began = said = time.monotonic()
+        validating = 0.0  # seconds
+        batches = ((epoch, batch) for epoch in itertools.count() for batch in _ahead(self.splits["train"], epoch))
+        for step, (epoch, batch) in enumerate(batches, 1):
+            window.append(self.programs["step"](self.variables, batch | {"step": np.int32(step - 1)})["step"])
+            now, whole = time.monotonic(), step % per_epoch == 0
+            if step % s["log_every"] == 0:
+                lines.append({"kind": "train", "step": step, "epoch": epoch, **self._means(window, step)})
+                window = []
+                rate = step * s["batch_size"] / (time.monotonic() - began - validating)
+                self.speed.append({"step": step, "examples_per_second": round(rate, 2)})
+                if now - said > STATUS_EVERY:
+                    loss, left, said = lines[-1]["objective"], (last - step) * (now - began) / step, now
+                    print(f"step {step} of {last}: loss {loss:.3f}, {rate:.0f} examples/s, {left:.0f} s left", flush=True)
+            ended = ("steps" if last == s["max_steps"] else "epochs") if step >= last else ""
+            ended = ended or ("time" if minutes and now - began > 60 * minutes else "")
+            if ended or (step % s["validate_every"] == 0 if s["validate_every"] else whole):
+                if window:
+                    self._means(window, step)  # for its check: these steps may be in no line
+                paused = time.monotonic()
+                lines.append(self._validate(step, epoch + whole))
+                validating += time.monotonic() - paused
+                bad = 0 if self._keep(lines[-1]) or step <= self.about["patience_from"] else bad + 1
+                ended = "patience" if s["patience"] and bad >= s["patience"] else ended
+            if ended:
+                self.done |= {"ended": ended, "step": step, "seconds": round(time.monotonic() - began, 1)}
+                break
+        return lines
+
+    def _means(self, window: list[jax.Array], step: int) -> dict[str, float]:
+        """Of the steps since the last line; here the device is waited for."""
+        means = np.stack([np.asarray(figures) for figures in window]).astype(np.float64).mean(0)
+        if not np.isfinite(means).all():
+            raise UserError(f"step {step}: a figure is no finite number; {REMEDY}")
+        return dict(zip(self.about["figures"]["step"], means.tolist(), strict=True))
+
+    def _validate(self, step: int, epoch: int) -> dict:
+        """A line of metrics.jsonl."""
+        if "prepare" in self.programs:
+            self.programs["prepare"](self.variables, {})
+        names, parts = self.about["figures"], []
+        for batch in _held_out(self.splits["validation"], self.settings["validate_examples"]):
+            found = self.programs["validate"](self.variables, batch)
+            parts.append(tuple(dict(zip(names[kind], np.asarray(found[kind]).tolist(), strict=True)) for kind in ("sums", "counts")))
+        means = means_of(parts, self.about["per"], self.about["final_weights"])
+        if not math.isfinite(means["loss"]):
+            raise UserError(f"step {step}: the validation loss is {means['loss']}; {REMEDY}")
+        examined = summarise(self.examine("validation", self.about["examined"]))
+        print(f"step {step}: validation loss {means['loss']:.3f}, NLL {means['nll']:.3f}", flush=True)
+        found = {"kind": "validation", "step": step, "epoch": epoch, **means}
+        return found | {f"examined/{name}": value for name, value in examined.items()}
+
+    def _keep(self, found: dict) -> bool:
+        """Keeps the weights if the loss is the smallest so far. Returns whether it is."""
+        self.done["best_nll"] = min(self.done["best_nll"], found["nll"])
+        if found["loss"] >= self.done["best_loss"]:
+            return False
+        self.best = copied({name: self.variables[name] for name in self._of_model})
+        self.done |= {"best_loss": found["loss"], "best_step": found["step"]}
+        return True
+
+    def examine(self, split: str, most: int = 0) -> dict[str, np.ndarray]:
+        """Name -> one figure an example (`Validation.examine`)."""
+        found: dict[str, list[np.ndarray]] = {}
+        for batch in _held_out(self.splits[split], most) if "examine" in self.programs else ():
+            real = batch["example_mask"] > 0
+            for name, values in self.programs["examine"](self.variables, batch).items():
+                found.setdefault(name, []).append(np.asarray(values)[real])
+        return {name: np.concatenate(parts) for name, parts in found.items()}
+
+    def decode(self, split: str, most: int = 0) -> np.ndarray:
+        """[n, T] ids of the best hypothesis of each example."""
+        found = []
+        for batch in _held_out(dataclasses.replace(self.splits[split], batch_size=self.about["batches"]["search_batch_size"]), most):
+            ids = np.asarray(self.programs["search"](self.variables, batch)["ids"])
+            found.append(ids[batch["example_mask"] > 0])
+        return np.concatenate(found)[: most or None]
+
+
+def _begin(bundle: Bundle, seed: int) -> Values:
+    """Every variable at its start; the draws are a function of seed and name."""
+    values = {}
+    for name, start in bundle.description["variables"].items():
+        shape, dtype = tuple(start["shape"]), np.dtype(start["dtype"])
+        if start["kind"] == "constant":
+            value = np.full(shape, start["value"], dtype)
+        elif start["kind"] == "stored":
+            value = bundle.array(start["key"]).astype(dtype)
+        else:
+            key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+            value = starting_weights.draw(start, shape, np.random.default_rng([seed, key]))
+        values[name] = jax.device_put(value)
+    return values
+
+
+def _batches(bundle: Bundle, split: str) -> Batches:
+    """The batches of a split, as `training.launch.assemble` would make them."""
+    b = bundle.description["batches"]
+    arrays = SplitArrays(**{name: bundle.array(key).astype(np.int32) for name, key in b["columns"][split].items()})
+    indptr, indices = ([bundle.array(key).astype(kind) for key in b[name]] for name, kind in (("indptr", np.int64), ("indices", np.int32)))
+    nothing = np.zeros(b["nodes"], np.int32)
+    graph = KeywordGraph(tuple(map(str, range(b["nodes"]))), nothing, nothing, tuple(indptr), tuple(indices), (nothing, nothing))
+    data = SimpleNamespace(max_keywords=b["max_keywords"], whole_graph=graph.table(b["degree"]))
+    if split != "train":
+        return pair_batches(data, arrays, b["held_out_batch_size"], impostors=b["impostors"])
+    drawn = b.get("sampler", b)  # the latter: format 1
+    sampler = drawn and SubgraphSampler(graph, tuple(drawn["fanout"]), drawn["node_budget"], drawn["impostors"])
+    return pair_batches(data, arrays, b["batch_size"], b["seed"], sampler, b["impostors"])
+
+
+def _ahead(batches: Batches, epoch: int) -> Iterator[dict[str, np.ndarray]]:
+    """The batches of an epoch, made by threads while the device works."""
+    rows = batches.plan(epoch)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = []
+        for number in range(len(rows)):
+            waiting.append(pool.submit(batches.make, rows[number], epoch, number))
+            if len(waiting) > AHEAD:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
+
+
+def _held_out(batches: Batches, most: int) -> Iterable[dict[str, np.ndarray]]:
+    """The batches of a split in its order, or as few as hold `most` examples."""
+    rows = batches.plan(None)
+    wanted = -(-(most or batches.count) // batches.batch_size)
+    return (batches.make(rows[number], 0, number) for number in range(min(wanted, len(rows))))
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_whole(path, buffer.getvalue())

@@ -1,0 +1,97 @@
+"""Pictures of a report as PNG bytes: losses over steps, scores with intervals, how well the contrasts order their pairs."""
+
+import io
+
+import matplotlib
+
+from hcl_tf.evaluation.rows import Result
+
+BARS = ("BLEU-1", "BLEU-2", "BLEU-4", "Greedy")
+LOSSES = {"nll": "NLL a text", "kl": "KL a text"}
+ORDERS = {"ins": "instance, KL", "key": "keyword, cosine", "ma": "keyword, Mahalanobis"}
+
+
+def losses(results: list[Result]) -> bytes:
+    """NLL and KL over steps: validation with marks, training pale behind it."""
+    figure, axes = _figure(len(LOSSES))
+    for number, result in enumerate(results):
+        for axis, key in zip(axes, LOSSES, strict=True):
+            for kind, style in (("train", {"alpha": 0.3}), ("validation", {"marker": "o", "markersize": 3, "label": _name(result)})):
+                points = [point for point in result.record["curves"][kind] if key in point]
+                if points:
+                    axis.plot([p["step"] for p in points], [p[key] for p in points], color=_color(number), **style)
+    for axis, title in zip(axes, LOSSES.values(), strict=True):
+        axis.set(xlabel="step", title=title)
+    axes[0].set_ylim(top=_quantile(results))
+    return _png(figure, axes[0])
+
+
+def scores(rows: dict[str, list[Result]]) -> bytes:
+    """Means over seeds; the bar's whisker is the first seed's 95% bootstrap interval over sentences."""
+    figure, axes = _figure(len(BARS), height=0.8 + 0.28 * len(rows))
+    for axis, metric in zip(axes, BARS, strict=True):
+        for place, results in enumerate(rows.values()):
+            entry = results[0].record["scores"][metric]
+            known = [value for result in results if (value := result.score(metric)) is not None]
+            if known:
+                mean = sum(known) / len(known)
+                low, high = (abs(mean - entry[end]) if entry[end] is not None else 0.0 for end in ("low", "high"))
+                axis.barh(place, mean, xerr=[[low], [high]], color=_color(place), error_kw={"elinewidth": 1})
+        axis.set(title=metric, yticks=range(len(rows)), yticklabels=list(rows) if axis is axes[0] else [])
+        axis.invert_yaxis()
+    return _png(figure)
+
+
+def orders(results: list[Result]) -> bytes | None:
+    """Share of pairs that each contrast orders right, over steps of validation; None where no result has any."""
+    known = [result for result in results if any(name.startswith("examined/order_") for p in _validations(result) for name in p)]
+    if not known:
+        return None
+    figure, axes = _figure(len(ORDERS))
+    for number, result in enumerate(known):
+        for axis, name in zip(axes, ORDERS, strict=True):
+            for suffix, style in (("", {"label": _name(result)}), ("_random", {"linestyle": ":"})):
+                points = [p for p in _validations(result) if f"examined/order_{name}{suffix}" in p]
+                values = [p[f"examined/order_{name}{suffix}"] for p in points]
+                axis.plot([p["step"] for p in points], values, color=_color(number), marker="o", markersize=3, **style)
+    for axis, title in zip(axes, ORDERS.values(), strict=True):
+        axis.axhline(0.5, color="grey", linewidth=0.6)
+        axis.set(xlabel="step", title=title, ylim=(0, 1.03))
+    return _png(figure, axes[0])
+
+
+def _validations(result: Result) -> list[dict]:
+    return result.record["curves"]["validation"]
+
+
+def _name(result: Result) -> str:
+    return f"{result.row}, seed {result.seed}"
+
+
+def _quantile(results: list[Result]) -> float:
+    """Twice the largest NLL that a validation after the first found: what precedes it would hide the rest."""
+    later = [point["nll"] for result in results for point in _validations(result)[1:] if "nll" in point]
+    return 2 * max(later, default=1.0)
+
+
+def _figure(columns: int, height: float = 3.4):
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    return pyplot.subplots(1, columns, figsize=(4 * columns, height), constrained_layout=True)
+
+
+def _color(number: int) -> tuple:
+    return matplotlib.colormaps["tab20"](number % 20)
+
+
+def _png(figure, legend=None) -> bytes:
+    from matplotlib import pyplot
+
+    if legend is not None:
+        handles, labels = legend.get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=4)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=80, metadata={"Software": None})
+    pyplot.close(figure)
+    return buffer.getvalue()

@@ -1,0 +1,129 @@
+"""What a page consists of, sections of paragraphs, tables, pictures and notes, and how it becomes Markdown or HTML."""
+
+import base64
+import re
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import jinja2
+
+from hcl_tf.markdown import markdown_table
+
+BEGINNING = 160  # characters of a note in Markdown
+_IN_A_NOTE = re.compile(r"\*\*(?P<strong>.+?)\*\*|`(?P<code>[^`]+)`|\b(?P<note>[Nn]otes? (?P<number>\d+))")
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A text in which some words are to stand out."""
+
+    text: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class NoteLinks:
+    """Numbers of notes that stand on the same page."""
+
+    numbers: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.numbers))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: one dictionary a row, keys are the columns."""
+
+    rows: list[dict[str, str | Marked | NoteLinks]]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Part of a page.
+
+    Attributes:
+      pictures: file name -> PNG bytes. folded: closed until the reader opens it. see: numbers of the notes that say more.
+      notes: number -> text; all of it in HTML, where links lead to it, and its beginning in Markdown.
+    """
+
+    title: str
+    paragraphs: list[str] = field(default_factory=list)
+    grids: list[Grid] = field(default_factory=list)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    folded: bool = False
+    see: tuple[int, ...] = ()
+    notes: dict[int, str] = field(default_factory=dict)
+
+
+def markdown(sections: Iterable[Section]) -> str:
+    """The page as Markdown."""
+    parts = []
+    for number, section in enumerate(sections):
+        body = [*section.paragraphs, *(f"![{name.partition('.')[0]}]({name})" for name in section.pictures)]
+        if section.see:
+            body.append(f"Notes: {NoteLinks(section.see)}.")
+        for table in [*section.grids, *([_beginnings(section.notes)] if section.notes else [])]:
+            body += [f"**{table.title}**"] if table.title else []
+            body.append(grid(table))
+        title = f"{'#' if number == 0 else '##'} {section.title}"
+        folded = [f"<details><summary>{section.title}</summary>", *body, "</details>"]
+        parts += folded if section.folded else [title, *body]
+    return "\n\n".join(parts) + "\n"
+
+
+def grid(table: Grid) -> str:
+    """A table as Markdown."""
+    return markdown_table([{name: str(value) for name, value in row.items()} for row in table.rows])
+
+
+def _beginnings(notes: dict[int, str]) -> Grid:
+    plain = {number: text.replace("**", "").replace("`", "") for number, text in notes.items()}
+    return Grid([{"note": str(n), "begins": textwrap.shorten(text, BEGINNING, placeholder=" ...")} for n, text in plain.items()])
+
+
+def html(sections: list[Section]) -> str:
+    """The page as HTML: one file, no network; everything that is text is escaped."""
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("hcl_tf.reporting", "templates"), autoescape=True)
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    environment.filters["pieces"] = pieces
+    known = {number for section in sections for number in section.notes}
+    environment.filters["note_pieces"] = lambda text: note_pieces(text, known)
+    environment.globals["links"] = NoteLinks
+    return environment.get_template("report.html").render(sections=sections)
+
+
+def pieces(text: str | Marked | NoteLinks) -> list[tuple[str, str]]:
+    """A table's cell as (piece, how it is shown): plain (empty), `mark`, or where a link leads.
+
+    Keywords are lemmas, so a word that begins with one is marked.
+    """
+    if isinstance(text, NoteLinks):
+        shown = [piece for number in text.numbers for piece in ((", ", ""), (str(number), f"#note-{number}"))]
+        return shown[1:]
+    if isinstance(text, str) or not text.words:
+        return [(str(text), "")]
+    pattern = "|".join(re.escape(word) for word in sorted(text.words, key=len, reverse=True))
+    boundary = r"(?<!\w)" if pattern.isascii() else ""  # Chinese has no spaces
+    found, end = [], 0
+    for match in re.finditer(f"{boundary}(?:{pattern})", text.text, re.IGNORECASE):
+        found += [(text.text[end : match.start()], ""), (match[0], "mark")]
+        end = match.end()
+    return [*found, (text.text[end:], "")]
+
+
+def note_pieces(text: str, known: set[int]) -> list[tuple[str, str]]:
+    """A note's Markdown as `pieces` has it: bold, code, and links to the other `known` notes that it names."""
+    found, end = [], 0
+    for match in _IN_A_NOTE.finditer(text):
+        how = match.lastgroup
+        if how == "note":
+            how = f"#note-{match['number']}" if int(match["number"]) in known else ""
+        found += [(text[end : match.start()], ""), (match[match.lastgroup], how)]
+        end = match.end()
+    return [*found, (text[end:], "")]

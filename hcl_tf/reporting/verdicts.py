@@ -1,0 +1,267 @@
+"""The paper's numbers and sentences beside ours: differences, significance, and verdicts by a printed rule.
+
+A verdict says how our number relates to the paper's. Whether ours comes from a run of the paper's size is another thing, which the mark
+SCALED says beside the verdict, never instead of it.
+"""
+
+import statistics
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hcl_tf.config import TASKS
+from hcl_tf.evaluation.rows import PER_SENTENCE, Result
+from hcl_tf.metrics.significance import PairedComparison, paired_bootstrap
+from hcl_tf.models.registry import OURS
+from hcl_tf.reporting.claims import METRICS, Claim, Claims
+from hcl_tf.reporting.ratings import Ratings
+from hcl_tf.settings import COMPUTATION
+from hcl_tf.studies.human_evaluation.study import SCALES
+
+CLOSE, NEAR = 0.02, 0.10
+OK_, NEAR_, FAIL, NOT_RUN, EMPTY = "OK", "NEAR", "FAIL", "NOT RUN", ""
+RULE = (
+    f"OK: our mean lies within {CLOSE:.0%} of the paper's value, or the paper's value within the range of our seeds; NEAR: within "
+    f"{NEAR:.0%}; FAIL: farther away; NOT RUN: we have no run. No verdict where the paper's cell is empty. A sentence of the text is "
+    "OK if our means differ in the direction that it says (of Table 3: if our mean lies above that of each other system), else FAIL; "
+    "by how much is shown and not judged."
+)
+SCALED = "SCALED"
+GAIN, LOSS, UNCERTAIN = f"{OURS} above", f"{OURS} below", "not certain"
+GAIN_RULE = (
+    f"{GAIN}, {LOSS}: the 95% interval of {OURS} minus the row, paired over sentences, lies above or below 0; {UNCERTAIN}: it holds 0. "
+    "Only a gain over a row is credited to what the row lacks."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row's score. `ours`: of each seed; `p`: against `OURS`, None where it can't be had."""
+
+    row: str
+    metric: str
+    paper: float | None
+    ours: tuple[float, ...]
+    p: float | None
+    verdict: str
+
+    @property
+    def mean(self) -> float | None:
+        """Ours over seeds; None where the row did not run."""
+        return statistics.mean(self.ours) if self.ours else None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's."""
+        return None if self.mean is None or self.paper is None else self.mean - self.paper
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A claim beside our means `of` and `to` (None: not all rows are there); `comparison`: of the sentences' scores, paired."""
+
+    claim: Claim
+    of: float | None
+    to: float | None
+    comparison: PairedComparison | None
+    verdict: str
+
+    @property
+    def percent(self) -> float | None:
+        """By how much ours differ, in percent of `to`."""
+        return None if self.of is None or not self.to else 100 * (self.of - self.to) / self.to
+
+
+@dataclass(frozen=True)
+class Rated:
+    """What the paper says of one human scale beside the means of a study. `rival`: the best of the others; None: not all were rated."""
+
+    scale: str
+    of: float | None
+    rival: str | None
+    to: float | None
+    p: float | None
+    verdict: str
+
+
+class Table:
+    """Comparable results of one task, by row.
+
+    Args:
+      results: at least one, all on the same data and scored alike (`comparable`).
+      ratings: what people made of outputs of the same data, if there is such a study.
+    """
+
+    def __init__(self, task: str, results: Iterable[Result], claims: Claims, ratings: Ratings | None = None) -> None:
+        self.task, self.claims, self.ratings = task, claims.of(task), ratings
+        self.rows: dict[str, list[Result]] = {}
+        self._compared: dict[tuple, PairedComparison] = {}  # each page asks again, and a comparison is 10,000 resamples
+        for result in results:
+            self.rows.setdefault(result.row, []).append(result)
+
+    @property
+    def beside_paper(self) -> bool:
+        """Whether the paper has this task."""
+        return self.task in TASKS
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Row -> what the paper calls it; those that ran and have no such name keep their own."""
+        named = {row: name for rows in self.claims.tables.values() for row, name in rows.items()}
+        return named | {row: row for row in self.further}
+
+    @property
+    def further(self) -> list[str]:
+        """Rows that ran and are in none of the claims' tables: other contrast weights."""
+        return [row for row in self.rows if not any(row in rows for rows in self.claims.tables.values())]
+
+    @property
+    def layout(self) -> dict[str, dict[str, str]]:
+        """Title -> row -> its name: the paper's tables and what else ran. Of a task that the paper lacks, one table of what ran."""
+        if self.beside_paper:
+            return self.claims.tables | ({"Further rows": {row: row for row in self.further}} if self.further else {})
+        return {"Scores": {row: name for row, name in self.names.items() if row in self.rows}}
+
+    def mark(self, rows: Collection[str] = ()) -> str:
+        """`SCALED` where a run of some rows, by default of any, is not of the paper's size, and the paper has the task."""
+        results = [result for row in rows or self.rows for result in self.rows.get(row, [])]
+        return SCALED if self.beside_paper and any(result.scaled for result in results) else ""
+
+    def rated_mark(self, rows: Collection[str]) -> str:
+        """`mark`, of what people rated of some rows: the runs of the study may be others than those of the table, on the same data."""
+        systems = self.ratings.origin["systems"] if self.ratings else []
+        presets = {system["preset"] for system in systems if system["name"] in rows}
+        return SCALED if self.beside_paper and presets - {"paper"} else self.mark(rows)
+
+    def cell(self, row: str, metric: str) -> Cell:
+        """A row's score beside the paper's and beside `OURS`."""
+        ours = self._values(row, metric)
+        paper = self.claims.cells.get((self.task, row, metric))
+        compared = None if row == OURS else self.compare((OURS,), (row,), metric)
+        return Cell(row, metric, paper, ours, compared and compared.p_value, verdict(paper, ours))
+
+    def checked(self) -> list[Checked]:
+        """Every claim about this task, or about any."""
+        return [self.check(claim) for claim in self.claims.claims if claim.task in (None, self.task)]
+
+    def check(self, claim: Claim) -> Checked:
+        """A claim against our means over rows and seeds."""
+        of, to = (self._mean(rows, claim.metric) for rows in (claim.of, claim.to))
+        if of is None or to is None:
+            return Checked(claim, of, to, None, NOT_RUN)
+        agrees = of > to if claim.direction == "above" else of < to
+        return Checked(claim, of, to, self.compare(claim.of, claim.to, claim.metric), OK_ if agrees else FAIL)
+
+    def gain(self, row: str, metric: str) -> tuple[PairedComparison | None, str]:
+        """`OURS` minus a row, and by `GAIN_RULE` what that says."""
+        compared = self.compare((OURS,), (row,), metric)
+        if not compared:
+            return None, NOT_RUN
+        return compared, GAIN if compared.low > 0 else LOSS if compared.high < 0 else UNCERTAIN
+
+    def rated(self) -> list[Rated]:
+        """What the paper says of Table 3, scale by scale; nothing where it says nothing of this task."""
+        claim = self.claims.human
+        if not claim or claim.task not in (None, self.task):
+            return []
+        found = []
+        for scale in SCALES:
+            means = {row: self.ratings and self.ratings.mean(row, scale) for row in (claim.of, *claim.to)}
+            if not all(means.values()):
+                found.append(Rated(scale, None, None, None, None, NOT_RUN))
+                continue
+            of, rival = means[claim.of]["value"], max(claim.to, key=lambda row: means[row]["value"])
+            to = means[rival]["value"]
+            found.append(Rated(scale, of, rival, to, self.ratings.p(claim.of, rival, scale), OK_ if of > to else FAIL))
+        return found
+
+    def rated_mean(self, row: str, scale: str) -> tuple[float | None, str]:
+        """The paper's mean of a row on a human scale, and the verdict on ours."""
+        human, ours = self.claims.human, self.ratings and self.ratings.mean(row, scale)
+        paper = human.cells.get((row, scale)) if human and human.task in (None, self.task) else None
+        return paper, verdict(paper, (ours["value"],) if ours else ())
+
+    def verdicts(self) -> set[str]:
+        """Of all cells and claims."""
+        cells = {self.cell(row, metric).verdict for rows in self.layout.values() for row in rows for metric in METRICS}
+        rated = self.rated()
+        people = {self.rated_mean(row, scale.scale)[1] for scale in rated for row in (self.claims.human.of, *self.claims.human.to)}
+        return cells | people | {checked.verdict for checked in (*self.checked(), *rated)}
+
+    def compare(self, of: tuple[str, ...], to: tuple[str, ...], metric: str) -> PairedComparison | None:
+        """Paired bootstrap over sentences of the means over rows and seeds; None where a row or its sentences' scores are missing."""
+        if metric not in PER_SENTENCE or any(row not in self.rows for row in (*of, *to)):
+            return None
+        if (of, to, metric) not in self._compared:
+            self._compared[of, to, metric] = paired_bootstrap(*(self._by_sentence(rows, metric) for rows in (of, to)))
+        return self._compared[of, to, metric]
+
+    def _values(self, row: str, metric: str) -> tuple[float, ...]:
+        """A row's score of each seed that has one."""
+        return tuple(value for result in self.rows.get(row, []) if (value := result.score(metric)) is not None)
+
+    def _mean(self, rows: tuple[str, ...], metric: str) -> float | None:
+        means = [self.cell_mean(row, metric) for row in rows]
+        return None if None in means else statistics.mean(means)
+
+    def cell_mean(self, row: str, metric: str) -> float | None:
+        """Mean over seeds."""
+        values = self._values(row, metric)
+        return statistics.mean(values) if values else None
+
+    def _by_sentence(self, rows: tuple[str, ...], metric: str) -> np.ndarray:
+        return np.mean(
+            [np.mean([result.record["per_sentence"][metric] for result in self.rows[row]], axis=0) / 100 for row in rows], axis=0
+        )
+
+
+def verdict(paper: float | None, ours: tuple[float, ...]) -> str:
+    """`RULE`, of a cell."""
+    if paper is None:
+        return EMPTY if ours else NOT_RUN
+    if not ours:
+        return NOT_RUN
+    away = abs(statistics.mean(ours) - paper)
+    if away <= CLOSE * abs(paper) or min(ours) <= paper <= max(ours):
+        return OK_
+    return NEAR_ if away <= NEAR * abs(paper) else FAIL
+
+
+def comparable(results: list[Result]) -> tuple[list[Result], list[tuple[Result, str]]]:
+    """Those that can stand in one table, and the others with the reason.
+
+    The measure is the first run of `OURS`, or the first run: all need its raw data, split, references and signatures. Another tokeniser
+    is shown, not set apart. A second run of the same row and seed is set apart, and so is one of other settings than its row's first.
+    """
+    first = next((result for result in results if result.row == OURS), results[0])
+    same: dict[str, Callable[[Result], object]] = {
+        "task": lambda r: r.record["task"],
+        "raw files": lambda r: sorted(r.record["corpus"]["raw_files"].values()),
+        "test examples (other split, limit or references)": lambda r: r.record["references"],
+        "metric signatures": lambda r: {name: entry["signature"] for name, entry in r.record["scores"].items()},
+    }
+    kept, apart = [], []
+    for result in results:
+        differing = [what for what, of in same.items() if of(result) != of(first)]
+        siblings = [other for other in kept if other.row == result.row]
+        if differing:
+            apart.append((result, f"other {differing[0]} than {first.origin}"))
+        elif any(other.seed == result.seed for other in siblings):
+            apart.append((result, f"a second {result.row} with seed {result.seed}; the first is {siblings[0].origin}"))
+        elif siblings and (names := differing_settings(result, siblings[0])):
+            apart.append((result, f"another {names[0]} than {siblings[0].origin}, and one row has one setting"))
+        else:
+            kept.append(result)
+    return kept, apart
+
+
+def differing_settings(a: Result, b: Result) -> list[str]:
+    """Names of settings in which two results differ, besides the seed and those that say how to compute and not what."""
+    return sorted(differing(a.settings, b.settings) - {"seed", *COMPUTATION})
+
+
+def differing(a: dict[str, Any], b: dict[str, Any]) -> set[str]:
+    """The names that do not have the same value in both."""
+    return {name for name in a.keys() | b.keys() if a.get(name) != b.get(name)}

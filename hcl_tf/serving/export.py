@@ -1,0 +1,173 @@
+"""A run as one folder that needs TensorFlow only: a SavedModel, and beside it what turns text into its inputs.
+
+saved_model.pb, variables/   signature `generate`, see `export.json`
+export.json                  names, shapes and special ids
+vocab.txt                    WordPiece pieces, line n (from 0) has id n; where published weights brought a tokeniser, tokenizer/ instead
+keywords.txt                 keyword nodes, line n (from 0) is node n
+graph/                       the keyword graph (nodes.tsv, edges.npz)
+README.md                    the model card
+"""
+
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from hcl_tf.config import SPLITS
+from hcl_tf.data.store.tfrecords import GRAPH, VOCABULARY
+from hcl_tf.errors import UserError
+from hcl_tf.evaluation.intervals import interval, number
+from hcl_tf.files.json_text import from_json, to_json
+from hcl_tf.files.whole_folder import whole_or_nothing
+from hcl_tf.training.assembly import TOKENIZER
+from hcl_tf.training.trained_run import BEST, TrainedRun
+
+SIGNATURE = "generate"
+DESCRIPTION, KEYWORDS, CARD = "export.json", "keywords.txt", "README.md"
+FORMAT = 1
+
+
+def export(run_dir: Path, checkpoint: str, out: Path, overwrite: bool) -> None:
+    """Writes the folder `out`, whole or not at all.
+
+    Raises:
+      UserError: the run can't be used, or `out` can't be written or holds something else.
+    """
+    if out.exists() and not overwrite and (out / DESCRIPTION).is_file():
+        raise UserError(f"--export={out}: exists already and is kept; pass --overwrite to replace it, or choose another folder")
+    trained = TrainedRun(run_dir, checkpoint)
+    with whole_or_nothing(out, DESCRIPTION, overwrite, "--export", "an exported model") as folder:
+        save_model(trained, folder)
+        if trained.inputs.library:
+            shutil.copytree(trained.run.stored(TOKENIZER), folder / Path(TOKENIZER).name)
+        else:
+            shutil.copyfile(trained.run.stored(f"data/{VOCABULARY}"), folder / VOCABULARY)
+        shutil.copytree(trained.run.stored(f"data/{GRAPH}"), folder / GRAPH)
+        (folder / KEYWORDS).write_text("".join(f"{node}\n" for node in trained.graph.nodes), encoding="utf-8")
+        (folder / DESCRIPTION).write_bytes(to_json(describe(trained), indent=2) + b"\n")
+        (folder / CARD).write_text(model_card(trained), encoding="utf-8")
+    print(f"wrote {out}")
+
+
+def save_model(trained: TrainedRun, folder: Path) -> None:
+    """The SavedModel, with a batch dimension of any size and only those variables that generation reads."""
+    system, inputs = trained.system, trained.inputs
+    shapes = {"source_ids": [None, inputs.source_length + 2], "source_nodes": [None, inputs.max_keywords], "source_unknown": [None]}
+    specs = {name: tf.TensorSpec(shape, tf.int32, name) for name, shape in shapes.items()}
+
+    @tf.function(input_signature=[specs[name] for name in shapes])
+    def run(source_ids: tf.Tensor, source_nodes: tf.Tensor, source_unknown: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = tf.shape(source_ids)[0]
+        batch = {"source_ids": source_ids, "source_nodes": source_nodes, "source_unknown": source_unknown}
+        ids, scores = system.generate(batch | {"example_rows": tf.range(rows), "example_mask": tf.ones([rows])})
+        return {"ids": ids, "scores": scores}
+
+    concrete = run.get_concrete_function()
+    module = tf.Module()
+    module.generate = run
+    # Not the system itself: Keras would trace every layer of it, and store what only training needs.
+    module.kept = list(concrete.variables)
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: concrete})
+
+
+def describe(trained: TrainedRun) -> dict:
+    """What a program needs to know to call the model."""
+    inputs, s, task = trained.inputs, trained.settings, trained.manifest["task"]
+    length, more = task["source_length"], "pieces of the keywords, [SEP], " if s.append_keywords else ""
+    return {
+        "format": FORMAT, "signature": SIGNATURE, "task": trained.run.config["task"], "language": inputs.language,
+        "inputs": {
+            "source_ids": f"[B, {inputs.source_length + 2}] int32: [CLS], at most {length} pieces, [SEP], {more}padding",
+            "source_nodes": f"[B, {inputs.max_keywords}] int32: node numbers of the source's keywords, filled up with -1",
+            "source_unknown": "[B] int32: how many of the source's keywords are no nodes",
+        },
+        "outputs": {
+            "ids": f"[B, {s.beams}, {s.maximum_length}] int32: vocabulary ids, best first, padded; from "
+            f"{inputs.vocabulary} on, minus that: the place in source_ids of an unknown word that is copied",
+            "scores": f"[B, {s.beams}] float32: log-probability divided by the length penalty",
+        },
+        "source_length": length, "source_keep": task["source_keep"], "max_keywords": inputs.max_keywords,
+        "beams": s.beams, "minimum_length": s.minimum_length, "maximum_length": s.maximum_length, "length_penalty": s.length_penalty,
+        "no_repeat_ngram": s.no_repeat_ngram,
+        "lowercase": trained.tokenizer.lowercase,
+        "keyword_unit": trained.manifest["settings"]["keyword_unit"], "tagger": trained.manifest["tagger"],
+        "special_ids": {"[PAD]": inputs.pad_id, "[UNK]": inputs.unknown_id, "[CLS]": inputs.cls_id, "[SEP]": inputs.sep_id},
+        "pieces": Path(TOKENIZER).name if inputs.library else VOCABULARY,
+        "checkpoint": trained.checkpoint, "step": trained.step, "data": trained.manifest["sha256"], "settings": s.to_dict(),
+    }  # fmt: skip
+
+
+def model_card(trained: TrainedRun) -> str:
+    """What the model is, what it was trained on, how good it is, and what it can't do."""
+    s, manifest, config = trained.settings, trained.manifest, trained.run.config
+    length, kept = manifest["task"]["source_length"], manifest["task"]["source_keep"]
+    encoder = config["encoder"][:1].upper() + config["encoder"][1:]
+    counts = ", ".join(f"{split} {manifest['splits'][split]['examples']:,}" for split in SPLITS)
+    pieces = (
+        f"`{Path(TOKENIZER).name}/` is the tokeniser of the published weights (transformers: AutoTokenizer); {DESCRIPTION} calls its start "
+        "and end [CLS] and [SEP]"
+        if trained.inputs.library
+        else f"`{VOCABULARY}` is a WordPiece vocabulary"
+    )
+    files = "\n".join(f"- {name}: SHA-256 `{digest}`" for name, digest in sorted(manifest["raw_files"].items()))
+    settings = "\n".join(f"| {name} | {value} |" for name, value in sorted(s.to_dict().items()))
+    return f"""# {s.model} for {config["task"]}
+
+A reference implementation (hcl_tf) of Li et al., "Keywords and Instances: A Hierarchical Contrastive Learning Framework
+Unifying Hybrid Granularities for Text Generation" (ACL 2022). Checkpoint {trained.checkpoint}, step {trained.step:,}.
+
+## Use
+
+```python
+import tensorflow as tf
+
+generate = tf.saved_model.load("this folder").signatures["{SIGNATURE}"]
+found = generate(source_ids=..., source_nodes=..., source_unknown=...)  # {DESCRIPTION} gives shapes and special ids
+```
+
+{pieces}; `{KEYWORDS}` lists the keyword nodes. Keywords are lower-cased lemmas, taken by TextRank
+from the part of the text that the model sees ({manifest["tagger"]}). A keyword that is no node counts in `source_unknown`.
+
+## Data
+
+{counts} examples. Prepared data: SHA-256 of the manifest `{manifest["sha256"]}`. Raw files:
+
+{files}
+
+## Scores
+
+{_scores(trained)}
+
+## Limits
+
+- Language: {trained.inputs.language}. At most {length} pieces of a source are read (the {kept} is kept);
+  outputs have {s.minimum_length} to {s.maximum_length} pieces.
+- {encoder}. Outputs follow the training texts, their errors and biases included; nothing checks what they say.
+- For research on text generation, not for advice to people.
+
+## Settings
+
+| setting | value |
+| --- | --- |
+{settings}
+"""
+
+
+def _scores(trained: TrainedRun) -> str:
+    """The test scores of this very checkpoint as a table, or that there are none."""
+    name = "scores.test.json" if trained.checkpoint == BEST[0] else f"scores.test.{trained.checkpoint}.json"
+    path = trained.run.path / name
+    none = "Not evaluated before the export (python -m hcl_tf.evaluate)."
+    if not path.is_file():
+        return none
+    try:
+        found = from_json(path.read_bytes())
+        scored = found["checkpoint"], found["step"], found["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}); evaluate the run again, or remove the file") from error
+    if scored != (trained.checkpoint, trained.step, trained.manifest["sha256"]):
+        return none
+    rows = [f"Test split, {found['examples']:,} examples.", "", "| score | value | 95% interval | signature |", "| --- | --- | --- | --- |"]
+    for score, entry in found["scores"].items():
+        rows.append(f"| {score} | {number(entry['value'])} | {interval(entry) or '-'} | {entry['signature'].replace('|', ', ')} |")
+    return "\n".join(rows)

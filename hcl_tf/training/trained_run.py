@@ -1,0 +1,160 @@
+"""The one door to a trained run: evaluation, studies, generation, exports and the demo open it here.
+
+What is cheap to check is checked when it is opened; the model is built, and the data read, when first asked for.
+"""
+
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from hcl_tf.data.keywords import graph as keyword_graph
+from hcl_tf.data.keywords.graph import KeywordGraph
+from hcl_tf.data.store import retokenized
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.tfrecords import GRAPH, MANIFEST, VOCABULARY
+from hcl_tf.data.tokenizers import library, wordpiece
+from hcl_tf.data.tokenizers.wordpiece import Tokenizer
+from hcl_tf.decoding.sources import SourceBatches
+from hcl_tf.errors import UserError
+from hcl_tf.layers.encoder import EncoderShape
+from hcl_tf.models import registry
+from hcl_tf.models.base import Inputs, System
+from hcl_tf.training import checkpoints
+from hcl_tf.training.assembly import DERIVED, INPUTS, TOKENIZER, default_data_dir, keyword_ids, new_system, variables
+from hcl_tf.training.checkpoints import Checkpoint
+from hcl_tf.training.initialization import initialize
+from hcl_tf.training.run_folder import Run, load_run
+from hcl_tf.training.text_states import TextStates
+from hcl_tf.training.validation import Validation
+
+BEST = ("best_loss", "best_nll")  # the checkpoints of every run: smallest validation loss, as in the paper; smallest NLL alone
+
+
+class TrainedRun:
+    """A run at one of its checkpoints.
+
+    Args:
+      run_dir: the folder that training wrote. checkpoint: its name.
+      data_dir: the prepared folder that it was trained on; None: tfrecords/<task>, where data are asked for.
+      finished: refuse a run whose training has not ended.
+
+    Attributes:
+      run, settings, model (the system's class), checkpoint.
+
+    Raises:
+      UserError: on opening, or when a part is first asked for: something is missing, damaged, or of other data.
+    """
+
+    def __init__(self, run_dir: Path, checkpoint: str = BEST[0], data_dir: Path | None = None, finished: bool = False) -> None:
+        self.run: Run = load_run(run_dir)
+        if finished and not self.run.finished:
+            raise UserError(f"--run_dir={self.run.path}: not finished; the same hcl_tf.train command goes on with it")
+        self.settings = registry.read(self.run.config["settings"])
+        self.model = registry.class_of(self.settings.model)
+        self.checkpoint, self._data_dir = checkpoint, data_dir
+
+    @cached_property
+    def manifest(self) -> dict:
+        """Of the data that the run was trained on, as the run keeps it."""
+        return json.loads(self.run.stored(f"data/{MANIFEST}").read_text(encoding="utf-8"))
+
+    @cached_property
+    def graph(self) -> KeywordGraph:
+        """The keyword graph, as the run keeps it."""
+        return keyword_graph.load(self.run.stored(f"data/{GRAPH}"))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What the run's texts were cut into pieces with."""
+        if self._recorded_inputs.get("library"):
+            return library.load(self.run.stored(TOKENIZER))
+        return wordpiece.from_file(self.run.stored(f"data/{VOCABULARY}"))
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """What the system knows of its task."""
+        record = dict(self._recorded_inputs)
+        derived = self.graph.table(self.manifest["settings"]["graph_degree"]), keyword_ids(self.graph, self.tokenizer)
+        try:
+            shape = record.pop("bert", None) or record.pop("shape", None)  # "bert": until version 0.1.0
+            record["shape"] = shape and EncoderShape.from_dict(shape)
+            record["output_ids"] = np.array(record["output_ids"], np.int32)
+            return Inputs(**record, **dict(zip(DERIVED, derived, strict=True)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._unreadable(error) from error
+
+    @cached_property
+    def system(self) -> System:
+        """The system at the checkpoint's weights, ready for inference."""
+        system, _ = new_system(self.settings, self.inputs, None)
+        saved, ours = self._saved, variables(system)
+        checkpoints.assign(ours, {name: saved.arrays[name] for name in saved.arrays if name.startswith("model/")}, saved.path)
+        system.before_inference()
+        return system
+
+    @property
+    def step(self) -> int:
+        """The checkpoint's step."""
+        return self._saved.step
+
+    @cached_property
+    def data(self) -> PreparedData:
+        """The data that the run was trained on, as its system sees them."""
+        found = data_of(self.run.config, self._data_dir)
+        return retokenized.seen_through(found, self.tokenizer)
+
+    @cached_property
+    def beginning(self) -> System:
+        """The system as it was before its first step: the same seed, settings and published weights.
+
+        Raises `UserError` where the published weights can't be had any more, or are described otherwise than the run has recorded.
+        """
+        path, recorded = self.run.path, self.run.config["encoder"]
+        try:
+            settings, begun = initialize(self.settings, self.data, self.settings.to_dict())
+        except UserError as error:
+            raise UserError(f"{path}: the weights that the run began with can't be had any more: {error}") from error
+        if not recorded.startswith(begun.note):  # behind which the record may say why a random encoder was taken
+            raise UserError(f"{path}: begun with other weights ({recorded}) than are here ({begun.note}); install those again")
+        system, _ = new_system(settings, self.inputs, begun)
+        system.before_epoch(0, TextStates(self.data, self.data.arrays("train"), keep=begun.published is not None))
+        system.before_inference()
+        return system
+
+    def validation(self, split: str, limit: int | None = None, system: System | None = None) -> Validation:
+        """Passes over a split, or over its first `limit` examples; `system`: in place of the trained one."""
+        return Validation.of_pairs(system or self.system, self.data, self.data.arrays(split).first(limit))
+
+    def source_batches(self) -> SourceBatches:
+        """What makes batches of sources for this system."""
+        return SourceBatches(self.tokenizer, self.inputs.source_length, self.inputs.max_keywords, self.settings.append_keywords)
+
+    @cached_property
+    def _saved(self) -> Checkpoint:
+        return self.run.checkpoints.read(self.checkpoint)
+
+    @cached_property
+    def _recorded_inputs(self) -> dict:
+        try:
+            return json.loads((self.run.path / INPUTS).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> UserError:
+        return UserError(f"{self.run.path / INPUTS}: can't be read ({error}); train again, or restore the run")
+
+
+def data_of(config: dict, folder: Path | None) -> PreparedData:
+    """The data that a run was trained on, with keywords appended where the run's are. `UserError`: the folder holds another."""
+    folder = folder or default_data_dir(config["task"])
+    if not (folder / MANIFEST).is_file():
+        raise UserError(f"--data_dir={folder}: no prepared data there; give the folder that the run was trained on")
+    data = PreparedData(folder)
+    if data.manifest["sha256"] != config["data"]:
+        raise UserError(
+            f"--data_dir={folder}: not the data that the run was trained on (manifest {data.manifest['sha256'][:12]}, "
+            f"the run's is {config['data'][:12]}); give that folder, or prepare the same files with the same flags"
+        )
+    return data.with_keywords() if config["settings"].get("append_keywords") else data

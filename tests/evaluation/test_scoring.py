@@ -1,0 +1,144 @@
+"""Evaluation of a tiny run: what it writes, what it refuses, and that references can't reach the outputs."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hcl_tf.data.corpora.formats import clean
+from hcl_tf.data.store import tfrecords
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.errors import UserError
+from hcl_tf.evaluation import scoring
+from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
+from hcl_tf.files.checksums import sha256
+from hcl_tf.metrics import bleu
+from hcl_tf.metrics.words import words
+from hcl_tf.training.run_folder import load_run
+
+
+def read(path):
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+
+
+def altered(folder, out):
+    """A copy of a prepared folder whose test targets and negatives are the training split's."""
+    shutil.copytree(folder, out)
+    data = PreparedData(folder)
+    records = [
+        replace(record, target=other.negative, negative=other.target)
+        for record, other in zip(data.records("test"), data.records("train"), strict=False)
+    ]
+    manifest = {**data.manifest}
+    manifest["splits"] = {
+        **manifest["splits"],
+        "test": {"examples": len(records), "shards": tfrecords.write_shards(out, "test", iter(records), len(records))},
+    }
+    tfrecords.write_manifest(out, manifest)
+    return out
+
+
+def test_predictions_are_those_of_the_split_in_order(evaluated_run, qqp_folder):
+    rows, records = read(evaluated_run / "predictions.test.jsonl"), list(PreparedData(qqp_folder).records("test"))
+    assert [(r["id"], r["source"], r["reference"]) for r in rows] == [(r.id, r.source.raw, r.target.raw) for r in records]
+    assert [r["keywords"] for r in rows] == [[k.text for k in r.source.keywords] for r in records]
+    assert len({r["prediction"] for r in rows}) > 1
+    # --> the scores beside a prediction are those of this pair
+    direct = bleu.sentence_scores(*([words(r[name], "en") for r in rows] for name in ("prediction", "reference")))
+    np.testing.assert_allclose([[r["scores"][f"BLEU-{n}"] for n in bleu.ORDERS] for r in rows], direct)
+
+
+def test_scores_say_of_what_they_are_and_are_the_means_of_the_rows(evaluated_run, qqp_folder):
+    found, rows = read(evaluated_run / "scores.test.json"), read(evaluated_run / "predictions.test.jsonl")
+    best = load_run(evaluated_run).checkpoints.read("best_loss")
+    assert (found["task"], found["model"], found["split"]) == ("qqp", "hcl", "test")
+    assert (found["checkpoint"], found["step"], found["examples"]) == ("best_loss", best.step, len(rows))
+    assert found["data"] == PreparedData(qqp_folder).manifest["sha256"]
+    for name, entry in found["scores"].items():
+        assert entry["signature"]
+        values = [row["scores"][name] for row in rows if row["scores"].get(name) is not None]
+        if values:
+            assert entry["value"] == pytest.approx(np.mean(values))
+            assert entry["low"] <= entry["value"] <= entry["high"]
+    assert "sacreBLEU" in found["scores"]
+
+
+def test_floors_need_no_model(evaluated_run):
+    floors, rows = read(evaluated_run / "figures.test.json")["floors"], read(evaluated_run / "predictions.test.jsonl")
+    copied = bleu.sentence_scores([words(clean(r["source"]), "en") for r in rows], [words(r["reference"], "en") for r in rows])
+    assert floors["copy_source"]["BLEU-2"]["value"] == pytest.approx(copied[:, 1].mean())
+    assert floors["copy_source"]["any-keyword-included"]["value"] == 1.0
+    assert floors["random_target"]["verbatim-training-targets"]["value"] == 1.0
+
+
+def test_figures_hold_every_question_about_the_latent_and_the_keywords(evaluated_run):
+    found = read(evaluated_run / "figures.test.json")["figures"]
+    assert {"nll_posterior", "nll_prior", "nll_shuffled", "nll_prior_u_unknown", "nll_prior_u_shuffled", "kl"} <= set(found["means"])
+    assert {f"order_{c}{suffix}" for c in ("ins", "key", "ma") for suffix in ("", "_random", "_differ")} <= set(found["means"])
+    means = found["means"]
+    for name, (figure, baseline) in scoring.diagnostics.DIFFERENCES.items():
+        assert found["differences"][name]["value"] == pytest.approx(means[figure]["value"] - means[baseline]["value"], abs=1e-3)
+    assert found["collapsed"] is not (found["differences"]["nll_shuffled_minus_posterior"]["low"] > 0)
+    assert 0 <= found["active_units"] <= found["latent_size"] == len(found["kl_by_dimension"]) == 8
+    assert sum(found["kl_by_dimension"]) == pytest.approx(means["kl"]["value"], rel=1e-4)
+
+
+def test_samples_are_spread_evenly(evaluated_run):
+    text, rows = (evaluated_run / "samples.test.md").read_text(encoding="utf-8"), read(evaluated_run / "predictions.test.jsonl")
+    ids = [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| ")][2:]
+    assert len(ids) == min(20, len(rows))
+    numbers = [[row["id"] for row in rows].index(i.replace("\\", "")) for i in ids]
+    assert numbers[0] == 0
+    assert numbers[-1] == len(rows) - 1
+    assert set(np.diff(numbers)) <= {1, 2}
+
+
+def test_references_and_negatives_do_not_reach_the_outputs(evaluated_run, qqp_folder, tmp_path, monkeypatch):
+    other = PreparedData(altered(qqp_folder, tmp_path / "altered"))
+    run = tmp_path / "run"
+    shutil.copytree(evaluated_run, run)
+    with pytest.raises(UserError, match="not the data that the run was trained on"):
+        evaluate(EvaluationRequest(run, data_dir=other.folder))
+    monkeypatch.setattr(scoring, "data_of", lambda *_: other)
+    monkeypatch.setattr(scoring, "_examine", lambda *_: scoring.diagnostics.summary({}))
+    evaluate(EvaluationRequest(run))
+    before, after = (read(folder / "predictions.test.jsonl") for folder in (evaluated_run, run))
+    assert [row["prediction"].encode() for row in after] == [row["prediction"].encode() for row in before]
+    assert all(a["reference"] != b["reference"] for a, b in zip(after, before, strict=True))
+    assert sha256(run / "scores.test.json") != sha256(evaluated_run / "scores.test.json")
+
+
+def test_a_part_never_replaces_the_whole():
+    run = scoring.Path("run")
+    labels = [EvaluationRequest(run).label, EvaluationRequest(run, limit=5).label, EvaluationRequest(run, checkpoint="best_nll").label]
+    assert labels == ["test", "test.first5", "test.best_nll"]
+    assert EvaluationRequest(run, "validation", "best_nll", limit=2).label == "validation.best_nll.first2"
+
+
+def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, rocstories_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring.assembly, "load_trained", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        evaluate(EvaluationRequest(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="--data_dir=tfrecords/qqp: no prepared data there"):
+        evaluate(EvaluationRequest(trained_run))
+    with pytest.raises(UserError, match="not the data that the run was trained on"):
+        evaluate(EvaluationRequest(trained_run, data_dir=rocstories_folder))
+    with pytest.raises(UserError, match=r"--embeddings=.*no such file"):
+        evaluate(EvaluationRequest(trained_run, embeddings=tmp_path / "glove.txt"))
+
+
+def test_a_users_vectors_score_the_system_and_the_floors(qqp_folder, tmp_path):
+    data = PreparedData(qqp_folder)
+    records = [record for record, _ in zip(data.records("test"), range(3), strict=False)]
+    wanted = sorted({word for record in records for word in words(record.target.raw, "en")})
+    random = np.random.default_rng(0)
+    lines = [" ".join([word, *(f"{x:.3f}" for x in random.normal(size=5))]) for word in [*wanted, "unwanted"]]
+    (tmp_path / "glove.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    inputs = scoring._ScoreInputs(data, records, tmp_path / "glove.txt", [record.target.raw for record in records])
+    scores, _ = inputs.score([record.target.raw for record in records])
+    assert scores["Average"]["value"] == pytest.approx(1.0)
+    assert all("vectors:glove.txt#" in part["Greedy"]["signature"] for part in (scores, *inputs.floors().values()))

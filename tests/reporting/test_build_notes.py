@@ -1,0 +1,62 @@
+"""The notes as a report reads them, and that every number that code and claims refer to is one of the notes shipped."""
+
+from pathlib import Path
+
+import pytest
+
+from hcl_tf.reporting import sections, tables
+from hcl_tf.reporting.build_notes import NAME, BuildNotes
+from hcl_tf.reporting.claims import read
+from hcl_tf.reporting.page import NoteLinks
+
+ROOT = Path(__file__).parents[2]
+TEXT = """# Notes
+
+1. not: nothing but a heading's number
+
+## Model
+
+2. **[P]** as stated, with `claps`
+   and **[D]** more of it: `--free_bits`.
+10. **[R]** ours alone, `--ablate=graph`, `claps_group`
+9. measured, `--free_bits_more=1`
+
+A paragraph of its own.
+   3. not a note
+"""
+
+
+@pytest.fixture
+def notes(tmp_path):
+    (path := tmp_path / "notes.md").write_text(TEXT)
+    return BuildNotes.read(path)
+
+
+def test_a_note_is_all_of_its_lines_and_no_more(notes):
+    assert list(notes.texts) == [1, 2, 9, 10]
+    assert notes.texts[2] == "**[P]** as stated, with `claps` and **[D]** more of it: `--free_bits`."
+    assert list(notes.choices) == [2, 10]
+
+
+def test_rows_and_settings_find_the_notes_that_name_them(notes):
+    assert notes.of_row("claps") == (2,)
+    assert notes.of_row("hcl_without_graph") == (10,)
+    assert notes.of_row("t5") == ()
+    assert notes.of_settings(["free_bits"]) == (2,)
+    assert notes.of_settings(["ablate", "free_bits"]) == (2, 10)
+    assert notes.of_settings([]) == ()
+
+
+def test_links_lead_to_notes_that_are_there(notes, tmp_path):
+    assert notes.column([10, 2, 2, 99]) == {"notes": NoteLinks((2, 10))}
+    missing = BuildNotes.read(tmp_path / "none.md")
+    assert (missing.texts, missing.column([2]), missing.known([2])) == ({}, {}, ())
+
+
+def test_all_that_refers_to_the_shipped_notes_refers_to_one():
+    shipped, claims = BuildNotes.read(ROOT / NAME), read(ROOT / "experiments" / "paper_claims.yaml")
+    constants = [value for module in (sections, tables) for name, value in vars(module).items() if name.startswith("SEE_")]
+    assert len(constants) == 7
+    for numbers in (*constants, *(claim.notes for claim in (*claims.claims, claims.human))):
+        assert shipped.known(numbers) == numbers
+    assert len(shipped.texts) == max(shipped.texts), "numbers are stable, and none is missing"

@@ -1,0 +1,58 @@
+"""Pages from sections: what stands out, what is a link and where it leads, and that notes can be read without a network."""
+
+import pytest
+from html_page import Page
+
+from hcl_tf.reporting import page
+from hcl_tf.reporting.page import Grid, Marked, NoteLinks, Section
+
+NOTES = {3: "**[D]** a < b, see note 12 and `--flag=<x>`", 12: "**[P]** as stated; notes 3, note 99"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "marked"),
+    [
+        ("Rain, rainy and brain", ("rain",), ["Rain", "rain"]), ("a (b) c", ("(b",), ["(b"]), ("今天下雨了", ("下雨",), ["下雨"]),
+        ("wordpress theme", ("word", "wordpress"), ["wordpress"]), ("nothing", (), []),
+    ],
+)  # fmt: skip
+def test_keywords_stand_out(text, words, marked):
+    found = page.pieces(Marked(text, words))
+    assert "".join(piece for piece, _ in found) == text
+    assert [piece for piece, how in found if how == "mark"] == marked
+    assert {how for _, how in found} <= {"", "mark"}
+
+
+def test_numbers_of_notes_are_links_and_text_that_looks_like_one_is_not():
+    assert page.pieces(NoteLinks((3, 12))) == [("3", "#note-3"), (", ", ""), ("12", "#note-12")]
+    assert page.pieces(NoteLinks(())) == []
+    assert page.pieces("see note 3") == [("see note 3", "")]
+    assert str(NoteLinks((3, 12))) == "3, 12"
+
+
+def test_a_note_s_text_keeps_its_words_and_links_to_notes_that_are_there():
+    found = page.note_pieces(NOTES[12], {3, 12})
+    assert found == [("", ""), ("[P]", "strong"), (" as stated; ", ""), ("notes 3", "#note-3"), (", ", ""), ("note 99", ""), ("", "")]
+    assert ("--flag=<x>", "code") in page.note_pieces(NOTES[3], set())
+
+
+def test_every_link_leads_to_a_whole_note_that_no_fold_hides():
+    sections = [
+        Section("Head", see=(12,)), Section("Rows", grids=[Grid([{"row": "hcl", "notes": NoteLinks((3, 12))}])], folded=True),
+        Section("Notes", folded=True, notes=NOTES),
+    ]  # fmt: skip
+    text = page.html(sections)
+    shown = Page(text)
+    assert shown.open == []
+    assert shown.anchors == ["note-3", "note-12"]
+    assert {link.removeprefix("#") for link in shown.links} == set(shown.anchors)
+    assert text.rindex("</details>") < text.index('id="note-3"'), "a folded section would hide what a link leads to"
+    assert "a < b, see note 12 and --flag=<x>" in shown.text
+    assert shown.tags.count("strong") == 2
+
+
+def test_markdown_has_the_beginnings():
+    text = page.markdown([Section("Head", see=(12,)), Section("Notes", folded=True, notes=NOTES | {13: "word " * 100})])
+    assert "Notes: 12." in text
+    assert "| 3 | [D] a &lt; b, see note 12 and --flag=&lt;x> |" in text
+    assert max(map(len, text.splitlines())) < page.BEGINNING + 20
