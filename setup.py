@@ -33,6 +33,7 @@ setup(
             "pytest>=8,<10",
             "hypothesis>=6.100,<7",
             "ruff>=0.6,<0.17",
+            "import-linter>=2.7,<3",
             "pre-commit>=3.7,<5",
             "psutil>=6,<8",
             "pytest-xdist>=3.6,<4",

@@ -8,38 +8,20 @@ import os
 import sys
 from pathlib import Path
 
-from absl import flags
+from hcl_tf import cli
+from hcl_tf.models import setting_flags
 
-from hcl_tf import cli, config
-from hcl_tf.errors import UserError
-from hcl_tf.models import registry, setting_flags
-from hcl_tf.settings import PRESETS
-
-TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "What to train on.")
-DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Prepared folder. Default: tfrecords/<task>, made from the bundled sample where it is missing."
-)
-RUN_DIR = flags.DEFINE_string("run_dir", None, "Where the run is kept, and taken up again. Default: runs/<task>/<what distinguishes it>.")
-PRESET = flags.DEFINE_enum("preset", None, PRESETS, "Settings of all flags not given. Default: tiny on a bundled sample, else paper.")
-ROW = flags.DEFINE_string(
-    "row", None, "The table row that the run belongs to. Default: the name of the first --flagfile, else what the settings say."
-)
-SETTINGS = setting_flags.define()
+FLAGS = setting_flags.define_training()
 
 
 def main() -> None:
     """Runs the command that the flags ask for."""
-    if not TASK.value:
-        raise UserError("--task is needed: one of " + ", ".join([*config.TASKS, "custom"]))
-    if TASK.value == "custom" and not DATA_DIR.value:
-        raise UserError("--task=custom needs --data_dir, a folder made by python -m hcl_tf.prepare")
-    given = setting_flags.given(SETTINGS)
-    registry.resolve(PRESET.value or "tiny", given)  # a flag that can't be is refused before anything is imported or made
+    FLAGS.check()
     cli.import_tensorflow()
     from hcl_tf.training.launch import launch
 
-    data_dir, row = Path(DATA_DIR.value) if DATA_DIR.value else None, ROW.value or _flag_file(sys.argv)
-    why = launch(TASK.value, data_dir, RUN_DIR.value, PRESET.value, given, sys.argv, row)
+    row = FLAGS.row.value or _flag_file(sys.argv)
+    why = launch(FLAGS.task.value, FLAGS.data_folder, FLAGS.run_dir.value, FLAGS.preset.value, FLAGS.given, sys.argv, row)
     if why.startswith("SIG"):
         sys.stdout.flush()
         os._exit({"SIGINT": 130, "SIGTERM": 143}[why])

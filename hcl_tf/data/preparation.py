@@ -14,9 +14,9 @@ from hcl_tf.data.keywords import graph, tagging, textrank
 from hcl_tf.data.store import tfrecords, word_vectors
 from hcl_tf.data.store.tfrecords import Record, Text
 from hcl_tf.data.tokenizers import wordpiece
+from hcl_tf.data.tokenizers.words import words
 from hcl_tf.files.checksums import sha256
 from hcl_tf.files.whole_folder import whole_or_nothing
-from hcl_tf.metrics.words import words
 from hcl_tf.progress import track
 
 

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from hcl_tf.decoding.top_k import top_k
 from hcl_tf.errors import UserError
+from hcl_tf.layers.decoder import UNMOVED
 
-UNMOVED = "unmoved"  # the key of a cache under which tensors are not reordered
 State = dict[str, Any]  # a nested dict of tensors
 Step = Callable[[tf.Tensor, tf.Tensor, State, State], tuple[tf.Tensor, State]]
 

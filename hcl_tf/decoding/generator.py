@@ -2,16 +2,27 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from hcl_tf.data.batching.batches import Batch
 from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, System
+from hcl_tf.settings import Settings
 
 # All that generation may see of an example: nothing of its reference or negative.
 SOURCE_COLUMNS = ("source_ids", "source_nodes", "source_unknown", "example_rows", "example_mask")
+
+
+class Generating(Protocol):
+    """What a system has to offer here (models/base.py): it finds texts for sources."""
+
+    settings: Settings
+
+    def generate(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """[B, beams, T] vocabulary ids, best first, and [B, beams] scores; `noise`: sample what can be sampled."""
 
 
 class Generator:
@@ -22,7 +33,7 @@ class Generator:
       sampled: draw z from the prior instead of taking its mean.
     """
 
-    def __init__(self, system: System, tokenizer: Tokenizer, compiled: bool = False, sampled: bool = False) -> None:
+    def __init__(self, system: Generating, tokenizer: Tokenizer, compiled: bool = False, sampled: bool = False) -> None:
         self.tokenizer, self.traces = tokenizer, 0
 
         def run(batch: Batch, draw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

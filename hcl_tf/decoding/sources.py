@@ -7,11 +7,11 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
+from hcl_tf.data.batching.batches import Batch
 from hcl_tf.data.keywords.graph import UNKNOWN
 from hcl_tf.data.store.tfrecords import Text
 from hcl_tf.data.tokenizers import keyword_suffix
 from hcl_tf.data.tokenizers.wordpiece import SPECIAL_PIECES, Tokenizer
-from hcl_tf.models.base import Batch
 
 SHAPES = (1, 8, 32)  # rows of a batch: one text need not cost as much as 32, and few shapes mean few compilations
 

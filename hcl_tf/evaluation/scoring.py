@@ -16,6 +16,7 @@ from hcl_tf.data.corpora.formats import clean
 from hcl_tf.data.store import word_vectors
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import Record
+from hcl_tf.data.tokenizers.words import vocabulary
 from hcl_tf.decoding import sources
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
@@ -23,7 +24,6 @@ from hcl_tf.evaluation import diagnostics
 from hcl_tf.evaluation.intervals import interval, number
 from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.scores import score
-from hcl_tf.metrics.words import vocabulary
 from hcl_tf.progress import bar
 from hcl_tf.settings import DecodingSettings, Settings
 from hcl_tf.training.launch import compiled

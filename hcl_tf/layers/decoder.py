@@ -7,10 +7,10 @@ network is Vaswani's, with ReLU.
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.decoding.beam_search import UNMOVED
 from hcl_tf.layers.noise import Noise, dropout
 
 MASKED = -1e4  # added to scores that must not count; finite in float16 too
+UNMOVED = "unmoved"  # the key of a decoding cache under which a search leaves tensors as they are
 
 
 class Attention(keras.layers.Layer):

@@ -14,7 +14,7 @@ import numpy as np
 import sacrebleu
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-from hcl_tf.metrics.words import TOKENISATION
+from hcl_tf.data.tokenizers.words import TOKENISATION
 
 ORDERS = (1, 2, 3, 4)
 _SMOOTHING = SmoothingFunction().method7

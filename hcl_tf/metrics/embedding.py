@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hcl_tf.data.store.word_vectors import WordVectors
-from hcl_tf.metrics.words import TOKENISATION
+from hcl_tf.data.tokenizers.words import TOKENISATION
 
 NAMES = ("Extrema", "Average", "Greedy")
 

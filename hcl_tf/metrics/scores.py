@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hcl_tf.data.store.word_vectors import WordVectors
+from hcl_tf.data.tokenizers.words import TOKENISATION, words
 from hcl_tf.metrics import bleu, diversity, embedding, significance
-from hcl_tf.metrics.words import TOKENISATION, words
 
 SOURCE_BLEU = "source-BLEU-4"
 VERBATIM = "verbatim-training-targets"

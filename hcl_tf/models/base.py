@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.data.batching.batches import Columns
+from hcl_tf.data.batching.batches import Batch, Columns
 from hcl_tf.data.keywords.graph import KeywordGraph
 from hcl_tf.data.keywords.subgraph import SubgraphSampler
 from hcl_tf.data.store.prepared_data import PreparedData
@@ -24,8 +24,6 @@ from hcl_tf.layers.latent import Gaussian
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.settings import Settings
-
-Batch = dict[str, tf.Tensor]
 
 # What one unit of a loss is. Terms of the two scales differ by the length of a text, so they never meet in one objective unmended.
 A_TEXT = "nats a text"  # a sum over a text's tokens, or one number a text that stands beside such a sum

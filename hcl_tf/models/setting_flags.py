@@ -2,15 +2,20 @@
 
 import dataclasses
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from absl import flags
 
+from hcl_tf import config
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
 from hcl_tf.settings import PRESETS, RENAMED, Settings
 
 flags.disclaim_key_flags()  # they are key flags of who calls `define`, and stand in its --help
 
+CUSTOM = "custom"  # a task of one's own
 Holders = dict[str, flags.FlagHolder]
 
 
@@ -35,27 +40,76 @@ def given(holders: Holders) -> dict:
     return {name: holder.value for name, holder in holders.items() if holder.value is not None}
 
 
-def read(arguments: Iterable[str]) -> tuple[dict[str, str | None], dict]:
-    """What a training with these flags would be given.
+@dataclass(frozen=True)
+class TrainingFlags:
+    """The flags of a training, which its export takes too."""
+
+    task: flags.FlagHolder
+    data_dir: flags.FlagHolder
+    run_dir: flags.FlagHolder
+    row: flags.FlagHolder
+    preset: flags.FlagHolder
+    settings: Holders
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that were given."""
+        return given(self.settings)
+
+    @property
+    def data_folder(self) -> Path | None:
+        """`--data_dir`; None: the task's own."""
+        return Path(self.data_dir.value) if self.data_dir.value else None
+
+    def check(self) -> None:
+        """Raises `UserError` for flags that can't be, before anything is imported or made."""
+        if not self.task.value:
+            raise UserError("--task is needed: one of " + ", ".join([*config.TASKS, CUSTOM]))
+        if self.task.value == CUSTOM and not self.data_dir.value:
+            raise UserError(f"--task={CUSTOM} needs --data_dir, a folder made by python -m hcl_tf.prepare")
+        registry.resolve(self.preset.value or "tiny", self.given)
+
+
+def define_training(values: flags.FlagValues = flags.FLAGS) -> TrainingFlags:
+    """What to train on, where to keep it, and a flag for each setting."""
+    rest = {"flag_values": values}
+    return TrainingFlags(
+        flags.DEFINE_enum("task", None, [*config.TASKS, CUSTOM], "What to train on.", **rest),
+        flags.DEFINE_string(
+            "data_dir", None, "Prepared folder. Default: tfrecords/<task>, made from the bundled sample where it is missing.", **rest
+        ),
+        flags.DEFINE_string(
+            "run_dir", None, "Where the run is kept, and taken up again. Default: runs/<task>/<what distinguishes it>.", **rest
+        ),
+        flags.DEFINE_string(
+            "row",
+            None,
+            "The table row that the run belongs to. Default: the first --flagfile's name, else what the settings say.",
+            **rest,
+        ),
+        flags.DEFINE_enum(
+            "preset", None, PRESETS, "Settings of all flags not given. Default: tiny on a bundled sample, else paper.", **rest
+        ),
+        define(values),
+    )
+
+
+def read(arguments: Iterable[str]) -> TrainingFlags:
+    """The flags of a training from its words.
 
     Args:
       arguments: with flag files, if any, whose flags must be those of hcl_tf.train.
-
-    Returns:
-      task, data_dir, run_dir, row and preset, each None where it is not given; the settings that are given.
 
     Raises:
       UserError: there is no such flag, or a value or a file that it can't have.
     """
     values = flags.FlagValues()
-    own = {name: flags.DEFINE_string(name, None, "", flag_values=values) for name in ("task", "data_dir", "run_dir", "row")}
-    own["preset"] = flags.DEFINE_enum("preset", None, PRESETS, "", flag_values=values)
-    holders = define(values)
+    found = define_training(values)
     try:
         values(["train", *arguments])
     except flags.Error as error:
         raise UserError(str(error)) from error
-    return {name: holder.value for name, holder in own.items()}, given(holders)
+    return found
 
 
 def _define(item: dataclasses.Field, values: flags.FlagValues) -> flags.FlagHolder:

@@ -11,9 +11,9 @@ from absl import flags
 
 from hcl_tf import cli
 from hcl_tf.errors import UserError
-from hcl_tf.models import registry, setting_flags
-from hcl_tf.train import DATA_DIR, PRESET, SETTINGS, TASK
+from hcl_tf.models import setting_flags
 
+FLAGS = setting_flags.define_training()
 OUT = flags.DEFINE_string("out", None, "The bundle, a new folder or one that other systems are in.")
 SYSTEM = flags.DEFINE_string("system", None, "The system's name in the bundle. Default: as its row is called in experiments/<task>/.")
 HALF = flags.DEFINE_boolean("half", False, "Store weights that are not drawn as float16: half the size, and their last digits rounded.")
@@ -21,14 +21,14 @@ HALF = flags.DEFINE_boolean("half", False, "Store weights that are not drawn as 
 
 def main() -> None:
     """Runs the command that the flags ask for."""
-    if not OUT.value or not TASK.value:
-        raise UserError("--out and --task are needed: the folder to write, and what to train on")
-    given = setting_flags.given(SETTINGS) | {"jit_compile": "true"}
-    registry.resolve(PRESET.value or "tiny", given)  # a flag that can't be is refused before anything is imported or made
+    if not OUT.value:
+        raise UserError("--out is needed: the folder to write")
+    FLAGS.check()
     cli.import_tensorflow()
     from hcl_tf.portable.compiling import export
 
-    export(TASK.value, Path(DATA_DIR.value) if DATA_DIR.value else None, PRESET.value, given, Path(OUT.value), SYSTEM.value, HALF.value)
+    given = FLAGS.given | {"jit_compile": "true"}
+    export(FLAGS.task.value, FLAGS.data_folder, FLAGS.preset.value, given, Path(OUT.value), SYSTEM.value, HALF.value)
 
 
 if __name__ == "__main__":

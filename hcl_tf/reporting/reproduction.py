@@ -56,7 +56,7 @@ class Plan:
         What all.flags of the budget or this command gives to every row, a row gets where its system uses it.
         """
         own = self._flag_file(system)
-        given = setting_flags.read(own)[1]
+        given = setting_flags.read(own).given
         names = registry.names_of(given.get("model", registry.OURS))
         for_all = [f"--{name}={value}" for name, value in self._for_all().items() if name in names]
         wanted = [f"--task={self.task}", f"--preset={self.preset}", f"--seed={seed}", f"--row={system}"]
@@ -71,13 +71,13 @@ class Plan:
 
     def data_of(self, system: str) -> Path:
         """The prepared folder of a row."""
-        named = setting_flags.read([*self._flag_file(system), *self._budget_file(system)])[0]["data_dir"]
-        return Path(named) if named and Path(named) != default_data_dir(self.task) else self.data
+        named = setting_flags.read([*self._flag_file(system), *self._budget_file(system)]).data_folder
+        return named if named and named != default_data_dir(self.task) else self.data
 
     def settings(self, system: str) -> dict[str, Any]:
         """Name -> value of what a row's training would be given and its kept row has to have."""
-        own, given = setting_flags.read(self.train(system, 1))
-        settings = registry.resolve(own["preset"], given)
+        found = setting_flags.read(self.train(system, 1))
+        given, settings = found.given, registry.resolve(found.preset.value, found.given)
         # What a start settles itself where no flag does, is not known here.
         left = {"seed", *COMPUTATION, *differing(*(settings.settled(published, given).to_dict() for published in (True, False)))}
         if not isinstance(settings, BertSettings) or settings.encoder in ("auto", "random", "published"):
@@ -86,7 +86,7 @@ class Plan:
 
     def check_budget(self) -> None:
         """Raises `UserError` where a flag for every row is used by none of them."""
-        models = {setting_flags.read(self._flag_file(system))[1].get("model", registry.OURS) for system in self.systems()}
+        models = {setting_flags.read(self._flag_file(system)).given.get("model", registry.OURS) for system in self.systems()}
         for name in self._for_all():
             if not any(name in registry.names_of(model) for model in models):
                 raise UserError(
@@ -103,7 +103,7 @@ class Plan:
 
     def _for_all(self) -> dict[str, Any]:
         """Settings for every row that uses them."""
-        found = setting_flags.read([f"--flagfile={self.budget / ALL}"])[1] if self.budget else {}
+        found = setting_flags.read([f"--flagfile={self.budget / ALL}"]).given if self.budget else {}
         return found | ({"max_steps": self.max_steps} if self.max_steps else {})
 
     def run(self, system: str, seed: int) -> Path:
@@ -162,7 +162,7 @@ def _check(plan: Plan, systems: list[str]) -> None:
     wanted = systems or known
     data = {folder: PreparedData(folder) for folder in {plan.data, *map(plan.data_of, wanted)}}
     for system in wanted:
-        registry.resolve(plan.preset, setting_flags.read(plan.train(system, 1))[1])  # what a row can't have is refused before the first
+        registry.resolve(plan.preset, setting_flags.read(plan.train(system, 1)).given)  # what a row can't have is refused before the first
     first = data[plan.data]
     for folder, other in data.items():
         if other.manifest["raw_files"] != first.manifest["raw_files"]:

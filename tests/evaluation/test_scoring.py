@@ -15,7 +15,7 @@ from hcl_tf.evaluation import scoring
 from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 from hcl_tf.files.checksums import sha256
 from hcl_tf.metrics import bleu
-from hcl_tf.metrics.words import words
+from hcl_tf.data.tokenizers.words import words
 from hcl_tf.training.run_folder import load_run
 
 

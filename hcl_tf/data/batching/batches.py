@@ -7,7 +7,7 @@ them into tensors.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from hcl_tf.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+Batch: TypeAlias = "dict[str, tf.Tensor]"
 
 
 class Place(NamedTuple):

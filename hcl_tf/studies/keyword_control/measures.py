@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from hcl_tf.data.tokenizers.words import TOKENISATION, words
 from hcl_tf.layers import latent
 from hcl_tf.metrics import bleu, diversity
 from hcl_tf.metrics.scores import SOURCE_BLEU
 from hcl_tf.metrics.significance import means
-from hcl_tf.metrics.words import TOKENISATION, words
 
 OWN, SWAPPED, NONE = CONDITIONS = ("own", "swapped", "none")
 OTHER = "another input"  # a yardstick for the prior: how far it moves where the whole source changes

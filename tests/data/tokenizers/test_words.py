@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.bert.tokenization_bert import BasicTokenizer
 
-from hcl_tf.metrics.words import TOKENISATION, vocabulary, words
+from hcl_tf.data.tokenizers.words import TOKENISATION, vocabulary, words
 
 
 @pytest.mark.parametrize(
