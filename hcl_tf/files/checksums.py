@@ -3,8 +3,13 @@
 import hashlib
 from pathlib import Path
 
+BLOCK = 2**20
+
 
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:  # hashlib.file_digest needs Python 3.11
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -24,9 +24,9 @@ from hcl_tf.portable import starting_weights
 from hcl_tf.portable.bundle import Bundle, Program
 from hcl_tf.settings import BertSettings, TrainingSettings
 from hcl_tf.training import assembly
+from hcl_tf.training.environment import describe_environment
 from hcl_tf.training.launch import LOOKED_AT, assemble, recorded_of, settle
 from hcl_tf.training.loop import EXAMINED, Loop
-from hcl_tf.training.run_folder import describe_environment
 from hcl_tf.training.step import TrainStep
 
 Values = dict[str, tf.Tensor]

@@ -30,7 +30,8 @@ from hcl_tf.portable import starting_weights
 from hcl_tf.portable.bundle import EXAMINED, OUTPUTS, Bundle
 from hcl_tf.portable.programs import Executable, Values, copied, device_name
 from hcl_tf.training.diagnostics import means_of, summarise
-from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, SPEED, describe_environment
+from hcl_tf.training.environment import describe_environment
+from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, SPEED
 
 AHEAD = 8  # batches made before they are needed
 STATUS_EVERY = 15.0

@@ -8,13 +8,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import platform
 import re
 import shlex
-import subprocess
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from importlib import metadata
+from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -24,16 +21,11 @@ from hcl_tf.files.checksums import sha256
 from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.files.whole_file import sync, write_whole, writing
 from hcl_tf.training.checkpoints import Checkpoints
+from hcl_tf.training.environment import describe_environment
 
 CONFIG, FILES, ENVIRONMENT, COMMANDS = "config.json", "files.json", "environment.json", "command.txt"
 METRICS, SPEED, DONE, LOCK, CHECKPOINTS = "metrics.jsonl", "speed.jsonl", "done.json", ".lock", "checkpoints"
 OWN = (CONFIG, FILES, ENVIRONMENT, COMMANDS, METRICS, SPEED, DONE, CHECKPOINTS)  # only the methods made for them write these
-PACKAGES = (
-    "tensorflow", "tf-keras", "tensorflow-probability", "tf-models-official", "transformers", "tokenizers", "safetensors", "numpy",
-    "scipy", "spacy", "pytextrank", "jieba", "nltk", "sacrebleu", "jax", "jaxlib",
-)  # fmt: skip
-# What changes the numbers or the speed without being a flag of ours. None of them holds a path.
-VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "NVIDIA_TF32_OVERRIDE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 DIFFERENCES_SHOWN = 5
 
 
@@ -251,7 +243,7 @@ class RunFolder(Run):
         """Adds this start to command.txt, and its environment to environment.json if it is another than before."""
         path = self.path / COMMANDS
         with writing(path), path.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {shlex.join(command)}\n")
+            file.write(f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} {shlex.join(command)}\n")
         earlier: list[dict[str, Any]] = []
         if (self.path / ENVIRONMENT).exists():
             recorded = self.environment
@@ -280,62 +272,6 @@ def load_run(path: Path | str) -> Run:
     run = Run(path, _read_config(path))
     run.check_stored()
     return run
-
-
-def describe_environment(gpus: list[str] | None = None) -> dict[str, Any]:
-    """The machine and the versions that a result depends on: a JSON dict without user name, host name or paths.
-
-    Args:
-      gpus: their names; default: those that TensorFlow can use.
-    """
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": {"name": _cpu_name(), "cores": os.cpu_count(), "cores_usable": len(os.sched_getaffinity(0))},
-        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
-        "gpus": _gpus() if gpus is None else gpus,
-        "packages": {name: _version(name) for name in PACKAGES} | {"hcl_tf": hcl_tf.__version__},
-        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
-        "commit": _commit(Path(hcl_tf.__file__).parents[1]),
-        "arithmetic": hcl_tf.ARITHMETIC,
-    }
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _gpus() -> list[str]:
-    """The names of the GPUs that TensorFlow can use, which may be fewer than the machine has."""
-    import tensorflow as tf
-
-    devices = tf.config.list_physical_devices("GPU")
-    return [str(tf.config.experimental.get_device_details(device).get("device_name", "unknown")) for device in devices]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit(root: Path) -> dict[str, Any] | None:
-    """The commit of the checkout in `root` and whether files differ from it; None where `root` is none, or git is missing."""
-    if not (root / ".git").exists():
-        return None
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return {"id": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import hcl_tf
 from hcl_tf.errors import UserError
-from hcl_tf.training import run_folder
-from hcl_tf.training.run_folder import RunFolder, describe_environment, load_run
+from hcl_tf.training import environment, run_folder
+from hcl_tf.training.environment import describe_environment
+from hcl_tf.training.run_folder import RunFolder, load_run
 
 PACKAGE = str(Path(hcl_tf.__file__).parents[1])
 CONFIG = {"task": "qqp", "batch": 64, "rate": 0.1, "fields": {"source": "q1"}, "limit": None, "lengths": (20, 100)}
@@ -170,7 +171,7 @@ def test_killed_while_beginning(tmp_path):
     """A child is killed at its first, second, ... rename or new file; the next start begins or takes up the run."""
     script = f"""
 import os, shutil, signal, sys
-from hcl_tf.training import run_folder
+from hcl_tf.training import environment, run_folder
 run_folder.describe_environment = lambda: {{"python": "3"}}
 def child(at):
     seen = 0
@@ -432,15 +433,15 @@ def test_the_commit_of_a_checkout_and_whether_it_is_clean(tmp_path):
 
     (tmp_path / "inner").mkdir()
     git("init")
-    assert run_folder._commit(tmp_path) is None  # no commit yet
+    assert environment._commit(tmp_path) is None  # no commit yet
     (tmp_path / "file").write_text("x")
     git("add", "file")
     git("commit", "-m", "first")
     commit = git("rev-parse", "HEAD")
-    assert run_folder._commit(tmp_path) == {"id": commit, "dirty": False}
-    assert run_folder._commit(tmp_path / "inner") is None  # installed inside somebody else's checkout
+    assert environment._commit(tmp_path) == {"id": commit, "dirty": False}
+    assert environment._commit(tmp_path / "inner") is None  # installed inside somebody else's checkout
     (tmp_path / "file").write_text("y")
-    assert run_folder._commit(tmp_path) == {"id": commit, "dirty": True}
+    assert environment._commit(tmp_path) == {"id": commit, "dirty": True}
 
 
 def test_another_machine_on_resume_is_recorded(tmp_path, monkeypatch):
