@@ -147,10 +147,10 @@ def milliseconds(seconds: list[float]) -> str:
     return "{:.0f} ({:.0f} to {:.0f})".format(*(1e3 * f(seconds) for f in (statistics.median, min, max)))
 
 
-def page(title: str, paragraphs: list[str], table: str, figures: list[tuple[str, str]]) -> str:
+def page(title: str, paragraphs: list[str], table: str, numbers: list[tuple[str, str]]) -> str:
     """A Markdown page."""
     wrapped = [textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) for text in paragraphs]
-    return "\n\n".join([f"# {title}", *wrapped, table, "\n".join(f"* {name}: {value}" for name, value in figures)])
+    return "\n\n".join([f"# {title}", *wrapped, table, "\n".join(f"* {name}: {value}" for name, value in numbers)])
 
 
 def cores() -> int:

@@ -90,7 +90,7 @@ class Subject:
         """Seconds a step."""
         start = time.perf_counter()
         for _ in range(count):
-            self.figures = self.step(self.batches[self.number % len(self.batches)], self.number)
+            self.scalars = self.step(self.batches[self.number % len(self.batches)], self.number)
             self.number += 1
         return (time.perf_counter() - start) / count
 

@@ -59,7 +59,8 @@ class SourceBatches:
         unknown = np.zeros(rows, np.int32)
         sources = [request.ids for request in requests]
         if self._append:
-            sources = keyword_suffix.append(sources, [request.keywords for request in requests], t, keyword_suffix.room(self._keywords))
+            names, most = [request.keywords for request in requests], keyword_suffix.suffix_length(self._keywords)
+            sources = keyword_suffix.append(sources, names, t, most)
         for row, request in enumerate(requests):
             pieces = [t.cls_id, *sources[row], t.sep_id]
             ids[row, : len(pieces)] = pieces

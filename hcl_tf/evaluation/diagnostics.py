@@ -1,6 +1,6 @@
-"""Figures of the model behind the outputs: does the latent matter, do the keywords, do the contrasts order their pairs?
+"""Diagnostics of the model behind the outputs: does the latent matter, do the keywords, do the contrasts order their pairs?
 
-From what `System.examine` says of each example to means with 95% bootstrap intervals, and to one verdict: collapsed or not.
+From what `System.diagnose` says of each example to means with 95% bootstrap intervals, and to one verdict: collapsed or not.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from hcl_tf.training.diagnostics import summarise
 COLLAPSE = "nll_shuffled_minus_posterior"
 
 
-def summary(examined: dict[str, np.ndarray], comparisons: Mapping[str, tuple[str, str]]) -> dict:
+def summary(diagnostics: dict[str, np.ndarray], comparisons: Mapping[str, tuple[str, str]]) -> dict:
     """Everything about some examples, ready for JSON.
 
     Args:
-      examined: name -> [n] (NaN: does not apply) or [n, Z], of the same n examples (`Validation.examine`).
+      diagnostics: name -> [n] (NaN: does not apply) or [n, Z], of the same n examples (`Validation.diagnose`).
       comparisons: the system's (`System.comparisons`).
 
     Returns:
@@ -27,18 +27,18 @@ def summary(examined: dict[str, np.ndarray], comparisons: Mapping[str, tuple[str
       NLL with z shuffled minus NLL with z from the posterior does not lie above 0: then the decoder ignores z. None where
       that can't be said: the system has no latent, or there is one example only.
     """
-    singles = {name: values.astype(np.float64) for name, values in sorted(examined.items()) if values.ndim == 1}
+    singles = {name: values.astype(np.float64) for name, values in sorted(diagnostics.items()) if values.ndim == 1}
     pairs = {name: pair for name, pair in comparisons.items() if set(pair) <= singles.keys() and len(singles[pair[0]]) > 1}
-    paired = {name: singles[figure] - singles[baseline] for name, (figure, baseline) in pairs.items()}
+    paired = {name: singles[value] - singles[baseline] for name, (value, baseline) in pairs.items()}
     found: dict = {"means": significance.means(singles), "differences": significance.means(paired), "collapsed": None}
     gap = found["differences"].get(COLLAPSE, {"low": None})
     if gap["low"] is not None:
         found["collapsed"] = not gap["low"] > 0
-    if "posterior_mean" in examined:
-        counted = {name: value for name, value in summarise(examined).items() if name.startswith("active_units")}
-        found |= {**counted, "latent_size": examined["posterior_mean"].shape[1]}
-    if "kl_by_dimension" in examined:
-        found["kl_by_dimension"] = examined["kl_by_dimension"].mean(0, dtype=np.float64).tolist()
+    if "posterior_mean" in diagnostics:
+        counted = {name: value for name, value in summarise(diagnostics).items() if name.startswith("active_units")}
+        found |= {**counted, "latent_size": diagnostics["posterior_mean"].shape[1]}
+    if "kl_by_dimension" in diagnostics:
+        found["kl_by_dimension"] = diagnostics["kl_by_dimension"].mean(0, dtype=np.float64).tolist()
     return found
 
 

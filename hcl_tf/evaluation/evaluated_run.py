@@ -18,13 +18,12 @@ class EvaluatedRun:
         self.done = self.run.finished
         if not self.done:
             raise UserError(f"{folder}: not finished; the same hcl_tf.train command goes on with it")
-        (self.scores,), (self.figures,) = (self._read(f"{kind}.test.json") for kind in ("scores", "figures"))
+        (self.scores,), (self.diagnostics,) = (self._read(f"{kind}.test.json") for kind in ("scores", "figures"))
         self.metrics = self.run.read_metrics()
         self.predictions = self._read("predictions.test.jsonl")
-        if self.figures["step"] != self.done["best_step"]:
-            raise UserError(
-                f"{folder}: evaluated at step {self.figures['step']}, but its best is of step {self.done['best_step']}; evaluate it again"
-            )
+        step, best_step = self.diagnostics["step"], self.done["best_step"]
+        if step != best_step:
+            raise UserError(f"{folder}: evaluated at step {step}, but its best is of step {best_step}; evaluate it again")
 
     def _read(self, name: str) -> list[dict]:
         """A result's JSON: one value, or one a line."""

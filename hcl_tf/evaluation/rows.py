@@ -1,7 +1,7 @@
 """What a page needs to know of an evaluated run: read from its folder, or kept in one file that outlives the folder.
 
-A kept file has everything but the predictions: settings, scores with intervals, figures, curves, the BLEU of each sentence, samples, and
-what keyword control and Figure 3 found, if they were made.
+A kept file has everything but the predictions: settings, scores with intervals, diagnostics, curves, the BLEU of each sentence, samples,
+and what keyword control and Figure 3 found, if they were made.
 """
 
 import hashlib
@@ -112,7 +112,7 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
         "references": hashlib.sha256(to_json(known)).hexdigest(),
         "examples": scores["examples"], "of": scores["of"], "training_examples": scores["training_examples"], "step": scores["step"],
         "validation": best[-1] if best else {}, "scores": scores["scores"],
-        "floors": run.figures["floors"], "figures": run.figures["figures"],
+        "floors": run.diagnostics["floors"], "figures": run.diagnostics["figures"],
         "curves": {kind: [_point(line, curves) for line in run.metrics if line["kind"] == kind] for kind in ("train", "validation")},
         # Hundredths as whole numbers: what the paired bootstrap needs, in a fifth of the space.
         "per_sentence": {name: [round(100 * p["scores"][name]) for p in predictions] for name in PER_SENTENCE},

@@ -1,4 +1,4 @@
-"""What `python -m hcl_tf.evaluate` does: a split's outputs, their scores, and figures of the model behind them.
+"""What `python -m hcl_tf.evaluate` does: a split's outputs, their scores, and diagnostics of the model behind them.
 
 Generation sees source columns only (`decoding.requests.from_record`); references come in when the outputs are there.
 """
@@ -70,7 +70,7 @@ def evaluate(request: EvaluationRequest) -> dict:
     records = list(islice(trained.data.records(request.split), request.limit))
     outputs = decode(trained, [sources.from_record(record.source) for record in records])
     head = head_of(trained.run.config, trained.settings, trained.checkpoint, trained.step, trained.data, request.split, len(records))
-    return report(trained.run, request, trained.data, records, outputs, head, lambda: examined(trained, request.split, request.limit))
+    return report(trained.run, request, trained.data, records, outputs, head, lambda: diagnose(trained, request.split, request.limit))
 
 
 def report(
@@ -80,13 +80,13 @@ def report(
     records: list[Record],
     outputs: list[str],
     head: dict,
-    examined: Callable[[], dict],
+    diagnose: Callable[[], dict],
 ) -> dict:
     """The part of `evaluate` that comes after decoding.
 
     Args:
       records: of the split, or as many as are asked for; outputs: theirs. head: what the result is a result of.
-      examined: gives the figures of the model (evaluation/diagnostics.py).
+      diagnose: gives the diagnostics of the model (evaluation/diagnostics.py).
     """
     print("scoring", flush=True)
     inputs = _ScoreInputs(data, records, request.embeddings, outputs)
@@ -94,12 +94,12 @@ def report(
     rows = [_row(record, output, each) for record, output, each in zip(records, outputs, per_example, strict=True)]
     run.write_jsonl(f"predictions.{request.label}.jsonl", rows)
     run.write_text(f"samples.{request.label}.md", _samples(rows, head))
-    print("examining the model and scoring the two floors", flush=True)
-    found = head | {"figures": examined(), "floors": inputs.floors()}
+    print("diagnosing the model and scoring the two floors", flush=True)
+    found = head | {"figures": diagnose(), "floors": inputs.floors()}
     run.write_json(f"figures.{request.label}.json", found)
     run.write_json(f"scores.{request.label}.json", head | {"scores": scores})
     print("\n".join(_table(scores, found)), flush=True)
-    print(f"wrote predictions, samples, figures and scores of {request.label} to {run.path}", flush=True)
+    print(f"wrote predictions, samples, diagnostics and scores of {request.label} to {run.path}", flush=True)
     return scores
 
 
@@ -151,9 +151,9 @@ class _ScoreInputs:
         return {"copy_source": self.score(self._copies)[0], "random_target": self.score(self._random)[0]}
 
 
-def examined(trained: TrainedRun, split: str, limit: int | None) -> dict:
+def diagnose(trained: TrainedRun, split: str, limit: int | None) -> dict:
     """Diagnostics of the model on a split (diagnostics.py); of a system without weights there are none."""
-    found = trained.validation(split, limit).examine() if trained.model.is_trained else {}
+    found = trained.validation(split, limit).diagnose() if trained.model.is_trained else {}
     return diagnostics.summary(found, trained.model.comparisons)
 
 
@@ -193,7 +193,7 @@ def _samples(rows: list[dict], head: dict) -> str:
 
 
 def _table(scores: dict[str, dict], found: dict) -> list[str]:
-    """Scores beside the floors, then the figures, as lines."""
+    """Scores beside the floors, then the diagnostics, as lines."""
     floors = found["floors"]
     place = f"{found['model']} on {found['task']}, {found['split']}: {found['examples']:,} examples"
     lines = [f"{place}, checkpoint {found['checkpoint']} (step {found['step']})"]

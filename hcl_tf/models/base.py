@@ -137,7 +137,7 @@ class System(keras.Model):
         return {"examples": tf.reduce_sum(batch["example_mask"]), "tokens": tf.reduce_sum(real)}
 
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
-        """Every loss term and every figure worth a curve, summed over the batch's real examples.
+        """Every loss term and every number worth a curve, summed over the batch's real examples.
 
         Args:
           batch: see `data.batching.batches.Batches.make` and `data.batching.pairs.PairColumns`; step: int32 scalar. noise: of this step.
@@ -227,8 +227,8 @@ class System(keras.Model):
     def before_inference(self) -> None:
         """Computes what stays the same as long as weights do; called before validation and generation."""
 
-    def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
-        """Name -> [B] (or [B, Z]) figures of each example for reports; NaN where one does not apply to an example."""
+    def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+        """Name -> [B] (or [B, Z]) diagnostics of each example for reports; NaN where one does not apply to an example."""
         return {}
 
     def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from hcl_tf.layers import latent
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Inputs, Sum
-from hcl_tf.models.latent_variable import LatentVariable, latent_figures
+from hcl_tf.models.latent_variable import LatentVariable, latent_diagnostics
 from hcl_tf.models.recurrent_body import RecurrentBody
 from hcl_tf.models.settings.recurrent import CVAESettings
 
@@ -92,12 +92,12 @@ class CVAE(LatentVariable, RecurrentBody):
         states, cache = self.decoder.step(self.beside(embedded, fixed["z"]), cache)
         return self.tokens.scores(states, fixed["output"]), cache
 
-    def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+    def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
         """NLL of each example under other z, and its KL."""
         source, prior, posterior = self.gaussians(batch, None)
         draw = noise.normal((self.settings.latent_size,))
         nll = lambda z: self.nll_given(batch, source, z)  # noqa: E731
-        return latent_figures(prior, posterior, draw, batch, nll)
+        return latent_diagnostics(prior, posterior, draw, batch, nll)
 
     def nll_given(self, batch: Batch, source: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """[B] NLL of each target, decoded with this z."""

@@ -135,7 +135,7 @@ class Groupwise(Transformer):
 
         return drawn
 
-    def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+    def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
         """Whether the matching model tells the example's target from another's, which it was not trained on."""
         if not self.settings.weight_group:
             return {}

@@ -25,7 +25,7 @@ from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keywo
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.encoder_decoder import EncoderDecoder
-from hcl_tf.models.latent_variable import NOT_A_NUMBER, LatentVariable, another, latent_figures
+from hcl_tf.models.latent_variable import NOT_A_NUMBER, LatentVariable, another, latent_diagnostics
 from hcl_tf.models.settings.hcl import HCLSettings
 
 
@@ -139,18 +139,18 @@ class HCL(LatentVariable, EncoderDecoder):
         if not self.uses_keywords:
             return sums
         paired = mask * tf.cast(batch["impostor_routes"] != ROUTES.index("none"), tf.float32)
-        figures = self.keyword_figures(keywords, keywords["impostor"], posterior)
-        cosines, heights = figures["cos_impostor"], figures["h_impostor"]
+        measures = self.keyword_measures(keywords, keywords["impostor"], posterior)
+        cosines, heights = measures["cos_impostor"], measures["h_impostor"]
         if in_batch:  # every other example's u_y
             others = keywords["target"][None]
             cosines = tf.concat([cosines[:, None], cosine(keywords["source"][:, None], others)], 1)
             wide = latent.gaussian([part[:, None] for part in (posterior.mean(), posterior.stddev())])
             heights = tf.concat([heights[:, None], latent.mahalanobis(others, wide)], 1)
-        sums["key"] = total(self.keyword_contrast(figures["cos_target"], cosines, present), paired, "contrasted")
-        sums["ma"] = total(self.mahalanobis_contrast(figures["h_target"], heights, present), paired, "contrasted")
-        sums["order_key"] = total(right(figures["cos_target"] > figures["cos_impostor"]), paired, "contrasted")
-        sums["order_ma"] = total(right(figures["h_target"] < figures["h_impostor"]), paired, "contrasted")
-        sums["impostor_cosine"] = total(figures["hardness"], paired, "contrasted")
+        sums["key"] = total(self.keyword_contrast(measures["cos_target"], cosines, present), paired, "contrasted")
+        sums["ma"] = total(self.mahalanobis_contrast(measures["h_target"], heights, present), paired, "contrasted")
+        sums["order_key"] = total(right(measures["cos_target"] > measures["cos_impostor"]), paired, "contrasted")
+        sums["order_ma"] = total(right(measures["h_target"] < measures["h_impostor"]), paired, "contrasted")
+        sums["impostor_cosine"] = total(measures["hardness"], paired, "contrasted")
         for number, route in enumerate(ROUTES):
             sums[f"impostors_{route}"] = total(right(batch["impostor_routes"] == number), mask, "examples")
         return sums
@@ -230,7 +230,7 @@ class HCL(LatentVariable, EncoderDecoder):
         counts = ~(same[0] | same[1]) & (batch["example_mask"][None] > 0)
         return tf.concat([tf.ones([counts.shape[0], 1], tf.bool), counts], 1)
 
-    def keyword_figures(self, keywords: dict, impostor: tf.Tensor, posterior) -> dict[str, tf.Tensor]:
+    def keyword_measures(self, keywords: dict, impostor: tf.Tensor, posterior) -> dict[str, tf.Tensor]:
         """What L_key and L_ma compare, [B] each, and `hardness`: cos(u_-, u_y)."""
         anchor, target = keywords["source"], keywords["target"]
         return {
@@ -277,7 +277,7 @@ class HCL(LatentVariable, EncoderDecoder):
         added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
         return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, added)
 
-    def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+    def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
         """NLL of each example under other z and u, contrasts against the example's negative and against a random one."""
         texts = self.encode(batch, None, ROLES)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
@@ -285,42 +285,42 @@ class HCL(LatentVariable, EncoderDecoder):
         other = lambda values: another(values, batch)  # noqa: E731
         draw = noise.normal((self.settings.latent_size,))
         nll = lambda z: self.nll_given(batch, texts, keywords, z)  # noqa: E731
-        figures = latent_figures(prior, posterior, draw, batch, nll)
+        diagnostics = latent_diagnostics(prior, posterior, draw, batch, nll)
         if self.uses_keywords:
             for name, u in (("unknown", self.project(texts["source"])), ("shuffled", other(keywords["source"]))):
                 changed = self.prior_of(texts, keywords, u)
                 states = {**keywords, "source": u}
-                figures[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, changed.mean() + changed.stddev() * draw)
-                figures[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, changed), -1)
-        return figures | self.examine_contrasts(batch, texts, keywords, prior, posterior, other)
+                diagnostics[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, changed.mean() + changed.stddev() * draw)
+                diagnostics[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, changed), -1)
+        return diagnostics | self.contrast_diagnostics(batch, texts, keywords, prior, posterior, other)
 
-    def examine_contrasts(self, batch: Batch, texts: dict, keywords: dict, prior, posterior, other) -> dict[str, tf.Tensor]:
+    def contrast_diagnostics(self, batch: Batch, texts: dict, keywords: dict, prior, posterior, other) -> dict[str, tf.Tensor]:
         """1 where a contrast orders its pair right, 0 where not, NaN where there is no pair; `_random`: the negative is another
         example's; `_differ`: only where the two keyword sets differ."""
-        figures = {}
+        diagnostics = {}
         right = lambda condition, among=True: tf.where(among, tf.cast(condition, tf.float32), NOT_A_NUMBER)  # noqa: E731
         different = differ(batch["target_nodes"], batch["negative_nodes"])
         if "negative" in texts:
             distances = self.instance_distances(texts, prior, posterior)
             random = tfp.distributions.kl_divergence(self.posterior_of(texts["source"], other(texts["target"])), prior)
-            figures["order_ins"] = right(distances["positive"] < distances["negative"])
-            figures["order_ins_random"] = right(distances["positive"] < random, ~tf.math.is_nan(random))
-            figures["order_ins_differ"] = right(distances["positive"] < distances["negative"], different)
+            diagnostics["order_ins"] = right(distances["positive"] < distances["negative"])
+            diagnostics["order_ins_random"] = right(distances["positive"] < random, ~tf.math.is_nan(random))
+            diagnostics["order_ins_differ"] = right(distances["positive"] < distances["negative"], different)
         if not self.uses_keywords:
-            return figures
+            return diagnostics
         paired = batch["impostor_routes"] != ROUTES.index("none")
-        own = self.keyword_figures(keywords, keywords["impostor"], posterior)
-        random = self.keyword_figures(keywords, other(keywords["target"]), posterior)
+        own = self.keyword_measures(keywords, keywords["impostor"], posterior)
+        random = self.keyword_measures(keywords, other(keywords["target"]), posterior)
         for suffix, pair, among in (
             ("", own, paired),
             ("_random", random, ~tf.math.is_nan(random["hardness"])),
             ("_differ", own, paired & different),
         ):
-            figures[f"order_key{suffix}"] = right(pair["cos_target"] > pair["cos_impostor"], among)
-            figures[f"order_ma{suffix}"] = right(pair["h_target"] < pair["h_impostor"], among)
-        figures["impostor_cosine"] = tf.where(paired, own["hardness"], NOT_A_NUMBER)
-        figures["random_cosine"] = random["hardness"]
-        return figures
+            diagnostics[f"order_key{suffix}"] = right(pair["cos_target"] > pair["cos_impostor"], among)
+            diagnostics[f"order_ma{suffix}"] = right(pair["h_target"] < pair["h_impostor"], among)
+        diagnostics["impostor_cosine"] = tf.where(paired, own["hardness"], NOT_A_NUMBER)
+        diagnostics["random_cosine"] = random["hardness"]
+        return diagnostics
 
     def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
         """`text`: the three texts' vectors under the projection that the keyword nodes come from, or as BERT has them where there are

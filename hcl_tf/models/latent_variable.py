@@ -1,4 +1,4 @@
-"""What systems with a latent variable z share: prior and posterior, KL and bag-of-words terms, and the figures that show a collapse."""
+"""What systems with a latent variable z share: prior and posterior, KL and bag-of-words terms, and the diagnostics that show a collapse."""
 
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -75,10 +75,10 @@ class LatentVariable:
         return prior.mean() if noise is None else latent.sample(prior, noise)
 
 
-def latent_figures(
+def latent_diagnostics(
     prior: latent.Gaussian, posterior: latent.Gaussian, draw: tf.Tensor, batch: Batch, nll_given: Callable[[tf.Tensor], tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """What `System.examine` says of z: each example's NLL under other z, and its KL.
+    """What `System.diagnose` says of z: each example's NLL under other z, and its KL.
 
     Args:
       draw: [B, Z] standard normal, the same for all samples. nll_given: z [B, Z] -> [B].

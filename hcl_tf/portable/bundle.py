@@ -6,7 +6,7 @@
 
 What comes back of a system is a folder with metrics.jsonl, speed.jsonl, done.json and environment.json as in a run folder, and
 
-    outputs.<split>.npz, examined.test.npz ids of the outputs, and figures of the test examples
+    outputs.<split>.npz, examined.test.npz ids of the outputs, and diagnostics of the test examples
 
 NumPy alone reads both.
 """
@@ -33,7 +33,7 @@ FORMAT = 2
 READABLE = (1, FORMAT)  # until version 0.1.0 every system had a sampler
 NAME = re.compile(r"[\w.= -]*\w")
 DESCRIPTION, ARRAYS, PROGRAM = "bundle.json", "arrays", "{}.mlir.xz"
-OUTPUTS, EXAMINED = "outputs.{}.npz", "examined.test.npz"
+OUTPUTS, DIAGNOSTICS = "outputs.{}.npz", "examined.test.npz"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from hcl_tf.settings import BertSettings, TrainingSettings
 from hcl_tf.training import assembly
 from hcl_tf.training.environment import describe_environment
 from hcl_tf.training.launch import LOOKED_AT, assemble, recorded_of, settle
-from hcl_tf.training.loop import EXAMINED, Loop
+from hcl_tf.training.loop import DIAGNOSED, Loop
 from hcl_tf.training.step import TrainStep
 
 Values = dict[str, tf.Tensor]
@@ -73,7 +73,7 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
         "config": recorded_of(task, data, settings, begun_with, system), "environment": describe_environment(), "half": half,
         "variables": {name: _start(bundle, variables[name], starts, half) for name in sorted(used)},
         "figures": parts.names, "per": loop.validation.per, "final_weights": loop.validation.final_weights(),
-        "batches": _batches(bundle, loop, data), "examined": EXAMINED, "looked_at": LOOKED_AT,
+        "batches": _batches(bundle, loop, data), "examined": DIAGNOSED, "looked_at": LOOKED_AT,
         "patience_from": loop.system.ramp_steps,
     }  # fmt: skip
     bundle.write(description, programs)
@@ -101,7 +101,7 @@ def _forget_unread_pieces(loop: Loop, data: PreparedData) -> None:
 class _Parts:
     """What a loop runs between two looks at the clock, as functions of tensors, each with a batch to trace it on.
 
-    Scalars come stacked, as `figures`; `names` says which they are.
+    Scalars come stacked into one vector; `names` says which they are, in order.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -116,7 +116,7 @@ class _Parts:
             "step": (self.step, batch | {"step": tf.constant(0)}),
             "prepare": (self.prepare, {}),
             "validate": (self.validate, validated),
-            "examine": (self._loop.validation.figures_of, validated),
+            "examine": (self._loop.validation.diagnostics_of, validated),
             "search": (self.search, {name: searched[name] for name in SOURCE_COLUMNS}),
         }
 

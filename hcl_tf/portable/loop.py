@@ -27,7 +27,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.files.json_text import to_json
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.portable import starting_weights
-from hcl_tf.portable.bundle import EXAMINED, OUTPUTS, Bundle
+from hcl_tf.portable.bundle import DIAGNOSTICS, OUTPUTS, Bundle
 from hcl_tf.portable.programs import Executable, Values, copied, device_name
 from hcl_tf.training.diagnostics import means_of, summarise
 from hcl_tf.training.environment import describe_environment
@@ -39,7 +39,7 @@ REMEDY = "export again with a smaller --learning_rate or a longer --warmup_steps
 
 
 def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
-    """Trains a system and writes what came of it: metrics, environment, outputs of validation and test, figures of test examples.
+    """Trains a system and writes what came of it: metrics, environment, outputs of validation and test, diagnostics of test examples.
 
     Args:
       minutes: training stops after so many, counted from the first step on; 0: it does not.
@@ -61,7 +61,7 @@ def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
         run.programs["prepare"](run.variables, {})
     for split, most in (("validation", run.about["looked_at"]), ("test", 0)):
         _save(out / OUTPUTS.format(split), {"ids": run.decode(split, most)})
-    _save(out / EXAMINED, run.examine("test"))
+    _save(out / DIAGNOSTICS, run.diagnose("test"))
     write_whole(out / DONE, to_json(run.done, indent=2) + b"\n")
     print(f"wrote results of {bundle.system} to {out}: {json.dumps(run.done)}", flush=True)
     return run.done
@@ -132,9 +132,9 @@ class _Run:
 
     def _means(self, window: list[jax.Array], step: int) -> dict[str, float]:
         """Of the steps since the last line; here the device is waited for."""
-        means = np.stack([np.asarray(figures) for figures in window]).astype(np.float64).mean(0)
+        means = np.stack([np.asarray(scalars) for scalars in window]).astype(np.float64).mean(0)
         if not np.isfinite(means).all():
-            raise UserError(f"step {step}: a figure is no finite number; {REMEDY}")
+            raise UserError(f"step {step}: a loss or norm is no finite number; {REMEDY}")
         return dict(zip(self.about["figures"]["step"], means.tolist(), strict=True))
 
     def _validate(self, step: int, epoch: int) -> dict:
@@ -148,10 +148,10 @@ class _Run:
         means = means_of(parts, self.about["per"], self.about["final_weights"])
         if not math.isfinite(means["loss"]):
             raise UserError(f"step {step}: the validation loss is {means['loss']}; {REMEDY}")
-        examined = summarise(self.examine("validation", self.about["examined"]))
+        diagnostics = summarise(self.diagnose("validation", self.about["examined"]))
         print(f"step {step}: validation loss {means['loss']:.3f}, NLL {means['nll']:.3f}", flush=True)
         found = {"kind": "validation", "step": step, "epoch": epoch, **means}
-        return found | {f"examined/{name}": value for name, value in examined.items()}
+        return found | {f"examined/{name}": value for name, value in diagnostics.items()}
 
     def _keep(self, found: dict) -> bool:
         """Keeps the weights if the loss is the smallest so far. Returns whether it is."""
@@ -162,8 +162,8 @@ class _Run:
         self.done |= {"best_loss": found["loss"], "best_step": found["step"]}
         return True
 
-    def examine(self, split: str, most: int = 0) -> dict[str, np.ndarray]:
-        """Name -> one figure an example (`Validation.examine`)."""
+    def diagnose(self, split: str, most: int = 0) -> dict[str, np.ndarray]:
+        """Name -> one value an example (`Validation.diagnose`)."""
         found: dict[str, list[np.ndarray]] = {}
         for batch in _held_out(self.splits[split], most) if "examine" in self.programs else ():
             real = batch["example_mask"] > 0

@@ -20,7 +20,7 @@ from hcl_tf.evaluation import diagnostics
 from hcl_tf.evaluation.scoring import EvaluationRequest, head_of, report
 from hcl_tf.files.json_text import from_json
 from hcl_tf.models import registry
-from hcl_tf.portable.bundle import EXAMINED, OUTPUTS, Bundle
+from hcl_tf.portable.bundle import DIAGNOSTICS, OUTPUTS, Bundle
 from hcl_tf.settings import Settings
 from hcl_tf.training import assembly
 from hcl_tf.training.initialization import initialize
@@ -56,7 +56,7 @@ def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Pat
                 run.append_speed(line)
             head = head_of(config, settings, BEST[0], there.done["best_step"], data, "test", len(records["test"]))
             found = EvaluationRequest(run_dir)
-            report(run, found, data, records["test"], outputs["test"], head, lambda: diagnostics.summary(there.examined, compared))
+            report(run, found, data, records["test"], outputs["test"], head, lambda: diagnostics.summary(there.diagnostics, compared))
             summary = {name: there.done[name] for name in ("ended", "step", "best_step")}
             finish(run, data, records["validation"], outputs["validation"], summary, there.done["best_loss"])
     except BaseException:
@@ -74,7 +74,7 @@ class _Results:
             raise UserError(f"{folder / DONE}: not of this bundle's {bundle.system}; give the bundle that was trained, and its --system")
         self._machine = self._read(ENVIRONMENT, from_json)
         self.metrics, self.speed = (self._read(name, _lines) for name in (METRICS, SPEED))
-        self.examined = self._read(EXAMINED, _arrays)
+        self.diagnostics = self._read(DIAGNOSTICS, _arrays)
 
     def ids(self, split: str, count: int) -> np.ndarray:
         """[count, T] ids of a split's outputs."""

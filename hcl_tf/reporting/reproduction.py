@@ -207,7 +207,7 @@ def _call(module: str, flags: list[str]) -> int:
 
 
 def _keep(plan: Plan, system: str, seed: int) -> None:
-    """The row's settings, scores, figures and samples, in one file that is whole or not there."""
+    """The row's settings, scores, diagnostics and samples, in one file that is whole or not there."""
     flags = plan.train(system, seed)[:-2]  # without folders
     run = plan.run(system, seed)
     rows.keep(plan.kept(system, seed), rows.Result(run, rows.record_of(EvaluatedRun(run), system, flags)))

@@ -118,11 +118,11 @@ def _latent(results: list[Result]) -> Section | None:
     """Whether z matters, whether keywords do, and how the contrasts order test pairs."""
     rows = []
     for result in results:
-        figures = result.record["figures"]
-        if figures.get("collapsed") is None:
+        diagnostics = result.record["figures"]
+        if diagnostics.get("collapsed") is None:
             continue
-        entries = figures["means"] | figures["differences"]
-        row = {"run": f"{result.row}, seed {result.seed}", "verdict": "COLLAPSED" if figures["collapsed"] else "not collapsed"}
+        entries = diagnostics["means"] | diagnostics["differences"]
+        row = {"run": f"{result.row}, seed {result.seed}", "verdict": "COLLAPSED" if diagnostics["collapsed"] else "not collapsed"}
         row |= {name.replace("_", " "): entry_text(entries.get(name)) for name in LATENT}
         row |= {
             f"{title}: nearer than {than}": entry_text(entries.get(f"order_{contrast}{suffix}"))
@@ -158,16 +158,16 @@ def _table4(results: list[Result]) -> Section | None:
     made = [result for result in results if "keyword_control" in result.record]
     if not made:
         return None
-    figures = []
+    measures = []
     for result in made:
-        for name, figure in result.record["keyword_control"]["figures"].items():
-            values = {condition: entry_text(entry) for condition, entry in figure["values"].items()}
-            figures.append({"run": f"{result.row}, seed {result.seed}", "figure": name, **{c: values.get(c, "") for c in CONDITIONS}})
+        for name, measure in result.record["keyword_control"]["figures"].items():
+            values = {condition: entry_text(entry) for condition, entry in measure["values"].items()}
+            measures.append({"run": f"{result.row}, seed {result.seed}", "figure": name, **{c: values.get(c, "") for c in CONDITIONS}})
     first = made[0]
     others = {result.row: {s["id"]: s["prediction"] for s in result.record["samples"]} for result in results if result.row != first.row}
     rows = first.record["keyword_control"]["rows"]
     shown = sorted(rows, key=lambda row: not any(row["id"] in known for known in others.values()))[:SAMPLES]
-    grids = [Grid(figures)] + [_swapped(first.row, row, others) for row in shown]
+    grids = [Grid(measures)] + [_swapped(first.row, row, others) for row in shown]
     text = "By hcl_tf.studies.keyword_control; what the figures are stands in the run's keywords.test.md. In brackets the keywords."
     return Section("Table 4: outputs under own, random and no keywords", [text], grids, folded=True, see=SEE_TABLE4)
 

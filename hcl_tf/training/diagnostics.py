@@ -1,4 +1,8 @@
-"""From sums and figures of single examples to what a validation reports. NumPy alone."""
+"""From sums and diagnostics of single examples to what a validation reports. NumPy alone.
+
+Until version 0.2.0 diagnostics were called "examined" in one place and "figures" in another. Stored names stay as they were, because
+older runs have them: `examined/...` in metrics.jsonl and TensorBoard, figures.<split>.json, examined.test.npz, keys of bundle.json.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,14 +30,14 @@ def means_of(parts: Parts, per: Mapping[str, str], weights: Mapping[str, float])
     return means | {"loss": sum(weight * means[name] for name, weight in weights.items())}
 
 
-def summarise(figures: dict[str, np.ndarray]) -> dict[str, float]:
-    """Means of an examination over the examples that each figure applies to, and how many latent dimensions are active.
+def summarise(diagnostics: dict[str, np.ndarray]) -> dict[str, float]:
+    """Means of diagnostics over the examples that each applies to, and how many latent dimensions are active.
 
     The posterior's mean moves with the source even where the target adds nothing, because the prior's does too; so
     `active_units_beyond_prior` counts dimensions in which posterior and prior means differ from example to example.
     """
-    means = {name: float(np.nanmean(values)) for name, values in figures.items() if values.ndim == 1 and not np.isnan(values).all()}
+    means = {name: float(np.nanmean(values)) for name, values in diagnostics.items() if values.ndim == 1 and not np.isnan(values).all()}
     for name, values in (("active_units", "posterior_mean"), ("active_units_beyond_prior", "posterior_shift")):
-        if values in figures:
-            means[name] = int((figures[values].var(0) > ACTIVE_VARIANCE).sum())
+        if values in diagnostics:
+            means[name] = int((diagnostics[values].var(0) > ACTIVE_VARIANCE).sum())
     return means

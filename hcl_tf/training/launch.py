@@ -88,7 +88,7 @@ def settle(task: str, data_dir: Path | None, preset: str | None, given: dict) ->
     settings = registry.resolve(preset or ("tiny" if bundled else "paper"), given)
     data = data.with_keywords() if settings.append_keywords else data
     settings, begun_with = initialize(settings, data, given)
-    return (retokenized.seen_through(data, begun_with.library.tokenizer) if begun_with.library else data), settings, begun_with
+    return (retokenized.with_tokenizer(data, begun_with.library.tokenizer) if begun_with.library else data), settings, begun_with
 
 
 def recorded_of(task: str, data: PreparedData, settings: Settings, begun_with: Initialization, row: str | None = None) -> dict:

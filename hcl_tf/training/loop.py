@@ -27,7 +27,7 @@ from hcl_tf.training.run_folder import RunFolder
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.validation import Validation
 
-EXAMINED = 512  # validation examples whose contrasts and latents are looked at each time
+DIAGNOSED = 512  # validation examples of which each validation takes diagnostics
 STATUS_EVERY = 30.0  # seconds between lines where no bar can be drawn
 
 
@@ -99,7 +99,7 @@ class Loop:
                 if self.at.batch == 0:
                     self.system.before_epoch(self.at.epoch, self.texts)
                 if self.at.step == 0 and self.at.validated < 0:
-                    self._validate()  # the figures before training, to compare with
+                    self._validate()  # the values before training, to compare with
                 self._epoch(per_epoch, last, progress)
         if self._board:
             self._board.close()
@@ -121,19 +121,19 @@ class Loop:
             if at.step in self._phases:
                 self._begin_phase()
             began = time.monotonic()
-            figures = self.train_step(batch, at.step)
+            scalars = self.train_step(batch, at.step)
             if "graph_caps" in batch:
                 self._caps += batch["graph_caps"].numpy()
-            self._guard(figures)
+            self._guard(scalars)
             self._trained, self._spent = self._trained + s.batch_size, self._spent + time.monotonic() - began
             if not self._going:
                 print(f"first step (with compilation): {time.monotonic() - began:.1f} s", flush=True)
                 self._going, self._trained, self._spent, self._status = True, 0, 0.0, time.monotonic()
             at.step, at.batch = at.step + 1, at.batch + 1
-            self._log(figures)
+            self._log(scalars)
             progress.update(1)
-            progress.set_postfix_str(f"loss {figures['objective']:.3f}, {self._rate():.0f} examples/s", refresh=False)
-            self._say_status(figures, last)
+            progress.set_postfix_str(f"loss {scalars['objective']:.3f}, {self._rate():.0f} examples/s", refresh=False)
+            self._say_status(scalars, last)
             ended = at.step >= last
             whole = at.batch == per_epoch
             if whole:
@@ -159,11 +159,11 @@ class Loop:
         self.at.bad = 0
         print(f"step {self.at.step}: phase {self._phase() + 1} of {len(self._phases) + 1} begins", flush=True)
 
-    def _log(self, figures: dict[str, float]) -> None:
+    def _log(self, scalars: dict[str, float]) -> None:
         """Adds to the metrics line in progress and writes it every `log_every` steps."""
         window = self.at.window or {"steps": 0, "sums": {}}
         window["steps"] += 1
-        for name, value in figures.items():
+        for name, value in scalars.items():
             window["sums"][name] = window["sums"].get(name, 0.0) + value
         self.at.window = window
         if self.at.step % self.settings.log_every:
@@ -179,13 +179,13 @@ class Loop:
     def _rate(self) -> float:
         return self._trained / self._spent if self._spent else 0.0
 
-    def _say_status(self, figures: dict[str, float], last: float) -> None:
+    def _say_status(self, scalars: dict[str, float], last: float) -> None:
         if sys.stderr.isatty() or time.monotonic() - self._status < STATUS_EVERY or not self._spent:
             return
         self._status = time.monotonic()
         left = (last - self.at.step) * self.settings.batch_size / self._rate() / 60
         print(
-            f"step {self.at.step} of {last}: loss {figures['objective']:.3f}, {self._rate():.1f} examples/s, {left:.0f} min left",
+            f"step {self.at.step} of {last}: loss {scalars['objective']:.3f}, {self._rate():.1f} examples/s, {left:.0f} min left",
             flush=True,
         )
 
@@ -196,27 +196,27 @@ class Loop:
         means = self.validation.loss(self.settings.validate_examples)
         if not math.isfinite(means["loss"]):
             raise UserError(f"step {at.step}: the validation loss is {means['loss']}; {self._remedy()}")
-        figures = self.validation.examine(EXAMINED)
-        examined = summarise(figures)
+        per_example = self.validation.diagnose(DIAGNOSED)
+        diagnostics = summarise(per_example)
         at.validated = at.step
-        if at.step:  # the figures before training are to compare with, not to choose
+        if at.step:  # the values before training are to compare with, not to choose
             self._keep_best("best_nll", means["nll"])
             better = self._keep_best("best_loss", means["loss"])
             at.bad = 0 if better or self._phase() <= len(self._phases) or at.step <= self.system.ramp_steps else at.bad + 1
         if self.run:
             self.run.append(
-                {"kind": "validation", "step": at.step, "epoch": at.epoch, **means, **{f"examined/{k}": v for k, v in examined.items()}}
+                {"kind": "validation", "step": at.step, "epoch": at.epoch, **means, **{f"examined/{k}": v for k, v in diagnostics.items()}}
             )
             self._board.scalars("validation", means, at.step)
-            self._board.scalars("examined", examined, at.step)
-            if "kl_by_dimension" in figures:
-                self._board.histogram("kl_by_dimension", figures["kl_by_dimension"].mean(0), at.step)
+            self._board.scalars("examined", diagnostics, at.step)
+            if "kl_by_dimension" in per_example:
+                self._board.histogram("kl_by_dimension", per_example["kl_by_dimension"].mean(0), at.step)
             if at.step and self._samples:
                 self._board.samples(self._samples(), at.step)
-            orders = [f"{name.removeprefix('order_')} {examined[name]:.0%}" for name in self.system.orders if name in examined]
+            orders = [f"{name.removeprefix('order_')} {diagnostics[name]:.0%}" for name in self.system.orders if name in diagnostics]
             said = [
                 f"validation loss {means['loss']:.3f}", f"NLL {means['nll']:.3f} ({means['nll_token']:.3f} a token)",
-                self.system.progress(means | examined), f"order right: {', '.join(orders)}" if orders else "",
+                self.system.progress(means | diagnostics), f"order right: {', '.join(orders)}" if orders else "",
             ]  # fmt: skip
             print(f"step {at.step}: {', '.join(filter(None, said))} ({time.monotonic() - began:.0f} s)", flush=True)
 
@@ -234,11 +234,11 @@ class Loop:
             self.saved.save(self.at.step, checkpoints.variables_of(self._variables), vars(self.at))
         self._kept = self.at.step
 
-    def _guard(self, figures: dict[str, float]) -> None:
+    def _guard(self, scalars: dict[str, float]) -> None:
         """Stops at the first number that is none, before it reaches a checkpoint."""
-        bad = [name for name, value in figures.items() if not math.isfinite(value)]
+        bad = [name for name, value in scalars.items() if not math.isfinite(value)]
         if bad:
-            raise UserError(f"step {self.at.step + 1}: {bad[0]} is {figures[bad[0]]}; {self._remedy()}")
+            raise UserError(f"step {self.at.step + 1}: {bad[0]} is {scalars[bad[0]]}; {self._remedy()}")
 
     def _remedy(self) -> str:
         kept = "there is no checkpoint yet" if self._kept is None else f"the checkpoint of step {self._kept} is kept"

@@ -60,16 +60,16 @@ class TrainStep:
             self._run = tf.function(lambda batch, step, phase: strategy.run(self.compute, (batch, step, phase)), autograph=False)
 
     def __call__(self, batch: Batch, step: int) -> dict[str, float]:
-        """Takes the step. Returns the means of all losses and figures, `objective`, `grad_norm` (before clipping) and learning rates;
+        """Takes the step. Returns the means of all losses, `objective`, `grad_norm` (before clipping) and learning rates;
         in mixed precision also `loss_scale`, and a `grad_norm` of 0 where the step was left out.
 
         Args:
           batch: the whole batch. step: its number, from 0.
         """
-        figures = self._run(batch, tf.constant(step, tf.int32), self.system.phase)
+        scalars = self._run(batch, tf.constant(step, tf.int32), self.system.phase)
         if self.strategy:
-            figures = tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], figures)
-        return {name: float(value) for name, value in figures.items()}
+            scalars = tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], scalars)
+        return {name: float(value) for name, value in scalars.items()}
 
     def state(self) -> dict[str, tf.Variable]:
         """Everything of the step that a resumed run needs besides the system's own weights."""
@@ -91,17 +91,17 @@ class TrainStep:
         if self.settings.gradient_clip:
             factor = self.settings.gradient_clip / tf.maximum(norm, self.settings.gradient_clip)
             gradients = [g * factor for g in gradients]
-        figures = {"grad_norm": norm}
+        scalars = {"grad_norm": norm}
         if self.scale is not None:  # a step left out for an overflow has no norm; at the least scale it is no overflow
             scale = tf.convert_to_tensor(self.scale)
-            figures = {"grad_norm": tf.where(tf.math.is_finite(norm) | (scale <= 1.0), norm, 0.0), "loss_scale": scale}
+            scalars = {"grad_norm": tf.where(tf.math.is_finite(norm) | (scale <= 1.0), norm, 0.0), "loss_scale": scale}
         rates = {name: optimizer.learning_rate(optimizer.iterations) for name, optimizer in self.optimizers.items()}
         self._apply(gradients, norm)
         totals = {name: Sum(value, self._per[name]) for name, value in sums.items()}
         means = {name: mean(total, counts) for name, total in totals.items()}
         objective = self.system.objective(totals, counts, step)
         return {
-            **means, "objective": objective, **figures, **self.system.schedule(step),
+            **means, "objective": objective, **scalars, **self.system.schedule(step),
             **{f"learning_rate_{name}": rate for name, rate in rates.items()},
         }  # fmt: skip
 

@@ -80,7 +80,7 @@ class TextStates:
         """[U, D] vectors of all distinct texts and, if asked, [sources, S + 2, D] states; from the cache if it has them."""
         if not self._keep:
             return self._encode(encoder, states)
-        view = f" {self._data.room}" if self._data.room else ""  # other source texts of the same data
+        view = f" {self._data.suffix_length}" if self._data.suffix_length else ""  # other source texts of the same data
         key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.compute_dtype}{view}".encode())
         for variable in encoder.variables:
             key.update(variable.numpy().tobytes())

@@ -103,7 +103,7 @@ class TrainedRun:
     def data(self) -> PreparedData:
         """The data that the run was trained on, as its system sees them."""
         found = data_of(self.run.config, self._data_dir)
-        return retokenized.seen_through(found, self.tokenizer)
+        return retokenized.with_tokenizer(found, self.tokenizer)
 
     @cached_property
     def beginning(self) -> System:

@@ -28,7 +28,7 @@ class Validation:
     def __init__(self, system: System, batches: Batches, seed: int) -> None:
         self.system, self.batches, self.seed = system, batches, seed
         self._sums = tf.function(self.sums_of, autograph=False)
-        self._examine = tf.function(self.figures_of, autograph=False)
+        self._diagnose = tf.function(self.diagnostics_of, autograph=False)
         self.per: dict[str, str] = {}  # loss -> its count; names are no tensors, so they stay outside of the graph
 
     @classmethod
@@ -43,7 +43,7 @@ class Validation:
         return cls(system, batches, system.settings.seed)
 
     def loss(self, most: int = 0) -> dict[str, float]:
-        """Means over the split, or over its first `most` examples in whole batches, of every loss and figure.
+        """Means over the split, or over its first `most` examples in whole batches, of every sum that the system reports.
 
         `loss` among them is the objective after all ramps.
         """
@@ -57,12 +57,12 @@ class Validation:
         """Weight of each term of the objective after all ramps."""
         return {name: float(weight) for name, weight in self.system.weights_of(None).items()}
 
-    def examine(self, most: int = 0) -> dict[str, np.ndarray]:
-        """Name -> one figure an example (`System.examine`), of the first `most` examples in whole batches, or of all."""
+    def diagnose(self, most: int = 0) -> dict[str, np.ndarray]:
+        """Name -> one value an example (`System.diagnose`), of the first `most` examples in whole batches, or of all."""
         found: dict[str, list[np.ndarray]] = {}
         for batch in self._first(most):
             real = batch["example_mask"].numpy() > 0
-            for name, values in self._examine(batch).items():
+            for name, values in self._diagnose(batch).items():
                 found.setdefault(name, []).append(values.numpy()[real])
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
@@ -79,9 +79,9 @@ class Validation:
         rows = most or self.batches.count
         return islice(iter(self.batches.dataset(None)), -(-rows // self.batches.batch_size))
 
-    def figures_of(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """`System.examine` of one batch under the fixed noise."""
-        return self.system.examine(batch, self._noise(batch))
+    def diagnostics_of(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """`System.diagnose` of one batch under the fixed noise."""
+        return self.system.diagnose(batch, self._noise(batch))
 
     def _noise(self, batch: Batch) -> Noise:
         return Noise(self.seed, NOISE_STEP, batch["example_rows"])

@@ -6,14 +6,14 @@ import pytest
 from hcl_tf.evaluation import diagnostics
 
 
-def examined(gap: np.ndarray, **more: np.ndarray) -> dict[str, np.ndarray]:
-    """An examination in which another example's z costs `gap` nats."""
+def made(gap: np.ndarray, **more: np.ndarray) -> dict[str, np.ndarray]:
+    """Diagnostics in which another example's z costs `gap` nats."""
     base = np.random.default_rng(0).normal(50.0, 10.0, len(gap))
     return {"nll_posterior": base, "nll_shuffled": base + gap, **more}
 
 
 def test_a_clear_gap_is_no_collapse_though_single_intervals_overlap():
-    found = diagnostics.summary(examined(np.random.default_rng(1).normal(0.5, 0.5, 100)))
+    found = diagnostics.summary(made(np.random.default_rng(1).normal(0.5, 0.5, 100)))
     means, gap = found["means"], found["differences"]["nll_shuffled_minus_posterior"]
     assert means["nll_posterior"]["high"] > means["nll_shuffled"]["low"]
     assert gap["low"] > 0
@@ -22,7 +22,7 @@ def test_a_clear_gap_is_no_collapse_though_single_intervals_overlap():
 
 @pytest.mark.parametrize("gap", [np.zeros(50), np.tile([1.0, -1.0], 25), np.full(50, -1.0)], ids=["none", "either way", "wrong way"])
 def test_without_a_certain_gap_the_run_is_collapsed(gap):
-    found = diagnostics.summary(examined(gap))
+    found = diagnostics.summary(made(gap))
     assert found["collapsed"] is True
     assert any(line.startswith("COLLAPSED") for line in diagnostics.lines(found))
 
@@ -40,19 +40,19 @@ def test_differences_are_paired_and_leave_out_what_has_no_value():
 
 def test_latent_figures():
     means = np.stack([np.linspace(-1, 1, 9), np.full(9, 3.0), np.linspace(0, 0.01, 9)], 1)
-    found = diagnostics.summary(examined(np.ones(9), posterior_mean=means, kl_by_dimension=np.tile([0.5, 0.0, 0.25], (9, 1))))
+    found = diagnostics.summary(made(np.ones(9), posterior_mean=means, kl_by_dimension=np.tile([0.5, 0.0, 0.25], (9, 1))))
     assert (found["active_units"], found["latent_size"]) == (1, 3)
     assert found["kl_by_dimension"] == [0.5, 0.0, 0.25]
 
 
-def test_a_system_that_examines_nothing_has_no_figures():
+def test_a_system_without_diagnostics_has_an_empty_summary():
     found = diagnostics.summary({})
     assert found == {"means": {}, "differences": {}, "collapsed": None}
     assert diagnostics.lines(found) == []
 
 
 def test_one_example_can_not_be_shuffled():
-    assert diagnostics.summary(examined(np.zeros(1)))["collapsed"] is None
+    assert diagnostics.summary(made(np.zeros(1)))["collapsed"] is None
 
 
 def test_a_figure_that_applies_to_no_example_has_no_value():

@@ -74,13 +74,13 @@ def test_floors_need_no_model(evaluated_run):
     assert floors["random_target"]["verbatim-training-targets"]["value"] == 1.0
 
 
-def test_figures_hold_every_question_about_the_latent_and_the_keywords(evaluated_run):
+def test_diagnostics_hold_every_question_about_the_latent_and_the_keywords(evaluated_run):
     found = read(evaluated_run / "figures.test.json")["figures"]
     assert {"nll_posterior", "nll_prior", "nll_shuffled", "nll_prior_u_unknown", "nll_prior_u_shuffled", "kl"} <= set(found["means"])
     assert {f"order_{c}{suffix}" for c in ("ins", "key", "ma") for suffix in ("", "_random", "_differ")} <= set(found["means"])
     means = found["means"]
-    for name, (figure, baseline) in scoring.diagnostics.DIFFERENCES.items():
-        assert found["differences"][name]["value"] == pytest.approx(means[figure]["value"] - means[baseline]["value"], abs=1e-3)
+    for name, (value, baseline) in scoring.diagnostics.DIFFERENCES.items():
+        assert found["differences"][name]["value"] == pytest.approx(means[value]["value"] - means[baseline]["value"], abs=1e-3)
     assert found["collapsed"] is not (found["differences"]["nll_shuffled_minus_posterior"]["low"] > 0)
     assert 0 <= found["active_units"] <= found["latent_size"] == len(found["kl_by_dimension"]) == 8
     assert sum(found["kl_by_dimension"]) == pytest.approx(means["kl"]["value"], rel=1e-4)
@@ -103,7 +103,7 @@ def test_references_and_negatives_do_not_reach_the_outputs(evaluated_run, qqp_fo
     with pytest.raises(UserError, match="not the data that the run was trained on"):
         evaluate(EvaluationRequest(run, data_dir=other.folder))
     monkeypatch.setattr(scoring, "data_of", lambda *_: other)
-    monkeypatch.setattr(scoring, "_examine", lambda *_: scoring.diagnostics.summary({}))
+    monkeypatch.setattr(scoring, "diagnose", lambda *_: scoring.diagnostics.summary({}))
     evaluate(EvaluationRequest(run))
     before, after = (read(folder / "predictions.test.jsonl") for folder in (evaluated_run, run))
     assert [row["prediction"].encode() for row in after] == [row["prediction"].encode() for row in before]

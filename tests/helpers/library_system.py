@@ -136,12 +136,12 @@ def check_generates_in_fixed_shapes(system: System, batch: dict) -> None:
 
 def check_xla_gives_the_same_step(data: PreparedData, batch: dict, model: str, **given) -> None:
     """Losses and gradients of two training steps."""
-    figures = []
+    scalars = []
     for compiled in (False, True):
         system = made(data, model, **given)
         step = TrainStep(system, system.settings, None, compiled)
-        figures.append([step(batch, number) for number in range(2)])
-    for plain, fast in zip(*figures, strict=True):
+        scalars.append([step(batch, number) for number in range(2)])
+    for plain, fast in zip(*scalars, strict=True):
         assert fast == pytest.approx(plain, rel=1e-3, abs=1e-4)
 
 
@@ -152,8 +152,8 @@ def check_overfits(data: PreparedData, model: str, steps: int, **given) -> None:
     batch = batch_of(data, list(range(8)))
     step = TrainStep(system, system.settings, None, compiled=False)
     for number in range(steps):
-        figures = step(batch, number)
-    assert figures["nll_token"] < 0.05
+        scalars = step(batch, number)
+    assert scalars["nll_token"] < 0.05
     ids, _ = system.generate(batch)
     wanted = np.where(batch["target_ids"] == system.inputs_.sep_id, system.inputs_.pad_id, batch["target_ids"])[:, 1:]
     np.testing.assert_array_equal(ids[:, 0], wanted[:, : ids.shape[2]])

@@ -50,7 +50,7 @@ def step_of(system: System, compiled: bool = False) -> TrainStep:
 
 
 def steps(folder: Path, system: System, count: int) -> list[dict[str, float]]:
-    """Figures of the first training steps."""
+    """Scalars of the first training steps."""
     step = step_of(system)
     return [step(batch, number) for number, batch in enumerate(batches_of(folder, system).dataset(0).take(count))]
 
@@ -60,6 +60,6 @@ def first_batch(folder: Path, system: System) -> dict[str, tf.Tensor]:
 
 
 def overfit(folder: Path, system: System, count: int) -> list[dict[str, float]]:
-    """Figures of training steps on one and the same batch."""
+    """Scalars of training steps on one and the same batch."""
     step, batch = step_of(system), first_batch(folder, system)
     return [step(batch, number) for number in range(count)]

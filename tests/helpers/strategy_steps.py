@@ -1,6 +1,6 @@
 """Run by test_strategies.py in a process of its own, because a CPU is split into devices before TensorFlow starts.
 
-strategy_steps.py FOLDER OUT toy|hcl MODE...: three steps in each MODE; OUT.MODE.npz gets figures, moments and weights.
+strategy_steps.py FOLDER OUT toy|hcl MODE...: three steps in each MODE; OUT.MODE.npz gets scalars, moments and weights.
 """
 
 import dataclasses
@@ -57,8 +57,8 @@ def three_steps(folder: Path, kind: str, mode: str) -> dict[str, np.ndarray]:
     with strategy.scope() if strategy else tf.device(None):
         system, batches = make(folder, settings)
         step = TrainStep(system, settings, strategy, compiled=False)
-    figures = [step(batch, number) for number, batch in enumerate(batches.dataset(0).take(3))]
-    found = {f"figure/{number}/{name}": np.array(value) for number, each in enumerate(figures) for name, value in each.items()}
+    scalars = [step(batch, number) for number, batch in enumerate(batches.dataset(0).take(3))]
+    found = {f"scalar/{number}/{name}": np.array(value) for number, each in enumerate(scalars) for name, value in each.items()}
     found["replicas"], found["traces"] = np.array(step.replicas), np.array(step._run.experimental_get_tracing_count())
     return found | checkpoints.variables_of({**assembly.variables(system), **step.state()})
 

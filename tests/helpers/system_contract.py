@@ -143,8 +143,8 @@ def assert_micro_batches_change_nothing(folder: Path, model: str, micro: int = 2
         system = new(folder, model, micro_batch=changed, **given)
         step = TrainStep(system, system.settings, None, compiled and len(found) == 1)
         found.append(([step(batch, number) for number in range(STEPS)], assembly.variables(system)))
-    (plain, variables), (figures, others) = found
-    for ours, theirs in zip(figures, plain, strict=True):
+    (plain, variables), (scalars, others) = found
+    for ours, theirs in zip(scalars, plain, strict=True):
         assert ours.keys() == theirs.keys()
         for name in ours:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), name

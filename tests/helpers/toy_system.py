@@ -83,7 +83,7 @@ class Toy(System):
         self.refreshed.append(epoch)
         self.feature.assign(tf.reduce_sum(self.slope) * 0.1 + epoch)
 
-    def examine(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+    def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
         return {"posterior_mean": tf.concat([self.features(batch), tf.zeros([batch["example_mask"].shape[0], 1])], 1)}
 
     def generate(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:

@@ -158,19 +158,19 @@ def test_sampling_draws_z_for_each_text_and_all_of_its_beams(cvae, held_out):
     np.testing.assert_array_equal(drawn["z"][::3], drawn["z"][2::3])
 
 
-def test_examination_of_each_example(cvae, held_out):
-    figures = {name: values.numpy() for name, values in cvae.examine(held_out, contract.noise_of(held_out)).items()}
+def test_diagnostics_of_each_example(cvae, held_out):
+    diagnostics = {name: values.numpy() for name, values in cvae.diagnose(held_out, contract.noise_of(held_out)).items()}
     sums = contract.sums_of(cvae, held_out, False)
-    assert figures["nll_posterior"][: B - 1].sum() == pytest.approx(sums["nll"], rel=1e-5)
-    assert figures["kl"][: B - 1].sum() == pytest.approx(sums["kl"], rel=1e-5)
-    np.testing.assert_allclose(figures["kl_by_dimension"].sum(-1), figures["kl"], rtol=1e-4)
-    assert figures["posterior_mean"].shape == figures["posterior_shift"].shape == (B, Z)
+    assert diagnostics["nll_posterior"][: B - 1].sum() == pytest.approx(sums["nll"], rel=1e-5)
+    assert diagnostics["kl"][: B - 1].sum() == pytest.approx(sums["kl"], rel=1e-5)
+    np.testing.assert_allclose(diagnostics["kl_by_dimension"].sum(-1), diagnostics["kl"], rtol=1e-4)
+    assert diagnostics["posterior_mean"].shape == diagnostics["posterior_shift"].shape == (B, Z)
     source, prior, posterior = cvae.gaussians(held_out, None)
     draw = contract.noise_of(held_out).normal((Z,))
     z = {"prior": prior.mean() + prior.stddev() * draw, "shuffled": posterior.mean() + posterior.stddev() * draw}
     z["shuffled"] = tf.gather(z["shuffled"], [1, 2, 0, 0])  # three real examples: each one's partner
     for name, values in z.items():
-        np.testing.assert_allclose(figures[f"nll_{name}"][:-1], cvae.nll_given(held_out, source, values)[:-1], rtol=1e-4)
+        np.testing.assert_allclose(diagnostics[f"nll_{name}"][:-1], cvae.nll_given(held_out, source, values)[:-1], rtol=1e-4)
 
 
 @pytest.mark.slow

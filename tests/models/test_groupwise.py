@@ -135,12 +135,12 @@ def test_a_row_that_fills_up_does_not_count(system, batch):
 
 def run(folder, system, count: int) -> list[dict[str, float]]:
     """Steps as the loop takes them."""
-    step, figures = step_of(system), []
+    step, scalars = step_of(system), []
     for number, batch in enumerate(batches_of(folder, system).dataset(0).take(count)):
         if number in system.phases():
             system.begin_phase()
-        figures.append(step(batch, number))
-    return figures
+        scalars.append(step(batch, number))
+    return scalars
 
 
 @pytest.mark.slow
@@ -161,10 +161,10 @@ def test_the_first_phase_is_the_transformer_and_the_second_leaves_reference_and_
     matching = by_path(system, "matching")
     frozen = {id(v) for part in (system.reference, system.matching) for v in part.variables}
     assert not frozen & {id(v) for variables, _ in system.learning_rates().values() for v in variables}
-    figures = run(qqp_folder, system, 4)
-    for found, expected in zip(figures[:2], wanted, strict=False):
+    scalars = run(qqp_folder, system, 4)
+    for found, expected in zip(scalars[:2], wanted, strict=False):
         assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
-    assert [figure["group"] > 0 for figure in figures] == [False, False, True, True]
+    assert [each["group"] > 0 for each in scalars] == [False, False, True, True]
     mle = new_system(qqp_folder, "transformer")
     steps(qqp_folder, mle, 2)
     for path, value in by_path(mle).items():
@@ -227,8 +227,8 @@ def test_the_matching_model_knows_held_out_pairs_from_random_ones(folder, reques
     assert np.mean(right) > 0.6
     assert (abs(own) <= 1).all()
     data = read(folder)[0]
-    figures = Validation(system, data, held_out, 8, 1).examine()
-    assert set(figures["order_match"]) <= {0.0, 1.0}
+    diagnostics = Validation(system, data, held_out, 8, 1).diagnose()
+    assert set(diagnostics["order_match"]) <= {0.0, 1.0}
 
 
 def test_validation_loss_belongs_to_its_phase(qqp_folder):
@@ -248,8 +248,8 @@ def test_validation_loss_belongs_to_its_phase(qqp_folder):
 @pytest.mark.parametrize("folder", ["douban_folder", "rocstories_folder"])
 def test_both_phases_on_the_other_tasks(folder, request):
     folder = request.getfixturevalue(folder)
-    for figures in run(folder, prepared(folder), 4):
-        assert all(np.isfinite(value) for value in figures.values())
+    for scalars in run(folder, prepared(folder), 4):
+        assert all(np.isfinite(value) for value in scalars.values())
 
 
 @pytest.mark.slow
@@ -271,7 +271,7 @@ def test_the_contrast_alone_makes_matching_pairs_likelier(qqp_folder):
     overfit(qqp_folder, system, 20)
     system.begin_phase()
     step, batch = step_of(system), first_batch(qqp_folder, system)
-    figures = [step(batch, 1000 + number) for number in range(20)]
-    assert figures[0]["group"] == pytest.approx(math.log(2), rel=1e-4)
-    assert figures[-1]["group"] < 0.6
-    assert figures[-1]["gain_true"] > figures[-1]["gain_drawn"] + 1
+    scalars = [step(batch, 1000 + number) for number in range(20)]
+    assert scalars[0]["group"] == pytest.approx(math.log(2), rel=1e-4)
+    assert scalars[-1]["group"] < 0.6
+    assert scalars[-1]["gain_true"] > scalars[-1]["gain_drawn"] + 1

@@ -385,7 +385,7 @@ def test_the_impostors_matrix_is_trained_only_if_asked(make, asked):
 
 def test_free_bits_spare_each_dimension(make, whole):
     system = make(free_bits=0.05)
-    by_dimension = system.examine(whole, noise_of(whole))["kl_by_dimension"].numpy()[: B - 1]
+    by_dimension = system.diagnose(whole, noise_of(whole))["kl_by_dimension"].numpy()[: B - 1]
     assert (by_dimension < 0.05).any()
     assert (by_dimension > 0.05).any()
     sums = sums_of(system, whole, training=False)
@@ -581,21 +581,21 @@ def test_outputs_are_pieces_of_the_kept_vocabulary(hcl, whole):
 # -- reports and mistakes ---------------------------------------------------------------------------------------------
 
 
-def test_examination_of_each_example(hcl, whole):
+def test_diagnostics_of_each_example(hcl, whole):
     batch = without_impostors(whole, 1)
-    figures = {name: values.numpy() for name, values in hcl.examine(batch, noise_of(batch)).items()}
+    diagnostics = {name: values.numpy() for name, values in hcl.diagnose(batch, noise_of(batch)).items()}
     sums = sums_of(hcl, batch, training=False)
-    assert figures["nll_posterior"][: B - 1].sum() == pytest.approx(sums["nll"], rel=1e-5)
-    assert figures["kl"][: B - 1].sum() == pytest.approx(sums["kl"], rel=1e-5)
-    np.testing.assert_allclose(figures["kl_by_dimension"].sum(-1), figures["kl"], rtol=1e-4)
-    assert np.isnan(figures["order_key"]).tolist() == [False, True, False, True]  # no impostor; fills up
+    assert diagnostics["nll_posterior"][: B - 1].sum() == pytest.approx(sums["nll"], rel=1e-5)
+    assert diagnostics["kl"][: B - 1].sum() == pytest.approx(sums["kl"], rel=1e-5)
+    np.testing.assert_allclose(diagnostics["kl_by_dimension"].sum(-1), diagnostics["kl"], rtol=1e-4)
+    assert np.isnan(diagnostics["order_key"]).tolist() == [False, True, False, True]  # no impostor; fills up
     for name in ("order_ins", "order_key", "order_ma"):
-        assert np.nansum(figures[name][: B - 1]) == sums[name]
-        assert set(figures[name][~np.isnan(figures[name])]) <= {0, 1}
+        assert np.nansum(diagnostics[name][: B - 1]) == sums[name]
+        assert set(diagnostics[name][~np.isnan(diagnostics[name])]) <= {0, 1}
     differs = differ(batch["target_nodes"], batch["negative_nodes"]).numpy()
-    assert (~np.isnan(figures["order_ins_differ"]) == differs).all()
-    assert np.isfinite(figures["nll_prior_u_unknown"]).all()
-    assert np.isfinite(figures["nll_prior_u_shuffled"]).all()
+    assert (~np.isnan(diagnostics["order_ins_differ"]) == differs).all()
+    assert np.isfinite(diagnostics["nll_prior_u_unknown"]).all()
+    assert np.isfinite(diagnostics["nll_prior_u_shuffled"]).all()
 
 
 SHUFFLED = (
@@ -613,24 +613,24 @@ SHUFFLED = (
 def test_an_examples_partner_is_another_real_one(hcl, whole, real):
     """Also in a batch that is filled up: what fills changes nothing, and z of the named partner gives the figure."""
     filled = {**whole, "example_mask": tf.constant([1.0] * real + [0.0] * (B - real))}
-    figures = {name: values.numpy()[:real] for name, values in hcl.examine(filled, noise_of(filled)).items()}
+    diagnostics = {name: values.numpy()[:real] for name, values in hcl.diagnose(filled, noise_of(filled)).items()}
     junk = {**filled, **{name: tf.concat([filled[name][:real], filled[name][real:] * 0], 0) for name in ("source_ids", "target_ids")}}
-    for name, values in hcl.examine(junk, noise_of(filled)).items():
-        np.testing.assert_allclose(values.numpy()[:real], figures[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    for name, values in hcl.diagnose(junk, noise_of(filled)).items():
+        np.testing.assert_allclose(values.numpy()[:real], diagnostics[name], rtol=1e-4, atol=1e-5, err_msg=name)
     texts = hcl.encode(filled, None, ROLES)
     keywords = hcl.keyword_states(filled, texts, hcl.node_states)
     posterior = hcl.posterior_of(texts["source"], texts["target"])
     z = posterior.mean() + posterior.stddev() * noise_of(filled).normal((Z,))
     partners = [(row + 1) % real for row in range(real)]
     expected = hcl.nll_given(filled, texts, keywords, tf.gather(z, partners + list(range(real, B))))
-    np.testing.assert_allclose(figures["nll_shuffled"], expected[:real], rtol=1e-4)
-    assert (abs(figures["nll_shuffled"] - figures["nll_posterior"]) > 1e-4).all()
+    np.testing.assert_allclose(diagnostics["nll_shuffled"], expected[:real], rtol=1e-4)
+    assert (abs(diagnostics["nll_shuffled"] - diagnostics["nll_posterior"]) > 1e-4).all()
 
 
 def test_an_example_alone_has_no_partner(hcl, whole):
     alone = {**whole, "example_mask": tf.constant([1.0] + [0.0] * (B - 1))}
-    figures = {name: values.numpy()[0] for name, values in hcl.examine(alone, noise_of(alone)).items()}
-    assert {name for name, value in figures.items() if np.isnan(value).any()} - {
+    diagnostics = {name: values.numpy()[0] for name, values in hcl.diagnose(alone, noise_of(alone)).items()}
+    assert {name for name, value in diagnostics.items() if np.isnan(value).any()} - {
         "order_ins_differ",
         "order_key_differ",
         "order_ma_differ",

@@ -45,7 +45,7 @@ def started(data: PreparedData, model: str, folder: Path, **given) -> tuple[Syst
     """A system as `launch` makes it, and its view of the data."""
     values = {"model": model, "pretrained": str(folder), "maximum_length": 6, "minimum_length": 2, "beams": 2, "batch_size": 4, **given}
     settings, encoder = assembly.choose_encoder(resolve("tiny", values, registry.defaults_of(model)), data, values)
-    view = retokenized.seen_through(data, encoder.library.tokenizer)
+    view = retokenized.with_tokenizer(data, encoder.library.tokenizer)
     kept = assembly.output_ids(view, view.arrays("train"), settings.output_vocab)
     system, lines = assembly.new_system(settings, assembly.inputs_of(view, encoder.shape, kept, encoder.library.config), encoder)
     assert len(lines) == len(system.variables) - 2 * (model == "claps")  # its projection is its own
@@ -128,7 +128,7 @@ def test_a_run_trains_is_evaluated_generates_and_exports(data, folders, tmp_path
     evaluate(EvaluationRequest(run_dir, data_dir=data.folder, limit=8))
     shutil.rmtree(published)
     trained = assembly.load_trained(load_run(run_dir), "best_loss")
-    records = list(retokenized.seen_through(data, trained.tokenizer).records("test"))[:4]
+    records = list(retokenized.with_tokenizer(data, trained.tokenizer).records("test"))[:4]
     reader = SourceReader(trained.manifest, trained.tokenizer, trained.graph)
     found = [texts[0] for texts in outputs(trained, reader, [record.source.raw for record in records], 0, 4)]
     rows = (run_dir / "predictions.test.first8.jsonl").read_text(encoding="utf-8").splitlines()[:4]

@@ -96,8 +96,8 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(model, qqp_folder, tmp_p
 
     log = loop.Loop._log
 
-    def die(self, figures):
-        log(self, figures)
+    def die(self, scalars):
+        log(self, scalars)
         if self.at.step == 3:
             raise Killed
 

@@ -42,9 +42,9 @@ def test_training_minimises_the_smoothed_loss_and_reports_the_plain_one(qqp_fold
 
 def test_without_smoothing_the_objective_is_the_plain_loss(qqp_folder):
     system = new_system(qqp_folder, "transformer", label_smoothing=0.0)
-    (figures,) = steps(qqp_folder, system, 1)
-    assert figures["objective"] == pytest.approx(figures["nll"], rel=1e-6)
-    assert "nll_smoothed" not in figures
+    (scalars,) = steps(qqp_folder, system, 1)
+    assert scalars["objective"] == pytest.approx(scalars["nll"], rel=1e-6)
+    assert "nll_smoothed" not in scalars
 
 
 def test_nothing_of_it_was_trained_before(qqp_folder):
@@ -60,8 +60,8 @@ def test_a_step_moves_every_weight(folder, request):
     folder = request.getfixturevalue(folder)
     system = new_system(folder, "transformer")
     before = [v.numpy() for v in system.trainable_variables]
-    (figures,) = steps(folder, system, 1)
-    assert all(np.isfinite(value) for value in figures.values())
+    (scalars,) = steps(folder, system, 1)
+    assert all(np.isfinite(value) for value in scalars.values())
     assert all((old != new.numpy()).any() for old, new in zip(before, system.trainable_variables, strict=True))
 
 
@@ -69,9 +69,9 @@ def test_a_step_moves_every_weight(folder, request):
 def test_it_overfits_eight_examples(qqp_folder):
     """Down to what smoothing leaves: a probability of 0.9 and a little a token, or 0.105 nats; and it then writes the targets."""
     system = new_system(qqp_folder, "transformer", dropout=0.0, learning_rate=0.003, encoder="random:1x64", minimum_length=1)
-    figures = overfit(qqp_folder, system, 200)
-    assert figures[0]["nll_token"] > 4
-    assert 0.1 < figures[-1]["nll_token"] < 0.13
+    scalars = overfit(qqp_folder, system, 200)
+    assert scalars[0]["nll_token"] > 4
+    assert 0.1 < scalars[-1]["nll_token"] < 0.13
     batch = first_batch(qqp_folder, system)
     outputs = system.generate(batch)[0].numpy()[:, 0]
     targets = [[piece for piece in row if piece not in (0, system.inputs_.sep_id)] for row in system.labels(batch).numpy()]

@@ -42,7 +42,7 @@ def by_tensorflow(data: Path, folder: Path, given: dict) -> EvaluatedRun:
 
 
 def check_same(ours: EvaluatedRun, plain: EvaluatedRun, rel: float) -> None:
-    """How they ended, and the metrics line by line and figure by figure."""
+    """How they ended, and the metrics line by line and number by number."""
     for name in ("ended", "step", "best_step"):
         assert ours.done[name] == plain.done[name]
     lines, others = ({(line["kind"], line["step"]): line for line in run.metrics} for run in (ours, plain))
@@ -57,7 +57,7 @@ def check_same(ours: EvaluatedRun, plain: EvaluatedRun, rel: float) -> None:
 def check_same_outputs(ours: EvaluatedRun, plain: EvaluatedRun) -> None:
     assert [p["prediction"] for p in ours.predictions] == [p["prediction"] for p in plain.predictions]
     assert ours.scores["scores"] == plain.scores["scores"]
-    means, others = (run.figures["figures"].get("means", {}) for run in (ours, plain))
+    means, others = (run.diagnostics["figures"].get("means", {}) for run in (ours, plain))
     assert means.keys() == others.keys()
     for name, entry in others.items():
         assert means[name]["value"] == pytest.approx(entry["value"], rel=1e-3, abs=1e-4), name
@@ -107,7 +107,7 @@ def both_ways(data: Path, folder: Path, given: dict) -> tuple[EvaluatedRun, Eval
 
 @pytest.mark.slow
 def test_hcl_s_training_is_tensorflows(qqp_folder, tmp_path):
-    """With its graph, its figures, and weights that both begin with."""
+    """With its graph, its diagnostics, and weights that both begin with."""
     ours, plain = both_ways(qqp_folder, tmp_path, HCL)
     check_same(ours, plain, 2e-4)
     check_same_outputs(ours, plain)

@@ -15,7 +15,7 @@ from hcl_tf.data.batching.sample_rows import SAMPLES, sample_rows
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
 from hcl_tf.training import checkpoints, run_folder
-from hcl_tf.training.loop import EXAMINED, Loop
+from hcl_tf.training.loop import DIAGNOSED, Loop
 from hcl_tf.training.run_folder import RunFolder, load_run
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.validation import Validation
@@ -52,8 +52,8 @@ class Toys:
     def system_variables(self) -> dict:
         return {f"model/{v.name}": v for v in self.system.variables}
 
-    def go(self, path: Path, stop: int | None = None, how=None, after=lambda step, figures: figures) -> tuple[str, Loop]:
-        """Trains; before step number `stop` is taken, `how()` happens. `after` may change a step's figures."""
+    def go(self, path: Path, stop: int | None = None, how=None, after=lambda step, scalars: scalars) -> tuple[str, Loop]:
+        """Trains; before step number `stop` is taken, `how()` happens. `after` may change a step's scalars."""
         checkpoints.assign(self.everything, self.fresh)
 
         def step(batch, number):
@@ -228,7 +228,7 @@ def test_where_every_checkpoint_is_damaged_nothing_is_started_anew(toys, tmp_pat
 
 def test_metrics_say_what_the_steps_returned(toys, tmp_path) -> None:
     steps: dict[int, dict] = {}
-    toys.go(tmp_path / "run", after=lambda number, figures: steps.setdefault(number, figures))
+    toys.go(tmp_path / "run", after=lambda number, scalars: steps.setdefault(number, scalars))
     lines = load_run(tmp_path / "run").read_metrics()
     train = [line for line in lines if line["kind"] == "train"]
     assert [line["step"] for line in train] == list(range(2, 17, 2))
@@ -283,7 +283,7 @@ def test_a_number_that_is_none_before_any_checkpoint(qqp_folder, tmp_path) -> No
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_gradients_count_too(toys, tmp_path, name, value) -> None:
     with pytest.raises(UserError, match=f"step 5: {name} is {value}"):
-        toys.go(tmp_path / "run", after=lambda number, figures: figures | ({name: value} if number == 4 else {}))
+        toys.go(tmp_path / "run", after=lambda number, scalars: scalars | ({name: value} if number == 4 else {}))
 
 
 def test_a_validation_loss_that_is_none_is_reported(toys, tmp_path, monkeypatch) -> None:
@@ -307,9 +307,9 @@ def test_best_checkpoints_are_those_of_the_smallest_losses(qqp_folder, tmp_path,
     fixed_losses(monkeypatch, toys, [5.0, 4.0, 4.0, 6.0, 4.5], [3.0, 2.0, 1.0, 1.0, 2.0])
     weights = {}
 
-    def remember(number, figures):
+    def remember(number, scalars):
         weights[number + 1] = values(toys.system)
-        return figures
+        return scalars
 
     toys.go(tmp_path / "run", after=remember)
     saved = load_run(tmp_path / "run").checkpoints
@@ -396,7 +396,7 @@ def test_tensorboard_has_the_loops_curves(toys, tmp_path) -> None:
     assert [line["step"] for line in speeds] == list(range(2, 17, 2))
 
 
-@pytest.mark.parametrize("count", [1, 2, SAMPLES, SAMPLES + 1, 22, EXAMINED])
+@pytest.mark.parametrize("count", [1, 2, SAMPLES, SAMPLES + 1, 22, DIAGNOSED])
 def test_sample_rows_are_fixed_and_spread_over_the_split(count) -> None:
     rows = sample_rows(count)
     assert len(rows) == min(SAMPLES, count)

@@ -17,7 +17,7 @@ def first_batches(batches, count: int = STEPS, epoch: int = 0) -> list:
 
 
 def run(folder, steps: int = STEPS, **given):
-    """Figures of the first steps, the system and its step."""
+    """Scalars of the first steps, the system and its step."""
     system, batches = toy(folder, toy_settings(**given))
     step = TrainStep(system, system.settings, None, compiled=False)
     return [step(batch, number) for number, batch in enumerate(first_batches(batches, steps))], system, step
@@ -30,7 +30,7 @@ def by_hand(folder, steps: int, **given) -> tuple[list[dict], dict]:
     weights = {"slope": system.slope.numpy().astype(np.float64), "level": float(system.level)}
     moments = {name: [np.zeros_like(value), np.zeros_like(value)] for name, value in weights.items()}
     rates = {"slope": s.learning_rate, "level": s.encoder_learning_rate}
-    figures = []
+    scalars = []
     for number, batch in enumerate(first_batches(batches, steps)):
         mask, rows = batch["example_mask"].numpy(), batch["example_rows"]
         noise = Noise(s.seed, number, rows)
@@ -61,8 +61,8 @@ def by_hand(folder, steps: int, **given) -> tuple[list[dict], dict]:
             mean, square = moments[name][0] / (1 - 0.9 ** (number + 1)), moments[name][1] / (1 - 0.999 ** (number + 1))
             weights[name] = weights[name] - rates[name] * warm * mean / (np.sqrt(square) + 1e-8)
         learning = {"learning_rate_rest": warm * rates["slope"], "learning_rate_encoder": warm * rates["level"]}
-        figures.append(means | learning | {"grad_norm": norm, "kl_weight": kl_weight})
-    return figures, weights
+        scalars.append(means | learning | {"grad_norm": norm, "kl_weight": kl_weight})
+    return scalars, weights
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.3])
@@ -174,18 +174,18 @@ def test_overflow_halves_the_scale_and_leaves_the_step_out(mixed) -> None:
     system, step, batch = mixed
     start, states = values(system), checkpoints.variables_of(step.state())
     for number, scale in enumerate((LARGEST_SCALE, LARGEST_SCALE / 2)):
-        figures = step(batch, number)
-        assert (figures["loss_scale"], figures["grad_norm"]) == (scale, 0.0)
+        scalars = step(batch, number)
+        assert (scalars["loss_scale"], scalars["grad_norm"]) == (scale, 0.0)
         assert float(step.scale) == scale / 2
         for name, value in start.items():
             np.testing.assert_array_equal(values(system)[name], value, err_msg=name)
         moments = {name: value for name, value in checkpoints.variables_of(step.state()).items() if name.startswith("optimizer/")}
         for name, value in moments.items():
             np.testing.assert_array_equal(value, states[name], err_msg=name)
-    figures = step(batch, 2)
-    assert figures["loss_scale"] == float(step.scale) == system.limit
-    assert np.isfinite(figures["grad_norm"])
-    assert figures["grad_norm"] > 0
+    scalars = step(batch, 2)
+    assert scalars["loss_scale"] == float(step.scale) == system.limit
+    assert np.isfinite(scalars["grad_norm"])
+    assert scalars["grad_norm"] > 0
     assert not np.array_equal(values(system)["model/slope"], start["model/slope"])
 
 

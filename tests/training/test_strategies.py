@@ -32,14 +32,14 @@ def steps_of(folder: Path, out: Path, kind: str, modes: list[str]) -> dict[str, 
 
 
 def check_agree(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
-    """Figures each within the tolerance; gradients, as Adam's first moments keep them, within it of their whole length.
+    """Scalars each within the tolerance; gradients, as Adam's first moments keep them, within it of their whole length.
 
     Not weight by weight: where a gradient is zero but for rounding (a key's bias shifts all scores alike), Adam makes a full
     step of the rounding.
     """
-    figures = [name for name in wanted if name.startswith("figure/")]
-    assert len({name.split("/")[1] for name in figures}) == 3
-    for name in figures:
+    scalars = [name for name in wanted if name.startswith("scalar/")]
+    assert len({name.split("/")[1] for name in scalars}) == 3
+    for name in scalars:
         assert found[name] == pytest.approx(wanted[name], rel=TOLERANCE, abs=1e-7), name
     names = [name for name in wanted if name.startswith("optimizer/") and wanted[name].ndim]
     ours, theirs = (np.concatenate([arrays[name].ravel() for name in names]) for arrays in (found, wanted))
@@ -61,7 +61,7 @@ def test_two_devices_and_micro_batches_agree_with_one(qqp_folder, tmp_path, kind
             np.testing.assert_allclose(found["mirrored"][name], found["one"][name], rtol=TOLERANCE)
     else:
         assert found["mixed"]["loss_scale"] <= 2.0**15
-        assert found["mixed"]["figure/0/nll"] == pytest.approx(found["one"]["figure/0/nll"], rel=1e-2)
+        assert found["mixed"]["scalar/0/nll"] == pytest.approx(found["one"]["scalar/0/nll"], rel=1e-2)
 
 
 def free_ports(count: int) -> list[int]:
@@ -97,13 +97,13 @@ def train(folder: Path, run: Path, *flags: str, workers: int = 0) -> list[str]:
 
 
 def state(run: Path, step: int) -> dict[str, np.ndarray]:
-    figures = {
-        f"figure/{line['step']}/{name}": np.array(value)
+    scalars = {
+        f"scalar/{line['step']}/{name}": np.array(value)
         for line in load_run(run).read_metrics()
         for name, value in line.items()
         if line["kind"] == "train" and isinstance(value, float)
     }
-    return figures | Checkpoints(run / "checkpoints").read(f"step-{step:08}").arrays
+    return scalars | Checkpoints(run / "checkpoints").read(f"step-{step:08}").arrays
 
 
 @pytest.mark.slow

@@ -80,9 +80,9 @@ def test_means_over_the_first_examples_only(trained, most) -> None:
 
 
 @pytest.mark.parametrize("most", [0, 1, 8, 9])
-def test_examine_gives_one_figure_an_example_in_order(trained, most) -> None:
+def test_diagnose_gives_one_value_an_example_in_order(trained, most) -> None:
     system, data, arrays = trained
-    found = Validation(system, data, arrays, 8, 1).examine(most)["posterior_mean"]
+    found = Validation(system, data, arrays, 8, 1).diagnose(most)["posterior_mean"]
     ids = arrays.source_ids
     wanted = np.stack([(ids % 5 == k).mean(1) for k in range(5)] + [np.zeros(len(ids))], 1)
     rows = len(ids) if not most else min(-(-most // 8) * 8, len(ids))  # whole batches
@@ -102,13 +102,13 @@ def test_summary_means_leave_out_what_does_not_apply() -> None:
     nan = float("nan")
     varied, still = np.array([0.0, 1.0, -1.0, 0.0]), np.full(4, 3.0)
     edge = np.array([1.0, -1.0, 1.0, -1.0]) * np.sqrt(ACTIVE_VARIANCE)
-    figures = {
+    diagnostics = {
         "order": np.array([1.0, nan, 0.0, 1.0]),
         "never": np.full(4, nan),
         "kl_by_dimension": np.ones((4, 3)),
         "posterior_mean": np.stack([varied, still, edge * 0.99, edge * 1.01], 1),
     }
-    found = summarise(figures)
+    found = summarise(diagnostics)
     assert found == {"order": pytest.approx(2 / 3), "active_units": 2}
     assert summarise({"order": np.array([1.0])}) == {"order": 1.0}
 

@@ -31,7 +31,7 @@ class PreparedData:
     """A prepared folder, checked as it is read. Raises `UserError` naming the damaged file (and record).
 
     Attributes:
-      source_length: pieces of a source without special ones. room: how many of them are for appended keywords (`with_keywords`).
+      source_length: pieces of a source without special ones. suffix_length: how many of them are for appended keywords (`with_keywords`).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,13 +43,13 @@ class PreparedData:
         self.source_length = self.manifest["task"]["source_length"]
         self.target_length = self.manifest["target_length"]
         self.max_keywords = self.manifest["settings"]["max_keywords"]
-        self.room = 0
+        self.suffix_length = 0
 
     def with_keywords(self) -> "PreparedData":
         """The same data, read with each source's keywords appended to it (data/appended.py). All else is equal."""
         view = copy.copy(self)
-        view.room = keyword_suffix.room(self.max_keywords)
-        view.source_length = self.source_length + view.room
+        view.suffix_length = keyword_suffix.suffix_length(self.max_keywords)
+        view.source_length = self.source_length + view.suffix_length
         return view
 
     @cached_property
@@ -77,7 +77,7 @@ class PreparedData:
         if not columns:
             raise UserError(f"{self.folder}: the {split} split is empty")
         whole = {name: np.concatenate(parts) for name, parts in columns.items()}
-        if self.room:
+        if self.suffix_length:
             whole["source_ids"] = self._appended([record.source for record in self.records(split)])
         return SplitArrays(**whole)
 
@@ -86,7 +86,7 @@ class PreparedData:
         names = [[keyword.text for keyword in source.keywords] for source in sources]
         t = self.tokenizer
         ids = np.full((len(sources), self.source_length + SPECIAL_PIECES), t.pad_id, np.int32)
-        for row, pieces in zip(ids, keyword_suffix.append([source.ids for source in sources], names, t, self.room), strict=True):
+        for row, pieces in zip(ids, keyword_suffix.append([source.ids for source in sources], names, t, self.suffix_length), strict=True):
             row[: len(pieces) + SPECIAL_PIECES] = [t.cls_id, *pieces, t.sep_id]
         return ids
 

@@ -19,12 +19,12 @@ from hcl_tf.data.tokenizers.wordpiece import SPECIAL_PIECES, Tokenizer
 from hcl_tf.files.array_cache import CACHE, cached
 
 
-def seen_through(data: PreparedData, tokenizer: Tokenizer) -> PreparedData:
+def with_tokenizer(data: PreparedData, tokenizer: Tokenizer) -> PreparedData:
     """`data` in the pieces of `tokenizer`; itself where these are WordPiece's, which it was prepared with."""
-    return View(data, tokenizer) if isinstance(tokenizer, LibraryTokenizer) else data
+    return RetokenizedData(data, tokenizer) if isinstance(tokenizer, LibraryTokenizer) else data
 
 
-class View(PreparedData):
+class RetokenizedData(PreparedData):
     """A prepared folder whose `tokenizer`, `arrays` and `records` are those of another tokeniser."""
 
     def __init__(self, data: PreparedData, tokenizer: LibraryTokenizer) -> None:

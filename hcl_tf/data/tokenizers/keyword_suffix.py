@@ -13,7 +13,7 @@ from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 PIECES_A_KEYWORD = 4
 
 
-def room(max_keywords: int) -> int:
+def suffix_length(max_keywords: int) -> int:
     """How many pieces longer a source may get: the [SEP] between, and the keywords' pieces."""
     return 1 + PIECES_A_KEYWORD * max_keywords
 
@@ -23,7 +23,7 @@ def append(sources: Sequence[list[int]], keywords: Sequence[Sequence[str]], toke
 
     Args:
       keywords: of each source, as the graph names its nodes, best first. A source without any stays as it is.
-      most: `room`; what is longer is cut.
+      most: `suffix_length`; what is longer is cut.
     """
     names = sorted({name for found in keywords for name in found})
     pieces = dict(zip(names, tokenizer.encode(names), strict=True)) if names else {}

@@ -53,11 +53,11 @@ def make(folders: list[Path], out: Path, items: int, annotators: int, seed: int,
     runs = [EvaluatedRun(folder) for folder in folders]
     check_same_items(runs)
     systems = [
-        {**{k: run.figures[k] for k in ORIGIN}, "name": run.name, "predictions_sha256": sha256(run.run.path / "predictions.test.jsonl")}
+        {**{k: run.diagnostics[k] for k in ORIGIN}, "name": run.name, "predictions_sha256": sha256(run.run.path / "predictions.test.jsonl")}
         for run in runs
     ]
     examples = runs[0].predictions
-    origin = {**{k: runs[0].figures[k] for k in ("task", "data", "split")}, "examples": len(examples), "keep_case": keep_case}
+    origin = {**{k: runs[0].diagnostics[k] for k in ("task", "data", "split")}, "examples": len(examples), "keep_case": keep_case}
     outputs = {run.name: [row["prediction"] for row in run.predictions] for run in runs}
     study = draw(outputs, examples, items, annotators, seed, keep_case, {**origin, "systems": systems})
     with whole_or_nothing(out, KEY, overwrite, what="a study") as folder:

@@ -1,4 +1,4 @@
-"""Keyword control in figures: do outputs follow the keywords that they are asked for, and how far does the prior move?
+"""Keyword control in numbers: do outputs follow the keywords that they are asked for, and how far does the prior move?
 
 From outputs of the same inputs under three conditions (the input's own TextRank keywords, one keyword of another text in their place,
 none) to means over inputs with 95% bootstrap intervals. An input's value under several swaps is their mean, so that inputs are what is
@@ -70,7 +70,7 @@ def prior_kl(prior: tuple[np.ndarray, np.ndarray], own: tuple[np.ndarray, np.nda
 
 
 def faithfulness(measured: Measured) -> dict[str, dict]:
-    """Every figure by name.
+    """Every measure by name.
 
     Returns:
       name -> `signature`, and `values`: condition (or "A minus B", paired) -> value, low, high and examples (inputs that it is over).
@@ -89,7 +89,7 @@ def faithfulness(measured: Measured) -> dict[str, dict]:
 
 
 def _columns(m: Measured) -> dict[tuple[str, str], np.ndarray]:
-    """(figure, condition) -> [n], the mean over draws for each input."""
+    """(measure, condition) -> [n], the mean over draws for each input."""
     columns = {}
     (own_outputs,) = m.outputs[OWN]
     sources = [words(source, m.language) for source in m.sources]

@@ -12,8 +12,8 @@ TITLES = {OWN: "own keywords", SWAPPED: "swapped in", NONE: "no keyword"}
 def lines(found: dict) -> list[str]:
     """The figures as a table of plain text."""
     text = [_title(found), f"{'':<26}{'keywords':<22}{'value':>9}  95% interval"]
-    for name, figure in found["figures"].items():
-        for number, (condition, entry) in enumerate(figure["values"].items()):
+    for name, measure in found["figures"].items():
+        for number, (condition, entry) in enumerate(measure["values"].items()):
             text.append(f"{'' if number else name:<26}{condition:<22}{columns(entry)}".rstrip())
     return text
 
@@ -28,9 +28,9 @@ def page(found: dict) -> str:
         f"- swapped in: {found['swaps']} keyword(s) an input, one at a time, each in place of all of the input's own: a keyword of another "
         f"source of the split that the graph knows and that the input does not contain, drawn by seed {found['draw_seed']}\n"
         f"- none: the request holds no keyword\n- decoding: {', '.join(f'{name} {value}' for name, value in found['decoding'].items())}",
-        f"## Figures\n\nMean over inputs [95% bootstrap interval over inputs].\n\n{_figures(found)}",
+        f"## Figures\n\nMean over inputs [95% bootstrap interval over inputs].\n\n{_measures(found)}",
         "<details><summary>signatures</summary>\n\n"
-        + "\n".join(f"- {name}: `{figure['signature']}`" for name, figure in found["figures"].items())
+        + "\n".join(f"- {name}: `{measure['signature']}`" for name, measure in found["figures"].items())
         + "\n\n</details>",
         f"## Outputs by keywords, as in the paper's Table 4 ({len(chosen)} of {found['examples']:,} inputs)",
         *map(_input, chosen),
@@ -43,10 +43,10 @@ def _title(found: dict) -> str:
     return f"{model} on {found['task']}, {found['split']} split, checkpoint {found['checkpoint']} (step {found['step']:,})"
 
 
-def _figures(found: dict) -> str:
+def _measures(found: dict) -> str:
     rows = []
-    for name, figure in found["figures"].items():
-        values = figure["values"]
+    for name, measure in found["figures"].items():
+        values = measure["values"]
         row = {"": name} | {c: entry_text(values.get(c)) for c in (*CONDITIONS, OTHER)}
         row["paired difference"] = "; ".join(f"{c}: {entry_text(e)}" for c, e in values.items() if " minus " in c)
         rows.append(row)

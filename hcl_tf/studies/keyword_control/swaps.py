@@ -63,7 +63,7 @@ class Swap:
 
 
 def keyword_control(request: KeywordControlRequest) -> dict:
-    """Writes keywords.<label>.md and keywords.<label>.json (last) into the run's folder, prints the figures, and returns the data.
+    """Writes keywords.<label>.md and keywords.<label>.json (last) into the run's folder, prints the measures, and returns the data.
 
     Raises:
       UserError: the run is not finished, uses no keywords or can't be read, the data is not the run's, or an id is not in the split.
@@ -83,7 +83,7 @@ def measure(trained: TrainedRun, request: KeywordControlRequest) -> dict:
     """All data of a keyword-control experiment, ready for JSON.
 
     Returns:
-      What the result is a result of (as in scores.<split>.json, with `swaps`, `draw_seed`); `figures`: `keyword_figures.faithfulness`;
+      What the result is a result of (as in scores.<split>.json, with `swaps`, `draw_seed`); `figures`: `measures.faithfulness`;
       `rows`: one an input, with `outputs` under each condition (Table 4).
 
     Raises:

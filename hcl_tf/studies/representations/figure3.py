@@ -12,7 +12,7 @@ from hcl_tf.files.whole_file import writing
 from hcl_tf.models.base import System
 from hcl_tf.studies.representations import distances, projector, tsne
 from hcl_tf.training.diagnostics import summarise
-from hcl_tf.training.loop import EXAMINED
+from hcl_tf.training.loop import DIAGNOSED
 from hcl_tf.training.run_folder import Run
 from hcl_tf.training.trained_run import TrainedRun
 from hcl_tf.training.validation import Validation
@@ -88,7 +88,7 @@ def make(request: Figure3Request) -> dict:
 def _check_beginning(trained: TrainedRun) -> None:
     """Compares the beginning that is made again with what the run measured before its first step."""
     run = trained.run
-    now = summarise(trained.validation("validation", system=trained.beginning).examine(EXAMINED))
+    now = summarise(trained.validation("validation", system=trained.beginning).diagnose(DIAGNOSED))
     first = next((record for record in run.read_metrics() if record["kind"] == "validation" and record["step"] == 0), None)
     if first is None:
         raise UserError(f"{run.path}: metrics.jsonl has no validation of step 0, with which a beginning made again could be compared")

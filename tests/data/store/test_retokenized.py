@@ -35,7 +35,7 @@ def folder(douban_folder, tmp_path) -> Path:
 
 def test_wordpiece_is_no_view(qqp_folder):
     data = PreparedData(qqp_folder)
-    assert retokenized.seen_through(data, data.tokenizer) is data
+    assert retokenized.with_tokenizer(data, data.tokenizer) is data
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,7 +43,7 @@ def test_wordpiece_is_no_view(qqp_folder):
 def test_ids_are_the_raw_texts_framed_and_cut(folder, tokenizers, kind, split):
     data, tokenizer = PreparedData(folder), tokenizers[kind]
     data.source_length = 12  # so that some are cut
-    view = retokenized.seen_through(data, tokenizer)
+    view = retokenized.with_tokenizer(data, tokenizer)
     arrays, plain = view.arrays(split), data.arrays(split)
     cut = 0
     for row, record in enumerate(data.records(split)):
@@ -63,7 +63,7 @@ def test_ids_are_the_raw_texts_framed_and_cut(folder, tokenizers, kind, split):
 @pytest.mark.parametrize("kind", KINDS)
 def test_records_arrays_and_requests_agree(folder, tokenizers, kind):
     """Generation from a record, and from its raw text, gives the batch that validation sees."""
-    view = retokenized.seen_through(PreparedData(folder), tokenizers[kind])
+    view = retokenized.with_tokenizer(PreparedData(folder), tokenizers[kind])
     records = list(view.records("test"))[:8]
     requests = SourceBatches(view.tokenizer, view.source_length, view.max_keywords).make([from_record(r.source) for r in records], 0)
     expected = Batches(view, view.arrays("test"), 8).make(np.arange(8), view.source_length + 2, 0, 0)
@@ -79,15 +79,15 @@ def test_it_is_encoded_once_for_each_tokeniser_and_again_after_damage(folder, to
     encoded = []
     encode = LibraryTokenizer.encode
     monkeypatch.setattr(LibraryTokenizer, "encode", lambda self, texts: encoded.append(self.name) or encode(self, texts))
-    first = retokenized.seen_through(PreparedData(folder), tokenizers["t5"]).arrays("test")
+    first = retokenized.with_tokenizer(PreparedData(folder), tokenizers["t5"]).arrays("test")
     assert encoded == ["t5"] * 3
-    retokenized.seen_through(PreparedData(folder), tokenizers["t5"]).arrays("test")
+    retokenized.with_tokenizer(PreparedData(folder), tokenizers["t5"]).arrays("test")
     assert encoded == ["t5"] * 3
-    retokenized.seen_through(PreparedData(folder), tokenizers["gpt2"]).arrays("test")
+    retokenized.with_tokenizer(PreparedData(folder), tokenizers["gpt2"]).arrays("test")
     assert encoded[3:] == ["gpt2"] * 3
     for path in (folder / "cache").glob("view-test-*/target_ids.npy"):
         path.write_bytes(path.read_bytes()[:-4])
-    again = retokenized.seen_through(PreparedData(folder), tokenizers["t5"]).arrays("test")
+    again = retokenized.with_tokenizer(PreparedData(folder), tokenizers["t5"]).arrays("test")
     assert encoded[6:] == ["t5"] * 3
     np.testing.assert_array_equal(again.target_ids, first.target_ids)
     PreparedData(folder)  # the cache does not count as damage
@@ -96,7 +96,7 @@ def test_it_is_encoded_once_for_each_tokeniser_and_again_after_damage(folder, to
 @pytest.mark.parametrize("kind", KINDS)
 def test_buckets_hold_whole_texts(folder, tokenizers, kind):
     """A start that looks like padding counts as a piece of the row."""
-    view = retokenized.seen_through(PreparedData(folder), tokenizers[kind])
+    view = retokenized.with_tokenizer(PreparedData(folder), tokenizers[kind])
     arrays = view.arrays("train")
     batches = Batches(view, arrays, 4, buckets=(20, 40))
     rows, widths = batches.plan(0)

@@ -23,7 +23,7 @@ def test_a_source_keeps_its_pieces_and_its_keywords_follow(folder, request):
         if record.source.keywords:
             words = [piece for keyword in record.source.keywords for piece in t.encode([keyword.text])[0]]
             pieces += [*words, t.sep_id]
-            assert len(words) < view.room, "the room is enough"
+            assert len(words) < view.suffix_length, "the suffix is long enough"
         assert after.source_ids[row].tolist() == pieces + [t.pad_id] * (view.source_length + 2 - len(pieces))
     for field in dataclasses.fields(before):
         if field.name != "source_ids":

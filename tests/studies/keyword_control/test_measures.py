@@ -119,5 +119,5 @@ def test_one_input_has_no_other_and_a_system_without_latent_no_prior():
 
 def test_every_figure_is_signed():
     found = faithfulness(measured())
-    assert all(figure["signature"] for figure in found.values())
+    assert all(measure["signature"] for measure in found.values())
     assert "2 swaps" in found["outputs-changed"]["signature"]

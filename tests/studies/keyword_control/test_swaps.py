@@ -63,7 +63,7 @@ def test_swapped_in_keywords_are_other_texts_nodes(found, data, loaded_run):
 
 def test_figures_are_those_of_the_rows(found):
     swapped, own = outputs(found, "swapped"), [one["output"] for (one,) in outputs(found, "own")]
-    values = {name: {c: entry["value"] for c, entry in figure["values"].items()} for name, figure in found["figures"].items()}
+    values = {name: {c: entry["value"] for c, entry in measure["values"].items()} for name, measure in found["figures"].items()}
     mean = lambda key: np.mean([swap[key] for row in swapped for swap in row])  # noqa: E731
     assert values["swapped-keyword-included"]["swapped"] == pytest.approx(mean("included"))
     assert values["prior-shift"]["swapped"] == pytest.approx(mean("prior_shift"), rel=1e-4)
@@ -116,8 +116,8 @@ def muted(loaded_run):
 
 
 def moved(found: dict) -> dict[str, float]:
-    figures = found["figures"]
-    return {name: figures[name]["values"]["swapped"]["value"] for name in ("prior-shift", "prior-KL", "outputs-changed")}
+    measures = found["figures"]
+    return {name: measures[name]["values"]["swapped"]["value"] for name in ("prior-shift", "prior-KL", "outputs-changed")}
 
 
 def test_a_prior_that_ignores_u_does_not_move(loaded_run, data, muted):
