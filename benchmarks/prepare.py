@@ -55,8 +55,8 @@ def compare_keywords(texts: list[str], language: str, rounds: int) -> str:
 
 def measure_batches(folder: Path, batch_size: int) -> list[str]:
     """Examples a second of one epoch of training batches, without and with sub-graphs."""
-    from hcl_tf.data.batching.batches import Batches, describe_caps
-    from hcl_tf.data.keywords.subgraph import SubgraphSampler
+    from hcl_tf.data.batching.pairs import pair_batches
+    from hcl_tf.data.keywords.subgraph import SubgraphSampler, describe_caps
     from hcl_tf.data.store.prepared_data import PreparedData
 
     data = PreparedData(folder)
@@ -67,7 +67,7 @@ def measure_batches(folder: Path, batch_size: int) -> list[str]:
         ("whole-graph numbers", None),
         ("sub-graphs", SubgraphSampler(data.graph, node_budget=max(2048, 8 * batch_size))),
     ):
-        batches = Batches(data, arrays, batch_size, sampler=sampler)
+        batches = pair_batches(data, arrays, batch_size, sampler=sampler)
         start, caps = time.perf_counter(), 0
         for batch in batches.dataset(epoch=0):
             caps = caps + batch["graph_caps"].numpy() if sampler else 0

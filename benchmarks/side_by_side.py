@@ -182,11 +182,10 @@ def build(name: str, neighbours: np.ndarray, max_keywords: int, **given):
     from hcl_tf.layers.encoder import EncoderShape
     from hcl_tf.models import registry
     from hcl_tf.models.base import Inputs
-    from hcl_tf.settings import resolve
 
     given = {"encoder": f"random:{LAYERS}x{WIDTH}", "batch_size": BATCH, "decoder_layers": LAYERS, "learning_rate": RATE, **given}
     given |= {"dropout": DROPOUT, "gradient_clip": CLIP}
-    settings = resolve("small", {"model": name, **given}, registry.defaults_of(name))
+    settings = registry.resolve("small", registry.used(name, {"model": name, **given}))
     shape = EncoderShape(VOCABULARY, WIDTH, LAYERS, HEADS, INTERMEDIATE)
     kept = np.arange(VOCABULARY, dtype=np.int32)
     keywords = np.tile([[CLS, UNKNOWN, SEP]], [len(neighbours), 1])

@@ -40,13 +40,12 @@ def measure(model: str, folder: Path) -> dict[str, float]:
     before = _peak()
     import tensorflow as tf
 
-    from hcl_tf.data.batching.batches import Batches
-    from hcl_tf.data.keywords.subgraph import SubgraphSampler
+    from hcl_tf.data.batching.pairs import pair_batches
     from hcl_tf.data.store.prepared_data import PreparedData
     from hcl_tf.decoding.generator import Generator
     from hcl_tf.models import registry
-    from hcl_tf.settings import resolve
     from hcl_tf.training import assembly
+    from hcl_tf.training.initialization import initialize
     from hcl_tf.training.step import TrainStep
     from hcl_tf.training.text_states import TextStates
 
@@ -55,17 +54,18 @@ def measure(model: str, folder: Path) -> dict[str, float]:
     given |= {"output_vocab": "train", "beams": BEAMS, "minimum_length": PIECES, "maximum_length": PIECES}
     given |= {"mle_steps": 1}  # Group-wise: both models at work from the first step on
     data = PreparedData(folder)
-    settings, encoder = assembly.choose_encoder(resolve("small", given, registry.defaults_of(model)), data, given)
+    given = registry.used(model, given)
+    settings, begun_with = initialize(registry.resolve("small", given), data, given)
     arrays = data.arrays("train")
-    inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, arrays, settings.output_vocab))
-    system, _ = assembly.new_system(settings, inputs, encoder)
+    inputs = assembly.inputs_of(data, begun_with.shape, assembly.output_ids(data, arrays, settings.output_vocab))
+    system, _ = assembly.new_system(settings, inputs, begun_with)
     system.before_epoch(0, TextStates(data, arrays, keep=False))
     if system.phases():
         system.begin_phase()
-    sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget, settings.impostors)
-    batches = Batches(data, arrays, sbs.BATCH, settings.seed, sampler, extra=system.columns(data, "train", arrays, arrays))
-    if batches.batches_an_epoch() < STEPS.value:
-        raise SystemExit(f"{folder} has {batches.batches_an_epoch()} batches of {sbs.BATCH}, fewer than --steps={STEPS.value}")
+    further = [columns for columns in [system.columns(data, "train", arrays, arrays)] if columns]
+    batches = pair_batches(data, arrays, sbs.BATCH, settings.seed, system.sampler(data.graph), system.impostors, further)
+    if len(batches) < STEPS.value:
+        raise SystemExit(f"{folder} has {len(batches)} batches of {sbs.BATCH}, fewer than --steps={STEPS.value}")
     drawn = list(batches.dataset(0).take(STEPS.value))
     result = {"parameters": sum(int(np.prod(v.shape)) for v in system.trainable_variables)}
     if system.is_trained:
@@ -75,10 +75,9 @@ def measure(model: str, folder: Path) -> dict[str, float]:
         result["train"] = statistics.median(sbs.timed(lambda b=b, i=i: step(b, i + 2)) for i, b in enumerate(drawn))
     result["train_memory"] = _peak() - before
     system.before_inference()
-    width = data.source_length + 2
     held_out = data.arrays("validation")
-    texts = Batches(data, held_out, sbs.BATCH)
-    sources = [texts.make(np.arange(sbs.BATCH) % len(held_out), width, 0, 0)]
+    texts = pair_batches(data, held_out, sbs.BATCH)
+    sources = [texts.make(np.arange(sbs.BATCH) % len(held_out), 0, 0)]
     generator = Generator(system, data.tokenizer)
     result["first_batch"] = sbs.timed(lambda: generator.ids(_tensors(sources[0])))
     result["decode"] = statistics.median(sbs.timed(lambda: generator.ids(_tensors(sources[0]))) for _ in range(STEPS.value))

@@ -54,14 +54,15 @@ GOALS = (
 
 def make_batches(folder: Path, texts: dict[str, np.ndarray]) -> tuple[list[dict], np.ndarray, int]:
     """Batches with the folder's keywords and sub-graphs and with drawn texts; the whole graph; K."""
-    from hcl_tf.data.batching.batches import Batches
+    from hcl_tf.data.batching.pairs import pair_batches
     from hcl_tf.data.keywords.subgraph import SubgraphSampler
     from hcl_tf.data.store.prepared_data import PreparedData
-    from hcl_tf.settings import Settings
+    from hcl_tf.models.settings.hcl import HCLSettings
 
     data = PreparedData(folder)
-    sampler = SubgraphSampler(data.graph, Settings().fanout, Settings().graph_node_budget)
-    batches = Batches(data, data.arrays("train"), sbs.BATCH, 1, sampler)
+    settings = HCLSettings()
+    sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget)
+    batches = pair_batches(data, data.arrays("train"), sbs.BATCH, 1, sampler)
     count = len(texts["source_ids"])
     made = [batch | {name: ids[i] for name, ids in texts.items()} for i, batch in enumerate(batches.dataset(0).take(count))]
     if len(made) < count:
@@ -79,7 +80,7 @@ class Subject:
 
         _, model, given = SYSTEMS[name]
         system, settings = sbs.build(model, neighbours, max_keywords, **given)
-        if system.uses_keywords:
+        if hasattr(system, "node_features"):
             system.node_features.assign(np.random.default_rng(1).standard_normal(system.node_features.shape))
         self.step, self.batches, self.number = TrainStep(system, settings, None, compiled=COMPILED.value), batches, 0
         self.parameters = sum(int(np.prod(v.shape)) for v in system.trainable_variables)

@@ -84,6 +84,12 @@ def names_of(model: str) -> set[str]:
     return {item.name for item in dataclasses.fields(entry(model).settings)}
 
 
+def used(model: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings that a system takes."""
+    names = names_of(model)
+    return {name: value for name, value in values.items() if name in names}
+
+
 def systems_with(name: str) -> list[str]:
     """The systems that take a setting."""
     return [model for model in SYSTEMS if name in names_of(model)]

@@ -57,17 +57,11 @@ class Plan:
         """
         own = self._flag_file(system)
         given = setting_flags.read(own).given
-        names = registry.names_of(given.get("model", registry.OURS))
-        for_all = [f"--{name}={value}" for name, value in self._for_all().items() if name in names]
-        wanted = [f"--task={self.task}", f"--preset={self.preset}", f"--seed={seed}", f"--row={system}"]
-        return [
-            *own,
-            *for_all,
-            *self._budget_file(system),
-            *wanted,
-            f"--data_dir={self.data_of(system)}",
-            f"--run_dir={self.run(system, seed)}",
-        ]
+        wanted = registry.used(given.get("model", registry.OURS), self._for_all())
+        for_all = [f"--{name}={value}" for name, value in wanted.items()]
+        last = [f"--task={self.task}", f"--preset={self.preset}", f"--seed={seed}", f"--row={system}"]
+        folders = [f"--data_dir={self.data_of(system)}", f"--run_dir={self.run(system, seed)}"]
+        return [*own, *for_all, *self._budget_file(system), *last, *folders]
 
     def data_of(self, system: str) -> Path:
         """The prepared folder of a row."""
