@@ -22,7 +22,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.files.checksums import sha256
 from hcl_tf.markdown import markdown_table
 from hcl_tf.models import registry
-from hcl_tf.settings import Settings, TrainingSettings
+from hcl_tf.settings import EncoderSettings, Settings, TrainingSettings
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.assembly import default_data_dir
 from hcl_tf.training.initialization import Initialization, initialize
@@ -101,7 +101,9 @@ def recorded_of(task: str, data: PreparedData, settings: Settings, begun_with: I
 
 def what_has_to_be_the_same(config: dict) -> dict:
     """Of a recorded configuration, whatever version wrote it, what another start has to agree with to go on with the run."""
-    return {name: config[name] for name in ("task", "encoder", "data")} | {"settings": registry.read(config["settings"]).to_dict()}
+    settings = registry.read(config["settings"])
+    names = ("task", "data", "encoder") if isinstance(settings, EncoderSettings) else ("task", "data")
+    return {name: config[name] for name in names} | {"settings": settings.to_dict()}
 
 
 def default_run_dir(task: str, settings: Settings) -> str:

@@ -31,9 +31,11 @@ def main() -> None:
         raise UserError("--run_dir is needed: the folder that python -m hcl_tf.train wrote")
     cli.import_tensorflow()
     from hcl_tf.studies.representations.figure3 import Figure3Request, make
+    from hcl_tf.studies.representations.publication import publish
+    from hcl_tf.training.trained_run import TrainedRun
 
-    data_dir = Path(DATA_DIR.value) if DATA_DIR.value else None
-    make(Figure3Request(Path(RUN_DIR.value), data_dir, SPLIT.value, EXAMPLES.value, SEED.value, PERPLEXITY.value, SPACE.value))
+    trained = TrainedRun(Path(RUN_DIR.value), data_dir=Path(DATA_DIR.value) if DATA_DIR.value else None)
+    publish(trained.run, make(trained, Figure3Request(SPLIT.value, EXAMPLES.value, SEED.value, PERPLEXITY.value, SPACE.value)))
 
 
 if __name__ == "__main__":

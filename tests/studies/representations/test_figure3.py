@@ -15,9 +15,9 @@ from hcl_tf.layers import bert_weights
 from hcl_tf.models import registry
 from hcl_tf.studies.representations import distances, figure3
 from hcl_tf.studies.representations.figure3 import SHOWN, Figure3Request, make
-from hcl_tf.training import assembly
+from hcl_tf.studies.representations.publication import publish
 from hcl_tf.training.run_folder import Run
-from hcl_tf.training.validation import Validation
+from hcl_tf.training.trained_run import TrainedRun
 
 EXAMPLES, PERPLEXITY = 12, 5.0
 
@@ -28,23 +28,33 @@ def data(qqp_folder):
 
 
 @pytest.fixture(scope="module")
-def begun(loaded_run, data):
-    return assembly.starting_system(loaded_run, data)
+def trained(trained_run, qqp_folder):
+    return TrainedRun(trained_run, data_dir=qqp_folder)
+
+
+def write(folder, data_folder, *request, **changes) -> dict:
+    """Makes and publishes the figure of a run, and returns its numbers."""
+    trained = TrainedRun(folder, data_dir=data_folder)
+    figure = make(trained, Figure3Request(*request, **changes))
+    publish(trained.run, figure)
+    return figure.found
 
 
 @pytest.fixture(scope="module")
 def made(trained_run, qqp_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("figure3") / "run"
     shutil.copytree(trained_run, folder)
-    return folder, make(Figure3Request(folder, qqp_folder, examples=EXAMPLES, perplexity=PERPLEXITY))
+    return folder, write(folder, qqp_folder, examples=EXAMPLES, perplexity=PERPLEXITY)
 
 
 @pytest.fixture(scope="module")
-def batch(loaded_run, data):
+def batch(trained):
     """Some test examples; the first has no known keyword, the second no impostor."""
-    validation = Validation(loaded_run.system, data, data.arrays("test"), 4, 1)
-    found = next(iter(validation.rows(np.arange(4))))
-    column = lambda name, row, value: tf.tensor_scatter_nd_update(found[name], [[row]], [tf.fill(found[name].shape[1:], value)])  # noqa: E731
+    found = {name: column[:4] for name, column in next(iter(trained.validation("test").rows(np.arange(4)))).items()}
+
+    def column(name, row, value):
+        return tf.tensor_scatter_nd_update(found[name], [[row]], [tf.fill(found[name].shape[1:], value)])
+
     return found | {"source_nodes": column("source_nodes", 0, -1), "impostor_routes": column("impostor_routes", 1, ROUTES.index("none"))}
 
 
@@ -57,36 +67,38 @@ def read_vectors(folder, name):
     return {role: numbers[roles == role] for role in dict.fromkeys(roles)}, [dict(zip(head, row, strict=True)) for row in rows]
 
 
-def test_before_is_where_the_run_began(begun, loaded_run, data):
-    s = loaded_run.settings
-    validation = Validation(begun, data, data.arrays("validation"), s.batch_size, s.seed, s.impostors)
-    recorded = next(record for record in loaded_run.run.read_metrics() if record["kind"] == "validation")
+def test_before_is_where_the_run_began(trained):
+    validation = trained.validation("validation", system=trained.beginning)
+    recorded = next(record for record in trained.run.read_metrics() if record["kind"] == "validation")
     assert recorded["step"] == 0
     for name, value in validation.loss().items():
         assert value == pytest.approx(recorded[name], rel=1e-6), name
-    figure3._check_beginning(loaded_run.run, begun, data, s)
+    figure3.check_beginning(trained)
 
 
 @pytest.mark.parametrize("changed", ["examined/kl", "examined/impostor_cosine"])
-def test_another_beginning_is_refused(begun, loaded_run, data, monkeypatch, changed):
-    records = loaded_run.run.read_metrics()
+def test_another_beginning_is_refused(trained, monkeypatch, changed):
+    records = trained.run.read_metrics()
     first = next(record for record in records if record["kind"] == "validation")
     first[changed] += 0.05 * max(1.0, abs(first[changed]))
     monkeypatch.setattr(Run, "read_metrics", lambda _: records)
     with pytest.raises(UserError, match=f"beginning can't be made again: {changed.removeprefix('examined/')} was"):
-        figure3._check_beginning(loaded_run.run, begun, data, loaded_run.settings)
+        figure3.check_beginning(trained)
 
 
-def test_published_weights_that_are_gone_or_others(loaded_run, data, monkeypatch):
+def test_published_weights_that_are_gone_or_others(trained_run, qqp_folder, monkeypatch):
     def missing(source):
         raise UserError(f"--encoder={source}: not installed")
 
     monkeypatch.setattr(bert_weights, "load", missing)
+    other = TrainedRun(trained_run, data_dir=qqp_folder)
+    other.settings = dataclasses.replace(other.settings, encoder="minilm")
     with pytest.raises(UserError, match=r"can't be had any more: --encoder=minilm: not installed"):
-        assembly.starting_system(dataclasses.replace(loaded_run, settings=dataclasses.replace(loaded_run.settings, encoder="minilm")), data)
-    run = Run(loaded_run.run.path, {**loaded_run.run.config, "encoder": "encoder: minilm"})
+        _ = other.beginning
+    other = TrainedRun(trained_run, data_dir=qqp_folder)
+    other.run.config["encoder"] = "encoder: minilm"
     with pytest.raises(UserError, match=r"begun with other weights \(encoder: minilm\) than are here"):
-        assembly.starting_system(dataclasses.replace(loaded_run, run=run), data)
+        _ = other.beginning
 
 
 def test_vectors_of_texts_against_the_layers_by_hand(loaded_run, batch):
@@ -169,9 +181,9 @@ def test_before_and_after_differ(made):
 def test_a_second_time_gives_the_same_bytes_and_the_other_space_has_files_of_its_own(made, qqp_folder):
     folder, _ = made
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    make(Figure3Request(folder, qqp_folder, examples=EXAMPLES, perplexity=PERPLEXITY))
+    write(folder, qqp_folder, examples=EXAMPLES, perplexity=PERPLEXITY)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    found = make(Figure3Request(folder, qqp_folder, "test", EXAMPLES, 2, PERPLEXITY, "latent"))
+    found = write(folder, qqp_folder, "test", EXAMPLES, 2, PERPLEXITY, "latent")
     assert found["space"] == "latent"
     config = folder / "tensorboard" / "projector_config.pbtxt"
     assert {path: path.read_bytes() for path in before if path != config} == {p: b for p, b in before.items() if p != config}
@@ -180,14 +192,14 @@ def test_a_second_time_gives_the_same_bytes_and_the_other_space_has_files_of_its
 
 
 def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, qqp_folder, rocstories_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(figure3.assembly, "load_trained", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(TrainedRun, "system", property(lambda _: pytest.fail("the model was loaded")))
     with pytest.raises(UserError, match="no such folder"):
-        make(Figure3Request(tmp_path / "nowhere"))
+        write(tmp_path / "nowhere", qqp_folder)
     with pytest.raises(UserError, match="not the data that the run was trained on"):
-        make(Figure3Request(trained_run, rocstories_folder))
+        write(trained_run, rocstories_folder)
     with pytest.raises(UserError, match=r"--perplexity=30: too much for 48 points.*at most 15.6, or more --examples"):
-        make(Figure3Request(trained_run, qqp_folder, examples=EXAMPLES))
-    run = Run(trained_run, {"settings": {"model": "transformer"}})
-    monkeypatch.setattr(figure3, "load_run", lambda _: run)
+        write(trained_run, qqp_folder, examples=EXAMPLES)
+    other = TrainedRun(trained_run, data_dir=qqp_folder)
+    other.model, other.settings = registry.class_of("transformer"), registry.resolve("tiny", {"model": "transformer"})
     with pytest.raises(UserError, match="transformer has no representations"):
-        make(Figure3Request(trained_run, qqp_folder))
+        make(other, Figure3Request())
