@@ -10,7 +10,10 @@ from hcl_tf.studies.human_evaluation.study import SCALES
 
 BEYOND = ("sacreBLEU", "distinct-2", "distinct-outputs", "source-BLEU-4", "verbatim-training-targets", "keywords-included")
 FLOORS = {"copy_source": "(copy the source)", "random_target": "(a random training target)"}
-SPREAD = f"Means over seeds, in brackets the smallest and the largest. p: two-sided, paired bootstrap over sentences against {OURS}."
+SPREAD = (
+    f"Means over seeds, in brackets the smallest and the largest. p: two-sided, paired bootstrap over sentences against {OURS}, over the "
+    "seeds that both rows have."
+)
 GAINS = ("BLEU-1", "BLEU-2", "BLEU-4")
 SEE_SCORES, SEE_GAINS, SEE_RATINGS, SEE_CLAIMS = (46, 47, 48, 70, 72), (55, 72, 79), (70, 77), (70, 71, 72)
 
@@ -91,7 +94,9 @@ def _gain_text(table: Table, row: str, metric: str) -> str:
     if not compared:
         return verdict
     entry = {"value": compared.difference, "low": compared.low, "high": compared.high}
-    return f"{entry_text(entry, '+.2f')}, p {_p(compared.p_value)}: {verdict} {table.mark([OURS, row])}".rstrip()
+    seeds = len(table.seeds((OURS, row)))
+    counted = f"{seeds} seed" + ("s" if seeds > 1 else "")
+    return f"{entry_text(entry, '+.2f')}, p {_p(compared.p_value)}, {counted}: {verdict} {table.mark([OURS, row])}".rstrip()
 
 
 def _ratings(table: Table, notes: BuildNotes) -> Section | None:
@@ -144,7 +149,10 @@ def _rated_text(table: Table, row: str, scale: str) -> str:
 def _claims(table: Table, notes: BuildNotes) -> Section | None:
     rows = [_claim(table, checked) | notes.column(checked.claim.notes) for checked in table.checked()]
     rows += [_rated_claim(table, rated) | notes.column(table.claims.human.notes) for rated in table.rated()]
-    text = "Ours: (first - second) / second of the means over seeds; of the human scales the mean beside the best of the others'."
+    text = (
+        "Ours: (first - second) / second of the means over the seeds that all of the compared rows have; of the human scales the mean "
+        "beside the best of the others'."
+    )
     return Section("What the paper's text claims", [text], [Grid(rows)], see=SEE_CLAIMS) if rows else None
 
 
@@ -155,7 +163,7 @@ def _claim(table: Table, checked: Checked) -> dict[str, str | NoteLinks]:
     return {
         "the paper says": claim.says, "compared": f"{', '.join(claim.of)} with {', '.join(claim.to)}", "metric": claim.metric,
         "paper": paper, "ours": ours, "p": _p(compared.p_value) if compared else "",
-        "verdict": _marked(checked.verdict, table.mark((*claim.of, *claim.to))),
+        "seeds": str(len(checked.seeds) or ""), "verdict": _marked(checked.verdict, table.mark((*claim.of, *claim.to))),
     }  # fmt: skip
 
 
@@ -164,7 +172,7 @@ def _rated_claim(table: Table, rated: Rated) -> dict[str, str | NoteLinks]:
     ours = "" if rated.of is None else f"{rated.of:{FORM}} beside {rated.to:{FORM}} ({table.names[rated.rival]})"
     return {
         "the paper says": human.says, "compared": f"{human.of} with {', '.join(human.to)}", "metric": rated.scale,
-        "paper": "direction only", "ours": ours, "p": "" if rated.p is None else _p(rated.p),
+        "paper": "direction only", "ours": ours, "p": "" if rated.p is None else _p(rated.p), "seeds": "",
         "verdict": _marked(rated.verdict, table.rated_mark((human.of, *human.to))),
     }  # fmt: skip
 

@@ -31,7 +31,8 @@ RULE = (
 SCALED = "SCALED"
 GAIN, LOSS, UNCERTAIN = f"{OURS} above", f"{OURS} below", "not certain"
 GAIN_RULE = (
-    f"{GAIN}, {LOSS}: the 95% interval of {OURS} minus the row, paired over sentences, lies above or below 0; {UNCERTAIN}: it holds 0. "
+    f"{GAIN}, {LOSS}: the 95% interval of {OURS} minus the row, paired over sentences and over the seeds that both have, lies above or "
+    f"below 0; {UNCERTAIN}: it holds 0. "
     "Only a gain over a row is credited to what the row lacks."
 )
 
@@ -60,9 +61,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Checked:
-    """A claim beside our means `of` and `to` (None: not all rows are there); `comparison`: of the sentences' scores, paired."""
+    """A claim beside our means `of` and `to` (None: not all rows are there) over those `seeds` that all of its rows have.
+
+    Attributes:
+      comparison: of the sentences' scores, paired.
+    """
 
     claim: Claim
+    seeds: tuple[int, ...]
     of: float | None
     to: float | None
     comparison: PairedComparison | None
@@ -148,11 +154,12 @@ class Table:
 
     def check(self, claim: Claim) -> Checked:
         """A claim against our means over rows and seeds."""
-        of, to = (self._mean(rows, claim.metric) for rows in (claim.of, claim.to))
+        seeds = self.seeds((*claim.of, *claim.to))
+        of, to = (self._mean(rows, claim.metric, seeds) for rows in (claim.of, claim.to))
         if of is None or to is None:
-            return Checked(claim, of, to, None, NOT_RUN)
+            return Checked(claim, seeds, of, to, None, NOT_RUN)
         agrees = of > to if claim.direction == "above" else of < to
-        return Checked(claim, of, to, self.compare(claim.of, claim.to, claim.metric), OK_ if agrees else FAIL)
+        return Checked(claim, seeds, of, to, self.compare(claim.of, claim.to, claim.metric), OK_ if agrees else FAIL)
 
     def gain(self, row: str, metric: str) -> tuple[PairedComparison | None, str]:
         """`OURS` minus a row, and by `GAIN_RULE` what that says."""
@@ -191,30 +198,39 @@ class Table:
         return cells | people | {checked.verdict for checked in (*self.checked(), *rated)}
 
     def compare(self, of: tuple[str, ...], to: tuple[str, ...], metric: str) -> PairedComparison | None:
-        """Paired bootstrap over sentences of the means over rows and seeds; None where a row or its sentences' scores are missing."""
-        if metric not in PER_SENTENCE or any(row not in self.rows for row in (*of, *to)):
+        """Paired bootstrap over sentences of the means over rows and over the seeds that all of the rows have.
+
+        None where a row is missing, no seed is common to all, or the metric has no value for single sentences.
+        """
+        seeds = self.seeds((*of, *to))
+        if metric not in PER_SENTENCE or not seeds:
             return None
         if (of, to, metric) not in self._compared:
-            self._compared[of, to, metric] = paired_bootstrap(*(self._by_sentence(rows, metric) for rows in (of, to)))
+            self._compared[of, to, metric] = paired_bootstrap(*(self._by_sentence(rows, metric, seeds) for rows in (of, to)))
         return self._compared[of, to, metric]
 
-    def _values(self, row: str, metric: str) -> tuple[float, ...]:
-        """A row's score of each seed that has one."""
-        return tuple(value for result in self.rows.get(row, []) if (value := result.score(metric)) is not None)
+    def seeds(self, rows: Collection[str]) -> tuple[int, ...]:
+        """The seeds that each of some rows has: rows are compared over these alone, since seeds differ by more than most systems do."""
+        return tuple(sorted(set.intersection(*({result.seed for result in self.rows.get(row, [])} for row in rows))))
 
-    def _mean(self, rows: tuple[str, ...], metric: str) -> float | None:
-        means = [self.cell_mean(row, metric) for row in rows]
+    def _values(self, row: str, metric: str, seeds: Collection[int] | None = None) -> tuple[float, ...]:
+        """A row's score of each seed (None: of all) that has one."""
+        results = [result for result in self.rows.get(row, []) if seeds is None or result.seed in seeds]
+        return tuple(value for result in results if (value := result.score(metric)) is not None)
+
+    def _mean(self, rows: tuple[str, ...], metric: str, seeds: Collection[int]) -> float | None:
+        means = [self.cell_mean(row, metric, seeds) for row in rows]
         return None if None in means else statistics.mean(means)
 
-    def cell_mean(self, row: str, metric: str) -> float | None:
-        """Mean over seeds."""
-        values = self._values(row, metric)
+    def cell_mean(self, row: str, metric: str, seeds: Collection[int] | None = None) -> float | None:
+        """Mean over seeds; None: over all that the row has."""
+        values = self._values(row, metric, seeds)
         return statistics.mean(values) if values else None
 
-    def _by_sentence(self, rows: tuple[str, ...], metric: str) -> np.ndarray:
-        return np.mean(
-            [np.mean([result.record["per_sentence"][metric] for result in self.rows[row]], axis=0) / 100 for row in rows], axis=0
-        )
+    def _by_sentence(self, rows: tuple[str, ...], metric: str, seeds: Collection[int]) -> np.ndarray:
+        """[n] mean score of each sentence, over rows and seeds."""
+        of_row = [[r.record["per_sentence"][metric] for r in self.rows[row] if r.seed in seeds] for row in rows]
+        return np.mean([np.mean(scores, axis=0) / 100 for scores in of_row], axis=0)
 
 
 def verdict(paper: float | None, ours: tuple[float, ...]) -> str:

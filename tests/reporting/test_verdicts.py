@@ -47,7 +47,7 @@ def test_a_cell_has_mean_range_difference_and_p():
     assert cell.difference == pytest.approx(ours[2] - 25.0)
     assert cell.verdict == "FAIL"
     sentences = [np.array(result.record["per_sentence"]["BLEU-1"]) / 100 for result in results]
-    assert cell.p == paired_bootstrap((sentences[0] + sentences[1]) / 2, sentences[2]).p_value
+    assert cell.p == paired_bootstrap(sentences[0], sentences[2]).p_value, "claps has no seed 2"
     assert table.cell("claps", "Greedy").p is None, "no sentence scores are kept of it"
     assert table.cell("t5", "BLEU-1").verdict == "NOT RUN"
 
@@ -61,6 +61,21 @@ def test_a_claim_s_direction(ours, direction, expected):
     assert checked.verdict == expected
     assert checked.percent == pytest.approx(100 * (checked.of / checked.to - 1))
     assert np.sign(checked.comparison.difference) == np.sign(ours - 20.0)
+
+
+def test_only_seeds_that_both_rows_have_are_compared():
+    results = [made("hcl", seed, score) for seed, score in ((1, 20.0), (2, 10.0), (3, 20.0))] + [
+        made("claps", 3, 19.0),
+        made("claps", 1, 19.0),
+    ]
+    table = Table("qqp", results, NONE)
+    checked = table.check(ABOVE)
+    assert (checked.seeds, checked.verdict) == ((1, 3), "OK"), "over all seeds hcl would be below"
+    assert checked.of == pytest.approx((results[0].score("BLEU-1") + results[2].score("BLEU-1")) / 2)
+    assert table.gain("claps", "BLEU-1")[0].difference == pytest.approx(checked.of - checked.to)
+    apart = Table("qqp", [made("hcl", 1, 21.0), made("claps", 2, 20.0)], NONE)
+    assert (apart.check(ABOVE).verdict, apart.check(ABOVE).seeds, apart.gain("claps", "BLEU-1")) == ("NOT RUN", (), (None, "NOT RUN"))
+    assert apart.cell("claps", "BLEU-1").mean == pytest.approx(20.0, abs=1.0)
 
 
 def test_several_rows_stand_for_their_mean_and_a_missing_one_is_not_run():
