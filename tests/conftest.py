@@ -26,7 +26,7 @@ from hcl_tf.files.array_cache import CACHE  # noqa: E402
 def entry_point(name: str) -> ModuleType:
     """An entry point with its flags, in this process. Those of another, which has flags of the same names, are removed first."""
     for module, defined in list(flags.FLAGS.flags_by_module_dict().items()):
-        if module.startswith("hcl_tf."):
+        if module.startswith(("hcl_tf.", "settings: ")):
             for flag in list(defined):
                 delattr(flags.FLAGS, flag.name)
     sys.modules.pop(f"hcl_tf.{name}", None)
@@ -98,7 +98,6 @@ def evaluated_run(trained_run, qqp_folder, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def loaded_run(trained_run):
     """The `TrainedRun` of `trained_run` at its best checkpoint."""
-    from hcl_tf.training import assembly
-    from hcl_tf.training.run_folder import load_run
+    from hcl_tf.training.trained_run import TrainedRun
 
-    return assembly.load_trained(load_run(trained_run), "best_loss")
+    return TrainedRun(trained_run)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from hcl_tf.evaluation.rows import CORPUS, PER_SENTENCE, Result
-from hcl_tf.settings import resolve
+from hcl_tf.models.registry import resolve
 
 SCORES = (*PER_SENTENCE, "Extrema", "Average", "Greedy", "sacreBLEU", "distinct-2", "distinct-outputs", "source-BLEU-4")
 SHARES = ("verbatim-training-targets", "keywords-included")

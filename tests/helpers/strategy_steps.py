@@ -16,11 +16,12 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from toy_system import toy, toy_settings  # noqa: E402
 
-from hcl_tf.data.batching.batches import Batches  # noqa: E402
+from hcl_tf.data.batching.pairs import pair_batches  # noqa: E402
 from hcl_tf.data.keywords.subgraph import SubgraphSampler  # noqa: E402
 from hcl_tf.data.store.prepared_data import PreparedData  # noqa: E402
-from hcl_tf.settings import resolve  # noqa: E402
+from hcl_tf.models.registry import resolve  # noqa: E402
 from hcl_tf.training import assembly, checkpoints  # noqa: E402
+from hcl_tf.training.initialization import initialize  # noqa: E402
 from hcl_tf.training.launch import _strategy  # noqa: E402
 from hcl_tf.training.step import TrainStep  # noqa: E402
 from hcl_tf.training.text_states import TextStates  # noqa: E402
@@ -40,12 +41,12 @@ TINY = {
 
 def hcl(folder: Path, settings):
     data = PreparedData(folder)
-    settings, encoder = assembly.choose_encoder(settings, data)
+    settings, encoder = initialize(settings, data, TINY)
     train = data.arrays("train")
     inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, train, "train"))
     system, _ = assembly.new_system(settings, inputs, encoder)
     system.before_epoch(0, TextStates(data, train, keep=False))
-    return system, Batches(data, train, settings.batch_size, settings.seed, SubgraphSampler(data.graph, (4, 2), 512))
+    return system, pair_batches(data, train, settings.batch_size, settings.seed, SubgraphSampler(data.graph, (4, 2), 512))
 
 
 def three_steps(folder: Path, kind: str, mode: str) -> dict[str, np.ndarray]:

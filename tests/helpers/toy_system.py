@@ -1,20 +1,24 @@
 """A system of seven weights whose gradients are a line of algebra: what tests of the step and of the loop train in milliseconds."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.latent import kl_weight
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Sum, System
-from hcl_tf.settings import Settings, resolve
+from hcl_tf.models.base import A_TEXT, Batch, Sum, System
+from hcl_tf.models.registry import resolve
+from hcl_tf.settings import Settings
 from hcl_tf.training import assembly
 
 FEATURES = 5
@@ -30,6 +34,8 @@ class Toy(System):
     """Predicts (length of the target + latent noise) from counts of the source's ids; weights `slope` (group "rest") and `level`
     ("encoder"). `feature` is what `before_epoch` computes, as HCL's node features are. `poison`: step -> the term that becomes
     NaN there. `boundaries`: its phases, each of which begins by changing `feature` too."""
+
+    scales: ClassVar[Mapping[str, str]] = dict.fromkeys(("nll", "kl_objective", "key"), A_TEXT)
 
     def __init__(self, settings: Settings, inputs, poison: dict[int, str] | None = None, boundaries: tuple[int, ...] = ()) -> None:
         super().__init__(settings, inputs, name="toy")
@@ -70,6 +76,9 @@ class Toy(System):
     def weights_of(self, step: tf.Tensor | None) -> dict:
         return {"nll": 1.0, "kl_objective": kl_weight(step, self.settings.kl_ramp, 0), "key": 0.5}
 
+    def schedule(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"kl_weight": self.weights_of(step)["kl_objective"]}
+
     def learning_rates(self) -> dict:
         return {"rest": ([self.slope], self.settings.learning_rate), "encoder": ([self.level], self.settings.encoder_learning_rate)}
 
@@ -102,7 +111,7 @@ def toy(folder: Path, settings: Settings, **options) -> tuple[Toy, Batches]:
     """The system and its training batches from a prepared folder."""
     data, train, _ = read(folder)
     inputs = assembly.inputs_of(data, SHAPE, assembly.output_ids(data, train, "full"))
-    return Toy(settings, inputs, **options), Batches(data, train, settings.batch_size, settings.seed)
+    return Toy(settings, inputs, **options), pair_batches(data, train, settings.batch_size, settings.seed)
 
 
 def values(system: System) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from hcl_tf.data.batching.sample_rows import SAMPLES, sample_rows
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
 from hcl_tf.training import checkpoints, run_folder
+from hcl_tf.training.launch import Samples
 from hcl_tf.training.loop import DIAGNOSED, Loop
 from hcl_tf.training.run_folder import RunFolder, load_run
 from hcl_tf.training.step import TrainStep
@@ -44,8 +45,8 @@ class Toys:
         self.system, self.batches = toy(folder, self.settings, poison=poison, boundaries=boundaries)
         self.step = TrainStep(self.system, self.settings, None, compiled=False)
         data, _, held_out = read(folder)
-        self.validation = Validation(self.system, data, held_out, 32, self.settings.seed)
-        self.generator = Generator(self.system, data.tokenizer)
+        self.validation = Validation.of_pairs(self.system, data, held_out)
+        self.samples = Samples(Generator(self.system, data.tokenizer), self.validation, list(data.records("validation")))
         self.everything = {**self.system_variables(), **self.step.state()}
         self.fresh = checkpoints.variables_of(self.everything)
 
@@ -64,10 +65,7 @@ class Toys:
         step.state = self.step.state
         with RunFolder.open(path, {"settings": self.settings.to_dict()}, ["train"]) as run:
             saved = checkpoints.Checkpoints(path / "checkpoints", self.settings.keep_checkpoints)
-            rows = sample_rows(len(self.validation.batches.arrays))
-            known = [{"source": f"s{i}", "keywords": f"k{i}", "reference": f"r{i}"} for i in rows]
-            loop = Loop(self.system, step, self.batches, self.validation, None, self.settings, run, saved, known)
-            loop._generator = self.generator  # traced once for all runs
+            loop = Loop(self.system, step, self.batches, self.validation, None, self.settings, run, saved, self.samples)
             loop.resume()
             return loop.train(), loop
 
@@ -254,7 +252,7 @@ def test_every_epoch_takes_every_example_once_and_begins_with_its_features(qqp_f
     why, loop = toys.go(tmp_path / "run")
     assert (why, loop.at.step, loop.at.epoch, loop.at.batch) == ("epochs", 14, 2, 0)
     for epoch in (seen[:7], seen[7:]):
-        assert sorted(np.concatenate(epoch)) == list(range(len(toys.batches.arrays)))
+        assert sorted(np.concatenate(epoch)) == list(range(toys.batches.count))
     assert toys.system.refreshed == [0, 1]
 
 
@@ -372,7 +370,7 @@ def test_a_process_that_is_not_the_chief_reads_and_writes_nothing(toys, tmp_path
     files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     checkpoints.assign(toys.everything, toys.fresh)
     saved = checkpoints.Checkpoints(tmp_path / "run/checkpoints", 2)
-    worker = Loop(toys.system, toys.step, toys.batches, toys.validation, None, toys.settings, None, saved, [])
+    worker = Loop(toys.system, toys.step, toys.batches, toys.validation, None, toys.settings, None, saved)
     assert worker.resume()
     assert worker.at.step == 7
     assert worker.train() == "steps"

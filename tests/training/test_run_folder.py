@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 import hcl_tf
 from hcl_tf.errors import UserError
-from hcl_tf.training import environment, run_folder
-from hcl_tf.training.environment import describe_environment
+from hcl_tf.training import run_folder
 from hcl_tf.training.run_folder import RunFolder, load_run
 
 PACKAGE = str(Path(hcl_tf.__file__).parents[1])
@@ -26,7 +25,7 @@ COMMAND = ["python", "-m", "hcl_tf.train", "--task=qqp", "--raw=my file"]
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_environment():
-    """Asking git and the packages takes a while; the tests of the environment itself call the real function."""
+    """Asking git and the packages takes a while."""
     patch = pytest.MonkeyPatch()
     patch.setattr(run_folder, "describe_environment", lambda: {"python": "3"})
     yield
@@ -405,43 +404,7 @@ def test_checkpoints_of_a_run(tmp_path):
     assert "checkpoints" in names(tmp_path)
 
 
-# --- the environment
-
-
-def test_the_environment_says_what_matters_and_no_names(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    found = describe_environment()
-    assert found["packages"]["tensorflow"].startswith("2.")
-    assert found["packages"]["hcl_tf"] == hcl_tf.__version__
-    assert found["cpu"]["cores"] >= found["cpu"]["cores_usable"] >= 1
-    assert found["memory_gib"] > 0.1
-    assert found["variables"]["OMP_NUM_THREADS"] == "1"
-    assert isinstance(found["gpus"], list)
-    assert not re.search(r"(^|[\s\"])/\w", json.dumps(found))  # no path, which could hold a user's name
-    assert set(found) == {"python", "platform", "cpu", "memory_gib", "gpus", "packages", "variables", "commit"}
-
-
-def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
-    monkeypatch.setattr(run_folder, "PACKAGES", ("numpy", "no-such-package"))
-    assert describe_environment()["packages"]["no-such-package"] is None
-
-
-def test_the_commit_of_a_checkout_and_whether_it_is_clean(tmp_path):
-    def git(*words: str) -> str:
-        options = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
-        return subprocess.run(["git", "-C", str(tmp_path), *options, *words], check=True, capture_output=True, text=True).stdout.strip()
-
-    (tmp_path / "inner").mkdir()
-    git("init")
-    assert environment._commit(tmp_path) is None  # no commit yet
-    (tmp_path / "file").write_text("x")
-    git("add", "file")
-    git("commit", "-m", "first")
-    commit = git("rev-parse", "HEAD")
-    assert environment._commit(tmp_path) == {"id": commit, "dirty": False}
-    assert environment._commit(tmp_path / "inner") is None  # installed inside somebody else's checkout
-    (tmp_path / "file").write_text("y")
-    assert environment._commit(tmp_path) == {"id": commit, "dirty": True}
+# --- another machine, another version
 
 
 def test_another_machine_on_resume_is_recorded(tmp_path, monkeypatch):
@@ -449,3 +412,53 @@ def test_another_machine_on_resume_is_recorded(tmp_path, monkeypatch):
         monkeypatch.setattr(run_folder, "describe_environment", lambda machine=machine: {"cpu": machine})
         begin(tmp_path).close()
     assert load_run(tmp_path).environment == {"cpu": "a", "earlier": [{"cpu": "b"}]}
+
+
+def test_another_version_of_the_arithmetic_on_resume_is_said_and_recorded(tmp_path, monkeypatch, capsys):
+    """Runs of version 0.1.0 recorded none, which is the first."""
+    for found in ({"cpu": "a"}, {"cpu": "a", "arithmetic": 1}, {"cpu": "b", "arithmetic": 1}):
+        monkeypatch.setattr(run_folder, "describe_environment", lambda found=found: found)
+        begin(tmp_path).close()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(run_folder, "describe_environment", lambda: {"cpu": "b", "arithmetic": 2})
+    begin(tmp_path).close()
+    said = capsys.readouterr().out
+    assert said.startswith(f"{tmp_path}: begun under version 1 of the arithmetic, this program's is 2: it goes on, but not bit for bit")
+    assert said.count("\n") == 1
+    earlier = [{"cpu": "a"}, {"cpu": "a", "arithmetic": 1}, {"cpu": "b", "arithmetic": 1}]
+    assert load_run(tmp_path).environment == {"cpu": "b", "arithmetic": 2, "earlier": earlier}
+    begin(tmp_path).close()
+    assert capsys.readouterr().out == "", "what was said once is recorded"
+
+
+@pytest.mark.parametrize(("program", "run"), [("0.2.0", "0.2.1"), ("0.9", "0.10.0"), ("0.2.0", "1.0"), ("0.2.0.dev1", "0.3.0")])
+def test_a_run_of_a_newer_version_is_refused_by_name_of_both(tmp_path, monkeypatch, program, run):
+    monkeypatch.setattr(hcl_tf, "__version__", run)
+    begin(tmp_path, version=run).close()
+    monkeypatch.setattr(hcl_tf, "__version__", program)
+    for open_it in (begin, load_run):
+        with pytest.raises(
+            UserError, match=rf"written by version {re.escape(run)} of hcl_tf, and this program is version {re.escape(program)};"
+        ):
+            open_it(tmp_path)
+
+
+@pytest.mark.parametrize("run", [None, "0.1.0", "0.1.9", "0.2.0"])
+def test_a_run_of_an_earlier_version_or_of_one_that_recorded_none_is_taken_up(tmp_path, monkeypatch, run):
+    monkeypatch.setattr(hcl_tf, "__version__", "0.2.0")
+    recorded = {"version": run} if run else {}
+    begin(tmp_path, **recorded).close()
+    assert load_run(tmp_path).config.get("version") == run
+    begin(tmp_path, **recorded).close()
+
+
+def test_only_what_has_to_be_the_same_is_compared(tmp_path):
+    def same(config: dict) -> dict:
+        return {"task": config["task"]}
+
+    RunFolder.open(tmp_path, CONFIG, COMMAND, same=same).close()
+    before = (tmp_path / "config.json").read_bytes()
+    RunFolder.open(tmp_path, CONFIG | {"batch": 1, "more": 2}, COMMAND, same=same).close()
+    assert (tmp_path / "config.json").read_bytes() == before, "what the run was begun with stays"
+    with pytest.raises(UserError, match='task was "qqp", now "douban"'):
+        RunFolder.open(tmp_path, CONFIG | {"task": "douban"}, COMMAND, same=same)

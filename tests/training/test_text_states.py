@@ -9,14 +9,16 @@ import tensorflow as tf
 from conftest import fresh_copy
 from toy_system import read
 
-from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.batching.batches import Columns, Place
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.keywords.subgraph import SubgraphSampler
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.layers.encoder import EncoderShape, TextEncoder
-from hcl_tf.settings import resolve
+from hcl_tf.models.registry import resolve
 from hcl_tf.training import assembly, text_states
+from hcl_tf.training.initialization import initialize
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.text_states import CACHE, TextStates
 
@@ -26,6 +28,14 @@ WIDTH = 6
 
 def part(arrays: SplitArrays, count: int) -> SplitArrays:
     return SplitArrays(**{field.name: getattr(arrays, field.name)[:count].copy() for field in dataclasses.fields(arrays)})
+
+
+def rows_of(columns: Columns, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Some examples' columns, which depend neither on the batch's place nor on which rows fill up."""
+    found, other = columns(rows, np.zeros(len(rows), bool), Place(1, 0, 0)), columns(rows, np.ones(len(rows), bool), Place(2, 3, 4))
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, other[name], err_msg=name)
+    return found
 
 
 class Mixing:
@@ -98,7 +108,7 @@ def test_columns_are_each_examples_states_whatever_is_encoded_at_once(data, few,
     encoder = Mixing(len(data.tokenizer))
     gather = TextStates(data, arrays, keep=False).columns(encoder)
     rows = np.array([7, 0, 1, 7])
-    found = gather(rows)
+    found = rows_of(gather, rows)
     for i, row in enumerate(rows):
         for role in ROLES:
             ids = getattr(arrays, f"{role}_ids")[row]
@@ -118,7 +128,7 @@ def check_float16(found: np.ndarray, wanted: np.ndarray) -> None:
 
 def test_columns_equal_live_encoding_by_bert(data, few) -> None:
     encoder = TextEncoder(EncoderShape(len(data.tokenizer), 16, 2, 2, 32))
-    found = TextStates(data, few, keep=False).columns(encoder)(np.arange(EXAMPLES))
+    found = rows_of(TextStates(data, few, keep=False).columns(encoder), np.arange(EXAMPLES))
     live = encoder(tf.constant(few.source_ids)).numpy()
     real = few.source_ids != 0
     check_float16(found["source_states"][real], live[real])
@@ -179,7 +189,7 @@ def test_vectors_come_from_the_cache_of_states_where_it_is_there(data, few) -> N
 @pytest.mark.parametrize("harm", ["flip", "cut", "missing", "sums"])
 def test_damaged_cache_is_computed_again(data, few, monkeypatch, harm) -> None:
     encoder, rows = Mixing(len(data.tokenizer)), np.arange(5)
-    first = TextStates(data, few, keep=True).columns(encoder)(rows)
+    first = rows_of(TextStates(data, few, keep=True).columns(encoder), rows)
     first = {name: np.array(value) for name, value in first.items()}
     (folder,) = (data.folder / CACHE).iterdir()
     states = folder / "source_states.npy"
@@ -191,7 +201,7 @@ def test_damaged_cache_is_computed_again(data, few, monkeypatch, harm) -> None:
     else:
         states.write_bytes(whole[:-1] if harm == "cut" else whole[:-1] + bytes([whole[-1] ^ 1]))
     counting = Counting(monkeypatch)
-    again = TextStates(data, few, keep=True).columns(encoder)(rows)
+    again = rows_of(TextStates(data, few, keep=True).columns(encoder), rows)
     assert counting.count == 1
     for name, value in first.items():
         np.testing.assert_array_equal(again[name], value, err_msg=name)
@@ -213,12 +223,12 @@ def test_the_prepared_folder_stays_whole_with_a_cache(data, few) -> None:
 def test_frozen_encoder_trains_everything_else(data, few) -> None:
     given = {"encoder": "random:1x16", "decoder_layers": 1, "latent_size": 4, "latent_hidden": 8, "batch_size": 8, "warmup_steps": 0}
     settings = resolve("tiny", {**given, "freeze_encoder": True, "graph_fanout": "2", "graph_node_budget": 256})
-    settings, encoder = assembly.choose_encoder(settings, data)
+    settings, encoder = initialize(settings, data, given)
     inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, few, "train"))
     system, _ = assembly.new_system(settings, inputs, encoder)
     texts = TextStates(data, few, keep=False)
     sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget)
-    batches = Batches(data, few, 8, 1, sampler, extra=texts.columns(system.encoder))
+    batches = pair_batches(data, few, 8, 1, sampler, further=[texts.columns(system.encoder)])
     system.before_epoch(0, texts)
     before = {name: v.numpy() for name, v in assembly.variables(system).items()}
     step = TrainStep(system, settings, None, compiled=False)

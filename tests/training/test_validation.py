@@ -1,12 +1,14 @@
 """Validation means against one pass over single examples, whatever the batch size; its fixed noise; summaries."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from toy_system import NOISE, read, toy, toy_settings
 
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.layers.noise import Noise
 from hcl_tf.training.diagnostics import ACTIVE_VARIANCE, summarise
@@ -21,6 +23,11 @@ def trained(qqp_folder):
     system.level.assign(0.7)
     data, _, held_out = read(qqp_folder)
     return system, data, held_out
+
+
+def over(system, data, arrays, batch_size: int, seed: int = 1) -> Validation:
+    """A validation in batches of a size."""
+    return Validation(system, pair_batches(data, arrays, batch_size, impostors=system.impostors), seed)
 
 
 def by_hand(system, arrays, seed: int) -> dict[str, float]:
@@ -47,27 +54,30 @@ def by_hand(system, arrays, seed: int) -> dict[str, float]:
 @pytest.mark.parametrize("batch_size", [1, 5, 22, 1000])
 def test_means_equal_a_pass_over_single_examples_whatever_the_batch_size(trained, batch_size) -> None:
     system, data, arrays = trained
-    found = Validation(system, data, arrays, batch_size, seed=3).loss()
+    found = over(system, data, arrays, batch_size, seed=3).loss()
     for name, value in by_hand(system, arrays, 3).items():
         assert found[name] == pytest.approx(value, rel=1e-5), name
 
 
 def test_the_last_batch_is_filled_up(trained) -> None:
-    _, data, arrays = trained
-    masks = [batch["example_mask"].numpy() for batch in Validation(trained[0], data, arrays, 5, 1).batches.dataset(None)]
+    arrays = trained[2]
+    masks = [batch["example_mask"].numpy() for batch in over(*trained, 5).batches.dataset(None)]
     assert sum(mask.sum() for mask in masks) == len(arrays) < 5 * len(masks)
 
 
 def test_noise_is_the_same_each_time_and_belongs_to_the_seed(trained) -> None:
-    validation = Validation(*trained, 8, seed=1)
+    validation = over(*trained, 8, seed=1)
     assert validation.loss() == validation.loss()
-    assert validation.loss()["nll"] != Validation(*trained, 8, seed=2).loss()["nll"]
+    assert validation.loss()["nll"] != over(*trained, 8, seed=2).loss()["nll"]
 
 
 def test_batches_are_no_larger_than_needed(trained) -> None:
     system, data, arrays = trained
-    assert Validation(system, data, arrays, 1000, 1).batches.batch_size == len(arrays)
-    assert Validation(system, data, read(data.folder)[1], 1000, 1).batches.batch_size == MOST_ROWS
+    wide = SimpleNamespace(settings=toy_settings(batch_size=1000, seed=4), impostors=None)
+    assert Validation.of_pairs(system, data, arrays).batches.batch_size == min(len(arrays), system.settings.batch_size)
+    found = Validation.of_pairs(wide, data, arrays)
+    assert (found.batches.batch_size, found.seed) == (len(arrays), 4)
+    assert Validation.of_pairs(wide, data, read(data.folder)[1]).batches.batch_size == MOST_ROWS
 
 
 @pytest.mark.parametrize("most", [1, 5, 6, 10_000])
@@ -76,13 +86,13 @@ def test_means_over_the_first_examples_only(trained, most) -> None:
     rows = min(-(-most // 5) * 5, len(arrays))  # whole batches
     first = SplitArrays(**{field.name: getattr(arrays, field.name)[:rows] for field in dataclasses.fields(arrays)})
     for name, value in by_hand(system, first, 3).items():
-        assert Validation(system, data, arrays, 5, seed=3).loss(most)[name] == pytest.approx(value, rel=1e-5), name
+        assert over(system, data, arrays, 5, seed=3).loss(most)[name] == pytest.approx(value, rel=1e-5), name
 
 
 @pytest.mark.parametrize("most", [0, 1, 8, 9])
 def test_diagnose_gives_one_value_an_example_in_order(trained, most) -> None:
     system, data, arrays = trained
-    found = Validation(system, data, arrays, 8, 1).diagnose(most)["posterior_mean"]
+    found = over(system, data, arrays, 8).diagnose(most)["posterior_mean"]
     ids = arrays.source_ids
     wanted = np.stack([(ids % 5 == k).mean(1) for k in range(5)] + [np.zeros(len(ids))], 1)
     rows = len(ids) if not most else min(-(-most // 8) * 8, len(ids))  # whole batches
@@ -92,7 +102,7 @@ def test_diagnose_gives_one_value_an_example_in_order(trained, most) -> None:
 @pytest.mark.parametrize("numbers", [[3], [21, 0, 7], list(range(22))])
 def test_rows_makes_batches_of_one_shape(trained, numbers) -> None:
     _, _, arrays = trained
-    batches = list(Validation(*trained, 5, 1).rows(np.array(numbers)))
+    batches = list(over(*trained, 5).rows(np.array(numbers)))
     assert {batch["source_ids"].shape[0] for batch in batches} == {5}
     kept = np.concatenate([batch["source_ids"].numpy()[batch["example_mask"].numpy() > 0] for batch in batches])
     np.testing.assert_array_equal(kept, arrays.source_ids[numbers])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hcl_tf.metrics import bleu, diversity
 from hcl_tf.data.tokenizers.words import words
+from hcl_tf.metrics import bleu, diversity
 from hcl_tf.studies.keyword_control import measures
 from hcl_tf.studies.keyword_control.measures import Measured, faithfulness, inclusion, prior_kl, prior_shift
 
