@@ -11,12 +11,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_system import read, toy, toy_settings, values
 
-from hcl_tf.data.batching.sample_rows import SAMPLES, sample_rows
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
 from hcl_tf.training import checkpoints, run_folder
 from hcl_tf.training.launch import Samples
-from hcl_tf.training.loop import DIAGNOSED, Loop
+from hcl_tf.training.loop import Loop
 from hcl_tf.training.run_folder import RunFolder, load_run
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.validation import Validation
@@ -392,12 +391,3 @@ def test_tensorboard_has_the_loops_curves(toys, tmp_path) -> None:
         assert float(np.frombuffer(event.tensor_proto.tensor_content, np.float32)[0]) == pytest.approx(lines[event.step]["loss"], rel=1e-6)
     speeds = [json.loads(line) for line in (tmp_path / "run/speed.jsonl").read_text().splitlines()]
     assert [line["step"] for line in speeds] == list(range(2, 17, 2))
-
-
-@pytest.mark.parametrize("count", [1, 2, SAMPLES, SAMPLES + 1, 22, DIAGNOSED])
-def test_sample_rows_are_fixed_and_spread_over_the_split(count) -> None:
-    rows = sample_rows(count)
-    assert len(rows) == min(SAMPLES, count)
-    assert rows[0] == 0
-    assert rows[-1] == count - 1 or count == 1
-    assert len(set(np.diff(rows).tolist())) <= 2

@@ -7,8 +7,8 @@ import pytest
 from conftest import fresh_copy, prepare_sample
 
 from hcl_tf.data.batching import groups
-from hcl_tf.data.batching.batches import Batches
 from hcl_tf.data.batching.groups import FIRST, LAST, Groups, groups_of, neighbours
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.corpora import bm25
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
@@ -91,21 +91,27 @@ def test_a_draw_changes_one_side_of_the_pair_by_a_fair_coin(data):
     assert "group_scores" not in pairs
 
 
+def drawn_from(found: Groups, train):
+    """Columns of two pairs an example."""
+
+    def columns(rows, filled, place):
+        return found.draw(train, rows, place.random(1), 2)
+
+    return columns
+
+
 def test_pairs_of_a_batch_are_a_function_of_seed_epoch_and_number(data):
     train = data.arrays("train")
     found = groups_of(data, "train", train)
-    extra = lambda rows, random: found.draw(train, rows, random, 2)  # noqa: E731
-    batches = Batches(data, train, 16, seed=3, extra=extra)
+    batches = pair_batches(data, train, 16, seed=3, further=[drawn_from(found, train)])
     epoch = [batch["group_source_ids"].numpy() for batch in batches.dataset(1)]
     for number, batch in enumerate(batches.dataset(1, 2), 2):
         np.testing.assert_array_equal(batch["group_source_ids"], epoch[number])
-    rows, widths = batches.plan(1)
-    other = [batches.make(rows[2], widths[2], *place)["group_source_ids"] for place in ((2, 2), (1, 3))]
+    rows = batches.plan(1)
+    other = [batches.make(rows[2], *place)["group_source_ids"] for place in ((2, 2), (1, 3))]
     assert all((drawn != epoch[2]).any() for drawn in other)
-    plain = Batches(data, train, 16, seed=3)
-    np.testing.assert_array_equal(
-        plain.make(rows[2], widths[2], 1, 2)["impostor_nodes"], batches.make(rows[2], widths[2], 1, 2)["impostor_nodes"]
-    )
+    plain = pair_batches(data, train, 16, seed=3)
+    np.testing.assert_array_equal(plain.make(rows[2], 1, 2)["impostor_nodes"], batches.make(rows[2], 1, 2)["impostor_nodes"])
 
 
 def test_scores_of_a_member_go_with_the_side_that_was_drawn():
@@ -141,6 +147,6 @@ def test_the_corpus_s_own_pairs_are_the_groups(tmp_path):
             assert found.targets[target][found.targets[target] != t.pad_id].tolist() == [t.cls_id, *t.encode([pair.response])[0], t.sep_id]
             expected = [2 * pair.context_score - 1, 2 * pair.response_score - 1]
             np.testing.assert_allclose(found.scores[row, place], expected, atol=1e-6)
-    pairs = Batches(data, train, 8, extra=lambda rows, random: found.draw(train, rows, random, 2)).make(np.arange(8), 102, 0, 0)
+    pairs = pair_batches(data, train, 8, further=[drawn_from(found, train)]).make(np.arange(8), 0, 0)
     assert pairs["group_scores"].shape == (8, 2)
     assert json.loads((data.folder / "manifest.json").read_text())["splits"]["train"]["examples"] == len(train)

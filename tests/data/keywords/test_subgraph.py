@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hcl_tf.data.keywords import graph
 from hcl_tf.data.keywords.graph import NEGATIVE, POSITIVE, UNKNOWN, KeywordGraph, SampleKeywords
-from hcl_tf.data.keywords.subgraph import CAPS, ROUTES, SubgraphSampler, find_impostors
+from hcl_tf.data.keywords.subgraph import CAPS, ROUTES, SubgraphSampler, describe_caps, find_impostors
 from hcl_tf.errors import UserError
 
 WIDTH = 6  # of a node's features
@@ -380,3 +380,18 @@ def test_budget_smaller_than_a_batchs_own_keywords_is_refused():
     sampler.check(3, 4)
     with pytest.raises(UserError, match=r"--graph_node_budget=24 .* 4 may have 32 keywords"):
         sampler.check(4, 4)
+
+
+@pytest.mark.parametrize(
+    ("caps", "text"),
+    [
+        (
+            [533, 610, 0, 1323, 1114, 2133],
+            "neighbour lists cut 533 of 610 (87.4%), nodes left out 0 of 1,323 (0.0%), impostor lists cut 1,114 of 2,133 (52.2%)",
+        ),
+        ([0] * 6, "neighbour lists cut 0 of 0 (0.0%), nodes left out 0 of 0 (0.0%), impostor lists cut 0 of 0 (0.0%)"),
+    ],
+)
+def test_caps_are_told_in_words(caps, text):
+    assert describe_caps(np.array(caps)) == f"sub-graph caps: {text}"
+    assert len(caps) == len(CAPS)

@@ -14,8 +14,8 @@ from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.store import word_vectors
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.word_vectors import WordVectors
-from hcl_tf.errors import UserError
 from hcl_tf.data.tokenizers.words import words
+from hcl_tf.errors import UserError
 
 TEXTS = st.lists(st.lists(st.sampled_from("abcdefg"), max_size=14), max_size=12)
 

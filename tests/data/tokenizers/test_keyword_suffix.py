@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.tokenizers import keyword_suffix
 from hcl_tf.decoding.source_reader import SourceReader
@@ -28,7 +28,7 @@ def test_a_source_keeps_its_pieces_and_its_keywords_follow(folder, request):
     for field in dataclasses.fields(before):
         if field.name != "source_ids":
             np.testing.assert_array_equal(getattr(before, field.name), getattr(after, field.name))
-    assert Batches(view, after, 4).make(np.arange(4), view.source_length + 2, 0, 0)["source_ids"].shape == (4, view.source_length + 2)
+    assert pair_batches(view, after, 4).make(np.arange(4), 0, 0)["source_ids"].shape == (4, view.source_length + 2)
     assert plain.source_length + 2 == plain.arrays("validation").source_ids.shape[1], "a view changes nothing of what it shows"
 
 
