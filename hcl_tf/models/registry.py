@@ -104,7 +104,7 @@ def resolve(preset: str, given: Mapping[str, Any]) -> Settings:
     """
     model = given.get("model", OURS)
     known = entry(model)
-    for name in given.keys() - names_of(model):
+    for name in sorted(given.keys() - names_of(model)):
         raise UserError(f"--{name}: --model={model} does not use it; {', '.join(systems_with(name)) or 'no system'} would. Drop the flag")
     settings = known.settings(**{**preset_values(known.settings, preset), **known.fixed, **given, "preset": preset, "model": model})
     check(settings)
