@@ -1,4 +1,4 @@
-"""Arrays that took long to compute, kept in a folder that is whole or not there, and computed again where it is damaged."""
+"""Keeps arrays that took long to compute in a folder that is whole or not there, and computes them again where it is damaged."""
 
 import json
 from collections.abc import Callable
@@ -9,12 +9,16 @@ import numpy as np
 from hcl_tf.files.checksums import sha256
 from hcl_tf.files.whole_folder import whole_or_nothing
 
-CACHE = "cache"  # the folder for them below a prepared one
+CACHE = "cache"  # the folder for such arrays inside of a prepared one
 SUMS = "sums.json"
 
 
 def cached(folder: Path, names: tuple[str, ...], compute: Callable[[], tuple[np.ndarray, ...]]) -> list[np.ndarray]:
-    """The arrays called `names`, from `folder` if it holds them undamaged, else computed and put there. Read-only, mapped."""
+    """Reads the arrays called `names` from `folder`, or computes them and puts them there if it does not hold them undamaged.
+
+    Returns:
+      The arrays, memory-mapped and read-only.
+    """
     if not is_whole(folder, names):
         with whole_or_nothing(folder, SUMS, overwrite=True) as out:
             for name, array in zip(names, compute(), strict=True):
@@ -24,7 +28,7 @@ def cached(folder: Path, names: tuple[str, ...], compute: Callable[[], tuple[np.
 
 
 def is_whole(folder: Path, names: tuple[str, ...]) -> bool:
-    """Whether the arrays are there and undamaged."""
+    """Says whether the arrays are there and undamaged."""
     try:
         sums = json.loads((folder / SUMS).read_text())
         return all(sha256(folder / name) == sums[name] for name in names)

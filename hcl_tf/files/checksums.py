@@ -7,7 +7,7 @@ BLOCK = 2**20
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
+    """Computes a file's SHA-256 in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:  # hashlib.file_digest needs Python 3.11
         while block := file.read(BLOCK):

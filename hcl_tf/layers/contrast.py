@@ -8,8 +8,6 @@ which neither overflows nor loses small differences: -log(1 - e^a / (e^a + e^b))
 import tensorflow as tf
 import tf_keras as keras
 
-FORMS = ("softmax", "printed")
-
 
 class DistanceContrast(keras.layers.Layer):
     """L_ins and L_ma: the positive's distance must be the smaller one.
@@ -26,7 +24,7 @@ class DistanceContrast(keras.layers.Layer):
         self.tau, self.scale, self.form = tau, scale, form
 
     def call(self, positive: tf.Tensor, negatives: tf.Tensor, present: tf.Tensor | None = None) -> tf.Tensor:
-        """One loss an example.
+        """Computes one loss for each example. Returns [B].
 
         Args:
           positive: [B] distances of the positives. negatives: [B] or [B, N] distances of the negatives.
@@ -44,7 +42,11 @@ class DistanceContrast(keras.layers.Layer):
 
 
 class KeywordContrast(keras.layers.Layer):
-    """L_key (eq 10): the source keywords' state is nearer, by cosine, to the target keywords' than to the impostor's."""
+    """L_key (eq 10): the source keywords' state must be nearer, by cosine, to the target keywords' than to the impostor's.
+
+    Args:
+      tau: temperature.
+    """
 
     def __init__(self, tau: float = 0.1, **kwargs) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -52,7 +54,12 @@ class KeywordContrast(keras.layers.Layer):
         self.compare = DistanceContrast(tau, dtype=self.dtype, name="compare")
 
     def call(self, positive: tf.Tensor, negatives: tf.Tensor, present: tf.Tensor | None = None) -> tf.Tensor:
-        """One loss an example: cos(u_x, u_y) [B] against cos(u_x, u_-) [B] or several [B, N], of which `present` count -> [B]."""
+        """Computes one loss for each example. Returns [B].
+
+        Args:
+          positive: [B] cos(u_x, u_y). negatives: [B] or [B, N] cos(u_x, u_-).
+          present: [B, N] bool, which negatives count; None: all.
+        """
         return self.compare(-positive, -negatives, present)
 
     def get_config(self) -> dict:
@@ -60,9 +67,10 @@ class KeywordContrast(keras.layers.Layer):
 
 
 class Impostor(keras.layers.Layer):
-    """u_- of eq 10: the sum over the target keywords' negative neighbours of W u_j, W starting as the identity.
+    """Computes u_- of eq 10: the sum over the target keywords' negative neighbours of W u_j, W starting as the identity.
 
     Args:
+      size: Z.
       kind: "mean" takes the mean, rescaled to the positive's length, so that its length alone does not give it away to the
         Mahalanobis distance; "sum" is the printed form.
       gradient: whether the contrasts train W; they would learn to make the impostor trivial.
@@ -74,7 +82,7 @@ class Impostor(keras.layers.Layer):
         self.kernel = self.add_weight("kernel", (size, size), initializer="identity", trainable=gradient)
 
     def call(self, states: tf.Tensor, present: tf.Tensor, positive: tf.Tensor) -> tf.Tensor:
-        """[B, Z] impostors; zero where an example has no neighbour.
+        """Computes impostors [B, Z]; zero where an example has no neighbour.
 
         Args:
           states: [B, K, F, Z] states of the negative neighbours of each target keyword.
@@ -82,10 +90,10 @@ class Impostor(keras.layers.Layer):
           positive: [B, Z] u_y.
         """
         weights = tf.cast(present, states.dtype)
-        summed = tf.einsum("bkf,bkfz->bkz", weights, states)
+        summed = tf.einsum("bkf,bkfz->bkz", weights, states)  # --> [B, K, Z]
         if self.kind == "sum":
             return tf.reduce_sum(summed, 1) @ self.kernel
-        neighbours = tf.reduce_sum(weights, -1)  # [B, K]
+        neighbours = tf.reduce_sum(weights, -1)  # --> [B, K]
         keywords = tf.reduce_sum(tf.cast(neighbours > 0, states.dtype), -1, keepdims=True)
         means = tf.reduce_sum(summed / tf.maximum(neighbours, 1.0)[..., None], 1) / tf.maximum(keywords, 1.0)
         # Not tf.norm, whose gradient at zero (a graph of one node, centred, before its projection has a bias) is not a number.
@@ -97,7 +105,7 @@ class Impostor(keras.layers.Layer):
 
 
 def group_contrast(gain: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
-    """Cai et al.'s (2020) loss of a pair: -log(0.5 - s (0.5 - h)) with h = sigmoid(g).
+    """Computes the loss that Cai et al. (2020) give a pair: -log(0.5 - s (0.5 - h)) with h = sigmoid(g).
 
     Computed as -log((1 + s)/2 h + (1 - s)/2 (1 - h)), which is the same, with the logarithms of h and 1 - h from softplus: it is
     softplus(-g) for s = 1, softplus(g) for s = -1, and ln 2 for s = 0, and neither overflows nor loses the gradient of a large g.
@@ -110,5 +118,5 @@ def group_contrast(gain: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
 
 
 def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Cosine similarity along the last axis; 0 for a zero vector."""
+    """Computes the cosine similarity along the last axis; 0 for a zero vector."""
     return tf.reduce_sum(tf.math.l2_normalize(a, -1) * tf.math.l2_normalize(b, -1), -1)

@@ -2,15 +2,20 @@
 
 Layers normalise their input (Xiong et al. 2020), which trains stably without tuning the warm-up to the depth. The feed-forward
 network is Vaswani's, with ReLU.
+
+In decoding, the rows of a tensor are hypotheses: row b * beams + k is beam k of text b. The keys and values of a text's beams lie side by
+side and stay where they are written, because moving them whenever hypotheses change places would cost more than the attention. Which of
+them belong to a hypothesis is said by `writers` [rows, T]: for each position so far the beam that wrote it.
 """
 
 import tensorflow as tf
 import tf_keras as keras
 
 from hcl_tf.layers.noise import Noise, dropout
+from hcl_tf.layers.shapes import dimension
 
 MASKED = -1e4  # added to scores that must not count; finite in float16 too
-UNMOVED = "unmoved"  # the key of a decoding cache under which a search leaves tensors as they are
+UNMOVED = "unmoved"  # the key of a decoding cache whose tensors a search does not move when hypotheses change places
 
 
 class Attention(keras.layers.Layer):
@@ -30,17 +35,17 @@ class Attention(keras.layers.Layer):
         self.out = keras.layers.Dense(width, kernel_initializer=one, name="out")
 
     def split(self, values: tf.Tensor) -> tf.Tensor:
-        """[B, L, D] -> [B, heads, L, D / heads]."""
-        batch, length = (n if n is not None else tf.shape(values)[axis] for axis, n in enumerate(values.shape[:2]))
+        """Separates the heads: [B, L, D] -> [B, heads, L, D / heads]."""
+        batch, length = dimension(values, 0), dimension(values, 1)
         return tf.transpose(tf.reshape(values, [batch, length, self.heads, self.width // self.heads]), [0, 2, 1, 3])
 
     def remember(self, memory: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, M, D] -> keys, values [B, heads, M, D / heads]."""
+        """Computes the keys and values of a memory [B, M, D]: [B, heads, M, D / heads] each."""
         keys, values = tf.split(self.keys_values(memory), 2, -1)
         return self.split(keys), self.split(values)
 
     def call(self, inputs: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, bias: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
-        """Attends from each of L inputs.
+        """Attends from each of L inputs. Returns [B, L, D].
 
         Args:
           inputs: [B, L, D]. keys, values: [B, heads, M, D / heads].
@@ -49,10 +54,10 @@ class Attention(keras.layers.Layer):
         return self.out(self.look(self.query(inputs), keys, values, bias, noise))
 
     def look(self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, bias: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
-        """`call` between its two projections: [B, L, D] -> [B, L, D]."""
-        scores = tf.matmul(self.split(queries) * (self.width // self.heads) ** -0.5, keys, transpose_b=True)
+        """Attends from projected queries [B, L, D]; `call` is this between two projections. Returns [B, L, D]."""
+        scores = tf.matmul(self.split(queries) * (self.width // self.heads) ** -0.5, keys, transpose_b=True)  # --> [B, heads, L, M]
         weights = dropout(tf.nn.softmax(scores + tf.cast(bias, scores.dtype)), self.dropout, noise)
-        found = tf.transpose(tf.matmul(weights, values), [0, 2, 1, 3])  # [B, L, heads, D / heads]
+        found = tf.transpose(tf.matmul(weights, values), [0, 2, 1, 3])  # --> [B, L, heads, D / heads]
         return tf.reshape(found, tf.shape(queries))
 
     def get_config(self) -> dict:
@@ -60,7 +65,11 @@ class Attention(keras.layers.Layer):
 
 
 class DecoderBlock(keras.layers.Layer):
-    """Self-attention, attention to a memory (`identity`: of that), feed-forward network; each around a residual connection."""
+    """Self-attention, attention to a memory, and a feed-forward network, each with a residual connection around it.
+
+    Args:
+      identity: whether the attention to the memory starts as the identity (`Attention`).
+    """
 
     def __init__(self, width: int, heads: int, intermediate: int, dropout: float = 0.1, identity: bool = False, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -72,26 +81,30 @@ class DecoderBlock(keras.layers.Layer):
         self.outer = keras.layers.Dense(width, name="outer")
 
     def call(self, inputs, memory, causal: tf.Tensor, memory_bias: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
-        """[B, L, D] -> [B, L, D]; `memory` is the keys and values of `self.memory.remember`."""
+        """Computes new states [B, L, D] from states [B, L, D].
+
+        Args:
+          memory: keys and values (`Attention.remember`) of `self.memory`. causal, memory_bias: as the bias of `Attention.call`.
+        """
         normed = self.norms[0](inputs)
         states = inputs + dropout(self.itself(normed, *self.itself.remember(normed), causal, noise), self.dropout, noise)
         states += dropout(self.memory(self.norms[1](states), *memory, memory_bias, noise), self.dropout, noise)
         return states + dropout(self.outer(self.inner(self.norms[2](states))), self.dropout, noise)
 
-    def step(self, inputs, places: tf.Tensor, past, seen: tf.Tensor, memory, memory_bias: tf.Tensor) -> tuple[tf.Tensor, tuple]:
-        """One position of every row. The beams of a text look into one memory, and each at its own history among all of theirs.
+    def step(self, inputs, places: tf.Tensor, past, past_bias: tf.Tensor, memory, memory_bias: tf.Tensor) -> tuple[tf.Tensor, tuple]:
+        """Computes one position of every row. The beams of a text are queries side by side into one memory and one past.
 
         Args:
           inputs: [rows, D], rows = B * beams.
-          places: [B, beams, heads, 3] int32, where the new keys and values go in the old.
+          places: [B, beams, heads, 3] int32, where in `past` the keys and values of this position go.
           past: keys, values [B, heads, T * beams, D / heads] of the positions so far.
-          seen: [B, 1, beams, T * beams], added to the scores of `past` once this position's own are in it.
+          past_bias: [B, 1, beams, T * beams], 0 where a beam's own history is, this position included, else `MASKED`.
           memory: keys, values [B, heads, M, D / heads]. memory_bias: [B, 1, 1, M].
 
         Returns:
-          [rows, D] and the keys and values with this position's own.
+          [rows, D], and the keys and values with this position's among them.
         """
-        batch, beams = (n or tf.shape(places)[axis] for axis, n in enumerate(places.shape[:2]))
+        batch, beams = dimension(places, 0), dimension(places, 1)
 
         def attend(attention: Attention, normed: tf.Tensor, keys_values: tuple, bias: tf.Tensor) -> tf.Tensor:
             # The dense layers see [rows, D], which TensorFlow multiplies and adds in one go, unlike [B, beams, D].
@@ -101,7 +114,7 @@ class DecoderBlock(keras.layers.Layer):
         normed = _normed(self.norms[0], inputs)
         new = tf.split(tf.reshape(self.itself.keys_values(normed), [batch, beams, 2 * self.heads, -1]), 2, 2)
         past = tuple(tf.tensor_scatter_nd_update(old, places, value) for old, value in zip(past, new, strict=True))
-        states = inputs + attend(self.itself, normed, past, seen)
+        states = inputs + attend(self.itself, normed, past, past_bias)
         states += attend(self.memory, _normed(self.norms[1], states), memory, memory_bias)
         return states + self.outer(self.inner(_normed(self.norms[2], states))), past
 
@@ -111,10 +124,11 @@ class DecoderBlock(keras.layers.Layer):
 
 
 class TransformerDecoder(keras.layers.Layer):
-    """Blocks over embedded tokens with learned positions, and a last normalisation.
+    """Blocks over embedded tokens with learned positions, and a normalisation before and behind them.
 
     Args:
-      layers, width, heads, intermediate, dropout, identity: of the blocks. positions: most tokens of an output.
+      layers: how many blocks. width, heads, intermediate, dropout, identity: as of `DecoderBlock`.
+      positions: the most tokens of an output.
     """
 
     def __init__(
@@ -128,7 +142,7 @@ class TransformerDecoder(keras.layers.Layer):
         self.first_norm, self.last_norm = (keras.layers.LayerNormalization(epsilon=1e-6, name=f"{end}_norm") for end in ("first", "last"))
 
     def call(self, embedded: tf.Tensor, memory: tf.Tensor, memory_mask: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
-        """Teacher forcing.
+        """Computes the states of whole targets (teacher forcing).
 
         Args:
           embedded: [B, T, D] embeddings of [CLS] and all tokens but the last. memory: [B, M, D]. memory_mask: [B, M] bool.
@@ -144,52 +158,65 @@ class TransformerDecoder(keras.layers.Layer):
         return self.last_norm(states)
 
     def remember(self, memory: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """Each block's keys and values of the memory."""
+        """Computes each block's keys and values of a memory [B, M, D]."""
         memory = tf.cast(memory, self.compute_dtype)
         return [block.memory.remember(memory) for block in self.blocks]
 
     def start(self, memory: tf.Tensor, memory_mask: tf.Tensor, rows: int | tf.Tensor, length: int) -> tuple[dict, dict]:
-        """What decoding keeps: an empty cache for `length` positions of `rows` hypotheses, and the memory's keys and values.
+        """Makes what decoding keeps.
 
-        Keys and values, the bulk of it, stay where they are written. `writers` [rows, length], which follows its hypothesis, says
-        which beam wrote each position of its history (-1: none so far). The attention of a text's beams, each to its own
-        history, is one product with the keys of all. Both are lists of streams (`_streams`).
+        Args:
+          memory: [B, M, D]. memory_mask: [B, M] bool. rows: hypotheses, B * beams. length: T, the positions that there is space for.
+
+        Returns:
+          The cache, which changes from step to step: `writers` [rows, T] (-1: not written yet), and under `UNMOVED` the empty keys and
+          values of each stream, block by block. What stays fixed: each stream's `memory` (keys and values of each block) and `mask`.
+          Streams are consecutive parts of the batch (`_stream_sizes`).
         """
-        batch = memory.shape[0] or tf.shape(memory)[0]
-        sizes = _streams(batch)
-        shape = lambda size: [size, self.heads, length * (rows // batch), self.width // self.heads]  # noqa: E731
-        unmoved = [[(tf.zeros(shape(size), self.compute_dtype),) * 2 for _ in self.blocks] for size in sizes]
-        split = lambda tensor: tf.split(tensor, sizes) if len(sizes) > 1 else [tensor]  # noqa: E731
-        blocks = [list(zip(*map(split, keys_values), strict=True)) for keys_values in self.remember(memory)]
-        memories = [list(stream) for stream in zip(*blocks, strict=True)]  # --> of each stream, each block's keys and values
-        return {"writers": tf.fill([rows, length], -1), UNMOVED: unmoved}, {"memory": memories, "mask": split(memory_mask)}
+        batch = dimension(memory)
+        sizes, slots = _stream_sizes(batch), length * (rows // batch)
+        empty = [[self._empty(texts, slots) for _ in self.blocks] for texts in sizes]
+        blocks = [zip(*(_in_streams(part, sizes) for part in keys_values), strict=True) for keys_values in self.remember(memory)]
+        memories = [list(of_blocks) for of_blocks in zip(*blocks, strict=True)]  # --> by stream, then by block
+        cache = {"writers": tf.fill([rows, length], -1), UNMOVED: empty}
+        return cache, {"memory": memories, "mask": _in_streams(memory_mask, sizes)}
+
+    def _empty(self, texts: int | tf.Tensor, slots: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Makes empty keys and values, [texts, heads, slots, D / heads]."""
+        return (tf.zeros([texts, self.heads, slots, self.width // self.heads], self.compute_dtype),) * 2
 
     def step(self, embedded: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
-        """[rows, D] embeddings of the last tokens -> [rows, D] states, new cache."""
-        rows, length = (n or tf.shape(cache["writers"])[axis] for axis, n in enumerate(cache["writers"].shape))
-        batch = sum(mask.shape[0] or tf.shape(mask)[0] for mask in fixed["mask"])
+        """Computes one position of every hypothesis: [rows, D] embeddings of the last tokens -> [rows, D] states, new cache."""
+        rows, length = dimension(cache["writers"], 0), dimension(cache["writers"], 1)
+        sizes = [dimension(mask) for mask in fixed["mask"]]
+        batch = sum(sizes)
         beams = rows // batch
-        writers = tf.where(tf.range(length) == position, tf.tile(tf.range(beams), [batch])[:, None], cache["writers"])
-        seen = tf.one_hot(writers, beams, 0.0, MASKED)  # [rows, T, beams]: at each position, the beam that wrote it
-        seen = tf.reshape(seen, [batch, 1, beams, length * beams])
+        writer = tf.tile(tf.range(beams), [batch])[:, None]  # --> [rows, 1]: at this position every beam writes its own
+        writers = tf.where(tf.range(length) == position, writer, cache["writers"])
+        past_bias = tf.one_hot(writers, beams, 0.0, MASKED)  # --> [rows, T, beams]: 0 at the beam that wrote the position
+        past_bias = tf.reshape(past_bias, [batch, 1, beams, length * beams])
         inputs = _normed(self.first_norm, embedded + tf.cast(tf.gather(self.place, position), embedded.dtype))
 
-        found, kept, first = [], [], 0
-        for past, memory, mask in zip(cache[UNMOVED], fixed["memory"], fixed["mask"], strict=True):
-            last = first + (mask.shape[0] or tf.shape(mask)[0])
-            states, past = self._stream(inputs[first * beams : last * beams], position, beams, past, seen[first:last], memory, mask)
-            found.append(states)
-            kept.append(past)
+        states, kept, first = [], [], 0  # of each stream; its first text
+        for texts, past, memory, mask in zip(sizes, cache[UNMOVED], fixed["memory"], fixed["mask"], strict=True):
+            last = first + texts
+            places = self._places(texts, beams, position)
+            found = self._stream(inputs[first * beams : last * beams], places, past, past_bias[first:last], memory, _bias(mask))
+            states.append(found[0])
+            kept.append(found[1])
             first = last
-        return _normed(self.last_norm, tf.concat(found, 0)), {"writers": writers, UNMOVED: kept}
+        return _normed(self.last_norm, tf.concat(states, 0)), {"writers": writers, UNMOVED: kept}
 
-    def _stream(self, states, position, beams, past, seen, memory, mask) -> tuple[tf.Tensor, list]:
-        """One stream's rows through all blocks."""
-        texts = mask.shape[0] or tf.shape(mask)[0]
+    def _places(self, texts: int | tf.Tensor, beams: int | tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        """Says where a position's keys and values go: [texts, beams, heads, 3], the text, the head, and the slot of position and beam."""
         text, beam, head = tf.meshgrid(tf.range(texts), tf.range(beams), tf.range(self.heads), indexing="ij")
-        places, kept = tf.stack([text, head, position * beams + beam], -1), []
+        return tf.stack([text, head, position * beams + beam], -1)
+
+    def _stream(self, states, places, past, past_bias, memory, memory_bias) -> tuple[tf.Tensor, list]:
+        """Takes one stream's rows through all blocks (`DecoderBlock.step`). Returns their states and each block's keys and values."""
+        kept = []
         for block, old, keys_values in zip(self.blocks, past, memory, strict=True):
-            states, new = block.step(states, places, old, seen, keys_values, _bias(mask))
+            states, new = block.step(states, places, old, past_bias, keys_values, memory_bias)
             kept.append(new)
         return states, kept
 
@@ -198,19 +225,24 @@ class TransformerDecoder(keras.layers.Layer):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
-def _streams(batch: int | tf.Tensor) -> list:
-    """How many texts each stream of decoding has.
+def _stream_sizes(batch: int | tf.Tensor) -> list[int | tf.Tensor]:
+    """Divides B texts into streams that are decoded beside each other; returns how many texts each has.
 
-    On a CPU, products as narrow as a decoder's run on one thread: two halves of the batch, each on its own way through the blocks, keep two
-    threads busy. Not where a GPU works, nor where the number of texts is known only later.
+    On a CPU, products as narrow as a decoder's run on one thread. Two halves of the batch, each on its own way through the blocks, keep two
+    threads busy. A GPU needs no such help, and where the number of texts is not known while tracing there is one stream.
     """
     if not isinstance(batch, int) or batch < 2 or tf.config.list_logical_devices("GPU"):
         return [batch]
     return [batch - batch // 2, batch // 2]
 
 
+def _in_streams(tensor: tf.Tensor, sizes: list[int | tf.Tensor]) -> list[tf.Tensor]:
+    """Divides a tensor [B, ...] among streams."""
+    return tf.split(tensor, sizes) if len(sizes) > 1 else [tensor]
+
+
 def _normed(norm: keras.layers.LayerNormalization, inputs: tf.Tensor) -> tf.Tensor:
-    """What `norm` gives, for [rows, D]: Keras's insists on the rank that it was built with, and takes twice as many operations."""
+    """Computes what `norm` would for [rows, D]: Keras insists on the rank that it was built with, and takes twice as many operations."""
     values = tf.cast(inputs, norm.dtype)
     values -= tf.reduce_mean(values, -1, keepdims=True)
     scale = tf.math.rsqrt(tf.reduce_mean(tf.square(values), -1, keepdims=True) + norm.epsilon)
@@ -218,10 +250,10 @@ def _normed(norm: keras.layers.LayerNormalization, inputs: tf.Tensor) -> tf.Tens
 
 
 def _bias(mask: tf.Tensor) -> tf.Tensor:
-    """[B, M] bool -> [B, 1, 1, M] to add to attention scores."""
+    """Turns a mask [B, M] into what is added to attention scores: [B, 1, 1, M], 0 or `MASKED`."""
     return tf.where(mask, 0.0, MASKED)[:, None, None, :]
 
 
 def _identity_twice(shape: tuple[int, int], dtype: tf.DType) -> tf.Tensor:
-    """[D, 2 D]: keys and values both as they come."""
+    """Initialises [D, 2 D] so that keys and values are both what comes in."""
     return tf.tile(tf.eye(shape[0], dtype=dtype), [1, 2])

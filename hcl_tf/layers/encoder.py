@@ -13,7 +13,11 @@ from hcl_tf.layers.noise import Noise
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What fixes the shapes and the arithmetic of a BERT.
+    """The sizes and constants of a BERT.
+
+    Attributes:
+      width: D. intermediate: width of the feed-forward network. positions: longest text. types: token types.
+      epsilon: of the layer normalisations.
 
     Raises:
       UserError: `width` is not a multiple of `heads`, or a number is not positive.
@@ -36,7 +40,7 @@ class EncoderShape:
             raise UserError(f"an encoder of width {self.width} can't have {self.heads} heads; give a divisor of the width")
 
     def to_dict(self) -> dict[str, int | float]:
-        """For a run's configuration; `from_dict` reads it back."""
+        """Returns the values for a run's configuration; `from_dict` reads them back."""
         return asdict(self)
 
     @classmethod
@@ -45,13 +49,15 @@ class EncoderShape:
 
 
 class TextEncoder(keras.layers.Layer):
-    """BERT without its pooler: WordPiece ids to the states of the last layer.
+    """BERT without its pooler: computes the states of the last layer from WordPiece ids.
 
     All variables exist once the layer is constructed, so published weights can be put in before the first call.
 
+    Args:
+      shape: the sizes. pad_id: the id that is never attended to.
+      output_dropout, attention_dropout: rates.
+
     Attributes:
-      shape: the EncoderShape.
-      pad_id: the id that is never attended to.
       bert: the BertEncoderV2 inside, for the loader of published weights.
     """
 
@@ -87,18 +93,20 @@ class TextEncoder(keras.layers.Layer):
 
     @property
     def embedding_table(self) -> tf.Variable:
-        """The [V, D] WordPiece embeddings, for tying."""
+        """The WordPiece embeddings [V, D], with which an output layer may be tied."""
         return self.bert.get_embedding_table()
 
     def mask(self, ids: tf.Tensor) -> tf.Tensor:
-        """[B, S] bool: which of `ids` [B, S] are not padding."""
+        """Says which of `ids` [B, S] are not padding. Returns [B, S] bool."""
         return tf.not_equal(ids, self.pad_id)
 
     def check_length(self, length: int) -> None:
-        """For models to call when they are built: from within `call`, keras wraps the message in a page of its own.
+        """Checks that texts of `length` pieces, [CLS] and [SEP] included, fit.
+
+        Models call it when they are built: within `call`, Keras wraps the message in a page of its own.
 
         Raises:
-          UserError: texts of `length` pieces, [CLS] and [SEP] included, exceed the encoder's positions.
+          UserError: `length` exceeds the encoder's positions.
         """
         if length > self.shape.positions:
             raise UserError(
@@ -107,7 +115,7 @@ class TextEncoder(keras.layers.Layer):
             )
 
     def call(self, ids: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
-        """States of the last layer.
+        """Computes the states of the last layer.
 
         Args:
           ids: [B, S] int32, [CLS] pieces [SEP], padded with `pad_id`.
@@ -144,11 +152,10 @@ class TextEncoder(keras.layers.Layer):
 
 
 def text_vector(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The mean state of each text, [CLS] and [SEP] included, padding not.
+    """Computes the mean state of each text, [CLS] and [SEP] included, padding left out.
 
     Args:
-      states: [B, S, D].
-      mask: [B, S], true (or 1) where there is no padding, as `TextEncoder.mask` gives.
+      states: [B, S, D]. mask: [B, S], true (or 1) where there is no padding (`TextEncoder.mask`).
 
     Returns:
       [B, D] float32; zeros for a row of nothing but padding.

@@ -7,11 +7,11 @@ relation, -1 where there are fewer than F. Edge (i, j) has a state r_ij of its o
 import tensorflow as tf
 import tf_keras as keras
 
-ATTENTIONS = ("dot", "additive")
+from hcl_tf.layers.shapes import dimension
 
 
 class KeywordGraphNetwork(keras.layers.Layer):
-    """Node features h^0 [n, Z] to node states after `iterations` rounds of eqs 4 to 9.
+    """Computes node states from node features h^0 [n, Z] in `iterations` rounds of eqs 4 to 9.
 
     The rounds share their weights (the paper numbers none of them). Each relation has its own network for r^0; the softmax of
     eq 8 runs over the neighbours of both. A node without neighbours keeps its features.
@@ -26,7 +26,10 @@ class KeywordGraphNetwork(keras.layers.Layer):
     def __init__(self, size: int, iterations: int = 2, attention: str = "dot", **kwargs) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.size, self.iterations, self.attention = size, iterations, attention
-        dense = lambda name, **options: keras.layers.Dense(size, dtype=self.dtype, name=name, **options)  # noqa: E731
+
+        def dense(name: str, **options) -> keras.layers.Dense:
+            return keras.layers.Dense(size, dtype=self.dtype, name=name, **options)
+
         # [h_i ; h_j] W is h_i W_1 + h_j W_2, computed once a node instead of once an edge; both relations at once.
         self.edge_from = keras.layers.Dense(2 * size, dtype=self.dtype, name="edge_from")
         self.edge_to = keras.layers.Dense(2 * size, use_bias=False, dtype=self.dtype, name="edge_to")
@@ -45,10 +48,9 @@ class KeywordGraphNetwork(keras.layers.Layer):
         super().build(shape)
 
     def call(self, features: tf.Tensor, neighbours: tf.Tensor) -> tf.Tensor:
-        """[n, Z] features and [n, 2, F] places -> [n, Z] states."""
-        nodes, _, width = neighbours.shape
-        nodes = nodes if nodes is not None else tf.shape(neighbours)[0]
-        present = tf.reshape(neighbours >= 0, [nodes, 2 * width])  # [n, E]: E edges a node, positive ones first
+        """Computes states [n, Z] from features [n, Z] and the places of neighbours [n, 2, F]."""
+        nodes, width = dimension(neighbours), neighbours.shape[2]
+        present = tf.reshape(neighbours >= 0, [nodes, 2 * width])  # --> [n, E]: E edges a node, positive ones first
         places = tf.maximum(tf.reshape(neighbours, [nodes, 2 * width]), 0)
         states, edges = features, self.initial_edges(features, tf.reshape(places, [nodes, 2, width]))
         for _ in range(self.iterations):
@@ -56,9 +58,9 @@ class KeywordGraphNetwork(keras.layers.Layer):
         return states
 
     def initial_edges(self, features: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        """r_ij^0 = FFN([h_i ; h_j]), one network a relation: [n, 2 * F, Z]."""
+        """Computes r_ij^0 = FFN([h_i ; h_j]), with one network for each relation. Returns [n, 2 * F, Z]."""
         edges = []
-        origins, ends = self.edge_from(features), self.edge_to(features)  # [n, 2 * Z]
+        origins, ends = self.edge_from(features), self.edge_to(features)  # --> [n, 2 * Z]
         for relation, out in enumerate(self.edge_out):
             part = slice(relation * self.size, (relation + 1) * self.size)
             inner = tf.nn.relu(origins[:, None, part] + tf.gather(ends[:, part], places[:, relation]))
@@ -66,9 +68,9 @@ class KeywordGraphNetwork(keras.layers.Layer):
         return tf.concat(edges, 1)
 
     def round(self, states: tf.Tensor, edges: tf.Tensor, places: tf.Tensor, present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Eqs 4 to 9 once: [n, Z] states, [n, E, Z] edges, [n, E] places -> new states, new edges."""
+        """Applies eqs 4 to 9 once, to states [n, Z] and edges [n, E, Z] with `places` [n, E]. Returns new states and new edges."""
         root = self.size**0.5
-        ends = tf.gather(states, places)  # [n, E, Z] h_j
+        ends = tf.gather(states, places)  # --> [n, E, Z], h_j
         # (4) (r W_r)(h W_h)^T = r (h W_h W_r^T)^T, so that the products are taken over nodes, of which there are fewer.
         compared = self.node_ends(states) @ tf.transpose(self.relation_ends.kernel)
         own = tf.einsum("nez,nz->ne", edges, compared)
@@ -91,18 +93,18 @@ class KeywordGraphNetwork(keras.layers.Layer):
 
 
 def masked_softmax(scores: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    """Softmax over the last axis where `present`, 0 elsewhere; all 0 where nothing is present."""
+    """Takes the softmax over the entries of the last axis that are `present`; others get 0, also where nothing is present."""
     scores = tf.where(present, scores, -1e9)
     weights = tf.exp(scores - tf.stop_gradient(tf.reduce_max(scores, -1, keepdims=True))) * tf.cast(present, scores.dtype)
     return weights / tf.maximum(tf.reduce_sum(weights, -1, keepdims=True), 1e-9)
 
 
 def keyword_state(states: tf.Tensor, places: tf.Tensor, unknown: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
-    """u of a text: the mean over its keywords' states; a keyword that is no node counts with the text's own state.
+    """Computes u of each text: the mean over its keywords' states. A keyword that is not a node counts with the text's own state.
 
     Args:
-      states: [n, Z] node states. places: [B, K], -1 where there is no node.
-      unknown: [B] how many keywords are no nodes. own: [B, Z] the text's own vector in the nodes' space.
+      states: [n, Z] node states. places: [B, K] the keywords' nodes, -1 where there is none.
+      unknown: [B] how many keywords are not nodes. own: [B, Z] the text's own vector in the nodes' space.
 
     Returns:
       [B, Z]; a text without any keyword has its own state.
@@ -115,5 +117,5 @@ def keyword_state(states: tf.Tensor, places: tf.Tensor, unknown: tf.Tensor, own:
 
 
 def gather_nodes(states: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    """[n, Z] at [...] places -> [..., Z]; whatever stands at place -1 is to be masked."""
+    """Gathers states [n, Z] at places [...]. Returns [..., Z]; what stands at place -1 means nothing and is to be masked."""
     return tf.gather(states, tf.maximum(places, 0))

@@ -10,7 +10,7 @@ Gaussian = tfp.distributions.MultivariateNormalDiag
 
 
 class GaussianHead(keras.layers.Layer):
-    """f_theta or f_phi: a condition vector to the mean and standard deviation of a diagonal Gaussian.
+    """f_theta or f_phi: computes the mean and standard deviation of a diagonal Gaussian from a condition vector.
 
     One hidden layer (tanh), as in Zhao et al. (2017). Log-variances are bounded smoothly to (-bound, bound), so that neither
     a KL divergence nor a Mahalanobis distance can overflow. Float32 under mixed precision too, unless `dtype` is given.
@@ -26,7 +26,7 @@ class GaussianHead(keras.layers.Layer):
         self.outer = keras.layers.Dense(2 * size, dtype=self.dtype, name="outer")
 
     def call(self, condition: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, C] -> mean, stddev, each [B, Z]."""
+        """Computes mean and standard deviation, [B, Z] each, from conditions [B, C]."""
         mean, log_variance = tf.split(self.outer(self.inner(condition)), 2, axis=-1)
         return mean, tf.exp(0.5 * self.bound * tf.tanh(log_variance / self.bound))
 
@@ -35,29 +35,36 @@ class GaussianHead(keras.layers.Layer):
 
 
 def gaussian(parameters: tuple[tf.Tensor, tf.Tensor]) -> Gaussian:
-    """The TFP distribution of a head's output."""
+    """Makes the TFP distribution of a head's output (mean and standard deviation)."""
     mean, stddev = parameters
     return Gaussian(loc=mean, scale_diag=stddev)
 
 
 def kl_by_dimension(posterior: Gaussian, prior: Gaussian) -> tf.Tensor:
-    """[B, Z]: each dimension's part of KL(posterior || prior); they sum to the whole, because both are diagonal."""
+    """Computes each dimension's part of KL(posterior || prior), [B, Z] nats. They sum to the whole, because both are diagonal."""
     one = (tfp.distributions.Normal(d.mean(), d.stddev()) for d in (posterior, prior))
     return tfp.distributions.kl_divergence(*one)
 
 
 def sample(distribution: Gaussian, noise: Noise) -> tf.Tensor:
-    """[B, Z]: reparameterised (Kingma and Welling 2014), with noise that belongs to each example."""
+    """Draws z [B, Z] by reparameterisation (Kingma and Welling 2014), with noise that belongs to each example."""
     return distribution.mean() + distribution.stddev() * tf.cast(noise.normal((distribution.event_shape[0],)), distribution.dtype)
 
 
 def mahalanobis(point: tf.Tensor, distribution: Gaussian) -> tf.Tensor:
-    """[B]: h(u) = (u - mu)^T (sigma^2 I)^-1 (u - mu) (the text before eq 11)."""
+    """Computes h(u) = (u - mu)^T (sigma^2 I)^-1 (u - mu) (the text before eq 11) of points [B, Z]. Returns [B]."""
     return tf.reduce_sum(tf.square((point - distribution.mean()) / distribution.stddev()), -1)
 
 
 def kl_weight(step: tf.Tensor | None, ramp: int, cycles: int, delay: int = 0) -> tf.Tensor | float:
-    """Weight of the KL term: 0 for `delay` steps, then linear to 1 over `ramp`; with cycles, repeated, each half ramp and half 1."""
+    """Computes the weight of the KL term.
+
+    It is 0 for `delay` steps, then rises linearly to 1 over `ramp` steps. With cycles (Fu et al. 2019) it does so `cycles` times, each time
+    rising for half of `ramp` and staying at 1 for the other half.
+
+    Args:
+      step: int32 scalar, from 0; None: after the last ramp.
+    """
     if step is None or not ramp + delay:
         return 1.0
     step = tf.cast(step - delay, tf.float32)

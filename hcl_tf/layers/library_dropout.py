@@ -1,4 +1,4 @@
-"""Dropout inside of a library's layers, made to draw from our noise: keras' own masks depend on the batch's shape and a hidden counter."""
+"""Makes dropout inside of a library's layers draw from our noise: Keras' own masks depend on the batch's shape and a hidden counter."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from hcl_tf.layers.noise import Noise, dropout
 
 
 class Switch:
-    """Where a model leaves the noise of the call in progress for its dropout layers."""
+    """Holds the noise of the call in progress, from which a model's dropout layers draw."""
 
     noise: Noise | None = None
 
     @contextmanager
     def on(self, noise: Noise | None) -> Iterator[None]:
-        """Dropout draws from `noise` within; None: no dropout."""
+        """Lets dropout draw from `noise` within the context; None: no dropout."""
         self.noise = noise
         try:
             yield
@@ -25,7 +25,7 @@ class Switch:
 
 
 class NoisyDropout(keras.layers.Layer):
-    """Takes the place of keras' Dropout."""
+    """Takes the place of Keras' Dropout, and draws from the noise of `switch`."""
 
     def __init__(self, rate: float, switch: Switch) -> None:
         super().__init__()
@@ -38,9 +38,13 @@ class NoisyDropout(keras.layers.Layer):
 
 
 def replace_dropout(model: keras.layers.Layer) -> Switch:
-    """Replaces every Dropout that is an attribute of `model` or of a layer inside of it, and returns what switches them.
+    """Replaces every Dropout that is an attribute of `model` or of a layer inside of it, and returns the switch that they share.
 
-    `model` is built: layers that are made on the first call are missed before it.
+    Args:
+      model: built, because layers that are made on the first call can't be found before it.
+
+    Raises:
+      ValueError: a Dropout is left that no attribute holds.
     """
     switch = Switch()
     for layer in list(model._flatten_layers()):

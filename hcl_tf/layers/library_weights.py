@@ -1,4 +1,4 @@
-"""Published weights of transformers' TF classes: from a folder or hub name into a model that was built from their configuration."""
+"""Loads published weights of transformers' TF classes, from a folder or hub name into a model built from their configuration."""
 
 import json
 import os
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import huggingface_hub
 import numpy as np
 from safetensors import SafetensorError
 
-from hcl_tf.data.tokenizers import library, wordpiece
+from hcl_tf.data.tokenizers import library
 from hcl_tf.data.tokenizers.library import LibraryTokenizer
 from hcl_tf.errors import UserError
+from hcl_tf.files import hub
 
 if TYPE_CHECKING:  # its import costs a second that runs of other systems need not wait for
     from transformers import TFPreTrainedModel
@@ -22,11 +22,11 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "tf_model.h5")
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """Weights as published, not read yet.
+    """Published weights that were found but not read yet.
 
     Attributes:
-      source: as the user named them. folder: where they are. config: their config.json.
-      tokenizer: what lies beside them. description: one line for the run's record.
+      source: the name that the user gave. folder: where the files are. config: their config.json.
+      tokenizer: the one that lies beside them. description: one line for the run's record.
     """
 
     source: str
@@ -37,11 +37,12 @@ class PublishedModel:
 
 
 def load(source: str, model_type: str) -> PublishedModel:
-    """Finds what --pretrained names.
+    """Finds the weights that --pretrained names.
 
     Args:
-      source: a folder, or a hub name, with config.json, model.safetensors (PyTorch's layout; one file, or shards with their index) or
-        tf_model.h5, and the tokeniser's files. model_type: what config.json must say, such as "t5".
+      source: a folder or a hub name with config.json, model.safetensors (PyTorch's layout; one file, or shards with their index) or
+        tf_model.h5, and the tokeniser's files.
+      model_type: what config.json must say, such as "t5".
 
     Raises:
       UserError: nothing there, another kind of model, weights that only PyTorch could read, or no tokeniser.
@@ -59,10 +60,10 @@ def load(source: str, model_type: str) -> PublishedModel:
 
 
 def assign(model: "TFPreTrainedModel", published: PublishedModel) -> list[str]:
-    """Puts every weight of the model; all or nothing.
+    """Copies published weights into every variable of the model, or into none.
 
     Returns:
-      A line for each variable.
+      A line for each variable: its path and shape.
 
     Raises:
       UserError: a tensor is missing, has another shape, or the file is damaged.
@@ -85,17 +86,10 @@ def assign(model: "TFPreTrainedModel", published: PublishedModel) -> list[str]:
 
 
 def _from_hub(source: str) -> Path:
-    if os.path.isfile(source) or source.startswith((".", "/", "~")):
+    if not hub.could_be_name(source):
         raise UserError(f"--pretrained={source}: no such folder; give a folder with config.json and model.safetensors, or a hub name")
-
-    def fetch(*patterns: str) -> Path:
-        wanted = ["config.json", *library.FILES, *patterns]
-        return Path(huggingface_hub.snapshot_download(source, allow_patterns=wanted, local_files_only=offline))
-
     try:
-        offline = not wordpiece.hub_reachable()
-        folder = fetch("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
-        return folder if list(folder.glob("model*.safetensors")) else fetch("tf_model.h5")
+        return hub.fetch_weights(source, library.FILES)
     except (OSError, ValueError) as error:
         raise UserError(
             f"--pretrained={source}: neither a folder here nor to be had from a hub ({type(error).__name__}); "

@@ -14,12 +14,12 @@ LEARNING_RATE = 3e-3
 
 
 class Matching(keras.layers.Layer):
-    """logit(x, y) = a cos(M e(x), e(y)) + b, where e is a mean of word vectors weighted by each word's importance.
+    """Computes logit(x, y) = a cos(M e(x), e(y)) + b, where e is a sum of word vectors weighted by each word's importance.
 
     M starts as the identity and the importance as the inverse document frequency, so that untrained the model counts shared rare words.
 
     Args:
-      vocabulary: V. ignored: ids that are no words (padding, [CLS], [SEP]). width: of the word vectors.
+      vocabulary: V. ignored: ids that are not words (padding, [CLS], [SEP]). width: of the word vectors.
     """
 
     def __init__(self, vocabulary: int, ignored: tuple[int, ...], width: int = 64, **kwargs) -> None:
@@ -32,20 +32,20 @@ class Matching(keras.layers.Layer):
         self.shift = self.add_weight("shift", (), initializer="zeros")
 
     def text(self, ids: tf.Tensor) -> tf.Tensor:
-        """[B, L] ids -> [B, width]; zeros for a text without words."""
+        """Computes e of texts [B, L] ids. Returns [B, width]; zeros for a text without words."""
         weights = tf.gather(self.importance, ids) * tf.cast(self.words(ids), tf.float32)
         return tf.einsum("bl,blw->bw", weights, tf.gather(self.vectors, ids))
 
     def words(self, ids: tf.Tensor) -> tf.Tensor:
-        """[B, L] bool."""
+        """Says which ids [B, L] are words. Returns [B, L] bool."""
         return ~tf.reduce_any(ids[..., None] == tf.constant(self.ignored), -1)
 
     def logits(self, source_ids: tf.Tensor, target_ids: tf.Tensor) -> tf.Tensor:
-        """[B]: log-odds of a true pair against a random one."""
+        """Computes the log-odds [B] of a true pair against a random one."""
         return self.scale * cosine(self.text(source_ids) @ self.kernel, self.text(target_ids)) + self.shift
 
     def call(self, source_ids: tf.Tensor, target_ids: tf.Tensor) -> tf.Tensor:
-        """[B, S + 2] and [B, T + 2] -> matching scores s [B] in (-1, 1): the probability of a true pair, spread over that range."""
+        """Computes matching scores s [B] of sources [B, S + 2] and targets [B, T + 2]: the odds mapped to (-1, 1)."""
         return tf.tanh(self.logits(source_ids, target_ids) / 2.0)
 
     def get_config(self) -> dict:
@@ -53,12 +53,13 @@ class Matching(keras.layers.Layer):
 
 
 def fit(model: Matching, sources: np.ndarray, targets: np.ndarray, seed: int, steps: int, batch_size: int = 256) -> None:
-    """Trains on true pairs against as many pairs of a source with another example's target.
+    """Trains a matching model on true pairs against as many pairs of a source with another example's target.
 
-    A function of its arguments and the model's weights, outside of the training loop: none of its state outlives it.
+    The result depends on the arguments and the model's weights alone, and nothing of the optimiser is kept.
 
     Args:
-      sources: [n, S + 2]; targets: [n, T + 2]; of the training split.
+      sources: [n, S + 2] and targets: [n, T + 2] ids of the training split.
+      seed: of the order and the pairs drawn. steps: how many, of `batch_size` true pairs each.
     """
     frequency = np.zeros(model.vocabulary)
     for ids in (sources, targets):

@@ -12,11 +12,14 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from hcl_tf.layers.shapes import dimension
+
 
 class Noise:
-    """The noise of one step. Calls number their sites in the order of the Python program, so the same code draws the same.
+    """The random numbers of one step. Calls number their sites in the order of the Python program, so the same code draws the same.
 
-    Attributes:
+    Args:
+      seed: of the run. step: of the training.
       rows: [B] int32, what identifies each example (its number in the split), wherever it stands in the batch.
     """
 
@@ -27,7 +30,7 @@ class Noise:
         self._rows_key = _unsigned(rows)
 
     def stacked(self, times: int) -> "Noise":
-        """Noise for `times` different texts of each example, stacked along the batch: [times * B] rows."""
+        """Returns noise for `times` different texts of each example, stacked along the batch: [times * B] rows."""
         copy = object.__new__(Noise)
         copy.rows = tf.tile(self.rows, [times])
         copy._sites, copy._key = self._sites, self._key
@@ -35,14 +38,14 @@ class Noise:
         return copy
 
     def again(self) -> "Noise":
-        """The same noise for a second model: it draws from here on what this one will."""
+        """Returns the same noise for a second model, which draws from here on what this one will."""
         copy = object.__new__(Noise)
         copy.rows, copy._key, copy._rows_key = self.rows, self._key, self._rows_key
         copy._sites = list(self._sites)
         return copy
 
     def bits(self, shape: tuple[int, ...]) -> tf.Tensor:
-        """[B, *shape] uint32, uniform. `shape` may hold scalar tensors."""
+        """Draws uniform [B, *shape] uint32. `shape` may hold scalar tensors."""
         site = self._sites[0] = self._sites[0] + 1
         rows = _hash(self._rows_key ^ _hash(self._key ^ _constant(0x9E3779B9 * site)))
         size = math.prod(shape) if all(isinstance(n, int) for n in shape) else tf.reduce_prod(tf.stack(shape))
@@ -50,25 +53,25 @@ class Noise:
         return tf.reshape(_hash(rows[:, None] ^ places[None, :]), [tf.shape(rows)[0], *shape])
 
     def uniform(self, shape: tuple[int, ...] = ()) -> tf.Tensor:
-        """[B, *shape] float32 in (0, 1): the middles of 2^23 equal intervals, so neither end occurs."""
+        """Draws uniform [B, *shape] float32 in (0, 1): the middles of 2^23 equal intervals, so neither end occurs."""
         return (tf.cast(tf.bitwise.right_shift(self.bits(shape), _constant(9)), tf.float32) + 0.5) * 2.0**-23
 
     def normal(self, shape: tuple[int, ...]) -> tf.Tensor:
-        """[B, *shape] float32, standard normal (Box and Muller 1958)."""
+        """Draws standard normal [B, *shape] float32 (Box and Muller 1958)."""
         radius = tf.sqrt(-2.0 * tf.math.log(self.uniform(shape)))
         return radius * tf.cos(2.0 * np.pi * self.uniform(shape))
 
     def dropout(self, values: tf.Tensor, rate: float) -> tf.Tensor:
-        """`values` [B, ...] with each entry zeroed with probability `rate`, the others scaled by 1 / (1 - rate)."""
+        """Zeroes each entry of `values` [B, ...] with probability `rate` and scales the others by 1 / (1 - rate)."""
         if not rate:
             return values
-        shape = tuple(n if n is not None else tf.shape(values)[axis] for axis, n in enumerate(values.shape) if axis)
+        shape = tuple(dimension(values, axis) for axis in range(1, values.shape.rank))
         keep = self.bits(shape) >= _constant(int(rate * 2**32))
         return values * tf.cast(keep, values.dtype) * tf.cast(1.0 / (1.0 - rate), values.dtype)
 
 
 def dropout(values: tf.Tensor, rate: float, noise: Noise | None) -> tf.Tensor:
-    """Dropout where there is noise (training), nothing where there is none (inference)."""
+    """Applies dropout where there is noise (training), and nothing where there is none (inference)."""
     return values if noise is None else noise.dropout(values, rate)
 
 
@@ -81,7 +84,7 @@ def _unsigned(value: tf.Tensor | int) -> tf.Tensor:
 
 
 def _hash(x: tf.Tensor) -> tf.Tensor:
-    """A bijection of 32-bit numbers in which every output bit depends on every input bit."""
+    """Maps 32-bit numbers one to one, so that every output bit depends on every input bit."""
     for shift, multiplier in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = (x ^ tf.bitwise.right_shift(x, _constant(shift))) * _constant(multiplier)
     return x ^ tf.bitwise.right_shift(x, _constant(16))

@@ -16,26 +16,33 @@ NOTHING = 1e-30  # the copied mass of a target that the source lacks: log keeps 
 
 
 class Pointer(keras.layers.Layer):
-    """The gate p_gen, and the mixture given an attention over the source."""
+    """The gate p_gen, and the mixture of generating and copying for an attention over the source that is given."""
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.gate = keras.layers.Dense(1, dtype=self.dtype, name="gate")
 
     def call(self, context: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """[..., C] what the gate sees (decoder state, attended source) -> log p_gen, log(1 - p_gen), each [...]."""
+        """Computes log p_gen and log(1 - p_gen), [...] each, from what the gate sees, [..., C] (decoder state, attended source)."""
         score = self.gate(tf.cast(context, self.compute_dtype))[..., 0]
         return tf.math.log_sigmoid(score), tf.math.log_sigmoid(-score)
 
     def mixture(self, context: tf.Tensor, attention: tf.Tensor, source_ids: tf.Tensor, labels: tf.Tensor) -> Mixture:
-        """What `TokenTable.cross_entropy` needs: context [B, T, C], attention [B, T, S], source_ids [B, S], labels [B, T]."""
+        """Computes what copying adds at each label, for `TokenTable.cross_entropy`.
+
+        Args:
+          context: [B, T, C], for the gate. attention: [B, T, S]. source_ids: [B, S]. labels: [B, T].
+
+        Returns:
+          log p_gen and the log-probability of copying the label, [B, T] each.
+        """
         log_generate, log_copy = self(context)
-        same = tf.cast(source_ids[:, None] == labels[:, :, None], attention.dtype)
+        same = tf.cast(source_ids[:, None] == labels[:, :, None], attention.dtype)  # --> [B, T, S]
         copied = tf.cast(tf.reduce_sum(attention * same, -1), log_copy.dtype)
         return Mixture(log_generate, log_copy + tf.math.log(tf.maximum(copied, NOTHING)))
 
     def scores(self, logits: tf.Tensor, context: tf.Tensor, attention: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-        """Log-probabilities of one decoding step.
+        """Computes the log-probabilities of one decoding step.
 
         Args:
           logits: [B * beams, V'] of the output layer; -inf in columns that stand for no piece.
@@ -55,7 +62,7 @@ class Pointer(keras.layers.Layer):
 
 
 class CopyAttention(keras.layers.Layer):
-    """One head that looks for what to copy: the attention of a pointer whose decoder has many heads and layers of its own.
+    """One attention head that looks for what to copy, for a decoder whose own attention has many heads and layers.
 
     With `identity` the two projections start as the identity: a state looks at source pieces that resemble it, which with tied
     embeddings are those that it is about to say (`layers.decoder.Attention`).
@@ -68,12 +75,12 @@ class CopyAttention(keras.layers.Layer):
         self.query, self.key = (keras.layers.Dense(width, kernel_initializer=start, name=name) for name in ("query", "key"))
 
     def remember(self, memory: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Keys [B, S, D], values [B, S, D] and mask [B, S] of a source."""
+        """Returns keys [B, S, D], values [B, S, D] and the mask [B, S] of a source's states [B, S, D]."""
         memory = tf.cast(memory, self.compute_dtype)
         return self.key(memory), memory, mask
 
     def call(self, states: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """States [B, L, D] -> attention over the source [B, L, S] and what the gate sees: [state ; attended source], [B, L, 2 D]."""
+        """Attends from states [B, L, D]. Returns the attention [B, L, S], and [state ; attended source] [B, L, 2 D] for the gate."""
         scores = tf.matmul(self.query(states), keys, transpose_b=True) * self.width**-0.5
         attention = tf.nn.softmax(tf.where(mask[:, None], tf.cast(scores, tf.float32), -1e9))
         found = tf.matmul(tf.cast(attention, values.dtype), values)
@@ -84,10 +91,10 @@ class CopyAttention(keras.layers.Layer):
 
 
 def source_columns(source_ids: tf.Tensor, tokens: TokenTable, width: int) -> tf.Tensor:
-    """[B, S] the column of `Pointer.scores` that each source position leads to.
+    """Says which column of `Pointer.scores` copying each source position adds to. Returns [B, S].
 
-    A piece that the output layer has leads to that piece. Any other leads to its position's own column; equal ones share the
-    first one's, but unknown words do not: they are different words that look alike.
+    A piece that the output layer has adds to that piece's column. Any other has a column of its position; equal pieces share the first
+    one's, but unknown words do not: they are different words that look alike.
 
     Args:
       width: columns of the output layer's scores, V' or more.
@@ -100,12 +107,12 @@ def source_columns(source_ids: tf.Tensor, tokens: TokenTable, width: int) -> tf.
 
 
 def pieces_of(columns: tf.Tensor, source_ids: tf.Tensor, tokens: TokenTable, width: int) -> tf.Tensor:
-    """Columns [B, ...] of `Pointer.scores` -> vocabulary ids, those of source pieces behind `width`."""
+    """Turns columns [B, ...] of `Pointer.scores` into vocabulary ids; columns from `width` on are source positions."""
     copied = tf.gather(source_ids, tf.maximum(columns - width, 0), batch_dims=1)
     return tf.where(columns < width, tokens.ids(tf.minimum(columns, len(tokens.kept) - 1)), copied)
 
 
 def output_of(columns: tf.Tensor, source_ids: tf.Tensor, tokens: TokenTable, width: int) -> tf.Tensor:
-    """`pieces_of`, but V + position for a copied unknown word, in whose place `decoding.generator` puts the word itself."""
+    """Does as `pieces_of`, but gives V + position for a copied unknown word, in whose place `decoding.generator` puts the word itself."""
     pieces = pieces_of(columns, source_ids, tokens, width)
     return tf.where((columns >= width) & (pieces == tokens.unknown_id), tokens.vocabulary + columns - width, pieces)

@@ -10,15 +10,19 @@ import tensorflow as tf
 import tf_keras as keras
 
 from hcl_tf.layers.noise import Noise, dropout
+from hcl_tf.layers.shapes import dimension
 
 State = tuple[tf.Tensor, ...]  # [B, D] each; the first is the cell's output
 
 
 class RecurrentCell(keras.layers.Layer):
-    """A cell in two parts: `call` is the input's share of the gates, `advance` the rest of a step.
+    """A cell in two parts: `call` computes the input's share of the gates, `advance` the rest of a step.
+
+    Args:
+      width: D.
 
     Attributes:
-      gates: how many vectors of width D the input is projected to. tensors: of a state.
+      gates: how many vectors of width D the input is projected to. tensors: how many [B, D] a state has.
     """
 
     gates: int
@@ -36,23 +40,23 @@ class RecurrentCell(keras.layers.Layer):
         super().build(shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """[..., E] -> [..., gates * D]."""
+        """Projects inputs [..., E] to their share of the gates, [..., gates * D]."""
         return tf.tensordot(inputs, self.kernel, 1) + self.bias
 
     def advance(self, projected: tf.Tensor, state: State) -> State:
-        """[B, gates * D] projected inputs and the state before -> the state after."""
+        """Computes the state after a step from projected inputs [B, gates * D] and the state before it."""
         raise NotImplementedError
 
     def first_bias(self, shape: tuple[int], dtype: tf.DType) -> tf.Tensor:
-        """The bias before training."""
+        """Returns the bias before training."""
         return tf.zeros(shape, dtype)
 
     def zero(self, rows: int | tf.Tensor) -> State:
-        """The state of nothing read."""
+        """Returns the state before anything is read."""
         return (tf.zeros([rows, self.width], self.variable_dtype),) * self.tensors
 
     def _recur(self, state: tf.Tensor) -> tf.Tensor:
-        """[B, D] -> [B, gates * D], in the state's type."""
+        """Projects a state [B, D] to its share of the gates, [B, gates * D], in the state's type."""
         product = tf.matmul(tf.cast(state, self.compute_dtype), tf.cast(self.recurrent, self.compute_dtype))
         return tf.cast(product, state.dtype)
 
@@ -102,7 +106,7 @@ CELLS: dict[str, type[RecurrentCell]] = {"lstm": LSTMCell, "gru": GRUCell}
 def scan(
     cell: RecurrentCell, inputs: tf.Tensor, state: State, mask: tf.Tensor | None = None, reverse: bool = False
 ) -> tuple[tf.Tensor, State]:
-    """A cell over a sequence.
+    """Runs a cell over a sequence.
 
     Args:
       inputs: [B, L, E]. state: before the first position read. mask: [B, L] bool; the state passes unread positions unchanged,
@@ -112,9 +116,9 @@ def scan(
     Returns:
       [B, L, D] the outputs, each at its position (at a padded one whatever the state was), and the state after the last one read.
     """
-    elements = [tf.transpose(cell(inputs), [1, 0, 2])]  # time first
+    elements = [tf.transpose(cell(inputs), [1, 0, 2])]  # --> [L, B, gates * D]: tf.scan runs over the first axis
     if mask is not None:
-        elements.append(tf.transpose(mask)[:, :, None])
+        elements.append(tf.transpose(mask)[:, :, None])  # --> [L, B, 1]
 
     def step(state: State, now: list[tf.Tensor]) -> State:
         new = cell.advance(now[0], state)
@@ -128,17 +132,17 @@ class BidirectionalEncoder(keras.layers.Layer):
     """Layers of two cells each, one reading forwards, one backwards; each layer reads both outputs of the one below.
 
     Args:
-      kind: of `CELLS`. width: D of each direction. layers. dropout: on each layer's input and on the outputs.
+      kind: a name in `CELLS`. width: D of each direction. layers: how many. dropout: rate, on each layer's input and on the outputs.
     """
 
     def __init__(self, kind: str, width: int, layers: int = 1, dropout: float = 0.1, **kwargs) -> None:
         super().__init__(**kwargs)
         self.kind, self.width, self.layers, self.dropout = kind, width, layers, dropout
-        cells = lambda way: [CELLS[kind](width, name=f"{way}_{i}") for i in range(layers)]  # noqa: E731
-        self.forwards, self.backwards = cells("forwards"), cells("backwards")
+        self.forwards = [CELLS[kind](width, name=f"forwards_{i}") for i in range(layers)]
+        self.backwards = [CELLS[kind](width, name=f"backwards_{i}") for i in range(layers)]
 
     def call(self, inputs: tf.Tensor, mask: tf.Tensor, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Reads texts.
+        """Reads texts in both directions.
 
         Args:
           inputs: [B, L, E]. mask: [B, L] bool.
@@ -149,7 +153,7 @@ class BidirectionalEncoder(keras.layers.Layer):
         """
         outputs = dropout(inputs, self.dropout, noise)
         for ways in zip(self.forwards, self.backwards, strict=True):
-            zero = ways[0].zero(inputs.shape[0] or tf.shape(inputs)[0])
+            zero = ways[0].zero(dimension(inputs))
             read = [scan(cell, outputs, zero, mask, reverse) for cell, reverse in zip(ways, (False, True), strict=True)]
             outputs = dropout(tf.concat([found for found, _ in read], -1), self.dropout, noise)
         return outputs, tf.concat([tensor for _, state in read for tensor in state], -1)
@@ -159,10 +163,10 @@ class BidirectionalEncoder(keras.layers.Layer):
 
 
 class RecurrentDecoder(keras.layers.Layer):
-    """Layers of one cell each, whose first states are made of a condition.
+    """Layers of one cell each, whose first states are computed from a condition.
 
     Args:
-      kind, width, layers, dropout: as the encoder's.
+      kind, width, layers, dropout: as of `BidirectionalEncoder`.
     """
 
     def __init__(self, kind: str, width: int, layers: int = 1, dropout: float = 0.1, **kwargs) -> None:
@@ -172,19 +176,19 @@ class RecurrentDecoder(keras.layers.Layer):
         self.first = keras.layers.Dense(CELLS[kind].tensors * layers * width, "tanh", name="first")
 
     def begin(self, condition: tf.Tensor) -> tuple[State, ...]:
-        """[B, C] -> the first state of each layer."""
+        """Computes the first state of each layer from a condition [B, C]."""
         tensors = tf.split(tf.cast(self.first(condition), self.variable_dtype), self.layers * self.cells[0].tensors, -1)
         return tuple(tuple(tensors[i :: self.layers]) for i in range(self.layers))
 
     def call(self, inputs: tf.Tensor, states: tuple[State, ...], noise: Noise | None = None) -> tf.Tensor:
-        """Teacher forcing: [B, T, E] -> [B, T, D]."""
+        """Computes the outputs [B, T, D] for whole targets [B, T, E] (teacher forcing)."""
         outputs = dropout(inputs, self.dropout, noise)
         for cell, state in zip(self.cells, states, strict=True):
             outputs = dropout(scan(cell, outputs, state)[0], self.dropout, noise)
         return outputs
 
     def step(self, inputs: tf.Tensor, states: tuple[State, ...]) -> tuple[tf.Tensor, tuple[State, ...]]:
-        """One position of every row: [rows, E] -> [rows, D], the states after it."""
+        """Computes one position of every row from its input [rows, E]. Returns the outputs [rows, D] and the states after it."""
         outputs, after = inputs, []
         for cell, state in zip(self.cells, states, strict=True):
             after.append(cell.advance(cell(outputs), state))
@@ -196,5 +200,5 @@ class RecurrentDecoder(keras.layers.Layer):
 
 
 def _orthogonal_blocks(shape: tuple[int, int], dtype: tf.DType) -> tf.Tensor:
-    """[D, gates * D]: an orthogonal matrix for each gate."""
+    """Initialises [D, gates * D] with an orthogonal matrix for each gate."""
     return tf.concat([keras.initializers.Orthogonal()((shape[0], shape[0]), dtype) for _ in range(shape[1] // shape[0])], 1)

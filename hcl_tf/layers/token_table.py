@@ -6,7 +6,7 @@ import tf_keras as keras
 
 from hcl_tf.layers import output
 
-WIDE = 32  # decoding/top_k.py looks into rows in blocks of so many
+WIDE = 32  # columns; decoding/top_k.py searches rows in blocks of so many
 
 
 class TokenTable(keras.layers.Layer):
@@ -40,11 +40,11 @@ class TokenTable(keras.layers.Layer):
 
     @property
     def scored(self) -> int:
-        """V'', the columns of `scores`."""
+        """The number of columns of `scores`, V''."""
         return len(self.kept) + -len(self.kept) % WIDE
 
     def decoding_output(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Kernel [D, V''] and bias [V''] for `scores`, which decoding makes once a batch and uses at every step.
+        """Returns kernel [D, V''] and bias [V''] for `scores`, which decoding makes once a batch and uses at every step.
 
         V'' rounds V' up to a multiple of `WIDE`, so that the search need not copy each row to do it; the columns beyond V' score -inf.
         """
@@ -54,44 +54,51 @@ class TokenTable(keras.layers.Layer):
 
     @staticmethod
     def scores(states: tf.Tensor, decoding_output: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """[..., D] -> [..., V''] float32: `logits`, and -inf behind them."""
+        """Computes logits of states [..., D], and -inf in the columns behind V'. Returns [..., V''] float32."""
         kernel, bias = decoding_output
         return tf.cast(tf.matmul(tf.cast(states, kernel.dtype), kernel), bias.dtype) + bias
 
     def weights_of_output(self) -> tf.Tensor:
-        """[V', D]"""
+        """Returns the rows of the table that the output layer has, [V', D]."""
         if self._source is None:
             return tf.convert_to_tensor(self.own)
         table = tf.convert_to_tensor(self._source())
         return table if len(self.kept) == table.shape[0] else tf.gather(table, self.kept)
 
     def embed(self, ids: tf.Tensor) -> tf.Tensor:
-        """Vocabulary ids [...] -> [..., D]."""
+        """Looks up the embeddings of vocabulary ids [...]. Returns [..., D]."""
         if self._source is None:
             return tf.cast(tf.gather(self.own, self.columns(ids)), self.compute_dtype)
         return tf.cast(tf.gather(self._source(), tf.gather(self.kept, self.columns(ids))), self.compute_dtype)
 
     def columns(self, ids: tf.Tensor) -> tf.Tensor:
-        """Vocabulary ids -> columns of the output layer."""
+        """Turns vocabulary ids into columns of the output layer; ids that are not kept become the unknown word's column."""
         return tf.gather(self._column, ids)
 
     def has(self, ids: tf.Tensor) -> tf.Tensor:
-        """Whether outputs may contain these vocabulary ids, bool."""
+        """Says which vocabulary ids outputs may contain, bool."""
         return tf.gather(self._has, ids)
 
     def ids(self, columns: tf.Tensor) -> tf.Tensor:
-        """Columns of the output layer -> vocabulary ids."""
+        """Turns columns of the output layer into vocabulary ids."""
         return tf.gather(self.kept, columns)
 
     def logits(self, states: tf.Tensor) -> tf.Tensor:
-        """[..., D] -> [..., V'] float32."""
+        """Computes logits [..., V'] float32 of states [..., D]."""
         return output.logits(states, self.weights_of_output(), self.bias)
 
     def cross_entropy(
         self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, smoothing: float = 0.0, training: bool = True,
         mixture: output.Mixture | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
-        """`output.cross_entropy` of vocabulary ids: states [B, T, D], ids, weights and mixture [B, T] -> scalar, [B] NLL of each text."""
+        """Computes `output.cross_entropy` of texts.
+
+        Args:
+          states: [B, T, D]. ids: [B, T] of the vocabulary. weights, mixture: [B, T]. smoothing, training: as there.
+
+        Returns:
+          The weighted sum (a scalar, differentiable), and [B] the NLL of each text (not differentiable, not smoothed).
+        """
         batch, length = ids.shape
         total, nll = output.cross_entropy(
             tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
@@ -100,7 +107,7 @@ class TokenTable(keras.layers.Layer):
         return total, tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
 
     def text_nll(self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, mixture: output.Mixture | None = None) -> tf.Tensor:
-        """[B] differentiable NLL of each text (`output.token_nll`); arguments as in `cross_entropy`."""
+        """Computes each text's NLL [B], differentiable (`output.token_nll`); arguments as in `cross_entropy`."""
         batch, length = ids.shape
         nll = output.token_nll(
             tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
@@ -109,7 +116,7 @@ class TokenTable(keras.layers.Layer):
         return tf.reduce_sum(tf.reshape(nll, [batch, length]), -1)
 
     def divergence_gradient(self, states: tf.Tensor, moved: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """`output.divergence_gradient` of states [B, T, D] that were moved, weights [B, T] -> [B, T, D]."""
+        """Computes `output.divergence_gradient` for states [B, T, D], `moved` [B, T, D] and weights [B, T]. Returns [B, T, D]."""
         flat = (tf.reshape(part, [-1, states.shape[-1]]) for part in (states, moved))
         found = output.divergence_gradient(*flat, self.weights_of_output(), self.bias, tf.reshape(weights, [-1]))
         return tf.reshape(found, tf.shape(states))
@@ -120,5 +127,5 @@ class TokenTable(keras.layers.Layer):
 
 
 def _flat(mixture: output.Mixture | None) -> output.Mixture | None:
-    """[B, T] -> [B * T]"""
+    """Flattens a mixture's [B, T] to [B * T]."""
     return mixture and output.Mixture(*(tf.reshape(part, [-1]) for part in mixture))

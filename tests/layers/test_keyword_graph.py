@@ -9,7 +9,7 @@ from finite_differences import assert_gradients, variables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.layers.keyword_graph import ATTENTIONS, KeywordGraphNetwork, keyword_state, masked_softmax
+from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, keyword_state, masked_softmax
 
 Z, F = 4, 3
 NONE = -1
@@ -80,7 +80,7 @@ def equations(graph: KeywordGraphNetwork, features: np.ndarray, table: np.ndarra
     return np.array(h)
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", ["dot", "additive"])
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_equations_4_to_9(attention, iterations):
     graph, table = network(attention, iterations), random_graph(1, 7)
@@ -105,7 +105,7 @@ def test_plain_and_xla_agree_in_float32():
     np.testing.assert_allclose(graph(features, table), tf.function(graph, jit_compile=True)(features, table), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", ["dot", "additive"])
 def test_a_permutation_of_nodes_permutes_states(attention):
     graph, table = network(attention), random_graph(3, 6)
     features, order = np.random.default_rng(4).normal(size=(6, Z)), np.random.default_rng(5).permutation(6)
@@ -141,7 +141,7 @@ def test_nodes_that_are_no_neighbours_do_not_matter():
     np.testing.assert_array_equal(here[1:3], there[1:3])
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", ["dot", "additive"])
 def test_an_isolated_node_keeps_its_features(attention):
     table = random_graph(7, 5)
     table[2] = NONE
@@ -157,7 +157,7 @@ def test_a_graph_without_nodes_or_edges():
     np.testing.assert_array_equal(graph(features, tf.fill([3, 2, F], NONE)), features)
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", ["dot", "additive"])
 def test_gradients(attention):
     graph, table = network(attention), tf.constant(random_graph(1, 6))
     features, weights = variables(9, (6, Z), (6, Z))

@@ -1,9 +1,9 @@
-"""A source with its keywords behind it: what a system reads that is given the keywords as words (`--append_keywords`).
+"""Appends its keywords to a source, for systems that read keywords as words (`--append_keywords`).
 
     [CLS] pieces of the source [SEP] pieces of its keywords [SEP]
 
-The source keeps all the pieces that other systems see, and the keywords have room of their own behind them, so that a comparison is about
-keywords and not about what was cut for them. Prepared data and raw texts go through the same function.
+The source keeps all the pieces that other systems see, and the suffix comes on top, so that a comparison is about keywords and not about
+what was cut for them. Prepared data and raw texts go through the same function.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ PIECES_A_KEYWORD = 4
 
 
 def suffix_length(max_keywords: int) -> int:
-    """How many pieces longer a source may get: the [SEP] between, and the keywords' pieces."""
+    """Returns how many pieces a suffix may have: the [SEP] between, and the keywords' pieces."""
     return 1 + PIECES_A_KEYWORD * max_keywords
 
 
 def append(sources: Sequence[list[int]], keywords: Sequence[Sequence[str]], tokenizer: Tokenizer, most: int) -> list[list[int]]:
-    """Each source's pieces (without special ones) with its keywords' appended.
+    """Appends the pieces of its keywords to each source's pieces (all without special ones).
 
     Args:
       keywords: of each source, as the graph names its nodes, best first. A source without any stays as it is.
-      most: `suffix_length`; what is longer is cut.
+      most: pieces of a suffix (`suffix_length`); longer ones are cut.
     """
     names = sorted({name for found in keywords for name in found})
     pieces = dict(zip(names, tokenizer.encode(names), strict=True)) if names else {}

@@ -1,4 +1,4 @@
-"""The tokeniser that belongs to published weights (T5's SentencePiece, GPT-2's byte pairs), in the terms of our own.
+"""Wraps the tokeniser that belongs to published weights (T5's SentencePiece, GPT-2's byte pairs), so that it serves as our own does.
 
 Texts are framed as WordPiece's are: the start token, the pieces, the end token, padding. Which ids these are differs: T5 starts with its
 padding, GPT-2 starts and ends with one and the same token and has no padding, which gets the first number past its pieces.
@@ -22,11 +22,11 @@ REPLACEMENT = "\ufffd"
 
 
 class LibraryTokenizer(Tokenizer):
-    """See `tokenization.Tokenizer`.
+    """Does as `wordpiece.Tokenizer`, with a library's tokeniser.
 
     Args:
-      fast: the tokeniser. name: what the user called it.
-      rows: how many pieces the model has; pieces may be fewer. start: id of the token before an output; None: the end token.
+      fast: the library's tokeniser. name: what the user called it.
+      rows: how many pieces the model has; the tokeniser may have fewer. start: id of the token before an output; None: the end token.
 
     Raises:
       UserError: it has no end token, or more pieces than the model.
@@ -49,28 +49,28 @@ class LibraryTokenizer(Tokenizer):
         return self._rows
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Ids of each text, unframed and uncut. A text that spells "</s>", which T5's pieces hold, does not end there: it is unknown."""
+        """Encodes each text as ids, without start and end, uncut. "</s>" in a text, which is a piece of T5's, becomes the unknown piece."""
         frame = {self.cls_id, self.sep_id, self.pad_id}
         return [[self.unknown_id if piece in frame else piece for piece in pieces] for pieces in super().encode(texts)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, special tokens and numbers without a piece left out."""
+        """Decodes ids to text; special tokens and numbers without a piece are left out."""
         pieces = [int(i) for i in ids if int(i) < self._pieces]
         return clean(self._fast.decode(pieces, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def save(self, folder: Path) -> None:
-        """Writes what `load` reads."""
+        """Writes the tokeniser into a folder, from which `load` reads it."""
         self._fast.save_pretrained(folder)
         (folder / FRAME).write_text(json.dumps({"name": self.name, "rows": self._rows, "start": self._start}) + "\n", encoding="utf-8")
 
     def digest(self) -> str:
-        """SHA-256 of all that decides about ids."""
+        """Returns the SHA-256 of everything that determines ids."""
         parts = self._fast.backend_tokenizer.to_str(), self.cls_id, self.sep_id, self.pad_id, self.unknown_id, self._rows
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def load(folder: Path) -> LibraryTokenizer:
-    """What `LibraryTokenizer.save` wrote. Raises `UserError` where it is damaged."""
+    """Reads what `LibraryTokenizer.save` wrote. Raises `UserError` where it is damaged."""
     try:
         frame = json.loads((folder / FRAME).read_text(encoding="utf-8"))
         return LibraryTokenizer(_fast(folder), frame["name"], frame["rows"], frame["start"])
@@ -79,7 +79,11 @@ def load(folder: Path) -> LibraryTokenizer:
 
 
 def published(folder: Path, name: str, rows: int, start: int | None) -> LibraryTokenizer:
-    """The tokeniser that lies beside published weights. Raises `UserError` where there is none."""
+    """Reads the tokeniser that lies beside published weights in `folder`. Raises `UserError` where there is none.
+
+    Args:
+      name: what the user called the weights. rows, start: as of `LibraryTokenizer`.
+    """
     if not any((folder / file).is_file() for file in FILES if not file.endswith(("config.json", "map.json"))):
         raise UserError(f"--pretrained={name}: {folder.name} has no tokeniser (tokenizer.json, spiece.model, or vocab.json and merges.txt)")
     try:

@@ -1,19 +1,17 @@
-"""BERT's WordPiece tokeniser: a published vocabulary by hub name, folder or file, or one learned from the training split."""
+"""BERT's WordPiece tokeniser, with a published vocabulary (hub name, folder or file) or one learned from the training split."""
 
 import os
-import socket
 import string
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import huggingface_hub.constants
 from tokenizers.implementations import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
 
 from hcl_tf.data.corpora.formats import clean
 from hcl_tf.errors import UserError
+from hcl_tf.files import hub
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SPECIAL_PIECES = 2  # [CLS] before and [SEP] after every text
@@ -24,7 +22,12 @@ BATCH = 1000
 
 
 class Tokenizer:
-    """WordPiece without special tokens around a text: ids, and back to text."""
+    """Turns texts into WordPiece ids without special tokens around them, and ids back into text.
+
+    Attributes:
+      name: for the manifest. lowercase: whether texts are lower-cased first.
+      pad_id, unknown_id, cls_id, sep_id: ids of the special pieces.
+    """
 
     def __init__(self, fast: BertTokenizerFast, name: str) -> None:
         self._fast = fast
@@ -37,7 +40,7 @@ class Tokenizer:
         return self._pieces
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """WordPiece ids of each text, without [CLS] and [SEP], uncut."""
+        """Encodes each text as WordPiece ids, without [CLS] and [SEP], uncut."""
         found: list[list[int]] = []
         for start in range(0, len(texts), BATCH):
             # split_special_tokens: a user's text that spells "[SEP]" is text, not a separator.
@@ -46,9 +49,10 @@ class Tokenizer:
         return found
 
     def kept_spans(self, texts: list[str], length: int, keep: str) -> list[tuple[int, int] | None]:
-        """For each text (start, end) of the characters that its first (`head`) or last (`tail`) `length` pieces cover.
+        """Finds which characters of each text its first (`keep` is "head") or last ("tail") `length` pieces cover.
 
-        None where the text has no more pieces than that. A word that the cut goes through is left out.
+        Returns:
+          (start, end) of each text, None where the text has no more pieces than that. A word that the cut goes through is left out.
         """
         spans: list[tuple[int, int] | None] = []
         for start in range(0, len(texts), BATCH):
@@ -65,7 +69,7 @@ class Tokenizer:
         return spans
 
     def decode(self, ids: Iterable[int], copied: Mapping[int, str] | None = None) -> str:
-        """The text of ids: word pieces joined, Chinese without spaces, special tokens left out.
+        """Decodes ids to text: word pieces are joined, Chinese has no spaces, special tokens are left out.
 
         Args:
           copied: id beyond the vocabulary -> the word that it stands for; one that is not among them is left out.
@@ -79,7 +83,7 @@ class Tokenizer:
         return clean(self._fast.clean_up_tokenization(joined))
 
     def unknown_words(self, text: str, ids: Sequence[int]) -> dict[int, str]:
-        """Place -> word, for each unknown piece among `ids`, the first or last pieces of `text`."""
+        """Finds the word behind each unknown piece among `ids`, the first or last pieces of `text`. Returns place -> word."""
         places = [place for place, i in enumerate(ids) if i == self.unknown_id]
         if not places:
             return {}
@@ -89,12 +93,12 @@ class Tokenizer:
         return {place: text[start:end] for place, (start, end) in zip(places, spans, strict=True)}
 
     def vocabulary(self) -> list[str]:
-        """The pieces in the order of their ids."""
+        """Returns the pieces in the order of their ids."""
         return [piece for piece, _ in sorted(self._fast.get_vocab().items(), key=lambda item: item[1])]
 
 
 def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_size: int) -> tuple[Tokenizer, str]:
-    """The tokeniser that --vocab asks for, and a line that says which it is.
+    """Loads the tokeniser that --vocab asks for. Returns it, and a line that says which it is.
 
     Args:
       vocab: hub name, folder, vocabulary file, `learn`, or None: the paper's published vocabulary if a hub or its local
@@ -128,9 +132,9 @@ def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_
 
 
 def from_hub(name: str) -> Tokenizer:
-    """A tokeniser by hub name, from the local cache if it is there."""
+    """Loads a tokeniser by hub name, from the local cache if it is there. Raises `UserError` where it can't be had."""
     try:
-        offline = not hub_reachable()
+        offline = not hub.reachable()
         pieces = BertTokenizerFast.from_pretrained(name, local_files_only=offline).get_vocab()
         # bert-base-chinese is published as case-sensitive, yet has no upper-case letter: every Latin capital would be unknown.
         fast = BertTokenizerFast.from_pretrained(name, local_files_only=offline, do_lower_case=not _is_cased(pieces))
@@ -143,7 +147,11 @@ def from_hub(name: str) -> Tokenizer:
 
 
 def from_file(path: Path) -> Tokenizer:
-    """A tokeniser from a vocabulary file, one piece a line; it lower-cases unless the vocabulary has upper-case pieces."""
+    """Loads a tokeniser from a vocabulary file, one piece a line. It lower-cases unless the vocabulary has upper-case pieces.
+
+    Raises:
+      UserError: the file is not UTF-8, a piece stands in it twice, or one that BERT needs is missing.
+    """
     data = path.read_bytes()
     try:
         pieces = data.decode("utf-8").splitlines() if b"\r" in data else data.decode("utf-8").split("\n")
@@ -161,7 +169,9 @@ def from_file(path: Path) -> Tokenizer:
 
 
 def learn(texts: Iterable[str], size: int) -> tuple[Tokenizer, str]:
-    """A WordPiece vocabulary of the texts; Chinese characters are pieces of their own, as in BERT's.
+    """Learns a WordPiece vocabulary of `size` pieces from texts; Chinese characters are pieces of their own, as in BERT's.
+
+    Returns the tokeniser, and a line that describes it.
 
     The same texts give the same vocabulary. The library alone does not: it numbers the inner pieces ("##e") in the order
     of a hash table, breaks ties between merges by number, and ties between equally rare characters at random. So the inner
@@ -176,8 +186,8 @@ def learn(texts: Iterable[str], size: int) -> tuple[Tokenizer, str]:
     counts = Counter({c: words.total() + 1 for c in LATIN})  # before all others
     for word, count in words.items():
         counts.update(dict.fromkeys(word, count))
-    room = max(len(LATIN), size - len(SPECIAL) - len(inner))
-    alphabet = sorted(counts, key=lambda c: (-counts[c], c))[:room]
+    most = max(len(LATIN), size - len(SPECIAL) - len(inner))
+    alphabet = sorted(counts, key=lambda c: (-counts[c], c))[:most]
     trainer.train_from_iterator(
         texts,
         vocab_size=size,
@@ -196,7 +206,7 @@ def learn(texts: Iterable[str], size: int) -> tuple[Tokenizer, str]:
 
 
 def _is_cased(pieces: Iterable[str]) -> bool:
-    """Whether capitals are pieces of the vocabulary; a handful ("<S>", "[unused1]") does not make it so."""
+    """Says whether a vocabulary has capitals; a handful ("<S>", "[unused1]") does not make it so."""
     pieces = list(pieces)
     return sum(piece != piece.lower() for piece in pieces if not piece.startswith("[")) > len(pieces) / 100
 
@@ -205,17 +215,3 @@ def _check_special(pieces: set[str], where: str) -> None:
     missing = [piece for piece in SPECIAL if piece not in pieces]
     if missing:
         raise UserError(f"{where}: not a BERT WordPiece vocabulary: {', '.join(missing)} missing (one piece a line is expected)")
-
-
-def hub_reachable() -> bool:
-    """Whether the hub, or a proxy to it, can be there; without this a closed network costs minutes of retries."""
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return False
-    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
-        return True
-    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
-    try:
-        socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), timeout=2).close()
-    except (OSError, ValueError, TypeError):
-        return False
-    return True

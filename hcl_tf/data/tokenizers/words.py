@@ -19,10 +19,10 @@ TOKENISATION = {  # language -> its part of a signature
 
 
 def words(text: str, language: str) -> list[str]:
-    """The tokens of a text: English words ("en") or Chinese characters ("zh"). None of them holds white space."""
+    """Splits a text into tokens: English words ("en") or Chinese characters ("zh"). None of them holds white space."""
     return [word for word, _ in _SPLITTER.pre_tokenize_str(_NORMALISERS[language].normalize_str(text))]
 
 
 def vocabulary(texts: Iterable[str], language: str) -> set[str]:
-    """The distinct words of some texts: what to ask a large file of word vectors for."""
+    """Returns the distinct words of texts, for which a large file of word vectors is then searched."""
     return {word for text in texts for word in words(text, language)}

@@ -1,0 +1,50 @@
+"""Fetches published files from a hub (huggingface.co, or a mirror of it), or finds them in its local cache."""
+
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import huggingface_hub
+import huggingface_hub.constants
+
+
+def reachable() -> bool:
+    """Says whether the hub, or a proxy to it, can be there. Without this a closed network costs minutes of retries."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return False
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return True
+    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
+    try:
+        socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), timeout=2).close()
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def could_be_name(source: str) -> bool:
+    """Says whether a user's `source` could be a name on a hub, and not a file or the path of a folder that does not exist."""
+    return not (os.path.isfile(source) or source.startswith((".", "/", "~")))
+
+
+def fetch_weights(name: str, beside: tuple[str, ...]) -> Path:
+    """Fetches a model's config.json and weights: safetensors (one file or shards), or TensorFlow's h5 where there are none.
+
+    Args:
+      name: on the hub. beside: other files to fetch, such as the vocabulary.
+
+    Returns:
+      The folder in the local cache that holds them.
+
+    Raises:
+      OSError, ValueError: there is no such name, or no network and nothing in the cache.
+    """
+    offline = not reachable()
+
+    def fetch(*patterns: str) -> Path:
+        wanted = ["config.json", *beside, *patterns]
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted, local_files_only=offline))
+
+    folder = fetch("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+    return folder if list(folder.glob("model*.safetensors")) else fetch("tf_model.h5")
