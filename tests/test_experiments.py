@@ -1,43 +1,51 @@
-"""The flag files of the tables' rows: all there, each read by the real flags, with settings that can be."""
+"""The flag files of the tables' rows: all there, each read by the real flags, with settings that can be.
+
+Which rows there are follows from the registry: every system, the ablations of the paper's model, and its contrasts with in-batch negatives.
+"""
 
 from pathlib import Path
 
 import pytest
-from absl import flags
-from conftest import entry_point
 
-from hcl_tf import config, setting_flags
-from hcl_tf.models import registry
-from hcl_tf.settings import resolve
+from hcl_tf import config
+from hcl_tf.models import registry, setting_flags
+from hcl_tf.models.registry import resolve
+from hcl_tf.models.settings.groupwise import GroupwiseSettings
+from hcl_tf.models.settings.hcl import ABLATIONS
+from hcl_tf.reporting.reproduction import ALL, Plan
+from hcl_tf.settings import TrainingSettings
 
 FOLDER = Path(__file__).parents[1] / "experiments"
-ROWS = {
-    "cvae", "seq2seq", "transformer", "seq2seq_du", "dialogpt", "bert_gen", "t5", "groupwise", "claps", "hcl",
-    "hcl_without_graph", "hcl_without_keyword", "hcl_without_mahalanobis",
-    "hcl_in_batch", "bert_cvae", "bert_cvae_ins", "transformer_keywords", "copy",
-}  # fmt: skip
+VARIANTS = [
+    *({"model": model} for model in registry.SYSTEMS), *({"model": registry.OURS, "ablate": part} for part in ABLATIONS),
+    {"model": registry.OURS, "in_batch_negatives": True},
+]  # fmt: skip
+ROWS = {resolve("paper", given).row: given for given in VARIANTS}
+STEPS = {"qqp": 158, "douban": 852, "rocstories": 307}  # an epoch
+
+
+def test_every_variant_is_a_row_of_its_own():
+    assert len(ROWS) == len(VARIANTS)
 
 
 @pytest.mark.parametrize("task", config.TASKS)
 def test_every_row_has_its_file(task):
-    assert {path.stem for path in (FOLDER / task).glob("*.flags")} == ROWS
+    assert {path.stem for path in (FOLDER / task).glob("*.flags")} == ROWS.keys()
 
 
-@pytest.mark.parametrize("row", sorted(ROWS))
+@pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("task", config.TASKS)
 def test_a_file_resolves_to_the_settings_of_its_row(task, row):
-    path = FOLDER / task / f"{row}.flags"
-    train = entry_point("train")
-    assert flags.FLAGS(["train", f"--flagfile={path}"]) == ["train"]
-    given = setting_flags.given(train.SETTINGS)
-    assert (train.TASK.value, train.DATA_DIR.value, train.PRESET.value) == (task, f"tfrecords/{task}", "paper")
-    model, _, ablated = row.removesuffix("_in_batch").partition("_without_")
-    assert (given["model"], given.get("ablate", "")) == (model, ablated)
-    settings = resolve("paper", given, registry.defaults_of(model))
-    assert settings.batch_size == 256
-    phases = settings.mle_steps + settings.contrast_middle + 2 * settings.contrast_width
-    steps = {"qqp": 158, "douban": 852, "rocstories": 307}[task] * settings.epochs
-    assert model != "groupwise" or phases < steps, "long enough for the contrast to take over"
+    found = setting_flags.read([f"--flagfile={FOLDER / task / f'{row}.flags'}"])
+    assert (found.task.value, found.data_dir.value, found.preset.value) == (task, f"tfrecords/{task}", "paper")
+    assert found.given.items() >= ROWS[row].items()
+    settings = resolve("paper", found.given)
+    assert settings.row == row
+    if isinstance(settings, TrainingSettings):
+        assert settings.batch_size == 256
+    if isinstance(settings, GroupwiseSettings):
+        phases = settings.mle_steps + settings.contrast_middle + 2 * settings.contrast_width
+        assert phases < STEPS[task] * settings.epochs, "long enough for the contrast to take over"
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*/*.flags")), ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -47,3 +55,18 @@ def test_a_file_opens_with_its_row_and_its_command(path):
     assert lines[: len(comments)] == comments
     assert comments[0].startswith(("# Table ", "# control", "# Beyond the paper: "))
     assert comments[1] == f"# python -m hcl_tf.train --flagfile=experiments/{path.parent.name}/{path.name}"
+
+
+@pytest.mark.parametrize("budget", sorted((FOLDER / "budgets").iterdir()), ids=lambda path: path.name)
+def test_a_budget_scales_every_row_of_its_task_down(budget, monkeypatch):
+    """Its own files are of rows that there are, and each row resolves under it, whether or not the row uses all that it gives."""
+    monkeypatch.chdir(FOLDER.parent)
+    task = budget.name.partition("-")[0]
+    plan = Plan(task, "small", Path("experiments"), Path(f"tfrecords/{task}"), budget, None, Path("runs"), Path("out"), Path("claims"))
+    assert {path.stem for path in budget.glob("*.flags")} <= {Path(ALL).stem, *ROWS}
+    plan.check_budget()
+    for row in ROWS:
+        found = plan.settings(row)
+        assert found["preset"] == "small"
+        if "max_steps" in found:
+            assert 0 < found["max_steps"] <= 1000
