@@ -21,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import hcl_tf
 from hcl_tf import cli
 from hcl_tf.errors import UserError
+from hcl_tf.models import registry
 from hcl_tf.models.base import Sum
 from hcl_tf.models.hcl import HCL
 from hcl_tf.training import launch
@@ -82,6 +83,12 @@ def run_here(monkeypatch, capsys, tmp_path):
         (("--task=qqp", "--in_batch_negatives", "--strategy=mirrored"), "--in_batch_negatives needs the whole batch"),
         (("--task=qqp", "--ablate=keyword", "--decoder_keyword"), "--ablate=keyword and --decoder_keyword"),
         (("--task=qqp", "--minimum_length=9", "--maximum_length=8"), "--minimum_length=9"),
+        (("--task=qqp", "--model=transformer", "--latent_size=8"), "--latent_size: --model=transformer does not use it; hcl, bert_cvae, "),
+        (("--task=qqp", "--model=copy", "--batch_size=8"), "--batch_size: --model=copy does not use it; hcl, "),
+        (
+            ("--task=qqp", "--model=bert_gen", "--claps_imposter_norm=2"),
+            "--claps_impostor_norm: --model=bert_gen does not use it; claps would",
+        ),
         (("--task=qqp", "extra"), "unexpected argument 'extra'"),
     ],
 )
@@ -110,10 +117,56 @@ def test_flags_become_settings(monkeypatch, run_here, tmp_path) -> None:
     (tmp_path / "some.flags").write_text("--latent_size=8\n--nomixed_precision\n--weight_key=0.5\n")
     result = run_here("--task=rocstories", "--flagfile=some.flags", "--preset=small", "--data_dir=there", "--run_dir=here")
     assert result.returncode == 0
-    ((task, data_dir, run_dir, preset, given, words),) = asked
-    assert (task, data_dir, run_dir, preset) == ("rocstories", Path("there"), "here", "small")
+    ((task, data_dir, run_dir, preset, given, words, row),) = asked
+    assert (task, data_dir, run_dir, preset, row) == ("rocstories", Path("there"), "here", "small", "some")
     assert given == {"latent_size": 8, "mixed_precision": False, "weight_key": 0.5}
     assert words[1:] == sys.argv[1:]
+
+
+def test_a_flag_file_of_a_system_that_does_not_use_a_flag_is_refused(run_here, tmp_path) -> None:
+    (tmp_path / "row.flags").write_text("--task=qqp\n--model=t5\n--freeze_encoder\n")
+    result = run_here("--flagfile=row.flags")
+    assert result.returncode == 1
+    said = "error: --freeze_encoder: --model=t5 does not use it; hcl, bert_cvae, bert_cvae_ins, bert_gen, seq2seq_du would. Drop the flag\n"
+    assert result.stderr == said
+    assert [path.name for path in tmp_path.iterdir()] == ["row.flags"]
+
+
+@pytest.mark.parametrize(
+    ("words", "row"),
+    [
+        ((), None), (("--flagfile=a/hcl_in_batch.flags",), "hcl_in_batch"), (("--flagfile", "a/b.flags"), "b"), (("-flagfile=b",), "b"),
+        (("--flagfile=a.flags", "--flagfile=b.flags"), "a"), (("--row=mine",), "mine"), (("--flagfile=a.flags", "--row=mine"), "mine"),
+    ],
+)  # fmt: skip
+def test_a_row_is_named_by_its_flag_or_by_the_first_flag_file(monkeypatch, run_here, tmp_path, words, row) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("a/hcl_in_batch.flags", "a/b.flags", "a.flags", "b.flags", "b"):
+        (tmp_path / name).write_text("--latent_size=8\n")
+    asked = []
+    monkeypatch.setattr(launch, "launch", lambda *arguments: asked.append(arguments[-1]) or "steps")
+    assert run_here("--task=qqp", *words).returncode == 0
+    assert asked == [row]
+
+
+@pytest.mark.parametrize(
+    ("given", "row", "recorded"),
+    [({"ablate": "graph"}, None, "hcl_without_graph"), ({"model": "bert_gen"}, None, "bert_gen"), ({"ablate": "graph"}, "mine", "mine")],
+)
+def test_what_a_run_records_besides_its_settings(qqp_folder, given, row, recorded) -> None:
+    data, settings, begun_with = launch.settle("qqp", qqp_folder, "tiny", given)
+    config = launch.recorded_of("qqp", data, settings, begun_with, row)
+    assert config == {
+        "version": hcl_tf.__version__, "row": recorded, "task": "qqp", "settings": settings.to_dict(), "encoder": begun_with.note,
+        "data": data.manifest["sha256"],
+    }  # fmt: skip
+    other = {**config, "version": "0.0.1", "row": "another", "settings": {**config["settings"], "mle_steps": 3}}
+    assert launch.what_has_to_be_the_same(other) == launch.what_has_to_be_the_same(config)
+    for name in ("task", "encoder", "data"):
+        assert launch.what_has_to_be_the_same({**config, name: "another"}) != launch.what_has_to_be_the_same(config)
+    assert launch.what_has_to_be_the_same({**config, "settings": {**config["settings"], "seed": 7}}) != launch.what_has_to_be_the_same(
+        config
+    )
 
 
 @pytest.mark.parametrize(("why", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
@@ -135,7 +188,7 @@ def test_a_signals_exit_code(monkeypatch, run_here, why, code) -> None:
     ],
 )
 def test_default_run_folder(given, name) -> None:
-    assert launch.default_run_dir("qqp", launch.resolve("tiny", given)) == name
+    assert launch.default_run_dir("qqp", registry.resolve("tiny", given)) == name
 
 
 # -- starts that are refused ------------------------------------------------------------------------------------------
@@ -189,8 +242,8 @@ def test_batches_that_devices_cannot_share_are_refused(run_here, tmp_path, qqp_f
 
 def test_a_run_of_other_settings_is_left_alone(run_here, tmp_path, qqp_folder) -> None:
     data = launch.PreparedData(qqp_folder)
-    settings, encoder = launch.assembly.choose_encoder(launch.resolve("tiny", {"encoder": "random:1x32"}), data)
-    recorded = {"task": "qqp", "settings": settings.to_dict(), "encoder": encoder.note, "data": data.manifest["sha256"]}
+    _, settings, begun_with = launch.settle("qqp", qqp_folder, "tiny", {"encoder": "random:1x32"})
+    recorded = launch.recorded_of("qqp", data, settings, begun_with)
     RunFolder.open(tmp_path / "run", recorded, ["train"]).close()
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*")}
     result = run_here("--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", "--preset=tiny", "--encoder=random:1x32", "--seed=2")
@@ -202,8 +255,8 @@ def test_a_run_of_other_settings_is_left_alone(run_here, tmp_path, qqp_folder) -
 def test_a_mistake_found_in_an_older_run_removes_nothing(tmp_path, qqp_folder, monkeypatch) -> None:
     """Only a folder that this very start has made goes away with it."""
     data = launch.PreparedData(qqp_folder)
-    settings, encoder = launch.assembly.choose_encoder(launch.resolve("tiny", {"encoder": "random:1x32"}), data)
-    recorded = {"task": "qqp", "settings": settings.to_dict(), "encoder": encoder.note, "data": data.manifest["sha256"]}
+    _, settings, begun_with = launch.settle("qqp", qqp_folder, "tiny", {"encoder": "random:1x32"})
+    recorded = launch.recorded_of("qqp", data, settings, begun_with)
     RunFolder.open(tmp_path / "run", recorded, ["train"]).close()
 
     def refuse(*_):
