@@ -1,10 +1,10 @@
-"""What the encoder makes of the training split as a whole: node features h^0 for the keyword graph, and cached states for a
-frozen encoder.
+"""Encodes the training split as a whole: node features h^0 for the keyword graph, and cached states for a frozen encoder.
 
 A text occurs many times (a question is a source here and a negative there): each distinct one is encoded once.
 """
 
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,7 @@ PARTS = ("vectors.npy", "source_states.npy")
 
 
 class TextStates:
-    """The distinct texts of a split's examples and what an encoder makes of them.
+    """The distinct texts of a split's examples, and their states and vectors under an encoder.
 
     Args:
       data: the prepared folder, below which results for published or frozen weights are cached.
@@ -54,7 +54,7 @@ class TextStates:
         self._source_width = arrays.source_ids.shape[1]
 
     def node_features(self, encoder: TextEncoder) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """h^0 of every node: the mean vector of the distinct texts that have its keyword, centred and scaled over nodes.
+        """Computes h^0 of every node: the mean vector of the distinct texts that have its keyword, centred and scaled over nodes.
 
         Returns:
           [N, D] features; [D] mean and [D] scale of the texts' vectors.
@@ -67,7 +67,7 @@ class TextStates:
         return features.astype(np.float32), vectors.mean(0), vectors.std(0) + 1e-6
 
     def columns(self, encoder: TextEncoder) -> Columns:
-        """The batch columns that spare a frozen encoder: source_states [B, S + 2, D] float16 and {role}_vector [B, D] float32."""
+        """Returns batch columns that stand in for a frozen encoder: source_states [B, S + 2, D] float16, {role}_vector [B, D] float32."""
         vectors, states = self._encoded(encoder, states=True)
 
         def gather(rows: np.ndarray, _filled: np.ndarray, _place: Place) -> dict[str, np.ndarray]:
@@ -77,11 +77,11 @@ class TextStates:
         return gather
 
     def _encoded(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """[U, D] vectors of all distinct texts and, if asked, [sources, S + 2, D] states; from the cache if it has them."""
+        """Returns the vectors [U, D] of all distinct texts and, if asked, the states [sources, S + 2, D]; from the cache if it has them."""
         if not self._keep:
             return self._encode(encoder, states)
-        view = f" {self._data.suffix_length}" if self._data.suffix_length else ""  # other source texts of the same data
-        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.compute_dtype}{view}".encode())
+        suffix = f" {self._data.suffix_length}" if self._data.suffix_length else ""  # sources with keywords are other texts
+        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.compute_dtype}{suffix}".encode())
         for variable in encoder.variables:
             key.update(variable.numpy().tobytes())
         whole, small = (self._data.folder / CACHE / f"{kind}-{key.hexdigest()[:16]}" for kind in ("states", "vectors"))
@@ -91,10 +91,11 @@ class TextStates:
         return np.array(arrays[0]), arrays[1] if states else None
 
     def _encode(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Computes what `_encoded` returns."""
         lengths = (self.ids != self._data.tokenizer.pad_id).sum(1)
         vectors = np.zeros((len(self.ids), encoder.shape.width), np.float32)
         kept = np.zeros((len(self._sources), self._source_width, encoder.shape.width), np.float16) if states else None
-        place = np.full(len(self.ids), -1)
+        place = np.full(len(self.ids), -1)  # of each text among the sources; -1: it is not a source
         place[self._sources] = np.arange(len(self._sources))
 
         @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
@@ -102,16 +103,36 @@ class TextStates:
             found = encoder(ids)
             return found, text_vector(found, encoder.mask(ids))
 
-        order, done = np.argsort(lengths, kind="stable"), 0
-        with bar("encoding texts", len(order)) as progress:
-            while done < len(order):
-                width = int(lengths[order[min(done + TOKENS_AT_ONCE // max(lengths[order[done]], 1), len(order)) - 1]])
-                rows = order[done : done + max(1, TOKENS_AT_ONCE // width)]
-                width = int(lengths[rows].max())
-                found, means = run(self.ids[rows, :width])
-                vectors[rows] = means
-                if kept is not None and (sources := np.flatnonzero(place[rows] >= 0)).size:
-                    kept[place[rows[sources]], : min(width, self._source_width)] = found.numpy()[sources, : self._source_width]
-                done += len(rows)
+        with bar("encoding texts", len(self.ids)) as progress:
+            for rows in _blocks(lengths):
+                found, vectors[rows] = run(self.ids[rows, : int(lengths[rows].max())])
+                if kept is not None:
+                    _put(kept, place[rows], found)
                 progress.update(len(rows))
         return vectors, kept
+
+
+def _blocks(lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """Divides texts into blocks of about equal length, the shortest texts first, each of at most `TOKENS_AT_ONCE` tokens with padding.
+
+    Args:
+      lengths: [U] tokens of each text.
+
+    Yields:
+      The numbers of a block's texts.
+    """
+    order, done = np.argsort(lengths, kind="stable"), 0
+    while done < len(order):
+        # If all were as short as the first, so many would fit. The longest of these decides how many really do.
+        end = min(done + TOKENS_AT_ONCE // max(lengths[order[done]], 1), len(order))
+        rows = order[done : done + max(1, TOKENS_AT_ONCE // int(lengths[order[end - 1]]))]
+        yield rows
+        done += len(rows)
+
+
+def _put(kept: np.ndarray, places: np.ndarray, states: tf.Tensor) -> None:
+    """Copies the states [n, L, D] of those texts that are sources to their places in `kept` [sources, S + 2, D]; place -1: not a source."""
+    sources = np.flatnonzero(places >= 0)
+    if sources.size:
+        length = min(states.shape[1], kept.shape[1])
+        kept[places[sources], :length] = states.numpy()[sources, :length]
