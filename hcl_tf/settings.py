@@ -101,6 +101,11 @@ class DecodingSettings(Settings):
     maximum_length: int = setting(20, "Most tokens of an output.", stated=True, low=1, unit="tokens")
     no_repeat_ngram: int = setting(0, "No n-gram of so many tokens occurs twice in an output; 0: any may.", tiny=2, low=0, unit="tokens")
 
+    @property
+    def hypotheses(self) -> int:
+        """How many outputs a search gives for each source."""
+        return self.beams
+
     def check_together(self) -> None:
         super().check_together()
         if self.minimum_length > self.maximum_length:
@@ -234,6 +239,20 @@ class TransformerDecoderSettings(StackSettings, WordDropoutSettings):
         choices=("random", "identity"),
     )  # fmt: skip
     copy: bool = setting(False, "Let the decoder also copy pieces of the source (a pointer; See et al. 2017).", tiny=True)
+    search: str = setting(
+        "beam", "contrastive: one output, of likely tokens with unlike states (Su et al. 2022; decoding/contrastive_search.py).",
+        choices=("beam", "contrastive"), before="beam",
+    )  # fmt: skip
+    contrastive_k: int = setting(
+        5, "Likeliest tokens among which --search=contrastive chooses; the authors' for dialogues.", low=1, high=64, unit="tokens", before=5
+    )
+    contrastive_alpha: float = setting(
+        0.6, "Weight of a state's likeness to earlier ones in --search=contrastive; 0: greedy search.", low=0.0, high=1.0, before=0.6
+    )
+
+    @property
+    def hypotheses(self) -> int:
+        return super().hypotheses if self.search == "beam" else 1
 
     def check_together(self) -> None:
         super().check_together()

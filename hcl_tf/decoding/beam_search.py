@@ -118,8 +118,8 @@ def beam_search(
         position = search.position
         scores, cache = step(search.tokens, position, search.cache, fixed)
         # --> [B, candidates]: every item's best continuations, whichever beam they continue
-        repeats = _repeats(search.ids, position, settings.no_repeat) if settings.no_repeat else None
-        gains, tokens = _best_tokens(scores, position, end_id, settings, candidates, repeats)
+        repeats = repeating_tokens(search.ids, position, settings.no_repeat) if settings.no_repeat else None
+        gains, tokens = best_tokens(scores, position, end_id, settings, candidates, repeats)
         per_beam = gains.shape[1]
         totals = tf.reshape(search.totals, [-1, 1]) + gains
         totals, places = tf.math.top_k(tf.reshape(totals, [-1, beams * per_beam]), candidates)
@@ -176,7 +176,7 @@ def reordered(cache: State, rows: tf.Tensor) -> State:
     return cache | tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), moved)
 
 
-def _best_tokens(
+def best_tokens(
     scores: tf.Tensor, position: tf.Tensor, end_id: int, settings: BeamSettings, candidates: int, repeats: tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """[B * beams, n <= candidates + 1] float32 log-probabilities and ids of each beam's best allowed tokens, best first.
@@ -203,7 +203,7 @@ def _best_tokens(
     return best, tf.where(tf.math.is_finite(best), tokens, end_id)  # what can't be chosen may stand in a column without a piece
 
 
-def _repeats(ids: tf.Tensor, position: tf.Tensor, size: int) -> tf.Tensor:
+def repeating_tokens(ids: tf.Tensor, position: tf.Tensor, size: int) -> tf.Tensor:
     """[B * beams, maximum] the tokens that would complete an n-gram of `size` tokens once more; -1 elsewhere."""
     maximum = ids.shape[2]
     places = tf.range(maximum)

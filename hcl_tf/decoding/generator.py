@@ -1,4 +1,4 @@
-"""Sources to texts: beam search of a system, batch by batch, compiled once."""
+"""Sources to texts: the search of a system, batch by batch, compiled once."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -22,11 +22,11 @@ class Generating(Protocol):
     settings: Settings
 
     def generate(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, beams, T] vocabulary ids, best first, and [B, beams] scores; `noise`: sample what can be sampled."""
+        """[B, hypotheses, T] vocabulary ids, best first, and [B, hypotheses] scores; `noise`: sample what can be sampled."""
 
 
 class Generator:
-    """Beam search over batches of one shape.
+    """A search over batches of one shape.
 
     Args:
       system: at the weights to use, `before_inference` done. compiled: use XLA, worth it from some hundred texts on.
@@ -44,7 +44,7 @@ class Generator:
         self._run = tf.function(run, autograph=False, jit_compile=compiled)
 
     def ids(self, batch: Batch, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """[B, beams, T] vocabulary ids and [B, beams] scores, best first. `draw` numbers the samples of z."""
+        """[B, hypotheses, T] vocabulary ids and [B, hypotheses] scores, best first. `draw` numbers the samples of z."""
         ids, scores = self._run({name: batch[name] for name in SOURCE_COLUMNS}, tf.constant(draw, tf.int32))
         return ids.numpy(), scores.numpy()
 

@@ -18,11 +18,12 @@ from hcl_tf.data.keywords.graph import KeywordGraph
 from hcl_tf.data.keywords.subgraph import SubgraphSampler
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
-from hcl_tf.decoding.beam_search import BeamSettings, beam_search
+from hcl_tf.decoding.beam_search import BeamSettings, Hypotheses, beam_search
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.latent import Gaussian
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
+from hcl_tf.layers.shapes import dimension
 from hcl_tf.settings import Settings
 
 # What one unit of a loss is. Terms of the two scales differ by the length of a text, so they never meet in one objective unmended.
@@ -277,19 +278,27 @@ class System(keras.Model):
         return tf.gather(self.inputs_.output_ids, columns)
 
     def generate(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Beam search from the sources alone.
+        """Searches for outputs, from the sources alone.
 
         Returns:
-          [B, beams, maximum_length] ids (`output_ids`), best first, padded; [B, beams] scores.
+          [B, hypotheses, maximum_length] ids (`output_ids`), best first, padded; [B, hypotheses] scores. `DecodingSettings.hypotheses`
+          says how many there are.
+        """
+        size = dimension(batch["source_ids"])
+        column = {int(i): c for c, i in enumerate(self.inputs_.output_ids)}
+        ids, scores, lengths = self.search(batch, noise, size, column[self.start_id], column[self.inputs_.sep_id])
+        real = tf.range(self.settings.maximum_length) < lengths[..., None]
+        return tf.where(real, self.output_ids(ids, batch), self.inputs_.pad_id), scores
+
+    def search(self, batch: Batch, noise: Noise | None, size: int | tf.Tensor, start: int, end: int) -> Hypotheses:
+        """Searches with beams among the columns of `step`'s scores.
+
+        Args:
+          size: B. start, end: the columns of the tokens before and after an output.
         """
         s = self.settings
         beam = BeamSettings(s.beams, s.minimum_length, s.maximum_length, s.length_penalty, s.no_repeat_ngram)
-        batch_size = batch["source_ids"].shape[0] or tf.shape(batch["source_ids"])[0]
-        cache, fixed = self.start(batch, s.beams, noise)
-        column = {int(i): c for c, i in enumerate(self.inputs_.output_ids)}
-        ids, scores, lengths = beam_search(self.step, cache, fixed, batch_size, column[self.start_id], column[self.inputs_.sep_id], beam)
-        real = tf.range(s.maximum_length) < lengths[..., None]
-        return tf.where(real, self.output_ids(ids, batch), self.inputs_.pad_id), scores
+        return beam_search(self.step, *self.start(batch, s.beams, noise), size, start, end, beam)
 
     # -- shared pieces ----------------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from typing import ClassVar
 
 import tensorflow as tf
 
+from hcl_tf.decoding.beam_search import Hypotheses
+from hcl_tf.decoding.contrastive_search import ContrastiveSettings, contrastive_search
 from hcl_tf.errors import UserError
 from hcl_tf.layers.decoder import TransformerDecoder
 from hcl_tf.layers.noise import Noise
@@ -134,14 +136,32 @@ class EncoderDecoder(Copying, BertBody):
             fixed["output"] = self.tokens.decoding_output()
         return cache, fixed | ({} if added is None else {"added": added})
 
+    def search(self, batch: Batch, noise: Noise | None, size: int | tf.Tensor, start: int, end: int) -> Hypotheses:
+        s = self.settings
+        if s.search == "beam":
+            return super().search(batch, noise, size, start, end)
+        how = ContrastiveSettings(
+            s.contrastive_k, s.minimum_length, s.maximum_length, s.length_penalty, s.no_repeat_ngram, s.contrastive_alpha
+        )
+        kept = self.start(batch, s.contrastive_k, noise)
+        return contrastive_search(self.step_states, self.step_scores, self.decoder.width, *kept, size, start, end, how)
+
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
+        states, cache = self.step_states(ids, position, cache, fixed)
+        return self.step_scores(states, fixed), cache
+
+    def step_states(self, ids: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
+        """Reads the last tokens [rows] and returns the decoder's states after them [rows, D] and the new cache; `step` adds scores."""
         embedded = self.tokens.embed(self.copied_pieces(ids, fixed) if self.copies else self.tokens.ids(ids))
         if "added" in fixed:  # one a text, for all of its beams
             added = tf.cast(fixed["added"], embedded.dtype)[:, None]
             embedded = tf.reshape(tf.reshape(embedded, [tf.shape(added)[0], -1, embedded.shape[-1]]) + added, tf.shape(embedded))
-        states, cache = self.decoder.step(embedded, position, cache, fixed)
+        return self.decoder.step(embedded, position, cache, fixed)
+
+    def step_scores(self, states: tf.Tensor, fixed: dict) -> tf.Tensor:
+        """Scores the tokens after states [rows, D], of which every text has equally many: [rows, V' or more], as `step` gives them."""
         if not self.copies:
-            return self.tokens.scores(states, fixed["output"]), cache
+            return self.tokens.scores(states, fixed["output"])
         by_text = tf.reshape(states, [tf.shape(fixed["slots"])[0], -1, states.shape[-1]])
         attention, context = self.copy_attention(by_text, *fixed["copy_memory"])
-        return self.copying_scores(by_text, context, attention, fixed), cache
+        return self.copying_scores(by_text, context, attention, fixed)

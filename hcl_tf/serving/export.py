@@ -82,12 +82,12 @@ def describe(trained: TrainedRun) -> dict:
             "source_unknown": "[B] int32: how many of the source's keywords are no nodes",
         },
         "outputs": {
-            "ids": f"[B, {s.beams}, {s.maximum_length}] int32: vocabulary ids, best first, padded; from "
+            "ids": f"[B, {s.hypotheses}, {s.maximum_length}] int32: vocabulary ids, best first, padded; from "
             f"{inputs.vocabulary} on, minus that: the place in source_ids of an unknown word that is copied",
-            "scores": f"[B, {s.beams}] float32: log-probability divided by the length penalty",
+            "scores": f"[B, {s.hypotheses}] float32: log-probability divided by the length penalty",
         },
         "source_length": length, "source_keep": task["source_keep"], "max_keywords": inputs.max_keywords,
-        "beams": s.beams, "minimum_length": s.minimum_length, "maximum_length": s.maximum_length, "length_penalty": s.length_penalty,
+        "beams": s.hypotheses, "minimum_length": s.minimum_length, "maximum_length": s.maximum_length, "length_penalty": s.length_penalty,
         "no_repeat_ngram": s.no_repeat_ngram,
         "lowercase": trained.tokenizer.lowercase,
         "keyword_unit": trained.manifest["settings"]["keyword_unit"], "tagger": trained.manifest["tagger"],
