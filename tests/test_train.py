@@ -290,6 +290,8 @@ def test_one_command_in_an_empty_folder_prepares_the_sample_and_trains(tmp_path,
     path = tmp_path / "runs" / "douban" / "hcl-tiny-1"
     finished = load_run(path)
     assert (finished.finished["ended"], finished.finished["step"]) == ("steps", 4)
+    assert (finished.config["version"], finished.config["row"]) == (hcl_tf.__version__, "hcl")
+    assert finished.environment["arithmetic"] == hcl_tf.ARITHMETIC
     assert [(line["kind"], line["step"]) for line in finished.read_metrics()] == [
         ("validation", 0), ("train", 2), ("train", 4), ("validation", 4),
     ]  # fmt: skip

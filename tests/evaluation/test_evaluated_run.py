@@ -7,6 +7,7 @@ import pytest
 
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
+from hcl_tf.files.checksums import sha256
 
 
 def change(path, **values) -> None:
@@ -34,3 +35,14 @@ def test_what_is_missing_or_damaged_is_named(evaluated_run, tmp_path, case):
     with pytest.raises(UserError, match=message) as error:
         EvaluatedRun(run)
     assert str(run) in str(error.value)
+
+
+@pytest.mark.parametrize(("recorded", "name"), [({}, "hcl"), ({"row": "mine"}, "mine"), ({"row": ""}, "hcl")])
+def test_a_run_is_of_the_row_that_it_recorded_or_its_settings_say(evaluated_run, tmp_path, recorded, name):
+    """Version 0.1.0 recorded none."""
+    run = tmp_path / "run"
+    shutil.copytree(evaluated_run, run)
+    config = {key: value for key, value in json.loads((run / "config.json").read_text()).items() if key not in ("row", "version")}
+    (run / "config.json").write_text(json.dumps(config | recorded))
+    change(run / "files.json", **{"config.json": sha256(run / "config.json")})
+    assert EvaluatedRun(run).name == name

@@ -10,13 +10,16 @@ import pytest
 from hcl_tf.data.corpora.formats import clean
 from hcl_tf.data.store import tfrecords
 from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.tokenizers.words import words
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import scoring
 from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 from hcl_tf.files.checksums import sha256
 from hcl_tf.metrics import bleu
-from hcl_tf.data.tokenizers.words import words
+from hcl_tf.models.hcl import HCL
+from hcl_tf.training import trained_run as door
 from hcl_tf.training.run_folder import load_run
+from hcl_tf.training.trained_run import TrainedRun
 
 
 def read(path):
@@ -79,7 +82,7 @@ def test_diagnostics_hold_every_question_about_the_latent_and_the_keywords(evalu
     assert {"nll_posterior", "nll_prior", "nll_shuffled", "nll_prior_u_unknown", "nll_prior_u_shuffled", "kl"} <= set(found["means"])
     assert {f"order_{c}{suffix}" for c in ("ins", "key", "ma") for suffix in ("", "_random", "_differ")} <= set(found["means"])
     means = found["means"]
-    for name, (value, baseline) in scoring.diagnostics.DIFFERENCES.items():
+    for name, (value, baseline) in HCL.comparisons.items():
         assert found["differences"][name]["value"] == pytest.approx(means[value]["value"] - means[baseline]["value"], abs=1e-3)
     assert found["collapsed"] is not (found["differences"]["nll_shuffled_minus_posterior"]["low"] > 0)
     assert 0 <= found["active_units"] <= found["latent_size"] == len(found["kl_by_dimension"]) == 8
@@ -102,8 +105,8 @@ def test_references_and_negatives_do_not_reach_the_outputs(evaluated_run, qqp_fo
     shutil.copytree(evaluated_run, run)
     with pytest.raises(UserError, match="not the data that the run was trained on"):
         evaluate(EvaluationRequest(run, data_dir=other.folder))
-    monkeypatch.setattr(scoring, "data_of", lambda *_: other)
-    monkeypatch.setattr(scoring, "diagnose", lambda *_: scoring.diagnostics.summary({}))
+    monkeypatch.setattr(door, "data_of", lambda *_: other)
+    monkeypatch.setattr(scoring, "diagnose", lambda *_: scoring.diagnostics.summary({}, {}))
     evaluate(EvaluationRequest(run))
     before, after = (read(folder / "predictions.test.jsonl") for folder in (evaluated_run, run))
     assert [row["prediction"].encode() for row in after] == [row["prediction"].encode() for row in before]
@@ -119,7 +122,7 @@ def test_a_part_never_replaces_the_whole():
 
 
 def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, rocstories_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring.assembly, "load_trained", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(TrainedRun, "system", property(lambda _: pytest.fail("the model was loaded")))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         evaluate(EvaluationRequest(tmp_path / "nowhere"))
