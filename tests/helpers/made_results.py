@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from hcl_tf.evaluation.rows import CORPUS, PER_SENTENCE, Result
-from hcl_tf.models.registry import resolve
+from hcl_tf.models.registry import SYSTEMS, resolve
 
 SCORES = (*PER_SENTENCE, "Extrema", "Average", "Greedy", "sacreBLEU", "distinct-2", "distinct-outputs", "source-BLEU-4")
 SHARES = ("verbatim-training-targets", "keywords-included")
@@ -25,7 +25,7 @@ def made(row: str = "hcl", seed: int = 1, score: float = 20.0, preset: str = "pa
         "reference": "Why is rain wet?",
         "prediction": f"rain by {row} & co",
     }
-    model = row.partition("_without_")[0].removesuffix("_in_batch")
+    model = max((name for name in SYSTEMS if f"{row} ".startswith((f"{name} ", f"{name}_"))), key=len)
     points = [{"step": step, "nll": 50.0 - step, "kl": 3.0, "loss": 60.0, "examined/order_ins": 0.5 + step / 100} for step in (0, 10, 20)]
     record = {
         "system": row, "seed": seed, "flags": [], "task": "qqp", "settings": resolve(preset, {"model": model, "seed": seed}).to_dict(),

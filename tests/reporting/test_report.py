@@ -16,13 +16,11 @@ from toy_study import toy_study
 from hcl_tf import cli
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
-from hcl_tf.models.registry import defaults_of
 from hcl_tf.reporting import page, report
 from hcl_tf.reporting import sections as report_sections
 from hcl_tf.reporting.build_notes import BuildNotes
 from hcl_tf.reporting.claims import METRICS, Claims, read
 from hcl_tf.reporting.verdicts import SCALED, Table
-from hcl_tf.settings import resolve
 from hcl_tf.studies.human_evaluation.results import summarise
 from hcl_tf.studies.human_evaluation.study import SCALES
 
@@ -226,17 +224,6 @@ def test_an_evaluated_run_folder_is_read_as_its_kept_row(evaluated_run):
     assert [item["BLEU-2"] for item in result.record["best"]] == sorted((item["BLEU-2"] for item in result.record["best"]), reverse=True)
     assert result.record["worst"][0]["BLEU-2"] <= result.record["best"][-1]["BLEU-2"]
     assert result.scaled
-
-
-@pytest.mark.parametrize(
-    ("given", "row"),
-    [
-        ({"model": "hcl"}, "hcl"), ({"model": "hcl", "ablate": "graph"}, "hcl_without_graph"), ({"model": "bert_cvae"}, "bert_cvae"),
-        ({"model": "hcl", "in_batch_negatives": True}, "hcl_in_batch"), ({"model": "hcl", "weight_ma": 0.5}, "hcl weight_ma=0.5"),
-    ],
-)  # fmt: skip
-def test_a_run_s_row_follows_from_its_settings(given, row):
-    assert rows.row_of(resolve("paper", given, defaults_of(given["model"])).to_dict()) == row
 
 
 def test_a_folder_of_runs_tells_which_it_could_not_use(evaluated_run, trained_run, tmp_path):

@@ -4,18 +4,19 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import prepare_sample
 from made_results import made
 
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
-from hcl_tf.models import registry
+from hcl_tf.models.registry import resolve
 from hcl_tf.reporting import reproduction
 from hcl_tf.reporting.reproduction import Plan
-from hcl_tf.settings import resolve
 
 CLAIMS = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
 SYSTEMS = ("hcl", "bert_cvae", "transformer")
@@ -74,11 +75,104 @@ def ends_with(monkeypatch, row: str, code: int):
 
 
 def test_flags_of_the_row_then_of_the_budget_then_of_the_command(plan, tmp_path):
+    files = [f"--flagfile={tmp_path / name}" for name in ("experiments/qqp/hcl.flags", "budget/hcl.flags")]
+    for_all = ["--batch_size=16", "--encoder=random:1x32", "--max_steps=6"]
+    last = ["--task=qqp", "--preset=tiny", "--seed=7", "--row=hcl", f"--data_dir={plan.data}", f"--run_dir={plan.runs / 'hcl-7'}"]
     flags = plan.train("hcl", 7)
-    files = ["experiments/qqp/hcl.flags", "budget/all.flags", "budget/hcl.flags"]
-    assert flags[:3] == [f"--flagfile={tmp_path / name}" for name in files]
-    assert {"--preset=tiny", "--seed=7", "--max_steps=6", "--task=qqp"} <= set(flags[3:])
-    assert f"--flagfile={tmp_path / 'budget/hcl.flags'}" not in plan.train("bert_cvae", 7)
+    assert [flags[0], sorted(flags[1:4]), flags[4], flags[5:]] == [files[0], sorted(for_all), files[1], last]
+    assert files[1] not in plan.train("bert_cvae", 7)
+
+
+def test_a_row_s_own_file_of_the_budget_goes_before_what_all_rows_get_and_the_command_before_both(plan):
+    (plan.budget / "all.flags").write_text("--batch_size=16\n--max_steps=5\n--dropout=0.2\n")
+    (plan.budget / "hcl.flags").write_text("--batch_size=8\n--nocopy\n")
+    (plan.experiments / "qqp" / "hcl.flags").write_text("--model=hcl\n--batch_size=4\n--dropout=0.3\n--latent_size=7\n")
+    found = plan.settings("hcl")
+    assert (found["batch_size"], found["max_steps"], found["dropout"], found["latent_size"], found["copy"]) == (8, 6, 0.2, 7, False)
+
+
+def test_a_row_gets_of_the_budget_what_its_system_uses(plan):
+    (plan.budget / "all.flags").write_text("--batch_size=16\n--free_bits=0.2\n--nocopy\n--beams=3\n")
+    (plan.experiments / "qqp" / "copy.flags").write_text("--model=copy\n")
+    given = {row: {flag for flag in plan.train(row, 1) if "flagfile" not in flag} for row in (*SYSTEMS, "copy")}
+    everywhere = {"--beams=3"}
+    trained = everywhere | {"--batch_size=16", "--max_steps=6"}
+    for row, wanted in (("bert_cvae", trained | {"--free_bits=0.2"}), ("transformer", trained), ("copy", everywhere)):
+        flags = {"--batch_size=16", "--max_steps=6", "--free_bits=0.2", "--beams=3"} & given[row]
+        assert flags == wanted, row
+    assert "max_steps" not in plan.settings("copy")
+    assert (plan.settings("transformer")["copy"], plan.settings("copy")["beams"]) == (False, 3)
+    plan.check_budget()
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "said"),
+    [
+        ("--batch_size=16\n--group_draws=3\n", 6, r"^--group_draws of .*/budget/all\.flags: no row of qqp uses it; groupwise would$"),
+        ("--recurrent_layers=2\n", None, r"^--recurrent_layers of .*all\.flags: no row of qqp uses it; seq2seq, seq2seq_du, cvae would$"),
+    ],
+    ids=["of one system", "of several"],
+)
+def test_a_flag_for_all_rows_that_none_uses_is_refused(plan, calls, text, steps, said):
+    (plan.budget / "all.flags").write_text(text)
+    with pytest.raises(UserError, match=said):
+        reproduction.reproduce(replace(plan, max_steps=steps), ["hcl"], [1])
+    assert not calls
+
+
+def test_steps_of_a_table_of_systems_without_weights_are_refused(plan, calls):
+    for system in SYSTEMS:
+        (plan.experiments / "qqp" / f"{system}.flags").unlink()
+    (plan.experiments / "qqp" / "copy.flags").write_text("--model=copy\n")
+    with pytest.raises(UserError, match=r"^--max_steps of this command: no row of qqp uses it; hcl, "):
+        reproduction.reproduce(replace(plan, budget=None), [], [1])
+    assert not calls
+
+
+def test_a_row_s_file_may_not_give_what_its_system_does_not_use(plan, calls):
+    (plan.budget / "transformer.flags").write_text("--free_bits=0.1\n")
+    with pytest.raises(UserError, match=r"^--free_bits: --model=transformer does not use it; hcl, "):
+        reproduction.reproduce(plan, [], [1])
+    assert not calls
+
+
+@pytest.fixture
+def other_data(plan, qqp_folder, tmp_path) -> Path:
+    """The same raw files prepared otherwise, which the row of the Transformer names."""
+    folder = prepare_sample(tmp_path / "other", "qqp", vocab_size=1500)
+    with (plan.experiments / "qqp" / "transformer.flags").open("a") as file:
+        file.write(f"--data_dir={folder}\n")
+    return folder
+
+
+def test_a_row_may_name_data_of_its_own(plan, calls, other_data, monkeypatch):
+    """As systems do whose texts have to be cut into other pieces. The task's own folder is what --data_dir stands in for."""
+    (plan.experiments / "qqp" / "hcl.flags").write_text("--model=hcl\n--data_dir=tfrecords/qqp\n")
+    assert [plan.data_of(row) for row in SYSTEMS] == [plan.data, plan.data, other_data]
+    assert f"--data_dir={other_data}" in plan.train("transformer", 1)
+    assert f"--data_dir={plan.data}" in plan.train("hcl", 1)
+    told = []
+    working = reproduction._call
+    monkeypatch.setattr(reproduction, "_call", lambda module, flags: told.append((module, flags)) or working(module, flags))
+    keep_row(plan, "bert_cvae")
+    kept = made("transformer", data=PreparedData(other_data).manifest["sha256"], settings=planned(plan, "transformer"))
+    assert reproduction.reproduce(plan, ["hcl"], [1]) == 0
+    assert {flag for _, flags in told for flag in flags if flag.startswith("--data_dir")} == {f"--data_dir={plan.data}"}
+    rows.keep(plan.kept("transformer", 1), kept)
+    told.clear()
+    assert reproduction.reproduce(plan, ["transformer"], [1]) == 0, "kept from its own data, so it is done"
+    assert not told
+    rows.keep(plan.kept("transformer", 1), made("transformer", data=PreparedData(plan.data).manifest["sha256"]))
+    with pytest.raises(UserError, match=f"transformer-1.json: kept from other data than {other_data}; a row has one data set"):
+        reproduction.reproduce(plan, ["hcl"], [1])
+
+
+def test_data_of_other_raw_files_are_refused(plan, calls, rocstories_folder):
+    with (plan.experiments / "qqp" / "transformer.flags").open("a") as file:
+        file.write(f"--data_dir={rocstories_folder}\n")
+    with pytest.raises(UserError, match=f"^--data_dir={rocstories_folder}: prepared from other raw files than {plan.data}; one table has"):
+        reproduction.reproduce(plan, [], [1])
+    assert reproduction.reproduce(plan, ["hcl"], [1]) == 0, "a row that is not asked for is not looked at"
 
 
 def test_every_missing_row_is_made_once_and_kept(plan, calls, capsys):
@@ -151,11 +245,15 @@ def test_kept_rows_of_other_data_and_damaged_ones_are_refused(plan, calls):
 
 def keep_row(plan: Plan, system: str, **settings) -> Path:
     """Keeps a row that was made under the plan, but for some settings."""
-    given = {"preset": plan.preset, "model": system, "max_steps": 6, "batch_size": 16, "encoder": "random:1x32"} | settings
-    found = resolve(given.pop("preset"), given, registry.defaults_of(system)).to_dict()
     data = PreparedData(plan.data).manifest["sha256"]
-    rows.keep(plan.kept(system, 1), made(system, data=data, settings=found))
+    rows.keep(plan.kept(system, 1), made(system, data=data, settings=planned(plan, system, **settings)))
     return plan.kept(system, 1)
+
+
+def planned(plan: Plan, system: str, **settings) -> dict:
+    """The settings of a row under the plan, but for some."""
+    given = {"preset": plan.preset, "model": system, "max_steps": 6, "batch_size": 16, "encoder": "random:1x32"} | settings
+    return resolve(given.pop("preset"), given).to_dict()
 
 
 @pytest.mark.parametrize(
@@ -165,6 +263,7 @@ def keep_row(plan: Plan, system: str, **settings) -> Path:
         ({"max_steps": 1000}, "--max_steps=1000, and this command's flags and files give 6"),
         ({"batch_size": 64}, "--batch_size=64, and this command's flags and files give 16"),
         ({"free_bits": 0.0}, "--free_bits=0.0, and this command's flags and files give 0.1"),
+        ({"encoder_learning_rate": 0.5}, "--encoder_learning_rate=0.5, and this command's flags and files give 0.001"),
         ({"encoder": "random:2x64"}, "--encoder=random:2x64, and this command's flags and files give random:1x32"),
     ],
 )
@@ -176,7 +275,11 @@ def test_kept_rows_of_another_budget_are_refused(plan, calls, settings, why):
 
 
 def test_what_changes_no_number_or_is_settled_at_the_start_may_differ(plan, calls):
-    keep_row(plan, "hcl", free_bits=0.1, jit_compile="true", micro_batch=8, encoder_learning_rate=0.5)
+    """Whether an encoder is published decides its rate and how often node features are made anew."""
+    (plan.budget / "hcl.flags").write_text("--free_bits=0.1\n--learning_rate=0.5\n")
+    keep_row(
+        plan, "hcl", free_bits=0.1, learning_rate=0.5, jit_compile="true", micro_batch=8, encoder_learning_rate=0.5, refresh_graph_every=1
+    )
     keep_row(plan, "transformer", encoder="random:3x48")  # it has no BERT
     rows.keep(plan.kept("hcl_once", 1), made("hcl_once", data=PreparedData(plan.data).manifest["sha256"]))  # no file: nothing to be like
     assert reproduction.reproduce(plan, ["hcl", "transformer"], [1]) == 0
