@@ -26,9 +26,9 @@ from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.shapes import dimension
 from hcl_tf.settings import Settings
 
-# What one unit of a loss is. Terms of the two scales differ by the length of a text, so they never meet in one objective unmended.
-A_TEXT = "nats a text"  # a sum over a text's tokens, or one number a text that stands beside such a sum
-A_TOKEN = "nats a token"  # a mean over tokens, or one number that stands beside such a mean
+# What one unit of a loss is: the two differ by the length of a text, so every term of an objective says which it is.
+A_TEXT = "nats a text"  # a sum over a text's tokens, or a number that stands beside such a sum
+A_TOKEN = "nats a token"  # a mean over tokens, or a number that stands beside such a mean
 
 
 class Sum(NamedTuple):
@@ -151,20 +151,20 @@ class System(keras.Model):
         raise NotImplementedError
 
     def objective(self, sums: dict[str, Sum], counts: dict[str, tf.Tensor], step: tf.Tensor | None) -> tf.Tensor:
-        """The weighted sum of means. `counts` are those of the whole step, of which `sums` may cover a part.
+        """The weighted sum of means, in nats a text. `counts` are those of the whole step, of which `sums` may cover a part.
+
+        A term that stands beside a mean over tokens (`A_TOKEN`) counts as many times as a text of the step has tokens: its weight then
+        means what it means in a paper whose likelihood is such a mean.
 
         Raises:
-          ValueError: a term has no declared scale, or a sum over tokens would be added to a mean over tokens; which a loss is, nobody
-            can tell from its value, and a wrong guess makes a term as many times too weak as a text has tokens.
+          ValueError: a term's scale is not declared. Nobody can tell it from a value, and a wrong guess makes a term as many times too
+            weak as a text has tokens.
         """
-        weights = self.weights_of(step)
-        found = {name: self.scales.get(name) for name in weights}
-        if missing := [name for name, scale in found.items() if scale not in (A_TEXT, A_TOKEN)]:
+        weights, tokens = self.weights_of(step), tf.math.divide_no_nan(counts["tokens"], counts["examples"])
+        if missing := [name for name in weights if self.scales.get(name) not in (A_TEXT, A_TOKEN)]:
             raise ValueError(f"{type(self).__name__}.scales does not say whether {missing[0]} is {A_TEXT} or {A_TOKEN}")
-        if len(set(found.values())) > 1:
-            named = ", ".join(f"{name} is {scale}" for name, scale in found.items())
-            raise ValueError(f"{type(self).__name__} adds terms of two scales: {named}; bring each to one of them (`tokens_of`)")
-        return tf.add_n([weight * mean(sums[name], counts) for name, weight in weights.items()])
+        texts = {name: mean(sums[name], counts) * (tokens if self.scales[name] == A_TOKEN else 1.0) for name in weights}
+        return tf.add_n([weight * texts[name] for name, weight in weights.items()])
 
     def schedule(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
         """Name -> a weight that changes while training goes on, to be logged; default: none does."""
@@ -240,10 +240,6 @@ class System(keras.Model):
         return {}
 
     # -- decoding ---------------------------------------------------------------------------------------------------
-
-    def tokens_of(self, batch: Batch) -> tf.Tensor:
-        """[B] float32 tokens of each target, which bring a mean over tokens beside a sum over them."""
-        return tf.reduce_sum(self.label_weights(batch), 1)
 
     @property
     def uses_keywords(self) -> bool:
