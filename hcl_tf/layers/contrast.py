@@ -1,6 +1,6 @@
-"""The three contrasts: between instances, between keywords, and between the two (paper section 3.3, eqs 10 and 11).
+"""The three contrasts: between instances, between keywords, and between the two (paper section 3.3, eqs 10 and 11); and other papers'.
 
-All compare a positive with an impostor. Over a similarity s (eq 10) the loss is -log of the positive's softmax; over a
+The three compare a positive with an impostor. Over a similarity s (eq 10) the loss is -log of the positive's softmax; over a
 distance h (L_ins, eq 11) the paper prints -log(1 - softmax(h / tau)[positive]). With one negative both are one softplus,
 which neither overflows nor loses small differences: -log(1 - e^a / (e^a + e^b)) = log(1 + e^(a - b)).
 """
@@ -120,3 +120,18 @@ def group_contrast(gain: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
 def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Computes the cosine similarity along the last axis; 0 for a zero vector."""
     return tf.reduce_sum(tf.math.l2_normalize(a, -1) * tf.math.l2_normalize(b, -1), -1)
+
+
+def token_contrast(states: tf.Tensor, real: tf.Tensor, margin: float) -> tf.Tensor:
+    """Computes the contrast between a text's tokens (Su et al. 2022, eq 2): max(0, rho - 1 + cos(h_i, h_j)), 1 being cos(h_i, h_i).
+
+    Args:
+      states: [B, L, D] h. real: [B, L] bool, which positions count. margin: rho.
+
+    Returns:
+      [B] the mean over the ordered pairs of a text's different positions; 0 where there is none.
+    """
+    units = tf.math.l2_normalize(tf.cast(states, tf.float32), -1)
+    losses = tf.nn.relu(margin - 1.0 + tf.matmul(units, units, transpose_b=True))  # --> [B, L, L]
+    pairs = tf.cast(real[:, :, None] & real[:, None] & ~tf.eye(states.shape[1], dtype=tf.bool), tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(losses * pairs, [1, 2]), tf.reduce_sum(pairs, [1, 2]))

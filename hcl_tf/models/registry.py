@@ -17,6 +17,7 @@ from hcl_tf.models.settings.groupwise import GroupwiseSettings
 from hcl_tf.models.settings.hcl import HCLSettings
 from hcl_tf.models.settings.library import LibraryModelSettings
 from hcl_tf.models.settings.recurrent import CVAESettings, Seq2SeqDUSettings, Seq2SeqSettings
+from hcl_tf.models.settings.simctg import SimCTGSettings
 from hcl_tf.settings import RENAMED, Settings, UntrainedSettings, check, preset_values
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ SYSTEMS = {
     ),
     # No patience: the ramp of the contrast is longer than any.
     "groupwise": Entry("groupwise", "Groupwise", GroupwiseSettings, {"label_smoothing": 0.1, "copy": False, "patience": 0}),
+    "simctg": Entry("simctg", "SimCTG", SimCTGSettings, {"label_smoothing": 0.1, "copy": False, "search": "contrastive"}),
     "copy": Entry("copy_source", "CopySource", UntrainedSettings),
     "t5": Entry("t5", "T5", LibraryModelSettings),
     "claps": Entry("claps", "CLAPS", CLAPSSettings),
