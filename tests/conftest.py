@@ -96,8 +96,8 @@ def evaluated_run(trained_run, qqp_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def loaded_run(trained_run):
+def loaded_run(trained_run, qqp_folder):
     """The `TrainedRun` of `trained_run` at its best checkpoint."""
     from hcl_tf.training.trained_run import TrainedRun
 
-    return TrainedRun(trained_run)
+    return TrainedRun(trained_run, data_dir=qqp_folder)

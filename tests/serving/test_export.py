@@ -15,6 +15,7 @@ from hcl_tf.decoding.sources import SourceBatches, from_record
 from hcl_tf.errors import UserError
 from hcl_tf.serving import export as exporting
 from hcl_tf.serving.export import export
+from hcl_tf.training.trained_run import TrainedRun
 
 FRESH = """
 import sys
@@ -95,14 +96,15 @@ def test_a_finished_export_is_kept(exported, trained_run, tmp_path, monkeypatch)
         export(trained_run, "best_loss", exported, overwrite=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    monkeypatch.setattr(exporting.assembly, "load_trained", lambda *_: None)
+    monkeypatch.setattr(TrainedRun, "system", property(lambda _: pytest.fail("the model was loaded")))
     with pytest.raises(UserError, match=r"--export=.*is not an exported model"):
         export(trained_run, "best_loss", tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
 def test_a_failed_export_leaves_nothing(trained_run, loaded_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting.assembly, "load_trained", lambda *_: loaded_run)
+    loaded = loaded_run.system
+    monkeypatch.setattr(TrainedRun, "system", property(lambda _: loaded))
     monkeypatch.setattr(exporting, "save_model", lambda trained, folder: (folder / "saved_model.pb").write_bytes(b"half"))
     monkeypatch.setattr(exporting, "model_card", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):

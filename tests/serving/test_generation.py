@@ -13,6 +13,7 @@ from hcl_tf.decoding.sources import SourceBatches
 from hcl_tf.errors import UserError
 from hcl_tf.serving import generation
 from hcl_tf.serving.generation import generate, lines, outputs, split_keywords
+from hcl_tf.training.trained_run import TrainedRun
 
 
 def reader_of(trained) -> SourceReader:
@@ -94,7 +95,7 @@ def test_keywords_are_separated_by_commas():
 
 
 def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(generation.assembly, "load_trained", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(TrainedRun, "system", property(lambda _: pytest.fail("the model was loaded")))
     (tmp_path / "bad.txt").write_bytes(b"fine\nnot \xe4 fine\n")
     for file, keywords, message in (
         (tmp_path / "missing.txt", None, "--input=.*missing.txt: can't be read"),
@@ -108,8 +109,7 @@ def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, tm
         generate(tmp_path / "nowhere", "best_loss", None, None, 0)
 
 
-def test_a_run_without_keywords_takes_none(monkeypatch, tmp_path):
-    monkeypatch.setattr(generation, "load_run", lambda _: None)
-    monkeypatch.setattr(generation.assembly, "load_trained", lambda *_: SimpleNamespace(system=SimpleNamespace(uses_keywords=False)))
+def test_a_run_without_keywords_takes_none(trained_run, monkeypatch):
+    monkeypatch.setattr(TrainedRun, "system", property(lambda _: SimpleNamespace(uses_keywords=False)))
     with pytest.raises(UserError, match="--keywords: this run was trained without keywords"):
-        generate(tmp_path, "best_loss", None, "diet", 0)
+        generate(trained_run, "best_loss", None, "diet", 0)

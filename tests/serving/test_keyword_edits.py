@@ -1,8 +1,8 @@
 """What edited keywords change, against the command line's own outputs and against NumPy."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +10,9 @@ import pytest
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.errors import UserError
-from hcl_tf.serving import keyword_edits
 from hcl_tf.serving.generation import outputs
 from hcl_tf.serving.keyword_edits import EditableRun, check_text, load, prior_change
+from hcl_tf.training.trained_run import TrainedRun
 
 TEXT = "How can I lose weight without going to the gym?"
 
@@ -126,6 +126,7 @@ def test_folders_that_are_no_finished_runs_are_refused(trained_run, tmp_path, mo
         load([tmp_path / "nowhere"], "best_loss")
     with pytest.raises(UserError, match="given twice"):
         load([trained_run, Path(f"{trained_run}/.")], "best_loss")
-    monkeypatch.setattr(keyword_edits, "load_run", lambda folder: SimpleNamespace(path=folder, finished=None))
-    with pytest.raises(UserError, match="not finished"):
-        load([tmp_path], "best_loss")
+    monkeypatch.setattr(TrainedRun, "system", property(lambda _: pytest.fail("a model was loaded")))
+    shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("done.json", "checkpoints", "tensorboard"))
+    with pytest.raises(UserError, match=f"--run_dir={tmp_path / 'run'}: not finished"):
+        load([trained_run, tmp_path / "run"], "best_loss")

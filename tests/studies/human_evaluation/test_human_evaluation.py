@@ -22,7 +22,8 @@ def runs(evaluated_run, tmp_path) -> list[Path]:
     for folder in folders:
         shutil.copytree(evaluated_run, folder, ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
     config = json.loads((folders[1] / "config.json").read_text(encoding="utf-8"))
-    reconfigure(folders[1], settings={**config["settings"], "model": "bert_cvae", "max_steps": 9, **dict.fromkeys(WEIGHTS, 0.0)})
+    settings = {**config["settings"], "model": "bert_cvae", "max_steps": 9, **dict.fromkeys(WEIGHTS, 0.0)}
+    reconfigure(folders[1], settings=settings, row="bert_cvae")
     return folders
 
 

@@ -18,9 +18,10 @@ from hcl_tf.data.store.tfrecords import Record, Text
 from hcl_tf.decoding.sources import from_record
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
-from hcl_tf.settings import resolve
-from hcl_tf.studies.keyword_control import page, swaps
+from hcl_tf.models.registry import resolve
+from hcl_tf.studies.keyword_control import page
 from hcl_tf.studies.keyword_control.swaps import KeywordControlRequest, choose, draw_swaps, keyword_control, keyword_forms, measure
+from hcl_tf.training.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,9 @@ def data(qqp_folder) -> PreparedData:
 
 
 @pytest.fixture(scope="module")
-def found(loaded_run, data) -> dict:
+def found(loaded_run) -> dict:
     """Twelve inputs, two swaps each."""
-    return measure(loaded_run, data, KeywordControlRequest(loaded_run.run.path, inputs=12, swaps=2))
+    return measure(loaded_run, KeywordControlRequest(loaded_run.run.path, inputs=12, swaps=2))
 
 
 def outputs(found: dict, condition: str) -> list[list[dict]]:
@@ -120,17 +121,17 @@ def moved(found: dict) -> dict[str, float]:
     return {name: measures[name]["values"]["swapped"]["value"] for name in ("prior-shift", "prior-KL", "outputs-changed")}
 
 
-def test_a_prior_that_ignores_u_does_not_move(loaded_run, data, muted):
+def test_a_prior_that_ignores_u_does_not_move(loaded_run, muted):
     muted(loaded_run.system.prior.inner, slice(loaded_run.inputs.shape.width, None))
-    found = measure(loaded_run, data, KeywordControlRequest(loaded_run.run.path, inputs=3, swaps=1))
+    found = measure(loaded_run, KeywordControlRequest(loaded_run.run.path, inputs=3, swaps=1))
     assert moved(found) == {"prior-shift": 0.0, "prior-KL": 0.0, "outputs-changed": 0.0}
     difference = found["figures"]["swapped-keyword-included"]["values"]["swapped minus own"]
     assert (difference["value"], difference["low"], difference["high"]) == (0.0, 0.0, 0.0)
 
 
-def test_a_decoder_that_ignores_z_gives_the_same_outputs_though_the_prior_moves(loaded_run, data, muted):
+def test_a_decoder_that_ignores_z_gives_the_same_outputs_though_the_prior_moves(loaded_run, muted):
     muted(loaded_run.system.latent_memory)
-    found = moved(measure(loaded_run, data, KeywordControlRequest(loaded_run.run.path, inputs=3, swaps=1)))
+    found = moved(measure(loaded_run, KeywordControlRequest(loaded_run.run.path, inputs=3, swaps=1)))
     assert found["outputs-changed"] == 0.0
     assert found["prior-KL"] > 0
 
@@ -181,7 +182,8 @@ def test_the_command_writes_both_files_and_prints_a_table(trained_run, loaded_ru
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     before = {path.name for path in run.iterdir()}
-    monkeypatch.setattr(swaps.assembly, "load_trained", lambda *_: loaded_run)
+    loaded = loaded_run.system
+    monkeypatch.setattr(TrainedRun, "system", property(lambda _: loaded))
     ids = [record.id for record, _ in zip(PreparedData(qqp_folder).records("test"), range(2), strict=False)]
     for arguments in (["--inputs=2"], [f"--ids={ids[1]},{ids[0]}"]):
         program = entry_point("studies.keyword_control.__main__")
@@ -207,7 +209,8 @@ def test_a_result_that_can_not_be_finished_leaves_nothing(trained_run, loaded_ru
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     before = {path.name for path in run.iterdir()}
-    monkeypatch.setattr(swaps.assembly, "load_trained", lambda *_: loaded_run)
+    loaded = loaded_run.system
+    monkeypatch.setattr(TrainedRun, "system", property(lambda _: loaded))
     monkeypatch.setattr(page, "page", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         keyword_control(KeywordControlRequest(run, data.folder, inputs=1, swaps=1))
@@ -223,7 +226,7 @@ def test_the_page_escapes_text_and_shows_no_more_than_it_says(found):
 
 
 def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, rocstories_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(swaps.assembly, "load_trained", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(TrainedRun, "system", property(lambda _: pytest.fail("the model was loaded")))
     run = tmp_path / "run"
     shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
     with pytest.raises(UserError, match="no such folder"):
@@ -239,9 +242,10 @@ def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, ro
 
 def test_a_system_without_keywords_is_refused(data):
     run, system = SimpleNamespace(path="runs/x"), SimpleNamespace(uses_keywords=False)
-    trained = SimpleNamespace(run=run, system=system, settings=SimpleNamespace(model="hcl", ablate="keyword"))
-    with pytest.raises(UserError, match="runs/x: --model=hcl --ablate=keyword uses no keywords"):
-        measure(trained, data, KeywordControlRequest("runs/x"))
+    for given, said in (({"ablate": "keyword"}, "hcl without keyword"), ({"model": "transformer"}, "transformer")):
+        trained = SimpleNamespace(run=run, system=system, data=data, settings=resolve("tiny", given))
+        with pytest.raises(UserError, match=f"^runs/x: {said} uses no keywords, so there is nothing to control"):
+            measure(trained, KeywordControlRequest("runs/x"))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +257,7 @@ def test_a_system_without_keywords_is_refused(data):
 )  # fmt: skip
 def test_which_systems_use_keywords(model, given, uses):
     said = registry.class_of(model).uses_keywords
-    settings = resolve("tiny", {"model": model, **given}, registry.defaults_of(model))
+    settings = resolve("tiny", {"model": model, **given})
     assert (said.fget(SimpleNamespace(settings=settings)) if isinstance(said, property) else said) is uses
 
 
