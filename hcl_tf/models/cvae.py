@@ -10,6 +10,7 @@ source is one text for every system.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import tensorflow as tf
@@ -23,8 +24,11 @@ from hcl_tf.models.settings.recurrent import CVAESettings
 
 
 class CVAE(LatentVariable, RecurrentBody):
-    """`--latent_to`: memory, as Zhao et al. have it: z in the first state alone; inputs: x alone there and z beside every input;
-    both."""
+    """A CVAE of recurrent networks.
+
+    `--latent_to` says where z goes: "memory", as in Zhao et al., into the decoder's first state; "inputs", beside every input of the
+    decoder, and not into the first state; "both".
+    """
 
     cell = "gru"
     scales: ClassVar[Mapping[str, str]] = {**RecurrentBody.scales, **LatentVariable.scales}
@@ -50,30 +54,30 @@ class CVAE(LatentVariable, RecurrentBody):
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def vector(self, ids: tf.Tensor, noise: Noise | None) -> tf.Tensor:
-        """[B, L] -> [B, 2 D]: the last states of both directions."""
+        """Encodes texts [B, L] as the last states of both directions, [B, 2 D]."""
         return self.read(ids, noise)[1]
 
     def gaussians(self, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, latent.Gaussian, latent.Gaussian]:
-        """The sources' vectors [B, 2 D], p(z | x) and q(z | x, y)."""
+        """Encodes sources and targets. Returns the sources' vectors [B, 2 D], p(z | x) and q(z | x, y)."""
         source, target = (self.vector(batch[f"{role}_ids"], noise) for role in ("source", "target"))
         return source, self.prior_of(source), latent.gaussian(self.posterior(tf.concat([source, target], -1)))
 
     def prior_of(self, source: tf.Tensor) -> latent.Gaussian:
-        """p(z | x)."""
+        """Computes p(z | x) of sources' vectors [B, 2 D]."""
         return latent.gaussian(self.prior(source))
 
     def begin(self, source: tf.Tensor, z: tf.Tensor) -> tuple:
-        """The decoder's first states."""
+        """Computes the decoder's first states."""
         return self.decoder.begin(source if self.settings.latent_to == "inputs" else tf.concat([source, z], -1))
 
     def beside(self, embedded: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-        """The decoder's inputs: embeddings [..., D], with z [..., Z] beside them where it goes there."""
+        """Returns the decoder's inputs: embeddings [..., D], with z [..., Z] beside them where it goes there."""
         return embedded if self.settings.latent_to == "memory" else tf.concat([embedded, tf.cast(z, embedded.dtype)], -1)
 
     def decode(self, batch: Batch, source: tf.Tensor, z: tf.Tensor, noise: Noise | None) -> tf.Tensor:
-        """[B, T + 1, D] decoder states under teacher forcing."""
+        """Computes decoder states [B, T + 1, D] under teacher forcing."""
         embedded = self.tokens.embed(self.decoder_inputs(batch, noise))
-        everywhere = tf.repeat(z[:, None], embedded.shape[1], 1)
+        everywhere = tf.repeat(z[:, None], embedded.shape[1], 1)  # --> [B, T + 1, Z]
         return self.decoder(self.beside(embedded, everywhere), self.begin(source, z), noise)
 
     # -- outside the training step ----------------------------------------------------------------------------------
@@ -93,13 +97,11 @@ class CVAE(LatentVariable, RecurrentBody):
         return self.tokens.scores(states, fixed["output"]), cache
 
     def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
-        """NLL of each example under other z, and its KL."""
         source, prior, posterior = self.gaussians(batch, None)
         draw = noise.normal((self.settings.latent_size,))
-        nll = lambda z: self.nll_given(batch, source, z)  # noqa: E731
-        return latent_diagnostics(prior, posterior, draw, batch, nll)
+        return latent_diagnostics(prior, posterior, draw, batch, partial(self.nll_given, batch, source))
 
     def nll_given(self, batch: Batch, source: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-        """[B] NLL of each target, decoded with this z."""
+        """Computes the NLL [B] of each target, decoded with a z [B, Z] that is given."""
         states = self.decode(batch, source, z, None)
         return self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=False)[1]

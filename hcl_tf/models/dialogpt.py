@@ -16,13 +16,15 @@ from hcl_tf.layers.decoder import MASKED
 from hcl_tf.layers.library_dropout import replace_dropout
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
+from hcl_tf.layers.shapes import dimension
 from hcl_tf.layers.token_table import TokenTable
-from hcl_tf.models.base import Batch, Inputs, Sum, System
+from hcl_tf.models.base import Batch, Inputs, System
+from hcl_tf.models.plain_likelihood import PlainLikelihood
 from hcl_tf.models.settings.library import LibraryModelSettings
 
 
-class DialoGPT(System):
-    """GPT-2 as deep as other systems' encoder and decoder together."""
+class DialoGPT(PlainLikelihood, System):
+    """A GPT-2, as deep as other systems' encoder and decoder together."""
 
     random_sizes: ClassVar[dict[str, str]] = {"paper": "6x768"}  # with 6 decoder layers: GPT-2 small
 
@@ -37,8 +39,11 @@ class DialoGPT(System):
             )
         self.gpt2.build_in_name_scope()
         self.dropout = replace_dropout(self.gpt2)
-        table = lambda: self.gpt2.transformer.wte.embeddings  # noqa: E731
+        table = self._embedding_table
         self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, table, biased=False, name="tokens")
+
+    def _embedding_table(self) -> tf.Variable:
+        return self.gpt2.transformer.wte.embeddings
 
     @classmethod
     def read_published(cls, source: str) -> PublishedModel:
@@ -59,24 +64,21 @@ class DialoGPT(System):
 
     # -- objective --------------------------------------------------------------------------------------------------
 
-    def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
-        states = self.teach(batch, noise if training else None)
-        nll, each = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=training)
-        return {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
-
-    def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
-        return {"nll": 1.0}
+    def nll(self, batch: Batch, noise: Noise | None, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the NLL of the targets, summed over real examples, and [B] of each."""
+        states = self.teach(batch, noise)
+        return self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=training)
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def source(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, S] pieces without what stands around them, and their mask, float32."""
+        """Returns the sources' pieces without start and end, [B, S], and their mask, [B, S] float32."""
         ids = batch["source_ids"]
         pieces = ids[:, 2:] != self.inputs_.pad_id  # a piece is what something follows
         return tf.where(pieces, ids[:, 1:-1], 0), tf.cast(pieces, tf.float32)  # padding may have a number past the embeddings
 
     def teach(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
-        """[B, T + 1, D] states from which each token of the target is predicted."""
+        """Computes the states [B, T + 1, D] from which each token of the target is predicted."""
         source, mask = self.source(batch)
         target = tf.pad(batch["target_ids"][:, 1:-1], [[0, 0], [1, 0]], constant_values=self.inputs_.sep_id)
         embedded = tf.concat([self.gpt2.transformer.wte(source), self.tokens.embed(target)], 1)
@@ -84,7 +86,11 @@ class DialoGPT(System):
         return self.transform(embedded, mask, noise)[0][:, source.shape[1] :]
 
     def transform(self, embedded: tf.Tensor, mask: tf.Tensor, noise: Noise | None, use_cache: bool = False) -> tuple:
-        """[B, L, D] embeddings, [B, L] mask -> [B, L, D] states and, if asked, each block's keys and values [2, B, heads, L, D / heads]."""
+        """Runs embeddings [B, L, D] with a mask [B, L] through the Transformer.
+
+        Returns:
+          The states [B, L, D] and, with `use_cache`, the keys and values of each block, [2, B, heads, L, D / heads].
+        """
         positions = tf.cast(tf.maximum(tf.cumsum(mask, 1) - 1.0, 0.0), tf.int32)
         with self.dropout.on(noise):
             return self.gpt2.transformer(
@@ -100,12 +106,12 @@ class DialoGPT(System):
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[list, dict]:
         ids, mask = self.source(batch)
         _, keys_values = self.transform(self.gpt2.transformer.wte(ids), mask, None, use_cache=True)
-        rows, length = (ids.shape[0] or tf.shape(ids)[0]) * beams, self.settings.maximum_length + 1
+        rows, length = dimension(ids) * beams, self.settings.maximum_length + 1
         config = self.gpt2.config
         empty = tf.zeros([rows, config.n_head, length, config.n_embd // config.n_head], keys_values[0].dtype)
         fixed = {
             "keys_values": list(keys_values),
-            "bias": ((1.0 - mask) * MASKED)[:, None, None],
+            "bias": ((1.0 - mask) * MASKED)[:, None, None],  # --> [B, 1, 1, S]
             "count": tf.cast(tf.reduce_sum(mask, 1), tf.int32),
             "output": self.tokens.decoding_output(),
         }
@@ -114,30 +120,37 @@ class DialoGPT(System):
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
         body, config, batch = self.gpt2.transformer, self.gpt2.config, tf.shape(fixed["count"])[0]
         embedded = self.tokens.embed(self.tokens.ids(ids))
-        # The beams of a text are queries side by side: the source's keys, then all beams' own, of which each sees its own.
+        # The beams of a text are queries side by side. Their keys are the source's and then those of all beams, of which each sees its own.
         beams, length = tf.shape(ids)[0] // batch, cache[0][0].shape[2]
         states = tf.reshape(embedded, [batch, beams, config.n_embd]) + body.wpe(fixed["count"] + position)[:, None]
-        bias, slots, kept = self.beam_bias(fixed["bias"], beams, length, position), tf.range(length)[:, None] == position, []
+        bias, is_now, kept = self.beam_bias(fixed["bias"], beams, length, position), tf.range(length)[:, None] == position, []
         for block, past, source in zip(body.h, cache, fixed["keys_values"], strict=True):
-            own = tf.stack([self.beside(part, batch, beams) for part in past])
+            own = tf.stack([self.beside(part, batch, beams) for part in past])  # --> [2, B, heads, beams * length, D / heads]
             # x, layer_past, attention_mask, head_mask, encoder_hidden_states, encoder_attention_mask, use_cache, output_attentions
             states, present = block(states, tf.concat([source, own], 3), bias, None, None, None, True, False)
-            new = tf.transpose(present[:, :, :, -beams:], [0, 1, 3, 2, 4])  # [2, B, beams, heads, D / heads]
+            new = tf.transpose(present[:, :, :, -beams:], [0, 1, 3, 2, 4])  # --> [2, B, beams, heads, D / heads]
             new = tf.reshape(new, [2, batch * beams, config.n_head, 1, config.n_embd // config.n_head])
-            kept.append(tuple(tf.where(slots, new[i], past[i]) for i in range(2)))
+            kept.append(tuple(tf.where(is_now, new[i], past[i]) for i in range(2)))
         states = tf.reshape(body.ln_f(states), [batch * beams, config.n_embd])
         return self.tokens.scores(states, fixed["output"]), kept
 
     @staticmethod
     def beside(keys: tf.Tensor, batch: tf.Tensor, beams: tf.Tensor) -> tf.Tensor:
-        """[B * beams, heads, L, D / heads] -> [B, heads, beams * L, D / heads]."""
+        """Puts the beams of a text side by side: [B * beams, heads, L, D / heads] -> [B, heads, beams * L, D / heads]."""
         _, heads, length, size = keys.shape
         split = tf.transpose(tf.reshape(keys, [batch, beams, heads, length, size]), [0, 2, 1, 3, 4])
         return tf.reshape(split, [batch, heads, beams * length, size])
 
     @staticmethod
     def beam_bias(source: tf.Tensor, beams: tf.Tensor, length: int, position: tf.Tensor) -> tf.Tensor:
-        """[B, 1, beams, S + beams * L + beams]: each beam sees the source [B, 1, 1, S], what it wrote before, and itself."""
+        """Computes what is added to attention scores so that each beam sees the source, what it wrote before, and itself.
+
+        Args:
+          source: [B, 1, 1, S], 0 or `MASKED`. length: L, positions that the cache holds of a beam. position: the one that is computed.
+
+        Returns:
+          [B, 1, beams, S + beams * L + beams].
+        """
         same = tf.eye(beams, dtype=tf.bool)
         before = same[:, :, None] & (tf.range(length) < position)
         own = tf.concat([tf.reshape(before, [beams, beams * length]), same], 1)

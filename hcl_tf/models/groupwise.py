@@ -23,6 +23,7 @@ from hcl_tf.layers.contrast import group_contrast
 from hcl_tf.layers.matching import Matching, fit
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum, partners
+from hcl_tf.models.examples import where_applies
 from hcl_tf.models.settings.groupwise import GroupwiseSettings
 from hcl_tf.models.transformer import Transformer
 
@@ -31,7 +32,7 @@ HELD_OUT_NLL = 0.5  # weight of the NLL a token beside the contrast in choosing 
 
 
 class Groupwise(Transformer):
-    """The target model; `reference` and `matching` are frozen parts of it, so checkpoints hold them."""
+    """The target model. `reference` and `matching` are frozen parts of it, so that checkpoints hold them."""
 
     scales: ClassVar[Mapping[str, str]] = {**Transformer.scales, "group": A_TEXT}
     orders = ("order_match",)
@@ -64,22 +65,27 @@ class Groupwise(Transformer):
         return sums | {name: Sum(tf.reduce_sum(values * batch["example_mask"])) for name, values in zip(names, found, strict=True)}
 
     def contrast(self, batch: Batch, noise: Noise | None) -> list[tf.Tensor]:
-        """Each [B]: the mean contrast of the true pair and the drawn ones; g of the true pair, mean g and mean s of the drawn ones.
+        """Contrasts each example's group of pairs: the true pair (x, y), and the pairs that were drawn for it.
 
         Both models read the same pairs under the same noise: where they have the same weights, g is 0.
+
+        Returns:
+          The contrast, mean over the group; g of the true pair; g and s of the drawn pairs, means over these. [B] each.
         """
-        stack = lambda name: tf.concat([batch[f"{name}_ids"], *tf.unstack(batch[f"group_{name}_ids"], axis=1)], 0)  # noqa: E731
-        texts = 1 + batch["group_source_ids"].shape[1]
-        pairs = {"source_ids": stack("source"), "target_ids": stack("target"), "example_mask": tf.tile(batch["example_mask"], [texts])}
+        texts = 1 + batch["group_source_ids"].shape[1]  # G, the pairs of a group
+        pairs = {
+            "source_ids": stacked_group(batch, "source"), "target_ids": stacked_group(batch, "target"),
+            "example_mask": tf.tile(batch["example_mask"], [texts]),
+        }  # fmt: skip
         noise = noise and noise.stacked(texts)
         again = noise and noise.again()
         gain = tf.stop_gradient(self.reference.text_nll(pairs, again)) - self.text_nll(pairs, noise)
-        gain = tf.reshape(gain, [texts, -1])
+        gain = tf.reshape(gain, [texts, -1])  # --> [G, B], the true pairs first
         if "group_scores" in batch:
-            drawn = tf.transpose(batch["group_scores"])
+            drawn = tf.transpose(batch["group_scores"])  # --> [G - 1, B]
         else:
             drawn = tf.reshape(self.matching(pairs["source_ids"], pairs["target_ids"]), [texts, -1])[1:]
-        scores = tf.concat([tf.ones_like(drawn[:1]), drawn], 0)
+        scores = tf.concat([tf.ones_like(drawn[:1]), drawn], 0)  # --> [G, B]
         losses = group_contrast(gain, tf.stop_gradient(scores))
         return [tf.reduce_mean(losses, 0), gain[0], tf.reduce_mean(gain[1:], 0), tf.reduce_mean(drawn, 0)]
 
@@ -136,17 +142,26 @@ class Groupwise(Transformer):
         return drawn
 
     def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
-        """Whether the matching model tells the example's target from another's, which it was not trained on."""
+        """Says whether the matching model prefers the example's target to another's, on pairs that it was not trained on."""
         if not self.settings.weight_group:
             return {}
-        own, other = (
-            self.matching(batch["source_ids"], ids) for ids in (batch["target_ids"], tf.gather(batch["target_ids"], partners(batch)[0]))
-        )
-        return {"order_match": tf.where(partners(batch)[1], tf.cast(own > other, tf.float32), float("nan"))}
+        partner, exists = partners(batch)
+        own = self.matching(batch["source_ids"], batch["target_ids"])
+        other = self.matching(batch["source_ids"], tf.gather(batch["target_ids"], partner))
+        return {"order_match": where_applies(exists, own > other)}
+
+
+def stacked_group(batch: Batch, role: str) -> tf.Tensor:
+    """Stacks a role's texts: those of all true pairs, then those of each example's first drawn pair, and so on. Returns [G * B, L]."""
+    return tf.concat([batch[f"{role}_ids"], *tf.unstack(batch[f"group_{role}_ids"], axis=1)], 0)
 
 
 def contrast_share(step: tf.Tensor, middle: float, width: float) -> tf.Tensor:
-    """a of (1 - a) NLL + a contrast: a tanh from 0 to 1 over the steps of the second phase, of which `step` counts from 0; 0 before it."""
+    """Computes a in the objective (1 - a) NLL + a contrast: it rises from 0 to 1 as a tanh over the second phase.
+
+    Args:
+      step: of the second phase, from 0; negative before it, where a is 0. middle: the step at which a is 1/2. width: of the rise, in steps.
+    """
     step = tf.cast(step, tf.float32)
     ramp = tf.clip_by_value((tf.tanh((step - middle) / width) + 1.0) / 2.0, 0.0, 1.0)
     return tf.where(step < 0, 0.0, ramp)

@@ -10,7 +10,8 @@ With every contrast's weight 0 this is `bert_cvae`, the base that the contrasts 
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -25,12 +26,29 @@ from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keywo
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.encoder_decoder import EncoderDecoder
-from hcl_tf.models.latent_variable import NOT_A_NUMBER, LatentVariable, another, latent_diagnostics
+from hcl_tf.models.examples import NOT_A_NUMBER, another, as_float, has_impostor, have_different_keywords, weighted_sum, where_applies
+from hcl_tf.models.latent_variable import LatentVariable, latent_diagnostics
 from hcl_tf.models.settings.hcl import HCLSettings
 
 
+class KeywordComparison(NamedTuple):
+    """What L_key and L_ma compare, [B] each.
+
+    Attributes:
+      cosine_target, cosine_impostor: of u_x with u_y, and with the impostor.
+      distance_target, distance_impostor: Mahalanobis distance of u_y, and of the impostor, from q(z | x, y).
+      hardness: cosine of the impostor with u_y.
+    """
+
+    cosine_target: tf.Tensor
+    cosine_impostor: tf.Tensor
+    distance_target: tf.Tensor
+    distance_impostor: tf.Tensor
+    hardness: tf.Tensor
+
+
 class HCL(LatentVariable, EncoderDecoder):
-    """The whole model; what `--ablate` leaves out has no layers here."""
+    """The paper's model. What `--ablate` leaves out has no layers."""
 
     scales: ClassVar[Mapping[str, str]] = {
         **EncoderDecoder.scales, **LatentVariable.scales, **dict.fromkeys(("ins", "key", "ma"), A_TEXT)
@@ -92,7 +110,7 @@ class HCL(LatentVariable, EncoderDecoder):
 
     @property
     def contrasts(self) -> dict[str, float]:
-        """The contrasts in the objective and their weights."""
+        """The contrasts that the objective has, and their weights."""
         s = self.settings
         weights = {"ins": s.weight_ins}
         if self.uses_keywords:
@@ -105,8 +123,7 @@ class HCL(LatentVariable, EncoderDecoder):
         return {self.likelihood_term(step): 1.0, **self.latent_weights(step), **self.contrasts}
 
     def counts(self, batch: Batch) -> dict[str, tf.Tensor]:
-        contrasted = batch["example_mask"] * tf.cast(batch["impostor_routes"] != ROUTES.index("none"), tf.float32)
-        return super().counts(batch) | {"contrasted": tf.reduce_sum(contrasted)}
+        return super().counts(batch) | {"contrasted": tf.reduce_sum(batch["example_mask"] * as_float(has_impostor(batch)))}
 
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
         roles = ROLES if self.contrasts else ROLES[:2]
@@ -122,43 +139,51 @@ class HCL(LatentVariable, EncoderDecoder):
         return sums
 
     def contrast_sums(self, batch: Batch, texts: dict, keywords: dict, prior, posterior) -> dict[str, Sum]:
-        """The three contrasts, and how often each orders its pair right."""
-        mask = batch["example_mask"]
-        distances = self.instance_distances(texts, prior, posterior)
-        in_batch, present = self.settings.in_batch_negatives, None
-        negatives = distances["negative"]
-        if in_batch:
-            present = self.others_that_count(batch)
-            negatives = tf.concat([negatives[:, None], self.distances_of_others(texts, prior)], 1)
-        total = lambda values, weight, per: Sum(tf.reduce_sum(tf.where(weight > 0, values, 0.0) * weight), per)  # noqa: E731
-        right = lambda condition: tf.cast(condition, tf.float32)  # noqa: E731
-        sums = {
-            "ins": total(self.instance_contrast(distances["positive"], negatives, present), mask, "examples"),
-            "order_ins": total(right(distances["positive"] < distances["negative"]), mask, "examples"),
-        }
+        """Computes the contrasts, and how often each orders its pair right, summed over examples."""
+        present = self.others_that_count(batch) if self.settings.in_batch_negatives else None
+        sums = self.instance_contrast_sums(batch, texts, prior, posterior, present)
         if not self.uses_keywords:
             return sums
-        paired = mask * tf.cast(batch["impostor_routes"] != ROUTES.index("none"), tf.float32)
-        measures = self.keyword_measures(keywords, keywords["impostor"], posterior)
-        cosines, heights = measures["cos_impostor"], measures["h_impostor"]
-        if in_batch:  # every other example's u_y
-            others = keywords["target"][None]
-            cosines = tf.concat([cosines[:, None], cosine(keywords["source"][:, None], others)], 1)
-            wide = latent.gaussian([part[:, None] for part in (posterior.mean(), posterior.stddev())])
-            heights = tf.concat([heights[:, None], latent.mahalanobis(others, wide)], 1)
-        sums["key"] = total(self.keyword_contrast(measures["cos_target"], cosines, present), paired, "contrasted")
-        sums["ma"] = total(self.mahalanobis_contrast(measures["h_target"], heights, present), paired, "contrasted")
-        sums["order_key"] = total(right(measures["cos_target"] > measures["cos_impostor"]), paired, "contrasted")
-        sums["order_ma"] = total(right(measures["h_target"] < measures["h_impostor"]), paired, "contrasted")
-        sums["impostor_cosine"] = total(measures["hardness"], paired, "contrasted")
+        sums |= self.keyword_contrast_sums(batch, keywords, posterior, present)
         for number, route in enumerate(ROUTES):
-            sums[f"impostors_{route}"] = total(right(batch["impostor_routes"] == number), mask, "examples")
+            sums[f"impostors_{route}"] = weighted_sum(as_float(batch["impostor_routes"] == number), batch["example_mask"], "examples")
         return sums
+
+    def instance_contrast_sums(self, batch: Batch, texts: dict, prior, posterior, present: tf.Tensor | None) -> dict[str, Sum]:
+        """Computes L_ins (eq 11). With in-batch negatives, of which `present` [B, 1 + B] count, it is against these too."""
+        mask = batch["example_mask"]
+        target, negative = self.instance_distances(texts, prior, posterior)
+        negatives = negative
+        if present is not None:
+            negatives = tf.concat([negative[:, None], self.distances_of_others(texts, prior)], 1)  # --> [B, 1 + B]
+        return {
+            "ins": weighted_sum(self.instance_contrast(target, negatives, present), mask, "examples"),
+            "order_ins": weighted_sum(as_float(target < negative), mask, "examples"),
+        }
+
+    def keyword_contrast_sums(self, batch: Batch, keywords: dict, posterior, present: tf.Tensor | None) -> dict[str, Sum]:
+        """Computes L_key (eq 10) and L_ma, over examples that have an impostor; `present` as in `instance_contrast_sums`."""
+        found = self.compare_keywords(keywords, keywords["impostor"], posterior)
+        cosines, distances = found.cosine_impostor, found.distance_impostor
+        if present is not None:  # every other example's u_y
+            others = keywords["target"][None]  # --> [1, B, Z]
+            cosines = tf.concat([cosines[:, None], cosine(keywords["source"][:, None], others)], 1)  # --> [B, 1 + B]
+            wide = latent.gaussian([part[:, None] for part in (posterior.mean(), posterior.stddev())])  # --> [B, 1, Z]
+            distances = tf.concat([distances[:, None], latent.mahalanobis(others, wide)], 1)
+        values = {
+            "key": self.keyword_contrast(found.cosine_target, cosines, present),
+            "ma": self.mahalanobis_contrast(found.distance_target, distances, present),
+            "order_key": as_float(found.cosine_target > found.cosine_impostor),
+            "order_ma": as_float(found.distance_target < found.distance_impostor),
+            "impostor_cosine": found.hardness,
+        }
+        paired = batch["example_mask"] * as_float(has_impostor(batch))
+        return {name: weighted_sum(each, paired, "contrasted") for name, each in values.items()}
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def states_of_nodes(self, batch: Batch, training: bool) -> tf.Tensor | None:
-        """[n, Z] states of the batch's sub-graph (training), or of the whole graph as `before_inference` left them."""
+        """Computes the states [n, Z] of the batch's sub-graph; outside of training, returns the whole graph's (`before_inference`)."""
         if not self.uses_keywords:
             return None
         if not training:
@@ -167,11 +192,15 @@ class HCL(LatentVariable, EncoderDecoder):
         return self.graph(features, batch["graph_neighbours"]) if self.uses_graph else features
 
     def project(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Text vectors [B, D] -> the nodes' space, [B, Z]."""
+        """Projects text vectors [B, D] into the space of the nodes, [B, Z]."""
         return self.node_projection((vectors - self.text_mean) / self.text_scale)
 
     def keyword_states(self, batch: Batch, texts: dict, nodes: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """u_x (`source`) and, where the batch has targets, u_y (`target`) and u_- (`impostor`), each [B, Z]."""
+        """Computes u_x (`source`) and, where the batch has targets, u_y (`target`) and u_- (`impostor`), [B, Z] each.
+
+        Args:
+          nodes: [n, Z] states (`states_of_nodes`); None: the model has no keywords, and so no states.
+        """
         if nodes is None:
             return {}
         states = {}
@@ -186,18 +215,18 @@ class HCL(LatentVariable, EncoderDecoder):
         return states
 
     def prior_of(self, texts: dict, keywords: dict, u: tf.Tensor | None = None) -> latent.Gaussian:
-        """p(z | x, u); `u` replaces the source's keyword state."""
+        """Computes p(z | x, u); `u` [B, Z] replaces the source's keyword state."""
         condition = [texts["source"]]
         if self.uses_keywords:
             condition.append(keywords["source"] if u is None else u)
         return latent.gaussian(self.prior(tf.concat(condition, -1)))
 
     def posterior_of(self, source: tf.Tensor, text: tf.Tensor) -> latent.Gaussian:
-        """q(z | x, y), one network for y+ and y-."""
+        """Computes q(z | x, y) of vectors [B, D]; one network does it for y+ and y-."""
         return latent.gaussian(self.posterior(tf.concat([source, text], -1)))
 
     def memory(self, texts: dict, keywords: dict, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """[(z) ; (u) ; states of x] and its mask: what the decoder attends to."""
+        """Returns what the decoder attends to, [B, M, D], and its mask [B, M]: the states of x, before them z and u if they go there."""
         dtype = self.decoder.compute_dtype
         slots = [self.latent_memory(z)] if self.settings.latent_to != "inputs" else []
         slots += [self.keyword_memory(keywords["source"])] if self.settings.decoder_keyword else []
@@ -205,18 +234,17 @@ class HCL(LatentVariable, EncoderDecoder):
         return memory, tf.pad(texts["mask"], [[0, 0], [len(slots), 0]], constant_values=True)
 
     def decode(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor, noise: Noise | None) -> tf.Tensor:
-        """[B, T + 1, D] decoder states under teacher forcing."""
+        """Computes decoder states [B, T + 1, D] under teacher forcing."""
         added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
         return self.teach(batch, *self.memory(texts, keywords, z), noise, added)
 
-    def instance_distances(self, texts: dict, prior, posterior) -> dict[str, tf.Tensor]:
-        """h(y) = KL(q(z|x,y) || p(z|x,u)) of the target and of the negative, [B] each."""
+    def instance_distances(self, texts: dict, prior, posterior) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes h(y) = KL(q(z|x,y) || p(z|x,u)) of the target and of the negative, [B] each."""
         negative = self.posterior_of(texts["source"], texts["negative"])
-        divergence = tfp.distributions.kl_divergence
-        return {"positive": divergence(posterior, prior), "negative": divergence(negative, prior)}
+        return tfp.distributions.kl_divergence(posterior, prior), tfp.distributions.kl_divergence(negative, prior)
 
     def distances_of_others(self, texts: dict, prior) -> tf.Tensor:
-        """[B, B] KL(q(z|x_i,y_j) || p(z|x_i,u_i)) of every target of the batch."""
+        """Computes KL(q(z|x_i,y_j) || p(z|x_i,u_i)) of each example i with every target j of the batch, [B, B]."""
         size = texts["source"].shape[0]
         pairs = [tf.repeat(texts["source"], size, 0), tf.tile(texts["target"], [size, 1])]  # row i * B + j: x_i, y_j
         wide = latent.gaussian([tf.repeat(part, size, 0) for part in (prior.mean(), prior.stddev())])
@@ -224,22 +252,22 @@ class HCL(LatentVariable, EncoderDecoder):
 
     @staticmethod
     def others_that_count(batch: Batch) -> tf.Tensor:
-        """[B, 1 + B] bool: the own negative always, and of the batch's targets those that are not of the same source, nor equal to
-        the own target."""
+        """Says which negatives count for each example, [B, 1 + B] bool.
+
+        Its own negative, the first, always does. Of the batch's targets those do that are real, do not have the same source, and are not
+        equal to its own target.
+        """
         same = [tf.reduce_all(batch[name][:, None] == batch[name][None], -1) for name in ("source_ids", "target_ids")]
         counts = ~(same[0] | same[1]) & (batch["example_mask"][None] > 0)
         return tf.concat([tf.ones([counts.shape[0], 1], tf.bool), counts], 1)
 
-    def keyword_measures(self, keywords: dict, impostor: tf.Tensor, posterior) -> dict[str, tf.Tensor]:
-        """What L_key and L_ma compare, [B] each, and `hardness`: cos(u_-, u_y)."""
+    def compare_keywords(self, keywords: dict, impostor: tf.Tensor, posterior) -> KeywordComparison:
+        """Compares the keyword states with an impostor [B, Z]."""
         anchor, target = keywords["source"], keywords["target"]
-        return {
-            "cos_target": cosine(anchor, target),
-            "cos_impostor": cosine(anchor, impostor),
-            "h_target": latent.mahalanobis(target, posterior),
-            "h_impostor": latent.mahalanobis(impostor, posterior),
-            "hardness": cosine(impostor, target),
-        }
+        return KeywordComparison(
+            cosine(anchor, target), cosine(anchor, impostor),
+            latent.mahalanobis(target, posterior), latent.mahalanobis(impostor, posterior), cosine(impostor, target),
+        )  # fmt: skip
 
     # -- outside the training step ----------------------------------------------------------------------------------
 
@@ -263,7 +291,7 @@ class HCL(LatentVariable, EncoderDecoder):
             self.node_states.assign(self.graph(states, tf.constant(self.inputs_.neighbours)) if self.uses_graph else states)
 
     def read_sources(self, batch: Batch) -> tuple[dict, dict, latent.Gaussian]:
-        """All that generation knows of a batch: encoded sources, u_x, and p(z | x, u)."""
+        """Reads all that generation knows of a batch. Returns encoded sources, keyword states, and p(z | x, u)."""
         texts = self.encode(batch, None, ("source",))
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         return texts, keywords, self.prior_of(texts, keywords)
@@ -278,79 +306,86 @@ class HCL(LatentVariable, EncoderDecoder):
         return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, added)
 
     def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
-        """NLL of each example under other z and u, contrasts against the example's negative and against a random one."""
         texts = self.encode(batch, None, ROLES)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
-        other = lambda values: another(values, batch)  # noqa: E731
         draw = noise.normal((self.settings.latent_size,))
-        nll = lambda z: self.nll_given(batch, texts, keywords, z)  # noqa: E731
-        diagnostics = latent_diagnostics(prior, posterior, draw, batch, nll)
+        found = latent_diagnostics(prior, posterior, draw, batch, partial(self.nll_given, batch, texts, keywords))
+        found |= self.instance_diagnostics(batch, texts, prior, posterior)
         if self.uses_keywords:
-            for name, u in (("unknown", self.project(texts["source"])), ("shuffled", other(keywords["source"]))):
-                changed = self.prior_of(texts, keywords, u)
-                states = {**keywords, "source": u}
-                diagnostics[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, changed.mean() + changed.stddev() * draw)
-                diagnostics[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, changed), -1)
-        return diagnostics | self.contrast_diagnostics(batch, texts, keywords, prior, posterior, other)
+            found |= self.condition_diagnostics(batch, texts, keywords, posterior, draw)
+            found |= self.keyword_diagnostics(batch, keywords, posterior)
+        return found
 
-    def contrast_diagnostics(self, batch: Batch, texts: dict, keywords: dict, prior, posterior, other) -> dict[str, tf.Tensor]:
-        """1 where a contrast orders its pair right, 0 where not, NaN where there is no pair; `_random`: the negative is another
-        example's; `_differ`: only where the two keyword sets differ."""
-        diagnostics = {}
-        right = lambda condition, among=True: tf.where(among, tf.cast(condition, tf.float32), NOT_A_NUMBER)  # noqa: E731
-        different = differ(batch["target_nodes"], batch["negative_nodes"])
-        if "negative" in texts:
-            distances = self.instance_distances(texts, prior, posterior)
-            random = tfp.distributions.kl_divergence(self.posterior_of(texts["source"], other(texts["target"])), prior)
-            diagnostics["order_ins"] = right(distances["positive"] < distances["negative"])
-            diagnostics["order_ins_random"] = right(distances["positive"] < random, ~tf.math.is_nan(random))
-            diagnostics["order_ins_differ"] = right(distances["positive"] < distances["negative"], different)
-        if not self.uses_keywords:
-            return diagnostics
-        paired = batch["impostor_routes"] != ROUTES.index("none")
-        own = self.keyword_measures(keywords, keywords["impostor"], posterior)
-        random = self.keyword_measures(keywords, other(keywords["target"]), posterior)
-        for suffix, pair, among in (
+    def condition_diagnostics(self, batch: Batch, texts: dict, keywords: dict, posterior, draw: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Computes the NLL under z from the prior, and KL, [B] each, where u_x is replaced.
+
+        `unknown`: by the state of a text whose keywords are not nodes. `shuffled`: by another example's.
+        """
+        found = {}
+        for name, u in (("unknown", self.project(texts["source"])), ("shuffled", another(keywords["source"], batch))):
+            prior, states = self.prior_of(texts, keywords, u), {**keywords, "source": u}
+            found[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, prior.mean() + prior.stddev() * draw)
+            found[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1)
+        return found
+
+    def instance_diagnostics(self, batch: Batch, texts: dict, prior, posterior) -> dict[str, tf.Tensor]:
+        """Says whether h(y) of the target is smaller than that of a negative: 1 or 0, NaN where there is no pair; [B] each.
+
+        `_random`: than that of another example's target. `_differ`: only where target and negative have different keywords.
+        """
+        target, negative = self.instance_distances(texts, prior, posterior)
+        other = self.posterior_of(texts["source"], another(texts["target"], batch))
+        random = tfp.distributions.kl_divergence(other, prior)
+        return {
+            "order_ins": as_float(target < negative),
+            "order_ins_random": where_applies(~tf.math.is_nan(random), target < random),
+            "order_ins_differ": where_applies(have_different_keywords(batch), target < negative),
+        }
+
+    def keyword_diagnostics(self, batch: Batch, keywords: dict, posterior) -> dict[str, tf.Tensor]:
+        """Says whether L_key and L_ma order their pair right, and how near impostors are to u_y; as in `instance_diagnostics`."""
+        paired = has_impostor(batch)
+        own = self.compare_keywords(keywords, keywords["impostor"], posterior)
+        random = self.compare_keywords(keywords, another(keywords["target"], batch), posterior)
+        found = {}
+        for suffix, pair, applies in (
             ("", own, paired),
-            ("_random", random, ~tf.math.is_nan(random["hardness"])),
-            ("_differ", own, paired & different),
+            ("_random", random, ~tf.math.is_nan(random.hardness)),
+            ("_differ", own, paired & have_different_keywords(batch)),
         ):
-            diagnostics[f"order_key{suffix}"] = right(pair["cos_target"] > pair["cos_impostor"], among)
-            diagnostics[f"order_ma{suffix}"] = right(pair["h_target"] < pair["h_impostor"], among)
-        diagnostics["impostor_cosine"] = tf.where(paired, own["hardness"], NOT_A_NUMBER)
-        diagnostics["random_cosine"] = random["hardness"]
-        return diagnostics
+            found[f"order_key{suffix}"] = where_applies(applies, pair.cosine_target > pair.cosine_impostor)
+            found[f"order_ma{suffix}"] = where_applies(applies, pair.distance_target < pair.distance_impostor)
+        found["impostor_cosine"] = tf.where(paired, own.hardness, NOT_A_NUMBER)
+        found["random_cosine"] = random.hardness
+        return found
 
     def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
-        """`text`: the three texts' vectors under the projection that the keyword nodes come from, or as BERT has them where there are
-        no keywords. `latent`: the prior's mean for the source, the posterior's for the other two. Keyword states are in both: they are
-        made of projected text vectors, and L_ma compares them with the posterior."""
+        """Returns vectors of texts and keywords in two spaces.
+
+        `text`: the three texts' vectors under the projection that the keyword nodes come from, or as BERT has them where there are no
+        keywords. `latent`: the prior's mean for the source, the posterior's for the other two. Keyword states are in both spaces: they come
+        from projected text vectors, and L_ma compares them with the posterior.
+        """
         texts = self.encode(batch, None, ROLES)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
         latents = {"source": self.prior_of(texts, keywords).mean()}
         latents |= {role: self.posterior_of(texts["source"], texts[role]).mean() for role in ROLES[1:]}
-        found = {}
-        for space, vectors in (("text", {role: self.project(texts[role]) if self.uses_keywords else texts[role] for role in ROLES}),
-                               ("latent", latents)):  # fmt: skip
-            found[space] = {"source": vectors["source"], "positive": vectors["target"], "negative": vectors["negative"]}
+        spaces = {"text": {role: self.project(texts[role]) if self.uses_keywords else texts[role] for role in ROLES}, "latent": latents}
+        found = {
+            space: {"source": vectors["source"], "positive": vectors["target"], "negative": vectors["negative"]}
+            for space, vectors in spaces.items()
+        }
         if not self.uses_keywords:
             return found
         known = {role: tf.reduce_any(batch[f"{role}_nodes"] >= 0, -1) for role in ("source", "target")}
-        known["impostor"] = batch["impostor_routes"] != ROUTES.index("none")
+        known["impostor"] = has_impostor(batch)
         names = {"keyword": "source", "positive_keyword": "target", "impostor": "impostor"}
         # A text none of whose keywords is a node has its own projection for a keyword state, at distance 0 from itself.
         states = {name: tf.where(known[role][:, None], keywords[role], NOT_A_NUMBER) for name, role in names.items()}
         return {space: vectors | states for space, vectors in found.items()}
 
     def nll_given(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor) -> tf.Tensor:
-        """[B] NLL of each target, decoded with this z."""
+        """Computes the NLL [B] of each target, decoded with a z [B, Z] that is given."""
         states = self.decode(batch, texts, keywords, z, None)
         return self.nll_of_states(batch, texts, states)
-
-
-def differ(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """[B] bool: whether two sets of nodes [B, K] (-1: none) differ."""
-    same = a[:, :, None] == b[:, None, :]
-    alone = [(nodes >= 0) & ~tf.reduce_any(same, axis) for nodes, axis in ((a, 2), (b, 1))]
-    return tf.reduce_any(tf.concat(alone, -1), -1)

@@ -1,4 +1,4 @@
-"""What systems with a latent variable z share: prior and posterior, KL and bag-of-words terms, and the diagnostics that show a collapse."""
+"""What systems with a latent variable z share: prior and posterior, the KL and bag-of-words terms, and diagnostics that show a collapse."""
 
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -8,14 +8,16 @@ import tf_keras as keras
 
 from hcl_tf.layers import latent
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import A_TEXT, Batch, Sum, partners
-
-NOT_A_NUMBER = float("nan")
+from hcl_tf.models.base import A_TEXT, Batch, Sum
+from hcl_tf.models.examples import another
 
 
 class LatentVariable:
-    """Mixed into a `System` that has `tokens`. Its objective adds to NLL the KL divergence (eq 3) under the ramp, and, with
-    `--bag_of_words`, a loss that z has to tell the target's words (Zhao et al. 2017, section 3.4)."""
+    """Gives a `System` that has `tokens` a latent variable z.
+
+    To the NLL, the objective adds the KL divergence (eq 3) with a weight that ramps up, and with `--bag_of_words` a loss by which z has to
+    predict the target's words (Zhao et al. 2017, section 3.4).
+    """
 
     scales: ClassVar[Mapping[str, str]] = {"kl_objective": A_TEXT, "bag_of_words": A_TEXT}
     curves: ClassVar[tuple[str, ...]] = ("kl",)
@@ -25,16 +27,16 @@ class LatentVariable:
     }
 
     def build_latent(self, width: int) -> None:
-        """Makes the two networks and, if asked for, that of the bag of words; `width`: of the word embeddings."""
+        """Makes the networks of prior and posterior and, if asked for, that of the bag of words; `width`: of the word embeddings."""
         s = self.settings
-        head = lambda name: latent.GaussianHead(s.latent_size, s.latent_hidden, s.log_variance_bound, name=name)  # noqa: E731
-        self.prior, self.posterior = head("prior"), head("posterior")
+        sizes = s.latent_size, s.latent_hidden, s.log_variance_bound
+        self.prior, self.posterior = latent.GaussianHead(*sizes, name="prior"), latent.GaussianHead(*sizes, name="posterior")
         if s.bag_of_words:
             self.bag_inner = keras.layers.Dense(s.latent_hidden, "tanh", dtype="float32", name="bag_inner")
             self.bag_outer = keras.layers.Dense(width, dtype="float32", name="bag_outer")  # into the space of the word embeddings
 
     def latent_weights(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
-        """`weights_of` for the terms of `latent_sums`."""
+        """Returns the weights (`weights_of`) of the terms of `latent_sums`."""
         s = self.settings
         weights = {"kl_objective": latent.kl_weight(step, s.kl_ramp, s.kl_cycles, s.kl_delay)}
         return weights | ({"bag_of_words": s.bag_of_words} if s.bag_of_words else {})
@@ -53,35 +55,38 @@ class LatentVariable:
     def latent_sums(
         self, batch: Batch, source: tf.Tensor, z: tf.Tensor, prior: latent.Gaussian, posterior: latent.Gaussian
     ) -> dict[str, Sum]:
-        """KL, KL as the objective takes it (`--free_bits`), and the bag of words. `source`: [B, C] vectors; z: [B, Z]."""
-        kl = latent.kl_by_dimension(posterior, prior)
-        total = lambda values: Sum(tf.reduce_sum(values * batch["example_mask"]))  # noqa: E731
-        sums = {
-            "kl": total(tf.reduce_sum(kl, -1)),
-            "kl_objective": total(tf.reduce_sum(tf.maximum(kl, self.settings.free_bits), -1)),
-        }
-        return sums | ({"bag_of_words": total(self.bag_loss(batch, source, z))} if self.settings.bag_of_words else {})
+        """Computes the KL divergence, the KL divergence as the objective has it (`--free_bits`), and the bag-of-words loss.
+
+        Args:
+          source: [B, C] vectors. z: [B, Z].
+        """
+        kl = latent.kl_by_dimension(posterior, prior)  # --> [B, Z]
+        losses = {"kl": tf.reduce_sum(kl, -1), "kl_objective": tf.reduce_sum(tf.maximum(kl, self.settings.free_bits), -1)}
+        if self.settings.bag_of_words:
+            losses["bag_of_words"] = self.bag_loss(batch, source, z)
+        return {name: Sum(tf.reduce_sum(values * batch["example_mask"])) for name, values in losses.items()}
 
     def bag_loss(self, batch: Batch, source: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-        """[B]: NLL of the target's words from (z, x) regardless of their order."""
+        """Computes the NLL [B] of the target's words given (z, x), whatever their order."""
         inner = self.bag_inner(tf.concat([z, source], -1))
-        scores = tf.nn.log_softmax(self.tokens.logits(self.bag_outer(inner)))
-        found = tf.gather(scores, self.tokens.columns(self.labels(batch)), batch_dims=1)
+        scores = tf.nn.log_softmax(self.tokens.logits(self.bag_outer(inner)))  # --> [B, V']
+        found = tf.gather(scores, self.tokens.columns(self.labels(batch)), batch_dims=1)  # --> [B, T + 1]
         words = self.label_weights(batch) * tf.cast(self.labels(batch) != self.inputs_.sep_id, tf.float32)
         return -tf.reduce_sum(found * words, -1)
 
     def drawn(self, prior: latent.Gaussian, noise: Noise | None) -> tf.Tensor:
-        """[B, Z]: z for generation, sampled or, without noise, the mean."""
+        """Draws z [B, Z] for generation; without noise it is the prior's mean."""
         return prior.mean() if noise is None else latent.sample(prior, noise)
 
 
 def latent_diagnostics(
     prior: latent.Gaussian, posterior: latent.Gaussian, draw: tf.Tensor, batch: Batch, nll_given: Callable[[tf.Tensor], tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """What `System.diagnose` says of z: each example's NLL under other z, and its KL.
+    """Computes what `System.diagnose` says of z: each example's NLL under z from different places, and its KL.
 
     Args:
-      draw: [B, Z] standard normal, the same for all samples. nll_given: z [B, Z] -> [B].
+      draw: [B, Z] standard normal, with which z is drawn from posterior and prior alike.
+      nll_given: computes each example's NLL [B] from z [B, Z].
     """
     of_posterior, of_prior = (d.mean() + d.stddev() * draw for d in (posterior, prior))
     kl = latent.kl_by_dimension(posterior, prior)
@@ -94,9 +99,3 @@ def latent_diagnostics(
         "posterior_mean": posterior.mean(),
         "posterior_shift": posterior.mean() - prior.mean(),
     }
-
-
-def another(values: tf.Tensor, batch: Batch) -> tf.Tensor:
-    """[B, ...] in each row what belongs to another real example (`partners`); NaN where an example is alone in its batch."""
-    partner, exists = partners(batch)
-    return tf.where(exists, tf.gather(values, partner), NOT_A_NUMBER)

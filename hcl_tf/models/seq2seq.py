@@ -10,15 +10,19 @@ import tf_keras as keras
 
 from hcl_tf.layers.additive_attention import AdditiveAttention
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.base import Batch, Inputs
 from hcl_tf.models.copying import Copying
+from hcl_tf.models.plain_likelihood import PlainLikelihood
 from hcl_tf.models.recurrent_body import RecurrentBody
 from hcl_tf.models.settings.recurrent import Seq2SeqSettings
 
 
-class Seq2Seq(Copying, RecurrentBody):
-    """The decoder reads words alone, not what it attended to a step before (so the paper; its code feeds both): all of its states are
-    there before any attention is taken."""
+class Seq2Seq(PlainLikelihood, Copying, RecurrentBody):
+    """An LSTM encoder-decoder with attention and a pointer.
+
+    The decoder reads words alone, not what it attended to a step before, as the paper has it (its code feeds both). So all of its states
+    can be computed before any attention is.
+    """
 
     cell = "lstm"
 
@@ -30,15 +34,8 @@ class Seq2Seq(Copying, RecurrentBody):
 
     # -- objective --------------------------------------------------------------------------------------------------
 
-    def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
-        return {"nll": 1.0}
-
-    def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
-        nll, each = self.nll(batch, noise if training else None, training)
-        return {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
-
     def nll(self, batch: Batch, noise: Noise | None, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """NLL of the targets summed over real examples, and [B] of each."""
+        """Computes the NLL of the targets, summed over real examples, and [B] of each."""
         memory, last = self.remember(batch["source_ids"], noise)
         embedded = self.tokens.embed(self.decoder_inputs(batch, noise))
         states = self.decoder(embedded, self.decoder.begin(last), noise)
@@ -48,15 +45,18 @@ class Seq2Seq(Copying, RecurrentBody):
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def remember(self, ids: tf.Tensor, noise: Noise | None) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """What a source [B, S] is to attention, and the encoder's last states."""
+        """Reads sources [B, S]. Returns the memory that attention needs, and the encoder's last states."""
         states, last, _ = self.read(ids, noise)
         return {"states": states, "items": self.attention.remember(states), "words": self.is_word(ids)}, last
 
     def attend(self, states: tf.Tensor, embedded: tf.Tensor, memory: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """From decoder states and inputs [B, L, D]: what the output layer gets [B, L, D], the attention [B, L, S], and what p_gen
-        depends on [B, L, 4 D] (See et al., eqs 1 to 4 and 8)."""
+        """Attends from decoder states [B, L, D] and inputs [B, L, D] (See et al., eqs 1 to 4 and 8).
+
+        Returns:
+          What the output layer gets, [B, L, D]; the attention, [B, L, S]; what p_gen depends on, [B, L, 4 D].
+        """
         attention = self.attention(states, memory["items"], memory["words"])
-        found = tf.matmul(tf.cast(attention, memory["states"].dtype), memory["states"])
+        found = tf.matmul(tf.cast(attention, memory["states"].dtype), memory["states"])  # --> [B, L, 2 D]
         seen = tf.concat([found, tf.cast(states, found.dtype)], -1)
         return self.combine(seen), attention, tf.concat([seen, tf.cast(embedded, found.dtype)], -1)
 
@@ -69,6 +69,6 @@ class Seq2Seq(Copying, RecurrentBody):
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: tuple, fixed: dict) -> tuple[tf.Tensor, tuple]:
         embedded = self.tokens.embed(self.copied_pieces(ids, fixed))
         states, cache = self.decoder.step(embedded, cache)
-        by_text = lambda rows: tf.reshape(rows, [tf.shape(fixed["memory"]["words"])[0], -1, rows.shape[-1]])  # noqa: E731
-        features, attention, context = self.attend(by_text(states), by_text(embedded), fixed["memory"])
+        by_text = (self.by_text(rows, fixed) for rows in (states, embedded))
+        features, attention, context = self.attend(*by_text, fixed["memory"])
         return self.copying_scores(features, context, attention, fixed), cache

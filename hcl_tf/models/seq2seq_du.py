@@ -16,15 +16,20 @@ from hcl_tf.layers.encoder import text_vector
 from hcl_tf.layers.keyword_graph import gather_nodes
 from hcl_tf.layers.noise import Noise, dropout
 from hcl_tf.layers.recurrent import RecurrentDecoder
-from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.layers.shapes import dimension
+from hcl_tf.models.base import Batch, Inputs
 from hcl_tf.models.bert_body import BertBody
 from hcl_tf.models.copying import Copying
+from hcl_tf.models.plain_likelihood import PlainLikelihood
 from hcl_tf.models.settings.recurrent import Seq2SeqDUSettings
 
 
-class Seq2SeqDU(Copying, BertBody):
-    """One BERT encodes source and keywords. A keyword that is no node of the graph has no text here: the source's own vector stands
-    for it in the schema, and the pointer never points there."""
+class Seq2SeqDU(PlainLikelihood, Copying, BertBody):
+    """An LSTM decoder that attends to and points at a source and its keywords, both of which one BERT encodes.
+
+    A keyword that is not a node of the graph has no text here. The source's own vector stands for it in the schema, and the pointer never
+    points there.
+    """
 
     uses_keywords = True
 
@@ -40,57 +45,45 @@ class Seq2SeqDU(Copying, BertBody):
 
     # -- objective --------------------------------------------------------------------------------------------------
 
-    def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
-        return {"nll": 1.0}
-
-    def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
-        nll, each = self.nll(batch, noise if training else None, training)
-        return {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
-
     def nll(self, batch: Batch, noise: Noise | None, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """NLL of the targets summed over real examples, and [B] of each."""
+        """Computes the NLL of the targets, summed over real examples, and [B] of each."""
         memory, begin = self.remember(batch, noise)
         embedded = dropout(self.tokens.embed(self.decoder_inputs(batch, noise)), self.settings.dropout, noise)
 
         def step(carried: tuple, inputs: tf.Tensor) -> tuple:
-            return self.advance(inputs, carried[0], memory)
+            states, _ = carried
+            return self.advance(inputs, states, memory)
 
-        nothing = tf.zeros([embedded.shape[0] or tf.shape(embedded)[0], 4 * embedded.shape[-1]], memory["utterance"].dtype)
-        states, found = tf.scan(step, tf.transpose(embedded, [1, 0, 2]), (begin, nothing))
-        outputs = dropout(tf.transpose(states[-1][0], [1, 0, 2]), self.settings.dropout, noise)
-        features, attention, context = self.point(outputs, tf.transpose(found, [1, 0, 2]), memory)
+        nothing = tf.zeros([dimension(embedded), 4 * embedded.shape[-1]], memory["utterance"].dtype)
+        states, contexts = tf.scan(step, tf.transpose(embedded, [1, 0, 2]), (begin, nothing))  # over [T + 1, B, D]
+        outputs = dropout(tf.transpose(states[-1][0], [1, 0, 2]), self.settings.dropout, noise)  # --> [B, T + 1, D]
+        features, attention, context = self.point(outputs, tf.transpose(contexts, [1, 0, 2]), memory)
         return self.copying_nll(batch, features, context, attention, training)
 
     # -- source and schema ------------------------------------------------------------------------------------------
 
     def slots(self, batch: Batch) -> tf.Tensor:
-        """[B, S + 2 + K]: the source's pieces, and the first one of each keyword."""
+        """Returns the source's pieces and the first one of each keyword, [B, S + 2 + K]."""
         return tf.concat([batch["source_ids"], gather_nodes(self.inputs_.keyword_ids[:, 1], batch["source_nodes"])], 1)
 
     def encode_schema(self, nodes: tf.Tensor, noise: Noise | None) -> tf.Tensor:
-        """[B, K] -> [B, K, D] the vectors of the keywords' texts."""
+        """Encodes the texts of keywords, [B, K] nodes. Returns their vectors [B, K, D]."""
         keywords = nodes.shape[1]
-        ids = tf.reshape(gather_nodes(self.inputs_.keyword_ids, tf.transpose(nodes)), [-1, self.inputs_.keyword_ids.shape[1]])
+        # All first keywords, then all second ones: the order of stacked noise.
+        ids = gather_nodes(self.inputs_.keyword_ids, tf.transpose(nodes))  # --> [K, B, P]
+        ids = tf.reshape(ids, [-1, self.inputs_.keyword_ids.shape[1]])
         vectors = text_vector(self.encoder(ids, noise and noise.stacked(keywords)), self.encoder.mask(ids))
         return tf.transpose(tf.reshape(vectors, [keywords, -1, vectors.shape[-1]]), [1, 0, 2])
 
     def remember(self, batch: Batch, noise: Noise | None) -> tuple[dict[str, tf.Tensor], tuple]:
-        """What the decoder attends to and points at, and its first states."""
+        """Reads source and schema. Returns what the decoder attends to and points at, and its first states."""
         texts, nodes = self.encode(batch, noise), batch["source_nodes"]
         known = nodes >= 0
         own = (batch["source_unknown"] > 0) | ~tf.reduce_any(known, 1)  # unknown keywords, or none: the schema is never empty
-        schema_mask = tf.concat([known, own[:, None]], 1)
-        utterance = tf.cast(texts["states"], self.compute_dtype)
-        schema = tf.concat([self.encode_schema(nodes, noise), texts["source"][:, None]], 1)  # [B, K + 1, D]
-        schema = tf.cast(schema, utterance.dtype)
-        scores = self.attender.scores(utterance, self.attender.remember(schema))
-        seen = tf.cast(attention_weights(scores, schema_mask, self.variable_dtype), utterance.dtype)
-        back = tf.cast(attention_weights(tf.transpose(scores, [0, 2, 1]), texts["mask"], self.variable_dtype), utterance.dtype)
-        utterance, schema = (
-            tf.concat([utterance, tf.matmul(seen, schema)], -1),
-            tf.concat([schema, tf.matmul(back, utterance)], -1),
-        )  # --> [B, S + 2, 2 D], [B, K + 1, 2 D]
-        # A keyword without a piece of the vocabulary can't be said, and what stands for unknown ones is none.
+        schema_mask = tf.concat([known, own[:, None]], 1)  # --> [B, K + 1]
+        schema = tf.concat([self.encode_schema(nodes, noise), texts["source"][:, None]], 1)  # --> [B, K + 1, D]
+        utterance, schema = self.attend_both_ways(texts["states"], texts["mask"], schema, schema_mask)
+        # A keyword whose first piece is unknown can't be said; the last place of the schema stands for keywords without any text.
         named = known & (gather_nodes(self.inputs_.keyword_ids[:, 1], nodes) != self.inputs_.unknown_id)
         memory = {
             "utterance": utterance, "utterance_items": self.to_utterance.remember(utterance), "utterance_mask": texts["mask"],
@@ -100,10 +93,26 @@ class Seq2SeqDU(Copying, BertBody):
         }  # fmt: skip
         return memory, self.decoder.begin(texts["source"])
 
+    def attend_both_ways(
+        self, utterance: tf.Tensor, utterance_mask: tf.Tensor, schema: tf.Tensor, schema_mask: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Appends to each position of the utterance [B, S + 2, D] and of the schema [B, K + 1, D] what it sees of the other.
+
+        Returns:
+          [B, S + 2, 2 D] and [B, K + 1, 2 D].
+        """
+        utterance = tf.cast(utterance, self.compute_dtype)
+        schema = tf.cast(schema, utterance.dtype)
+        scores = self.attender.scores(utterance, self.attender.remember(schema))  # --> [B, S + 2, K + 1]
+        to_schema = tf.cast(attention_weights(scores, schema_mask, self.variable_dtype), utterance.dtype)
+        to_utterance = tf.cast(attention_weights(tf.transpose(scores, [0, 2, 1]), utterance_mask, self.variable_dtype), utterance.dtype)
+        seen_of_schema, seen_of_utterance = tf.matmul(to_schema, schema), tf.matmul(to_utterance, utterance)
+        return tf.concat([utterance, seen_of_schema], -1), tf.concat([schema, seen_of_utterance], -1)
+
     # -- decoder ----------------------------------------------------------------------------------------------------
 
     def advance(self, embedded: tf.Tensor, states: tuple, memory: dict) -> tuple[tuple, tf.Tensor]:
-        """One step of all rows: inputs [B * beams, D] and states -> states after it, and what it attended to, [B * beams, 4 D]."""
+        """Takes one step of all rows from inputs [B * beams, D]. Returns the states after it, and what it attended to, [B * beams, 4 D]."""
         found = []
         for name, attention in (("utterance", self.to_utterance), ("schema", self.to_schema)):
             queries = tf.reshape(states[-1][0], [tf.shape(memory[name])[0], -1, states[-1][0].shape[-1]])
@@ -114,8 +123,11 @@ class Seq2SeqDU(Copying, BertBody):
         return self.decoder.step(tf.concat([embedded, tf.cast(contexts, embedded.dtype)], -1), states)[1], contexts
 
     def point(self, outputs: tf.Tensor, contexts: tf.Tensor, memory: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """From outputs [B, L, D] and contexts [B, L, 4 D]: what the output layer gets [B, L, D], how the pointer divides itself over the
-        slots [B, L, S + 2 + K], and what p_gen depends on."""
+        """Points from outputs [B, L, D] and what they attended to [B, L, 4 D].
+
+        Returns:
+          What the output layer gets, [B, L, D]; the pointer's attention over the slots, [B, L, S + 2 + K]; what p_gen depends on.
+        """
         seen = tf.concat([outputs, tf.cast(contexts, outputs.dtype)], -1)
         return self.combine(seen), self.pointing(outputs, memory["slot_items"], memory["slot_mask"]), seen
 
@@ -125,6 +137,6 @@ class Seq2SeqDU(Copying, BertBody):
 
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: tuple, fixed: dict) -> tuple[tf.Tensor, tuple]:
         cache, contexts = self.advance(self.tokens.embed(self.copied_pieces(ids, fixed)), cache, fixed["memory"])
-        by_text = lambda rows: tf.reshape(rows, [tf.shape(fixed["slots"])[0], -1, rows.shape[-1]])  # noqa: E731
-        features, attention, context = self.point(by_text(cache[-1][0]), by_text(contexts), fixed["memory"])
+        by_text = (self.by_text(rows, fixed) for rows in (cache[-1][0], contexts))
+        features, attention, context = self.point(*by_text, fixed["memory"])
         return self.copying_scores(features, context, attention, fixed), cache

@@ -19,13 +19,15 @@ from hcl_tf.layers.decoder import MASKED
 from hcl_tf.layers.library_dropout import replace_dropout
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
+from hcl_tf.layers.shapes import dimension
 from hcl_tf.layers.token_table import TokenTable
-from hcl_tf.models.base import Batch, Inputs, Sum, System
+from hcl_tf.models.base import Batch, Inputs, System
+from hcl_tf.models.plain_likelihood import PlainLikelihood
 from hcl_tf.models.settings.library import LibraryModelSettings
 
 
-class T5(System):
-    """An output starts with `cls_id` and ends with `sep_id`; padding is masked in the encoder and behind the end of a target."""
+class T5(PlainLikelihood, System):
+    """A T5. An output starts with `cls_id` and ends with `sep_id`; padding is masked in the encoder and behind the end of a target."""
 
     random_sizes: ClassVar[dict[str, str]] = {"paper": "6x512"}  # T5-small
 
@@ -36,8 +38,11 @@ class T5(System):
         self.t5 = TFT5ForConditionalGeneration(self._config(), name="t5")
         self.t5.build_in_name_scope()
         self.dropout = replace_dropout(self.t5)
-        table = lambda: self.t5.shared.embeddings  # noqa: E731
+        table = self._embedding_table
         self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, table, biased=False, name="tokens")
+
+    def _embedding_table(self) -> tf.Variable:
+        return self.t5.shared.embeddings
 
     @classmethod
     def read_published(cls, source: str) -> PublishedModel:
@@ -60,28 +65,25 @@ class T5(System):
 
     # -- objective --------------------------------------------------------------------------------------------------
 
-    def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
-        _, states = self.encode_and_teach(batch, noise if training else None)
-        nll, each = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=training)
-        return {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
-
-    def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
-        return {"nll": 1.0}
+    def nll(self, batch: Batch, noise: Noise | None, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the NLL of the targets, summed over real examples, and [B] of each."""
+        _, states = self.encode_and_teach(batch, noise)
+        return self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=training)
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def encode(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
-        """[B, S + 2, D] states of the source."""
+        """Computes the states of the sources, [B, S + 2, D]."""
         ids = batch["source_ids"]
         with self.dropout.on(noise):
             return self.t5.encoder(None, inputs_embeds=self.t5.shared(ids), attention_mask=self.source_mask(batch), return_dict=False)[0]
 
     def source_mask(self, batch: Batch) -> tf.Tensor:
-        """[B, S + 2] float32."""
+        """Says which pieces of the sources are not padding, [B, S + 2] float32."""
         return tf.cast(batch["source_ids"] != self.inputs_.pad_id, tf.float32)
 
     def encode_and_teach(self, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, S + 2, D] states of the source and [B, T + 1, D] of the decoder under teacher forcing, as the output layer reads them."""
+        """Computes the states of the sources [B, S + 2, D] and, scaled for the output layer, of the targets [B, T + 1, D]."""
         memory = self.encode(batch, noise)
         with self.dropout.on(noise):
             states = self.t5.decoder(
@@ -91,7 +93,7 @@ class T5(System):
         return memory, self.scaled(states)
 
     def scaled(self, states: tf.Tensor) -> tf.Tensor:
-        """T5 shrinks what goes into an output layer that is tied with the embeddings."""
+        """Scales the decoder's states, as T5 does where the output layer is tied with the embeddings."""
         return states * self.t5.config.d_model**-0.5
 
     # -- decoding ---------------------------------------------------------------------------------------------------
@@ -99,25 +101,25 @@ class T5(System):
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[list, dict]:
         memory, length = self.encode(batch, None), self.settings.maximum_length + 1
         config, blocks = self.t5.config, self.t5.decoder.block
-        rows = (memory.shape[0] or tf.shape(memory)[0]) * beams
+        rows = dimension(memory) * beams
         empty = tf.zeros([rows, config.num_heads, length, config.d_kv])
-        places = blocks[0].layer[0].SelfAttention.compute_bias(length, length)[0]  # the first block's, for all: [heads, length, length]
+        position_bias = blocks[0].layer[0].SelfAttention.compute_bias(length, length)[0]  # the first block's, for all blocks
         fixed = {
             "memory": memory,
             "keys_values": [keys_values(block.layer[1].EncDecAttention, memory) for block in blocks],
-            "memory_bias": ((1.0 - self.source_mask(batch)) * MASKED)[:, None, None],
-            "places": places,
+            "memory_bias": ((1.0 - self.source_mask(batch)) * MASKED)[:, None, None],  # --> [B, 1, 1, S + 2]
+            "position_bias": position_bias,  # [heads, length, length]
             "output": self.tokens.decoding_output(),
         }
         return [(empty, empty) for _ in blocks], fixed
 
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: list, fixed: dict) -> tuple[tf.Tensor, list]:
-        states, kept = self.tokens.embed(self.tokens.ids(ids))[:, None], []  # [rows, 1, D]
+        states, kept = self.tokens.embed(self.tokens.ids(ids))[:, None], []  # --> [rows, 1, D]
         rows, batch = tf.shape(states)[0], tf.shape(fixed["memory"])[0]
         # The library puts this position's key behind the cache's `length` places, whichever of them are filled.
         slots = tf.range(cache[0][0].shape[2])
-        before = tf.where(slots < position, fixed["places"][:, position], MASKED)
-        bias = tf.concat([before, fixed["places"][:, :1, 0]], 1)[None, :, None]  # [1, heads, 1, length + 1]
+        before = tf.where(slots < position, fixed["position_bias"][:, position], MASKED)
+        bias = tf.concat([before, fixed["position_bias"][:, :1, 0]], 1)[None, :, None]  # --> [1, heads, 1, length + 1]
         for block, past, memory in zip(self.t5.decoder.block, cache, fixed["keys_values"], strict=True):
             states, present, *_ = block.layer[0](states, position_bias=bias, past_key_value=past, use_cache=True)
             kept.append(tuple(tf.where((slots == position)[:, None], new[:, :, -1:], old) for new, old in zip(present, past, strict=True)))
@@ -129,7 +131,7 @@ class T5(System):
 
 
 def keys_values(attention: keras.layers.Layer, memory: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """What a TFT5Attention makes of what it attends to, [B, S, D] -> two of [B, heads, S, D / heads], so that steps need not."""
+    """Computes keys and values, [B, heads, S, D / heads] each, that a TFT5Attention makes of a memory [B, S, D], once for all steps."""
     rows, length = tf.shape(memory)[0], memory.shape[1]
     shape = [rows, length, attention.n_heads, attention.key_value_proj_dim]
     return tuple(tf.transpose(tf.reshape(layer(memory), shape), [0, 2, 1, 3]) for layer in (attention.k, attention.v))

@@ -19,7 +19,8 @@ from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
 from hcl_tf.models.base import Inputs
-from hcl_tf.models.hcl import HCL, differ
+from hcl_tf.models.examples import differ
+from hcl_tf.models.hcl import HCL
 from hcl_tf.settings import resolve
 from hcl_tf.training import assembly
 
