@@ -1,4 +1,4 @@
-"""One raw corpus to one prepared folder: the steps in order, each in a file of its own."""
+"""Turns a raw corpus into a prepared folder. The steps are here in their order, and each is in a file of its own."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +22,7 @@ from hcl_tf.progress import track
 
 @dataclass(frozen=True)
 class PreparationSettings:
-    """Every choice that shapes the prepared data; all are flags of `hcl_tf.prepare` and stand in the manifest."""
+    """The choices that prepared data depend on. All are flags of `hcl_tf.prepare`, and the manifest records them."""
 
     negatives: str
     bm25_candidates: int = 10
@@ -46,8 +46,11 @@ class PreparationSettings:
 def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, workers: int, overwrite: bool) -> list[str]:
     """Writes the prepared folder `out` and returns the notes that it printed.
 
-    The folder's bytes are a function of the raw files, the task, the settings and the installed versions; `workers` only
-    changes how long it takes. Raises `UserError` for whatever the user can mend.
+    The folder's bytes depend on the raw files, the task, the settings and the installed versions; `workers` (processes) only change how
+    long it takes.
+
+    Raises:
+      UserError: something is wrong that the user can mend.
     """
     notes: list[str] = []
 
@@ -126,7 +129,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
 
 
 def _manifest(task: Task, settings: PreparationSettings, corpus: reading.Corpus, tokenizer: wordpiece.Tokenizer, folder: Path) -> dict:
-    """What the folder was made from and how, and the checksums of its files beside the shards. No paths: it may move."""
+    """Describes what the folder was made from and how, with checksums of its files except the shards. It has no paths: folders move."""
     others = [tfrecords.VOCABULARY, tfrecords.WORD_VECTORS, f"{tfrecords.GRAPH}/nodes.tsv", f"{tfrecords.GRAPH}/edges.npz"]
     return {
         "format": tfrecords.FORMAT,
@@ -142,7 +145,7 @@ def _manifest(task: Task, settings: PreparationSettings, corpus: reading.Corpus,
 
 
 def _overlap(splits: dict[str, list[Example]]) -> str:
-    """How much of the held-out data was seen in training: a paraphrase model can score by memory."""
+    """Says how much of the held-out data also occurs in training, where a paraphrase model can score by memory."""
 
     def pair(example: Example) -> frozenset[str]:
         return frozenset((text_key(example.source), text_key(example.target)))
@@ -163,7 +166,7 @@ def _overlap(splits: dict[str, list[Example]]) -> str:
 
 
 class _Cut:
-    """What the length limits leave of every text. Keywords are those of the text that the model sees."""
+    """Cuts texts to the length limits. Keywords are those of the text that the model sees."""
 
     def __init__(self, task: Task, tokenizer: wordpiece.Tokenizer, splits: dict[str, list[Example]]) -> None:
         self._limits = dict.fromkeys(ROLES, (TARGET_LENGTH, "head")) | {"source": (task.source_length, task.source_keep)}
@@ -178,17 +181,16 @@ class _Cut:
                 self._short = sum(len(pieces) < TARGET_MINIMUM for pieces in tokenizer.encode(texts))
 
     def kept(self, role: str, raw: str) -> tuple[int, str]:
-        """Where the kept part of a text begins, and that part."""
+        """Returns where the kept part of a text begins, and that part."""
         start, end = self._spans[role].get(raw, (0, len(raw)))
         return start, raw[start:end]
 
     def ids(self, role: str, pieces: list[int]) -> list[int]:
-        """The kept ones of a text's pieces."""
-        length, keep = self._limits[role]
-        return pieces[-length:] if keep == "tail" else pieces[:length]
+        """Returns the kept ones of a text's pieces."""
+        return wordpiece.cut(pieces, *self._limits[role])
 
     def notes(self) -> list[str]:
-        """The shares cut, and of references that can't be met exactly because decoding takes at least 5 steps."""
+        """Says how many texts were cut, and how many references no output can equal because decoding takes at least 5 steps."""
         shares = (
             f"{role} over {length} pieces ({keep} kept): {cut:,} ({cut / total:.1%})"
             for (role, (length, keep)), (total, cut) in zip(self._limits.items(), self._counts.values(), strict=True)
@@ -205,7 +207,7 @@ def _records(
     found: dict[str, tuple[textrank.Keyword, ...]],
     numbers: dict[str, int],
 ) -> Iterator[Record]:
-    """One record an example, in order."""
+    """Yields a record for each example, in order."""
 
     def text(role: str, raw: str, pieces: list[int]) -> Text:
         start, kept = cut.kept(role, raw)

@@ -1,11 +1,11 @@
 """Beam search that keeps `beams` unfinished and `beams` finished hypotheses of each item, in fixed shapes.
 
-The method is the paper's "the decoding process is the same as Transformer" (section 4.1): Vaswani et al. 2017, section 6.1,
-with the length penalty of Wu et al. 2016, equation 14. It runs in a plain `tf.function`, under `jit_compile=True`, and in an
-exported program: one `tf.while_loop`, no callback to Python, no shape that depends on values.
+The paper says "the decoding process is the same as Transformer" (section 4.1), which is that of Vaswani et al. 2017, section 6.1, with the
+length penalty of Wu et al. 2016, equation 14. The search runs in a plain `tf.function`, under `jit_compile=True`, and in an exported
+program: it is one `tf.while_loop` without a callback to Python and without a shape that depends on values.
 
-Why not `official.nlp.modeling.ops.beam_search`: it rescales the probabilities after the end token is barred, so scores are not
-log-probabilities; it takes caches of one type only and searches on after one beam has ended, which is not greedy search. It was
+`official.nlp.modeling.ops.beam_search` does not serve here. It rescales the probabilities after the end token is barred, so its scores are
+not log-probabilities. It takes caches of one type only, and with one beam it searches on after the end, which is not greedy search. It was
 also slower (1.2 to 1.4 times an earlier state of this one: batch 32, 4 beams, 4 layers of width 256, 2 cores).
 """
 
@@ -25,14 +25,17 @@ Step = Callable[[tf.Tensor, tf.Tensor, State, State], tuple[tf.Tensor, State]]
 
 @dataclass(frozen=True)
 class BeamSettings:
-    """How to search. Lengths count tokens without the end token.
+    """The settings of a search. Lengths count tokens without the end token.
 
     Attributes:
       beams: unfinished hypotheses kept for each item. [P] 4; 1 is greedy search.
-      minimum, maximum: shortest and longest hypothesis. [P] 5 and 20.
-      length_penalty: alpha in the penalty ((5 + length) / 6) ** alpha that a log-probability is divided by. [D] The paper is
-        silent; 0.6 is the Transformer's, whose decoding the paper says it follows, with the same 4 beams. 0 turns it off.
-      no_repeat: no n-gram of so many tokens occurs twice in a hypothesis; 0: any may.
+      minimum, maximum: lengths of the shortest and the longest hypothesis. [P] 5 and 20.
+      length_penalty: alpha in the penalty ((5 + length) / 6) ** alpha by which a log-probability is divided; 0 turns it off. [D] The paper
+        does not give it; 0.6 is the Transformer's, whose decoding the paper says it follows, with the same 4 beams.
+      no_repeat: no n-gram of so many tokens may occur twice in a hypothesis; 0: any may.
+
+    Raises:
+      UserError: a value is out of bounds.
     """
 
     beams: int = 4
@@ -51,11 +54,11 @@ class BeamSettings:
 
     @property
     def steps(self) -> int:
-        """How often the decoder is called at most, and so the length of a cache: positions 0 to `maximum`, where the end is scored."""
+        """The most calls of the decoder, and so the length of a cache: positions 0 to `maximum`, at which the end is scored."""
         return self.maximum + 1
 
     def penalty(self, length: tf.Tensor | int) -> tf.Tensor:
-        """What the log-probability of a hypothesis of `length` tokens is divided by, float32, in the shape of `length`."""
+        """Computes the number by which the log-probability of a hypothesis of `length` tokens is divided; float32, shaped as `length`."""
         return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** self.length_penalty
 
 
@@ -89,18 +92,17 @@ class _Search(NamedTuple):
 def beam_search(
     step: Step, cache: State, fixed: State, batch: tf.Tensor | int, start_id: int, end_id: int, settings: BeamSettings
 ) -> Hypotheses:
-    """The best hypotheses that `step` gives to each of `batch` = B items.
+    """Finds the best hypotheses of each of `batch` = B items.
 
-    The end token is barred before `minimum` tokens. After `maximum` tokens nothing else is allowed, and its log-probability
-    counts there too, so every score is that of a whole text and a cut one gets no advantage. Probabilities are not rescaled
-    for what is barred. Of equal scores the earlier beam, then the smaller id, comes first.
+    The end token is barred before `minimum` tokens. After `maximum` tokens nothing else is allowed, and its log-probability counts there
+    too, so that every score is that of a whole text and a cut one gets no advantage. Probabilities are not rescaled for tokens that are
+    barred. Of equal scores the earlier beam, then the smaller id, comes first.
 
     Args:
-      step: (ids [B * beams] int32, position [] int32, cache, fixed) -> (logits or log-probabilities [B * beams, V'] of a float
-        type, -inf allowed, V' known when tracing; cache); they are normalised here. `ids` are the tokens at `position` of the decoder's
-        input, position 0 holds `start_id`.
-      cache: nested dict of tensors [B * beams, ...] of any type, reordered with the beams (see `reordered`). `step` keeps shapes and
-        types.
+      step: called with ids [B * beams] int32, which are the tokens at `position` [] int32 of the decoder's input (`start_id` at 0), with
+        cache and fixed. It returns logits or log-probabilities [B * beams, V'] of a float type, which are normalised here (-inf is
+        allowed, V' is known when tracing), and the new cache.
+      cache: nested dict of tensors [B * beams, ...] of any type, reordered with the beams (`reordered`). `step` keeps shapes and types.
       fixed: nested dict of tensors, handed to `step` as it is.
       start_id, end_id: the token before the first and the token after the last.
     """
@@ -165,10 +167,10 @@ def beam_search(
 
 
 def reordered(cache: State, rows: tf.Tensor) -> State:
-    """The cache after hypotheses moved: row r is the former row `rows[r]`, except in what lies under the key `UNMOVED`.
+    """Moves the rows of a cache with their hypotheses: row r becomes the former row `rows[r]`.
 
-    `UNMOVED` is for what is large and written once, such as keys and values: a step that keeps an ordinary tensor of who wrote
-    what, as `layers.decoder` does, spares their copies. Its tensors may have any shape.
+    What lies under the key `UNMOVED` stays, and may have any shape. It is for tensors that are large and written once, such as keys and
+    values: a step that keeps an ordinary tensor that says which row wrote what (layers/decoder.py) need not copy them.
     """
     if not isinstance(cache, dict):
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), cache)
@@ -179,10 +181,16 @@ def reordered(cache: State, rows: tf.Tensor) -> State:
 def best_tokens(
     scores: tf.Tensor, position: tf.Tensor, end_id: int, settings: BeamSettings, candidates: int, repeats: tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """[B * beams, n <= candidates + 1] float32 log-probabilities and ids of each beam's best allowed tokens, best first.
+    """Finds each beam's best allowed tokens, best first.
 
-    Rows are as wide as the vocabulary, so they are read as few times as can be: the end token is barred among the best
-    rather than in the row, and the normaliser comes from the library's softmax, which is thrice as fast as its log-softmax.
+    Rows are as wide as the vocabulary, so they are read as few times as possible: tokens are barred among the best rather than in the row,
+    and the normaliser comes from the library's softmax, which is three times as fast as its log-softmax.
+
+    Args:
+      scores: [B * beams, V'], not normalised. candidates: how many tokens are wanted. repeats: of `repeating_tokens`; None: any may occur.
+
+    Returns:
+      [B * beams, n] float32 log-probabilities and int32 ids, with n of at most `candidates`.
     """
     # Cast first: on a CPU, XLA sorts whole rows of a narrower type (644 ms instead of 6 for 128 rows of 30,522).
     scores = tf.cast(scores, tf.float32)
@@ -204,7 +212,7 @@ def best_tokens(
 
 
 def repeating_tokens(ids: tf.Tensor, position: tf.Tensor, size: int) -> tf.Tensor:
-    """[B * beams, maximum] the tokens that would complete an n-gram of `size` tokens once more; -1 elsewhere."""
+    """Finds the tokens that would complete an n-gram of `size` tokens a second time. Returns [B * beams, maximum], -1 elsewhere."""
     maximum = ids.shape[2]
     places = tf.range(maximum)
     found = (places >= size - 1) & (places < position)
@@ -212,9 +220,3 @@ def repeating_tokens(ids: tf.Tensor, position: tf.Tensor, size: int) -> tf.Tenso
         last = tf.gather(ids, tf.maximum(position - back, 0), axis=2)
         found &= tf.roll(ids, back, 2) == last[..., None]
     return tf.reshape(tf.where(found, ids, -1), [-1, maximum])
-
-
-def strip(ids: list[int], end_id: int) -> list[int]:
-    """One hypothesis' tokens without its padding, from one row of `Hypotheses.ids`."""
-    ids = [int(i) for i in ids]
-    return ids[: ids.index(end_id)] if end_id in ids else ids

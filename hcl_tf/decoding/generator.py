@@ -1,4 +1,4 @@
-"""Sources to texts: the search of a system, batch by batch, compiled once."""
+"""Generates texts for sources: runs the search of a system batch by batch, compiled once for each shape."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -12,47 +12,54 @@ from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.layers.noise import Noise
 from hcl_tf.settings import Settings
 
-# All that generation may see of an example: nothing of its reference or negative.
+# The columns of an example that generation may see; none is of its reference or negative.
 SOURCE_COLUMNS = ("source_ids", "source_nodes", "source_unknown", "example_rows", "example_mask")
 
 
 class Generating(Protocol):
-    """What a system has to offer here (models/base.py): it finds texts for sources."""
+    """The part of a system (models/base.py) that generation needs."""
 
     settings: Settings
 
     def generate(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, hypotheses, T] vocabulary ids, best first, and [B, hypotheses] scores; `noise`: sample what can be sampled."""
+        """Finds texts for sources. Returns vocabulary ids [B, hypotheses, T], best first, and scores [B, hypotheses].
+
+        Args:
+          noise: with which z is drawn; None: no sampling.
+        """
 
 
 class Generator:
-    """A search over batches of one shape.
+    """Generates texts with a system.
 
     Args:
-      system: at the weights to use, `before_inference` done. compiled: use XLA, worth it from some hundred texts on.
-      sampled: draw z from the prior instead of taking its mean.
+      system: with the weights to use, `before_inference` done. compiled: whether XLA compiles the search, which pays from some hundred
+        texts on. sampled: whether z is drawn from the prior; else it is the prior's mean.
     """
 
     def __init__(self, system: Generating, tokenizer: Tokenizer, compiled: bool = False, sampled: bool = False) -> None:
-        self.tokenizer, self.traces = tokenizer, 0
+        self.tokenizer = tokenizer
 
         def run(batch: Batch, draw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            self.traces += 1  # counts in Python, while tracing
             noise = Noise(system.settings.seed, draw, batch["example_rows"]) if sampled else None
             return system.generate(batch, noise)
 
         self._run = tf.function(run, autograph=False, jit_compile=compiled)
 
     def ids(self, batch: Batch, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """[B, hypotheses, T] vocabulary ids and [B, hypotheses] scores, best first. `draw` numbers the samples of z."""
+        """Searches one batch. Returns vocabulary ids [B, hypotheses, T], best first, and scores [B, hypotheses].
+
+        Args:
+          draw: the number of the sample, on which z depends if it is drawn.
+        """
         ids, scores = self._run({name: batch[name] for name in SOURCE_COLUMNS}, tf.constant(draw, tf.int32))
         return ids.numpy(), scores.numpy()
 
     def texts(self, batches: Iterable[Batch], sources: Iterable[str], draw: int = 0) -> list[str]:
-        """The best text of each real row of the batches.
+        """Generates the best text for each real row of the batches.
 
         Args:
-          sources: the raw text of each, from which come copied words that the vocabulary lacks.
+          sources: the raw texts, from which words are copied that the vocabulary lacks. draw: as of `ids`.
         """
         found, raw = [], iter(sources)
         for batch in batches:
@@ -63,7 +70,7 @@ class Generator:
         return found
 
     def beams(self, batch: Batch, sources: Sequence[str], draw: int = 0) -> list[list[tuple[str, float]]]:
-        """Every hypothesis of each real row, best first: its text and its score. `sources`: see `texts`."""
+        """Generates all hypotheses for each real row of a batch, best first, as text and score; arguments as of `texts`."""
         ids, scores = self.ids(batch, draw)
         rows = zip(ids, scores, np.asarray(batch["source_ids"]), sources, strict=False)  # rows that fill up have no source
         return [
@@ -73,10 +80,10 @@ class Generator:
 
 
 def text_of(tokenizer: Tokenizer, ids: np.ndarray, source_ids: np.ndarray, source: str) -> str:
-    """The text of vocabulary ids [T]; an id of V or more stands for an unknown word of the source (`System.output_ids`).
+    """Decodes vocabulary ids [T] to text; an id of V or more stands for an unknown word of the source (`System.output_ids`).
 
     Args:
-      source_ids: [S] the source's pieces; source: its raw text.
+      source_ids: [S + 2] the source's framed pieces. source: its raw text.
     """
     vocabulary = len(tokenizer)
     if ids.max() < vocabulary:

@@ -1,7 +1,7 @@
-"""Texts of a user to sources as the model takes them.
+"""Turns texts of a user into sources as the model takes them.
 
-A raw text goes the way that preparation sends it: cleaned, cut to the pieces that the model sees, keywords taken from that
-part. So the same text gives the same batch, whether it stands in a prepared folder or comes from standard input.
+A raw text is treated as in preparation: it is cleaned and cut to the pieces that the model sees, and its keywords are taken from that part.
+So the same text gives the same batch, whether it stands in a prepared folder or comes from standard input.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from hcl_tf.data.corpora.formats import TURN_BREAK, clean
 from hcl_tf.data.keywords import tagging
 from hcl_tf.data.keywords.graph import UNKNOWN, KeywordGraph
 from hcl_tf.data.keywords.textrank import KeywordExtractor
-from hcl_tf.data.tokenizers.wordpiece import Tokenizer
+from hcl_tf.data.tokenizers.wordpiece import Tokenizer, cut
 from hcl_tf.decoding.sources import Source
 from hcl_tf.errors import UserError
 
@@ -18,17 +18,17 @@ TURN_SEPARATOR = "\t"  # between the turns of a dialogue (or a story's sentences
 
 
 class SourceReader:
-    """Raw texts to requests, with the settings that the data was prepared with.
+    """Reads raw texts with the settings that a run's data was prepared with.
 
     Args:
-      manifest: of the prepared data (its task and settings count).
-      keywords: given ones, which replace those of each text; None: TextRank's.
+      manifest: of the prepared data.
+      keywords: replace those of each text; None: TextRank's.
 
     Attributes:
-      notes: what is worth saying before the first output.
+      notes: lines for the user, to be shown before the first output.
 
     Raises:
-      UserError: the tagger can't be had, a given keyword holds no word, or there are more than the model was made for.
+      UserError: the tagger can't be had, a keyword that is given holds no word, or there are more than the model was made for.
     """
 
     def __init__(self, manifest: dict, tokenizer: Tokenizer, graph: KeywordGraph, keywords: Sequence[str] | None = None) -> None:
@@ -53,7 +53,11 @@ class SourceReader:
         return found
 
     def normalised(self, keywords: Sequence[str]) -> tuple[str, ...]:
-        """Given keywords as the graph names its nodes, in their order, each once. Raises `UserError` (see the class)."""
+        """Turns keywords that a person gives into the form that the graph's nodes have, in their order, each once.
+
+        Raises:
+          UserError: a keyword holds no word, or there are more than the model was made for.
+        """
         names: dict[str, None] = {}
         for keyword in keywords:
             found = self._extractor.normalise(keyword, self._numbers)
@@ -68,18 +72,18 @@ class SourceReader:
         return tuple(names)
 
     def unknown(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Those of normalised keywords that the graph lacks."""
+        """Returns those of normalised keywords that the graph lacks."""
         return tuple(name for name in names if name not in self._numbers)
 
     def read(self, line: str, keywords: tuple[str, ...] | None = None) -> Source | None:
-        """The request of one line; None for a line without text. `keywords`: normalised ones, in place of those of the text."""
+        """Reads the source in one line; None for a line without text. `keywords`: normalised ones, in place of those of the text."""
         raw = TURN_BREAK.join(turn for turn in map(clean, line.split(TURN_SEPARATOR)) if turn)
         if not raw:
             return None
         (span,) = self._tokenizer.kept_spans([raw], self._length, self._keep)
         start, end = span or (0, len(raw))
         (pieces,) = self._tokenizer.encode([raw])
-        ids = pieces[-self._length :] if self._keep == "tail" else pieces[: self._length]
+        ids = cut(pieces, self._length, self._keep)
         names = self._given if keywords is None else keywords
         if names is None:
             names = tuple(keyword.text for keyword in self._extractor.extract(raw[start:end]))

@@ -1,4 +1,4 @@
-"""Sources, of a user's texts (decoding/source_reader.py) or of a prepared folder's records, to the batches that generation takes."""
+"""Makes the batches that generation takes, from sources of a user (decoding/source_reader.py) or of a prepared folder."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,19 @@ from hcl_tf.data.batching.batches import Batch
 from hcl_tf.data.keywords.graph import UNKNOWN
 from hcl_tf.data.store.tfrecords import Text
 from hcl_tf.data.tokenizers import keyword_suffix
-from hcl_tf.data.tokenizers.wordpiece import SPECIAL_PIECES, Tokenizer
+from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 
-SHAPES = (1, 8, 32)  # rows of a batch: one text need not cost as much as 32, and few shapes mean few compilations
+SHAPES = (1, 8, 32)  # rows of a batch: one text need not cost as much as 32, and each shape is compiled once
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source: its text; as the model takes it WordPiece ids (cut, without special ones); each keyword's node, or `UNKNOWN`, and its
-    name."""
+    """A source as the model takes it.
+
+    Attributes:
+      text: raw. ids: of its pieces, cut, without special ones. nodes: of its keywords, `UNKNOWN` for those that the graph lacks.
+      keywords: their names.
+    """
 
     text: str
     ids: list[int]
@@ -28,55 +32,54 @@ class Source:
 
 
 def from_record(source: Text) -> Source:
-    """The request of a prepared source."""
+    """Makes a source of a record's."""
     return Source(source.raw, source.ids, source.nodes, tuple(keyword.text for keyword in source.keywords))
 
 
 class SourceBatches:
-    """Requests to batches of few shapes (see `Batches.make` for the columns).
+    """Makes batches of sources, of few shapes. Their columns are those of `PairColumns` that concern sources.
 
     Args:
       source_length, max_keywords: S and K of the data that the system was trained on (`Inputs`).
-      append_keywords: the sources of that data have their keywords appended.
+      append_keywords: whether the sources of that data have their keywords appended.
     """
 
     def __init__(self, tokenizer: Tokenizer, source_length: int, max_keywords: int, append_keywords: bool = False) -> None:
-        self._tokenizer, self._width, self._keywords = tokenizer, source_length + SPECIAL_PIECES, max_keywords
-        self._append = append_keywords
+        self._tokenizer, self._length, self._keywords, self._append = tokenizer, source_length, max_keywords, append_keywords
 
-    def make(self, requests: Sequence[Source], first: int) -> Batch:
-        """One batch, of the smallest of `SHAPES` that holds them.
+    def make(self, sources: Sequence[Source], first: int) -> Batch:
+        """Makes one batch, of the smallest of `SHAPES` that holds the sources.
 
         Args:
-          requests: 1 to the largest of `SHAPES`. first: the number of the first; the numbers decide a sampled z.
+          sources: 1 to the largest of `SHAPES`. first: the number of the first one; the noise of a sampled z depends on the numbers.
 
         Returns:
           source_ids [B, S + 2], source_nodes [B, K], source_unknown, example_rows [B] int32, example_mask [B] float32.
         """
-        t, rows = self._tokenizer, next(size for size in SHAPES if size >= len(requests))
-        ids = np.full((rows, self._width), t.pad_id, np.int32)
+        rows = next(size for size in SHAPES if size >= len(sources))
         nodes = np.full((rows, self._keywords), UNKNOWN, np.int32)
         unknown = np.zeros(rows, np.int32)
-        sources = [request.ids for request in requests]
-        if self._append:
-            names, most = [request.keywords for request in requests], keyword_suffix.suffix_length(self._keywords)
-            sources = keyword_suffix.append(sources, names, t, most)
-        for row, request in enumerate(requests):
-            pieces = [t.cls_id, *sources[row], t.sep_id]
-            ids[row, : len(pieces)] = pieces
-            nodes[row, : len(request.nodes)] = request.nodes
-            unknown[row] = request.nodes.count(UNKNOWN)
-        ids[len(requests) :] = ids[0]  # a row of nothing but padding has no text vector
+        for row, source in enumerate(sources):
+            nodes[row, : len(source.nodes)] = source.nodes
+            unknown[row] = source.nodes.count(UNKNOWN)
         columns = {
-            "source_ids": ids, "source_nodes": nodes, "source_unknown": unknown,
+            "source_ids": self._ids(sources, rows), "source_nodes": nodes, "source_unknown": unknown,
             "example_rows": np.arange(first, first + rows, dtype=np.int32),
-            "example_mask": (np.arange(rows) < len(requests)).astype(np.float32),
+            "example_mask": (np.arange(rows) < len(sources)).astype(np.float32),
         }  # fmt: skip
         return {name: tf.constant(column) for name, column in columns.items()}
 
-    def of(self, requests: Iterable[Source], size: int = SHAPES[-1]) -> Iterator[Batch]:
-        """All requests, `size` at a time."""
-        remaining, first = iter(requests), 0
+    def _ids(self, sources: Sequence[Source], rows: int) -> np.ndarray:
+        """Returns the sources' ids [rows, S + 2]; rows that fill up repeat the first, because only padding would have no text vector."""
+        pieces = [source.ids for source in sources]
+        if self._append:
+            names, most = [source.keywords for source in sources], keyword_suffix.suffix_length(self._keywords)
+            pieces = keyword_suffix.append(pieces, names, self._tokenizer, most)
+        return self._tokenizer.framed(pieces + [pieces[0]] * (rows - len(pieces)), self._length)
+
+    def of(self, sources: Iterable[Source], size: int = SHAPES[-1]) -> Iterator[Batch]:
+        """Yields batches of all sources, `size` at a time."""
+        remaining, first = iter(sources), 0
         while block := list(islice(remaining, size)):
             yield self.make(block, first)
             first += len(block)

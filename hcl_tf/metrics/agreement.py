@@ -1,4 +1,4 @@
-"""How far annotators agree beyond chance: Fleiss' kappa (Fleiss 1971), with a bootstrap interval.
+"""Measures how far annotators agree beyond chance: Fleiss' kappa (Fleiss 1971), with a bootstrap interval.
 
 Categories are nominal: a 1 against a 3 is no worse than a 1 against a 2.
 """
@@ -12,7 +12,7 @@ from hcl_tf.metrics.significance import LEVEL, RESAMPLES, percentiles, resampled
 
 @dataclass(frozen=True)
 class Agreement:
-    """Fleiss' kappa and what it is made of.
+    """Fleiss' kappa with its interval and its parts.
 
     Attributes:
       kappa: (observed - chance) / (1 - chance); None where it is undefined, and then `undefined` says why.
@@ -21,7 +21,7 @@ class Agreement:
       observed: the share of pairs of annotators of one subject that agree; None with one annotator.
       chance: the share that would agree if each drew from `shares`.
       shares: of each category among all ratings.
-      subjects, raters: what was rated, and how often each of it.
+      subjects: how many were rated. raters: annotators of each.
     """
 
     kappa: float | None
@@ -37,7 +37,7 @@ class Agreement:
 
 
 def category_counts(ratings: np.ndarray, categories: tuple[int, ...]) -> np.ndarray:
-    """[..., R] ratings by R annotators -> [..., C]: how many of them chose each category. ValueError: a rating is none of them."""
+    """Counts how many of R annotators chose each of C categories: [..., R] -> [..., C]. Raises ValueError for any other rating."""
     counts = (ratings[..., None] == np.array(categories)).sum(axis=-2)
     if not (counts.sum(axis=-1) == ratings.shape[-1]).all():
         raise ValueError(f"ratings other than {categories}")
@@ -45,9 +45,13 @@ def category_counts(ratings: np.ndarray, categories: tuple[int, ...]) -> np.ndar
 
 
 def fleiss_kappa(counts: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 1) -> Agreement:
-    """Fleiss' kappa of counts [I, G, C]: of I items with G rated subjects each, how many annotators chose each of C categories.
+    """Computes Fleiss' kappa.
 
-    The bootstrap draws items whole: the outputs of several systems for one source are not independent of each other.
+    The bootstrap draws items whole, because the outputs of several systems for one source are not independent of each other.
+
+    Args:
+      counts: [I, G, C], of I items with G rated subjects each, how many annotators chose each of C categories.
+      level: of the interval.
 
     Raises:
       ValueError: nothing is rated, or not everything by the same number of annotators.

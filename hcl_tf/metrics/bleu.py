@@ -1,4 +1,4 @@
-"""BLEU: the paper's sentence-level one (NLTK, smoothing method 7) and the corpus-level one of sacreBLEU beside it.
+"""Computes BLEU: the paper's sentence-level one (NLTK, smoothing method 7), and the corpus-level one of sacreBLEU.
 
 Three properties of NLTK's sentence BLEU under method 7 that readers of a score should know:
   * it is not bounded by 1: an identical sentence of 9 words scores 1.333, 1.217, 1.154 and 1.117 for n = 1 to 4;
@@ -22,7 +22,7 @@ _SACREBLEU_TOKENISERS = {"en": "13a", "zh": "zh"}
 
 
 def sentence_scores(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]], orders: Sequence[int] = ORDERS) -> np.ndarray:
-    """[n, len(orders)] sentence BLEU of the tokens of n hypotheses against one reference each, on a scale of 0 to 100."""
+    """Computes sentence BLEU of n tokenised hypotheses against one reference each. Returns [n, orders] on a scale of 0 to 100."""
     scores = [
         [sentence_bleu([reference], hypothesis, (1 / order,) * order, _SMOOTHING) for order in orders]
         for hypothesis, reference in zip(hypotheses, references, strict=True)
@@ -31,7 +31,7 @@ def sentence_scores(hypotheses: Sequence[Sequence[str]], references: Sequence[Se
 
 
 def signature(order: int, language: str) -> str:
-    """How `sentence_scores` computes the score of one order."""
+    """Returns the signature of `sentence_scores` of one order."""
     return (
         f"BLEU-{order}|level:sentence, mean|smooth:nltk.method7|weights:(1/{order},)*{order}|{TOKENISATION[language]}"
         f"|scale:100, not bounded by it|nltk:{nltk.__version__}"
@@ -39,10 +39,10 @@ def signature(order: int, language: str) -> str:
 
 
 class CorpusBleu:
-    """Corpus sacreBLEU on raw texts, lower-cased, with sacreBLEU's own tokenisation and signature.
+    """Computes sacreBLEU of a corpus of raw texts, lower-cased, with sacreBLEU's own tokenisation.
 
-    `statistics` turns each sentence into the counts that the score is made of, and `of` turns sums of these into scores,
-    so that a bootstrap can sum them over any resample.
+    `statistics` counts, for each sentence, what the score is computed from; `of` computes scores from sums of these counts. So a bootstrap
+    can sum them over any resample.
     """
 
     def __init__(self, language: str) -> None:
@@ -51,7 +51,7 @@ class CorpusBleu:
         self._sentence = sacrebleu.BLEU(**settings, effective_order=True)  # the counts are the same, without a warning a sentence
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-        """[n, 10] float64: n-gram matches of orders 1 to 4, n-grams of the hypothesis, its length, the reference's length."""
+        """Counts each sentence's n-gram matches of orders 1 to 4, n-grams of the hypothesis, and both lengths. Returns [n, 10] float64."""
         rows = []
         for hypothesis, reference in zip(hypotheses, references, strict=True):
             found = self._sentence.sentence_score(hypothesis, [reference])
@@ -59,12 +59,12 @@ class CorpusBleu:
         return np.array(rows, np.float64).reshape(len(hypotheses), 10)
 
     def of(self, sums: np.ndarray) -> np.ndarray:
-        """[m, 10] sums of `statistics` rows -> [m] scores on a scale of 0 to 100."""
+        """Computes scores [m], on a scale of 0 to 100, from m sums of rows of `statistics`, [m, 10]."""
         compute, method = self._corpus.compute_bleu, self._corpus.smooth_method
         rows = np.asarray(sums).astype(np.int64).tolist()  # it formats the lengths as integers
         return np.array([compute(row[:4], row[4:8], row[8], row[9], smooth_method=method).score for row in rows], np.float64)
 
     def signature(self) -> str:
-        """sacreBLEU's own signature, for one reference a sentence."""
+        """Returns sacreBLEU's own signature, for one reference a sentence."""
         self._corpus.corpus_score(["a"], [["a"]])  # it knows the number of references only after scoring
         return f"BLEU|{self._corpus.get_signature()}"

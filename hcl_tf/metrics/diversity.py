@@ -1,6 +1,6 @@
-"""What a high BLEU can hide: dull outputs, copies of training targets, outputs that ignore their keywords.
+"""Measures what a high BLEU can hide: dull outputs, copies of training targets, outputs that ignore their keywords.
 
-Every function works on tokens (`words.words`), so that case and spacing make no difference between systems.
+Every function takes tokens (`words.words`), so that case and spacing make no difference between systems.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,27 +11,27 @@ Tokens = Sequence[str]
 
 
 def distinct(texts: Iterable[Tokens], order: int) -> float:
-    """Distinct-n (Li et al. 2016): different n-grams of all texts together, divided by all n-grams; NaN where there are none.
+    """Computes distinct-n (Li et al. 2016): the number of different n-grams of all texts, divided by that of all n-grams.
 
-    It falls as the number of texts grows, so only rows over the same test set compare.
+    It falls as the number of texts grows, so only values over the same test set can be compared. NaN where there is no n-gram.
     """
     grams = [tuple(text[i : i + order]) for text in texts for i in range(len(text) - order + 1)]
     return len(set(grams)) / len(grams) if grams else float("nan")
 
 
 def distinct_share(texts: Sequence[Tokens]) -> float:
-    """Different texts divided by all texts; NaN where there are none."""
+    """Computes the share of different texts among all texts; NaN where there are none."""
     return len(set(map(tuple, texts))) / len(texts) if texts else float("nan")
 
 
 def verbatim(texts: Sequence[Tokens], training_targets: Iterable[Tokens]) -> np.ndarray:
-    """[n] float64: 1 where a text is, token for token, a training target; else 0."""
+    """Says which texts are, token for token, training targets: [n] float64, 1 or 0."""
     known = set(map(tuple, training_targets))
     return np.array([tuple(text) in known for text in texts], np.float64)
 
 
 def keyword_inclusion(texts: Sequence[Tokens], keywords: Sequence[Sequence[Tokens]]) -> np.ndarray:
-    """[n] float64 in [0, 1]: the share of each text's distinct keywords that it contains; NaN where it has none.
+    """Computes the share of each text's distinct keywords that it contains: [n] float64 in [0, 1], NaN where it has no keywords.
 
     A keyword is contained where its tokens stand in the text one after the other. For Chinese, whose tokens are
     characters, that is being a substring. Nothing is inflected: give keywords in the form that is looked for.

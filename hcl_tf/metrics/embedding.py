@@ -1,7 +1,7 @@
-"""Extrema, Average and Greedy: how near two texts are by their words' vectors.
+"""Measures how near two texts are by their words' vectors: Extrema, Average and Greedy.
 
-Formulas: Liu et al. (2016, "How NOT To Evaluate Your Dialogue System"), section 3.2. Words without a vector are skipped. Where
-no word of one of the two texts has a vector (an empty text, for one), the pair has no score: NaN, to be counted and reported.
+The formulas are those of Liu et al. (2016, "How NOT To Evaluate Your Dialogue System"), section 3.2. Words without a vector are skipped.
+Where no word of one of the two texts has a vector (an empty text, for one), the score of the pair is NaN, to be counted and reported.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ NAMES = ("Extrema", "Average", "Greedy")
 
 
 def similarities(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]], vectors: WordVectors) -> np.ndarray:
-    """[n, 3] float64 in [-1, 1]: the scores `NAMES` of the tokens of n pairs, NaN for pairs with nothing covered."""
+    """Computes the scores `NAMES` of n tokenised pairs: [n, 3] float64 in [-1, 1], NaN for pairs that have none."""
     scores = np.full((len(hypotheses), len(NAMES)), np.nan)
     for row, pair in enumerate(zip(hypotheses, references, strict=True)):
         one, other = (vectors.of(tokens).astype(np.float64) for tokens in pair)
@@ -25,19 +25,19 @@ def similarities(hypotheses: Sequence[Sequence[str]], references: Sequence[Seque
 
 
 def extrema(vectors: np.ndarray) -> np.ndarray:
-    """[n, d] -> [d]: in each dimension the value furthest from zero, with its sign; the negative one of two equally far."""
+    """Returns, in each dimension of [n, d], the value furthest from zero with its sign, [d]; of two equally far the negative one."""
     highest, lowest = vectors.max(axis=0), vectors.min(axis=0)
     return np.where(highest > np.abs(lowest), highest, lowest)
 
 
 def greedy(one: np.ndarray, other: np.ndarray) -> float:
-    """[n, d], [m, d] -> each word's cosine with its nearest word of the other text, averaged over both directions."""
+    """Computes the mean cosine of each word of [n, d] with its nearest word of [m, d] and reversely, averaged over both directions."""
     table = _unit(one) @ _unit(other).T
     return float(np.clip((table.max(axis=1).mean() + table.max(axis=0).mean()) / 2, -1.0, 1.0))
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """Cosine of two vectors [d]; 0 where one of them is zero (words that cancel out)."""
+    """Computes the cosine of two vectors [d]; 0 where one of them is zero (words that cancel out)."""
     return float(np.clip(_unit(one) @ _unit(other), -1.0, 1.0))
 
 
@@ -47,5 +47,5 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def signature(name: str, language: str, vectors: WordVectors) -> str:
-    """How `similarities` computes one of `NAMES`."""
+    """Returns the signature of one of the scores of `similarities`."""
     return f"{name}|level:sentence, mean|vectors:{vectors.name}|oov:skipped|{TOKENISATION[language]}|scale:1, from -1"

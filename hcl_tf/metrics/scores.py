@@ -1,4 +1,4 @@
-"""Every score of one system's outputs, in one call."""
+"""Computes every score of one system's outputs."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -30,15 +30,15 @@ def score(
     Args:
       predictions, references, sources: n texts each, uncut; one reference a prediction.
       keywords: for each prediction the keywords that it should contain, in the form that is looked for.
-      training_targets: those of which verbatim copies are counted.
+      training_targets: verbatim copies of these are counted.
       language: "en" or "zh".
       vectors: for the embedding scores, the same for all systems of a comparison.
       seed: of the bootstrap.
 
     Returns:
-      scores: name -> value, low and high (95% bootstrap interval; None where resampling sentences would bias the score, as it
-        does whatever counts different outputs), signature, and counts: sentences that the value is over, and what was left out.
-        A value is None where no sentence has the score.
+      scores: name -> value, low and high (95% bootstrap interval; None for scores that count different outputs, which resampling
+        sentences would bias), signature, and counts: the sentences that the value is over, and those that were left out. A value is None
+        where no sentence has the score.
       per_example: for each prediction name -> value, of the scores that are means over sentences.
       Both are ready for JSON. The value of a mean is the mean of its per-example values, those that are None left out.
 
@@ -86,7 +86,7 @@ def _sentence_scores(outputs, targets, inputs, looked_for, known, language, vect
 
 
 def _corpus_scores(predictions, references, outputs, language, seed) -> dict[str, dict]:
-    """The scores of the outputs as a whole."""
+    """Computes the scores of the outputs as a whole."""
     token = TOKENISATION[language]
     counts = {"sentences": len(outputs)}
     corpus = bleu.CorpusBleu(language)
@@ -102,7 +102,7 @@ def _corpus_scores(predictions, references, outputs, language, seed) -> dict[str
 
 
 def _counts(name: str, column: np.ndarray, outputs: Sequence[Sequence[str]]) -> dict[str, int]:
-    """What a mean is over: scored sentences, those left out and why, and outputs without a word."""
+    """Counts the sentences that a mean is over, those that were left out and why, and outputs without a word."""
     missing = int(np.isnan(column).sum())
     why = "without_keywords" if name in (ANY_KEYWORD, KEYWORDS) else "uncovered" if name in embedding.NAMES else None
     counts = {"sentences": len(column) - missing, "empty_outputs": sum(not output for output in outputs)}
@@ -120,5 +120,5 @@ def _entry(value: float, interval: tuple[float, float] | None, signature: str, c
 
 
 def _number(value: float) -> float | None:
-    """A plain number, or None for NaN, which JSON has not."""
+    """Returns a plain number, or None for NaN, which JSON does not have."""
     return None if math.isnan(value) else float(value)

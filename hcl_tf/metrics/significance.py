@@ -1,6 +1,6 @@
-"""How far a mean over test sentences would move with other sentences: the bootstrap (Efron 1979; for BLEU: Koehn 2004).
+"""Estimates by the bootstrap how far a mean over test sentences would move with other sentences (Efron 1979; for BLEU: Koehn 2004).
 
-A sentence without a score is NaN; it is left out of the mean of every resample that it is drawn into.
+A sentence without a score is NaN. It is left out of the mean of every resample that it is drawn into.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _BLOCK = 1 << 22  # draws at a time: 32 MB
 
 
 def resample(count: int, resamples: int = RESAMPLES, seed: int = 1) -> Iterator[np.ndarray]:
-    """Yields blocks [b, count] float64, `resamples` rows in all: how often each of `count` sentences is drawn in a resample."""
+    """Draws resamples of `count` sentences. Yields how often each sentence is drawn, in blocks [b, count] float64 of b resamples."""
     random = np.random.default_rng(seed)
     rows = max(1, _BLOCK // count)
     for start in range(0, resamples, rows):
@@ -24,12 +24,12 @@ def resample(count: int, resamples: int = RESAMPLES, seed: int = 1) -> Iterator[
 
 
 def resampled(values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], resamples: int = RESAMPLES, seed: int = 1) -> np.ndarray:
-    """[n, k] values -> [resamples, ...]: `statistic` of the values' sums [b, k] over each resample."""
+    """Computes a statistic of each resample of values [n, k], from their sums [b, k] over b resamples. Returns [resamples, ...]."""
     return np.concatenate([statistic(weights @ values) for weights in resample(len(values), resamples, seed)])
 
 
 def resampled_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 1) -> np.ndarray:
-    """[n, m] -> [resamples, m]: the means of m scores of the same n sentences; NaN where a resample has no score."""
+    """Computes the means of m scores of n sentences, [n, m], in each resample: [resamples, m], NaN where a resample has no score."""
     known = np.isfinite(values)
     sums = np.concatenate([np.where(known, values, 0.0), known.astype(np.float64)], axis=1)
 
@@ -41,7 +41,7 @@ def resampled_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 
 
 
 def percentiles(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """The central interval that holds `level` of some resampled values [r]; NaN where there is none that is a number."""
+    """Returns the central interval that holds a share `level` of resampled values [r]; NaN where none of them is a number."""
     samples = samples[np.isfinite(samples)]
     if not len(samples):
         return float("nan"), float("nan")
@@ -50,13 +50,16 @@ def percentiles(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float
 
 
 def confidence_interval(values: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 1) -> tuple[float, float]:
-    """The percentile bootstrap interval of the mean of values [n] over sentences."""
+    """Computes the percentile bootstrap interval of the mean of values [n] over sentences."""
     return percentiles(resampled_means(np.asarray(values, np.float64)[:, None], resamples, seed)[:, 0], level)
 
 
 def means(columns: dict[str, np.ndarray]) -> dict[str, dict]:
-    """Name -> [n] values to name -> mean (`value`), interval (`low`, `high`; None where nothing has a value), and how many of the
-    `examples` have a value. All are resampled together."""
+    """Computes the means of several columns of values [n] of the same examples, with bootstrap intervals. All are resampled together.
+
+    Returns:
+      For each column: value, low and high (None where no example has a value), and examples, how many have one.
+    """
     if not columns:
         return {}
     resampled = resampled_means(np.stack(list(columns.values()), 1))
@@ -71,10 +74,10 @@ def means(columns: dict[str, np.ndarray]) -> dict[str, dict]:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """System a against system b on the same sentences.
+    """A comparison of system a with system b on the same sentences.
 
     Attributes:
-      sentences: those that both have a score for.
+      sentences: how many have a score of both.
       difference: mean of a minus mean of b; `low` to `high` is its bootstrap interval.
       p_value: two-sided.
     """
@@ -87,10 +90,10 @@ class PairedComparison:
 
 
 def paired_bootstrap(a: np.ndarray, b: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 1) -> PairedComparison:
-    """Paired bootstrap resampling (Koehn 2004) of the per-sentence values [n] of two systems.
+    """Compares two systems by paired bootstrap resampling (Koehn 2004) of their values [n] for each sentence.
 
-    Koehn's p is the share of resamples in which the better system does not win. It is doubled here (at most 1), because which
-    of the two is better was not known beforehand, and one resample is added to either count, so that p is never 0.
+    Koehn's p is the share of resamples in which the better system does not win. It is doubled here (at most 1), because which of the two
+    is better was not known beforehand, and one resample is added to either count, so that p is never 0.
 
     Raises:
       ValueError: the two do not have the same length, or no sentence has both scores.

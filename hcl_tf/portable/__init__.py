@@ -1,4 +1,4 @@
-"""A training run as compiled programs: exported where TensorFlow is, trained where only JAX and a GPU are, taken back as a run folder.
+"""Trains on machines without TensorFlow: exports a training as compiled programs, trains with JAX, and takes the results back as a run.
 
 python -m hcl_tf.portable.export --flagfile=experiments/qqp/hcl.flags --out=BUNDLE   # with TensorFlow
 python -m hcl_tf.portable.train --bundle=BUNDLE --system=hcl --out=RESULTS           # with JAX, without TensorFlow

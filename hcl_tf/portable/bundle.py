@@ -1,14 +1,14 @@
-"""What travels to a machine without TensorFlow: programs, arrays and what is to be done with them, in one folder.
+"""Writes and reads bundles, the folders that travel to a machine without TensorFlow. NumPy is all that this needs.
 
     BUNDLE/arrays/<sha256>.npy.gz          arrays by content, so that systems share what they have in common
     BUNDLE/<system>/bundle.json            settings, programs, variables and how they begin
     BUNDLE/<system>/<program>.mlir.xz      StableHLO
 
-What comes back of a system is a folder with metrics.jsonl, speed.jsonl, done.json and environment.json as in a run folder, and
+The results of a system, which come back, are a folder with metrics.jsonl, speed.jsonl, done.json and environment.json as in a run folder,
+and with
 
-    outputs.<split>.npz, examined.test.npz ids of the outputs, and diagnostics of the test examples
-
-NumPy alone reads both.
+    outputs.<split>.npz                    ids of the outputs
+    examined.test.npz                      diagnostics of the test examples
 """
 
 import gzip
@@ -38,11 +38,11 @@ OUTPUTS, DIAGNOSTICS = "outputs.{}.npz", "examined.test.npz"
 
 @dataclass(frozen=True)
 class Program:
-    """How a program is called.
+    """The signature of a program.
 
     Attributes:
-      inputs: names of its arguments. variables: names of those that follow the arguments.
-      outputs: names of what it returns. updates: the variables whose new values it returns after these.
+      inputs: names of its first arguments. variables: names of the variables that follow them as arguments.
+      outputs: names of its first results. updates: names of the variables whose new values follow them as results.
     """
 
     inputs: list[str]
@@ -52,10 +52,10 @@ class Program:
 
 
 class Bundle:
-    """One system's part of a bundle.
+    """The part of one system in a bundle.
 
     Attributes:
-      description: the JSON of bundle.json; see `exporting.export`.
+      description: the content of bundle.json (`compiling.export`).
     """
 
     def __init__(self, folder: Path, system: str) -> None:
@@ -68,11 +68,11 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of bundle.json, by which results are known to be of this bundle."""
+        """The SHA-256 of bundle.json, by which results are known to be of this bundle."""
         return hashlib.sha256(_read(self._own / DESCRIPTION)).hexdigest()
 
     def check_new(self) -> None:
-        """Raises `UserError` where the system's name can't be one or is there already, or where nothing can be written."""
+        """Raises `UserError` where the system's name is not allowed or there already, or where nothing can be written."""
         if not NAME.fullmatch(self.system) or self.system == ARRAYS:
             raise UserError(f"--system={self.system}: letters, digits and _ . = - are expected, and not {ARRAYS!r}")
         if (self._own / DESCRIPTION).exists():
@@ -91,7 +91,7 @@ class Bundle:
         return key
 
     def array(self, key: str) -> np.ndarray:
-        """The array of a key. Raises `UserError` where it is missing or damaged."""
+        """Reads the array of a key. Raises `UserError` where it is missing or damaged."""
         path = self._array(key)
         try:
             data = gzip.decompress(_read(path))
@@ -109,7 +109,7 @@ class Bundle:
         write_whole(self._own / PROGRAM.format(name), lzma.compress(text.encode()))
 
     def program(self, name: str) -> tuple[Program, str]:
-        """How a program is called, and its StableHLO."""
+        """Reads a program. Returns its signature and its StableHLO. Raises `UserError` where it is missing or damaged."""
         path = self._own / PROGRAM.format(name)
         try:
             text = lzma.decompress(_read(path)).decode()
@@ -118,13 +118,13 @@ class Bundle:
         return Program(**self.description["programs"][name]), text
 
     def write(self, description: dict[str, Any], programs: dict[str, Program]) -> None:
-        """Stores the description; last, because with it the bundle is whole."""
+        """Stores the description. This comes last, because where it is the bundle is whole."""
         self.description = {"format": FORMAT, **description, "programs": {name: asdict(program) for name, program in programs.items()}}
         write_whole(self._own / DESCRIPTION, to_json(self.description, indent=1) + b"\n")
 
 
 def read(folder: Path, system: str) -> Bundle:
-    """The part of a system. Raises `UserError` where there is none, or it is of another version."""
+    """Reads the part of a system. Raises `UserError` where there is none, or it is of another version."""
     bundle = Bundle(folder, system)
     path = bundle.folder / system / DESCRIPTION
     if not path.is_file():

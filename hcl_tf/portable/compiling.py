@@ -1,4 +1,4 @@
-"""A training loop's parts as StableHLO, with all that they read: see `bundle`."""
+"""Compiles the parts of a training loop to StableHLO, and writes them with everything that they read into a bundle."""
 
 import dataclasses
 import hashlib
@@ -30,18 +30,18 @@ from hcl_tf.training.loop import DIAGNOSED, Loop
 from hcl_tf.training.step import TrainStep
 
 Values = dict[str, tf.Tensor]
-Starts = dict[int, tuple[tf.Variable, object, bytes]]  # id of a variable -> it, its initializer, the hash of its first values
-SEARCHED = 256  # sources decoded at once, more than a CPU takes; outputs do not depend on it
-TRUTHS = re.compile(r'dense<"0x([0-9A-Fa-f]+)"> : tensor<((?:\d+x)+i1)>')
+Starts = dict[int, tuple[tf.Variable, object, bytes]]  # id of a variable -> the variable, its initializer, the hash of its first values
+SEARCHED = 256  # sources decoded at once, more than on a CPU; outputs do not depend on it
+BOOLEANS = re.compile(r'dense<"0x([0-9A-Fa-f]+)"> : tensor<((?:\d+x)+i1)>')
 ALIAS = re.compile(r"parameter_number = (\d+) : i64}, output_index = array<i64(?:: (\d+))?>")
 
 
 def export(task: str, data_dir: Path | None, preset: str | None, given: dict, out: Path, system: str | None, half: bool) -> Bundle:
-    """Writes a system's part of a bundle.
+    """Exports a training as a system's part of a bundle.
 
     Args:
-      given: the settings that flags give; `preset` the others. system: its name there; None: its row's.
-      half: store weights that are not drawn as float16.
+      given: the settings that flags gave; `preset` gives the others. system: the name in the bundle; None: that of its row.
+      half: whether weights that are not drawn are stored as float16.
 
     Raises:
       UserError: the training needs more than compiled programs between one validation and the next; the bundle has the system already, or
@@ -99,15 +99,16 @@ def _forget_unread_pieces(loop: Loop, data: PreparedData) -> None:
 
 
 class _Parts:
-    """What a loop runs between two looks at the clock, as functions of tensors, each with a batch to trace it on.
+    """The parts of a loop that run on the device, as functions of tensors.
 
-    Scalars come stacked into one vector; `names` says which they are, in order.
+    A part that returns many scalars stacks them into one vector, and `names` says which they are, in order.
     """
 
     def __init__(self, loop: Loop) -> None:
         self._loop, self.names = loop, {}
 
     def all(self) -> dict[str, tuple[Callable[[Batch], Values], Batch]]:
+        """Returns each part by its name in the bundle, with a batch to trace it on."""
         held_out = self._loop.validation.batches
         batch, validated, searched = (next(iter(batches.dataset(epoch))) for batches, epoch in (
             (self._loop.batches, 0), (held_out, None), (dataclasses.replace(held_out, batch_size=SEARCHED), None),
@@ -121,22 +122,22 @@ class _Parts:
         }
 
     def step(self, batch: Batch) -> Values:
-        """The training step."""
+        """Takes a training step. Returns its scalars."""
         number = batch.pop("step")
         return self._stacked("step", self._loop.train_step.compute(batch, number, self._loop.system.phase))
 
     def prepare(self, _: Batch) -> Values:
-        """`System.before_inference`, where it computes anything."""
+        """Runs `System.before_inference`, which for some systems computes nothing."""
         self._loop.system.before_inference()
         return {}
 
     def validate(self, batch: Batch) -> Values:
-        """Sums of the losses, then the counts that they are taken over."""
+        """Computes the sums of the losses over a batch, and the counts of which means are taken."""
         sums, counts = self._loop.validation.sums_of(batch, self._loop.system.phase)
         return self._stacked("sums", {name: total.value for name, total in sums.items()}) | self._stacked("counts", counts)
 
     def search(self, batch: Batch) -> Values:
-        """The best hypothesis of each source."""
+        """Finds the best hypothesis of each source."""
         return {"ids": self._loop.system.generate(batch)[0][:, 0]}
 
     def _stacked(self, name: str, scalars: Values) -> Values:
@@ -168,26 +169,26 @@ def _program(bundle: Bundle, name: str, function: Callable[[Batch], Values], bat
     updates = [read[replaced[place] - len(inputs)] for place in sorted(replaced)]
     if sorted(replaced) != list(range(len(outputs), len(outputs) + len(replaced))):
         raise ValueError(f"{name}: updates do not follow the {len(outputs)} outputs")
-    bundle.write_program(name, TRUTHS.sub(_spelt_out, text))
+    bundle.write_program(name, BOOLEANS.sub(_spelt_out, text))
     return Program(inputs, read, outputs, updates)
 
 
 def _spelt_out(constant: re.Match) -> str:
-    """A constant of truth values as a list: versions of MLIR differ in how they pack its bits."""
+    """Writes a constant of booleans as a list, because versions of MLIR differ in how they pack bits."""
     shape = [int(size) for size in constant[2].split("x")[:-1]]
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(constant[1]), np.uint8), count=int(np.prod(shape)), bitorder="little")
     return f"dense<{json.dumps(bits.astype(bool).reshape(shape).tolist())}> : tensor<{constant[2]}>"
 
 
 def _constants(step: TrainStep) -> dict[str, tf.Variable]:
-    """What an optimiser reads besides its state, such as beta_1."""
+    """Returns the variables that optimisers read besides their state, such as beta_1."""
     found = ((name, key, value) for name, optimizer in step.optimizers.items() for key, value in optimizer._hyper.items())
     return {f"constant/{name}/{key}": value for name, key, value in found if isinstance(value, tf.Variable)}
 
 
 @contextmanager
 def starting_points() -> Iterator[Starts]:
-    """Remembers of every weight that a layer makes meanwhile its initializer and first values (their hash), by the variable's id."""
+    """Records the initializer and the hash of the first values of every weight that layers make within the context."""
     made: Starts = {}
     original = keras.layers.Layer.add_weight
 
@@ -204,7 +205,7 @@ def starting_points() -> Iterator[Starts]:
 
 
 def drawable(loop: Loop, starts: Starts) -> Starts:
-    """Of what `starting_points` saw, the weights that may be drawn anew: not an encoder that has computed node features already."""
+    """Leaves out weights that may not be drawn anew: those of an encoder that has computed node features already."""
     system = loop.system
     described = isinstance(system.settings, BertSettings) and system.uses_keywords
     kept = {id(v) for v in system.encoder.variables} if described else set()
@@ -212,7 +213,7 @@ def drawable(loop: Loop, starts: Starts) -> Starts:
 
 
 def _start(bundle: Bundle, variable: tf.Variable, made: Starts, half: bool) -> dict:
-    """How a variable begins: what `starting_weights` needs, with shape and type."""
+    """Describes how a variable begins: its shape and type, and a constant, a distribution (`starting_weights`), or stored values."""
     values = variable.numpy()
     start = {"shape": list(values.shape), "dtype": str(values.dtype)}
     if values.size and (values == values.flat[0]).all():
@@ -229,7 +230,7 @@ def _digest(values: np.ndarray) -> bytes:
 
 
 def _batches(bundle: Bundle, loop: Loop, data: PreparedData) -> dict:
-    """What makes the batches of all splits."""
+    """Stores the splits, and describes how their batches are made."""
     pairs, held_out = (batches.columns[0] for batches in (loop.batches, loop.validation.batches))
     if not isinstance(pairs, PairColumns):
         raise UserError(f"--model={loop.settings.model} is not trained on pairs of source and target, which alone travel")
@@ -249,6 +250,6 @@ def _batches(bundle: Bundle, loop: Loop, data: PreparedData) -> dict:
 
 
 def _small(values: np.ndarray) -> np.ndarray:
-    """The same whole numbers in 16 bits, where they fit."""
+    """Stores whole numbers in 16 bits where they fit."""
     bounds = np.iinfo(np.int16)
     return values.astype(np.int16) if values.size and bounds.min <= values.min() and values.max() <= bounds.max else values

@@ -1,4 +1,4 @@
-"""A training as programs for a machine that has JAX and no TensorFlow:
+"""Exports a training as compiled programs, for a machine that has JAX and no TensorFlow:
 
 python -m hcl_tf.portable.export --flagfile=experiments/qqp/hcl.flags --out=BUNDLE
 

@@ -1,6 +1,6 @@
-"""The loop of training/loop.py over exported programs: the same batches, losses, choice of the best weights and outputs.
+"""Trains with exported programs as training/loop.py does: with the same batches, losses, choice of the best weights, and outputs.
 
-Not here: going on after a kill, checkpoints on disk, TensorBoard. A run takes minutes, and what comes of it is small.
+It does not go on after a kill, and writes neither checkpoints nor TensorBoard events: a run takes minutes, and its results are small.
 """
 
 import dataclasses
@@ -39,13 +39,13 @@ REMEDY = "export again with a smaller --learning_rate or a longer --warmup_steps
 
 
 def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
-    """Trains a system and writes what came of it: metrics, environment, outputs of validation and test, diagnostics of test examples.
+    """Trains a system, and writes metrics, environment, outputs of validation and test, and diagnostics of test examples.
 
     Args:
-      minutes: training stops after so many, counted from the first step on; 0: it does not.
+      minutes: training stops after so many, counted from the first step; 0: it does not.
 
     Returns:
-      what done.json holds, which is written last.
+      The content of done.json, which is written last.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -71,8 +71,8 @@ class _Run:
     """A training in progress.
 
     Attributes:
-      done: what done.json will hold. speed: lines of speed.jsonl.
-      variables: name -> value now. best: the same of the best validation, of those that decoding reads.
+      done: the content that done.json will have. speed: lines of speed.jsonl.
+      variables: by name. best: those that decoding reads, as they were at the best validation.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -97,7 +97,7 @@ class _Run:
         }
 
     def train(self, minutes: float) -> list[dict]:
-        """To the end. Returns the lines of metrics.jsonl."""
+        """Trains to the end. Returns the lines of metrics.jsonl."""
         s, per_epoch = self.settings, len(self.splits["train"])
         last = min(s["max_steps"] or math.inf, s["epochs"] * per_epoch)
         lines, window, bad = [self._validate(0, 0)], [], 0
@@ -131,14 +131,18 @@ class _Run:
         return lines
 
     def _means(self, window: list[jax.Array], step: int) -> dict[str, float]:
-        """Of the steps since the last line; here the device is waited for."""
+        """Computes the means of the steps since the last line. This waits for the device.
+
+        Raises:
+          UserError: a value is not finite.
+        """
         means = np.stack([np.asarray(scalars) for scalars in window]).astype(np.float64).mean(0)
         if not np.isfinite(means).all():
             raise UserError(f"step {step}: a loss or norm is no finite number; {REMEDY}")
         return dict(zip(self.about["figures"]["step"], means.tolist(), strict=True))
 
     def _validate(self, step: int, epoch: int) -> dict:
-        """A line of metrics.jsonl."""
+        """Validates. Returns a line of metrics.jsonl."""
         if "prepare" in self.programs:
             self.programs["prepare"](self.variables, {})
         names, parts = self.about["figures"], []
@@ -163,7 +167,7 @@ class _Run:
         return True
 
     def diagnose(self, split: str, most: int = 0) -> dict[str, np.ndarray]:
-        """Name -> one value an example (`Validation.diagnose`)."""
+        """Computes diagnostics of a split's examples, or of its first `most`, as `Validation.diagnose` does."""
         found: dict[str, list[np.ndarray]] = {}
         for batch in _held_out(self.splits[split], most) if "examine" in self.programs else ():
             real = batch["example_mask"] > 0
@@ -172,7 +176,7 @@ class _Run:
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
     def decode(self, split: str, most: int = 0) -> np.ndarray:
-        """[n, T] ids of the best hypothesis of each example."""
+        """Decodes a split, or its first `most` examples. Returns the ids of the best hypotheses, [n, T]."""
         found = []
         for batch in _held_out(dataclasses.replace(self.splits[split], batch_size=self.about["batches"]["search_batch_size"]), most):
             ids = np.asarray(self.programs["search"](self.variables, batch)["ids"])
@@ -181,7 +185,7 @@ class _Run:
 
 
 def _begin(bundle: Bundle, seed: int) -> Values:
-    """Every variable at its start; the draws are a function of seed and name."""
+    """Returns every variable at its start; what is drawn depends on the seed and the variable's name."""
     values = {}
     for name, start in bundle.description["variables"].items():
         shape, dtype = tuple(start["shape"]), np.dtype(start["dtype"])
@@ -197,7 +201,7 @@ def _begin(bundle: Bundle, seed: int) -> Values:
 
 
 def _batches(bundle: Bundle, split: str) -> Batches:
-    """The batches of a split, as `training.launch.assemble` would make them."""
+    """Makes the batches of a split, as `training.launch.assemble` does."""
     b = bundle.description["batches"]
     arrays = SplitArrays(**{name: bundle.array(key).astype(np.int32) for name, key in b["columns"][split].items()})
     indptr, indices = ([bundle.array(key).astype(kind) for key in b[name]] for name, kind in (("indptr", np.int64), ("indices", np.int32)))
@@ -206,13 +210,13 @@ def _batches(bundle: Bundle, split: str) -> Batches:
     data = SimpleNamespace(max_keywords=b["max_keywords"], whole_graph=graph.table(b["degree"]))
     if split != "train":
         return pair_batches(data, arrays, b["held_out_batch_size"], impostors=b["impostors"])
-    drawn = b.get("sampler", b)  # the latter: format 1
+    drawn = b.get("sampler", b)  # format 1 has the sampler's values beside the others
     sampler = drawn and SubgraphSampler(graph, tuple(drawn["fanout"]), drawn["node_budget"], drawn["impostors"])
     return pair_batches(data, arrays, b["batch_size"], b["seed"], sampler, b["impostors"])
 
 
 def _ahead(batches: Batches, epoch: int) -> Iterator[dict[str, np.ndarray]]:
-    """The batches of an epoch, made by threads while the device works."""
+    """Yields the batches of an epoch; threads make them while the device works."""
     rows = batches.plan(epoch)
     with ThreadPoolExecutor(2) as pool:
         waiting = []
@@ -225,7 +229,7 @@ def _ahead(batches: Batches, epoch: int) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _held_out(batches: Batches, most: int) -> Iterable[dict[str, np.ndarray]]:
-    """The batches of a split in its order, or as few as hold `most` examples."""
+    """Returns the batches of a split in its order, or as few as hold `most` examples."""
     rows = batches.plan(None)
     wanted = -(-(most or batches.count) // batches.batch_size)
     return (batches.make(rows[number], 0, number) for number in range(min(wanted, len(rows))))

@@ -1,7 +1,7 @@
-"""Running exported programs: StableHLO to an executable of JAX's default device, variables kept there by name.
+"""Runs exported programs: compiles StableHLO for JAX's default device, where variables are kept by name.
 
-JAX has no public call that takes StableHLO text, so its compiler is called the way `jax.jit` calls it. Seen to work with jaxlib 0.10.2
-and 0.11.2.
+JAX has no public function that takes StableHLO text, so its compiler is called as `jax.jit` calls it. This works with jaxlib 0.10.2 and
+0.11.2.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ class Executable:
     """A compiled program.
 
     Args:
-      program: how it is called. text: its StableHLO.
+      program: its inputs and outputs. text: its StableHLO.
     """
 
     def __init__(self, program: Program, text: str) -> None:
@@ -36,7 +36,7 @@ class Executable:
             self._run = backend.compile_and_load(module, xla_client.DeviceList(tuple(backend.local_devices()[:1])), options)
 
     def __call__(self, variables: Values, inputs: dict[str, np.ndarray]) -> Values:
-        """Runs it, puts the new values of variables in place (it takes over the memory of the old ones), and returns its outputs.
+        """Runs the program and puts the new values of variables in place, in the memory of the old ones. Returns the outputs.
 
         Nothing waits for the device until an output is read.
         """
@@ -50,10 +50,10 @@ class Executable:
 
 
 def device_name() -> str:
-    """What the device calls itself, such as "NVIDIA H100 80GB HBM3"."""
+    """Returns the name of the device, such as "NVIDIA H100 80GB HBM3"."""
     return jax.devices()[0].device_kind
 
 
 def copied(variables: Values) -> Values:
-    """The variables as they are now, in memory of their own."""
+    """Copies variables into memory of their own, which no later program overwrites."""
     return {name: jax.numpy.array(value, copy=True) for name, value in variables.items()}

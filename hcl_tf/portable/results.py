@@ -1,4 +1,4 @@
-"""Results of `training.train` to a run folder: ids become texts, texts become scores, in the way of every other run."""
+"""Turns the results of `portable.loop.train` into a run folder: ids into texts, and texts into scores, as for every other run."""
 
 import io
 import shutil
@@ -28,12 +28,12 @@ from hcl_tf.training.launch import finish
 from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, SPEED, RunFolder
 from hcl_tf.training.trained_run import BEST, data_of
 
-MACHINE = ("python", "platform", "cpu", "memory_gib", "gpus", "variables")  # of the environment: the machine that trained
-ELSEWHERE = ("jax", "jaxlib", "numpy")
+MACHINE = ("python", "platform", "cpu", "memory_gib", "gpus", "variables")  # values of the environment that are of the training machine
+ELSEWHERE = ("jax", "jaxlib", "numpy")  # packages whose versions are those of the training machine
 
 
 def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Path) -> None:
-    """Writes the run folder; on any failure there is none.
+    """Writes the run folder, or on any failure none.
 
     Raises:
       UserError: results are missing, damaged, or of another bundle, the data are not those of the bundle, or the folder holds something.
@@ -65,7 +65,7 @@ def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Pat
 
 
 class _Results:
-    """What training brought back, read and checked."""
+    """The results of a training, read and checked."""
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
         self._folder = folder
@@ -77,7 +77,7 @@ class _Results:
         self.diagnostics = self._read(DIAGNOSTICS, _arrays)
 
     def ids(self, split: str, count: int) -> np.ndarray:
-        """[count, T] ids of a split's outputs."""
+        """Reads the ids of a split's outputs, [count, T]. Raises `UserError` where there are not `count` of them."""
         name = OUTPUTS.format(split)
         ids = self._read(name, lambda data: _arrays(data)["ids"])
         if len(ids) != count:
@@ -85,7 +85,7 @@ class _Results:
         return ids
 
     def environment(self, bundle: Bundle) -> dict:
-        """The machine that trained, the versions of both, and the commit that was exported."""
+        """Describes the machine that trained, the versions of both machines, and the commit that was exported."""
         here = bundle.description["environment"]
         packages = here["packages"] | {name: self._machine["packages"][name] for name in ELSEWHERE}
         machine = {name: self._machine[name] for name in MACHINE}
@@ -116,7 +116,7 @@ def _texts(data: PreparedData, split: str, ids: np.ndarray, records: list[Record
 
 
 def _store_inputs(run: RunFolder, data: PreparedData, settings: Settings) -> None:
-    """What every run keeps of its data."""
+    """Stores what every run keeps of its data."""
     settings, begun_with = initialize(settings, data, settings.to_dict())
     kept = assembly.output_ids(data, data.arrays("train"), settings.output_vocab)
     assembly.store_inputs(run, data, assembly.inputs_of(data, begun_with.shape, kept))

@@ -1,22 +1,22 @@
-"""Where variables begin: a constant, stored values, or a draw from the distribution that the layer draws from.
+"""Describes the distributions that starting weights are drawn from, and draws from them.
 
-A draw needs a few numbers instead of the array, so a model of any size travels in kilobytes. NumPy draws it anew: equal in distribution
-to what TensorFlow would begin with under that seed, not equal in value.
+A description takes a few numbers instead of an array, so that a model of any size travels in kilobytes. NumPy draws the weights anew. They
+have the distribution of those that TensorFlow would draw under the seed, not their values.
 """
 
 from typing import Any
 
 import numpy as np
 
-Start = dict[str, Any]  # "kind" and what it needs
+Start = dict[str, Any]  # the "kind" of a distribution, and its parameters
 CUT = 2.0  # standard deviations at which truncated normals end, as in Keras
 
 
 def describe(initializer: Any, shape: tuple[int, ...]) -> Start | None:
-    """The distribution of a Keras initializer for a shape; None: one that is not known here.
+    """Describes the distribution of a Keras initializer for a shape; None: it is not known here.
 
     Args:
-      initializer: as `Layer.add_weight` was given it.
+      initializer: an argument of `Layer.add_weight`.
     """
     import tf_keras as keras
 
@@ -35,7 +35,7 @@ def describe(initializer: Any, shape: tuple[int, ...]) -> Start | None:
 
 
 def fans(shape: tuple[int, ...]) -> tuple[float, float]:
-    """Inputs and outputs of a kernel, as Keras counts them: the last axis is outputs, the one before inputs, others a receptive field."""
+    """Counts inputs and outputs of a kernel as Keras does: outputs on the last axis, inputs on the one before, times a receptive field."""
     if len(shape) < 2:
         size = float(shape[0]) if shape else 1.0
         return size, size
@@ -44,7 +44,7 @@ def fans(shape: tuple[int, ...]) -> tuple[float, float]:
 
 
 def draw(start: Start, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    """[*shape] float32 from a description of `describe`."""
+    """Draws [*shape] float32 from a distribution that `describe` described."""
     if start["kind"] == "uniform":
         return random.uniform(start["low"], start["high"], shape).astype(np.float32)
     values = random.standard_normal(shape, np.float32)
@@ -57,7 +57,7 @@ def draw(start: Start, shape: tuple[int, ...], random: np.random.Generator) -> n
 
 
 def fits(start: Start, values: np.ndarray) -> bool:
-    """Whether values look drawn so: none outside of the bounds, and mean and deviation as far from it as chance allows."""
+    """Says whether values may be drawn from a distribution: none is out of bounds, and mean and deviation are as near as chance allows."""
     if start["kind"] == "uniform":
         low, high = start["low"], start["high"]
         mean, deviation, kurtosis = (low + high) / 2, (high - low) / np.sqrt(12.0), 1.8

@@ -1,8 +1,8 @@
-"""What an exported training brought back, as a run folder beside the others:
+"""Turns the results of an exported training into a run folder:
 
 python -m hcl_tf.portable.take_back --bundle=BUNDLE --results=RESULTS --data_dir=tfrecords/qqp --run_dir=runs/qqp/hcl-gpu
 
-The folder has everything that reports read. It has no weights, so it can't be decoded with again.
+The folder has everything that reports read. It has no weights, so nothing more can be decoded with it.
 """
 
 from pathlib import Path

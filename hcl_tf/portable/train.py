@@ -1,4 +1,4 @@
-"""An exported training, where JAX is and TensorFlow is not:
+"""Trains an exported system with JAX, on a machine that need not have TensorFlow:
 
 python -m hcl_tf.portable.train --bundle=BUNDLE --system=hcl --out=RESULTS
 """

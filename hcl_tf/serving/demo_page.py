@@ -1,7 +1,7 @@
-"""The page of `python -m hcl_tf.demo`: from comparisons (serving/keyword_edits.py) to HTML, and its server.
+"""Makes and serves the page of `python -m hcl_tf.demo`, which shows comparisons (serving/keyword_edits.py) as HTML.
 
-Nothing on it comes from elsewhere: no fonts, no scripts, no counting of visits. What gradio's own page asks other hosts for, a policy
-sent with every answer forbids the browser to fetch.
+Nothing on it comes from elsewhere: no fonts, no scripts, no counting of visits. Gradio's own page would fetch things from other hosts; a
+policy that is sent with every answer forbids browsers to do so.
 """
 
 import contextlib
@@ -35,29 +35,29 @@ STYLE = """<style>
 
 
 def find(runs: Sequence[EditableRun], text: str) -> str:
-    """A text's own keywords, as a person edits them: of the first run that uses any. Raises `UserError` (`own_keywords`)."""
+    """Returns a text's own keywords, separated by commas, of the first run that uses any. Raises `UserError` (`own_keywords`)."""
     run = next((run for run in runs if run.uses_keywords), runs[0])
     return ", ".join(run.own_keywords(text))
 
 
 def split(keywords: str) -> list[str]:
-    """What a person typed, separated by commas, English or Chinese ones; none is a choice too."""
+    """Splits what a person typed at commas, English or Chinese ones, and line ends. No keywords at all is a choice too."""
     return [found for part in re.split("[,，、\n]", keywords) if (found := part.strip())]
 
 
 def answer(runs: Sequence[EditableRun], text: str, keywords: str) -> str:
-    """The runs' comparisons, side by side."""
+    """Returns the runs' comparisons side by side, as HTML."""
     given = split(keywords)
     return page([(run, run.compare(text, given)) for run in runs])
 
 
 def page(compared: Sequence[tuple[EditableRun, Comparison]]) -> str:
-    """HTML, a section a run."""
+    """Returns HTML with a section for each run."""
     return f'{STYLE}<div class="edits">{"".join(_section(run, comparison) for run, comparison in compared)}</div>'
 
 
 def problem(error: UserError) -> str:
-    """HTML of what is wrong with an input."""
+    """Returns HTML that says what is wrong with an input."""
     text = re.sub("^--(keywords|run_dir): ", "", str(error))
     return f'{STYLE}<div class="edits"><p class="problem" role="alert">{escape(text)}</p></div>'
 
@@ -86,7 +86,7 @@ def _keywords(one: Answer) -> str:
 
 
 def _prior(change: PriorChange) -> str:
-    """The distance between the two priors in numbers and as bars, one for each dimension of z."""
+    """Shows how far the prior moved, in numbers and as bars, one for each dimension of z."""
     shift = change.shift
     rows = {
         "|Δμ|/σ, mean over dimensions": f"{shift.mean():.3f}", "|Δμ|/σ, largest": f"{shift.max():.3f} (dimension {shift.argmax() + 1})",
@@ -97,7 +97,7 @@ def _prior(change: PriorChange) -> str:
 
 
 def bars(values: np.ndarray) -> str:
-    """SVG of values [Z] of at least 0 as bars, as high as the largest of them and 1: one standard deviation is the dashed line."""
+    """Draws values [Z] of at least 0 as bars in SVG. A dashed line stands at 1, which is one standard deviation."""
     top = max(1.0, float(values.max()))
     drawn = "".join(f'<rect x="{i + 0.1}" y="{1 - v / top:.4f}" width="0.8" height="{v / top:.4f}"/>' for i, v in enumerate(values))
     line = (
@@ -110,7 +110,7 @@ def bars(values: np.ndarray) -> str:
 
 
 def blocks(runs: Sequence[EditableRun]):
-    """The gradio page, not yet served."""
+    """Makes the gradio page, which is not served yet."""
     import gradio
 
     most = min(run.most_keywords for run in runs)
@@ -145,7 +145,7 @@ def blocks(runs: Sequence[EditableRun]):
 
 
 class Private:
-    """ASGI middleware: every answer carries `POLICY`, so that the browser asks no other host for anything."""
+    """ASGI middleware that sends `POLICY` with every answer, so that browsers ask no other host for anything."""
 
     def __init__(self, app) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""A run as one folder that needs TensorFlow only: a SavedModel, and beside it what turns text into its inputs.
+"""Exports a run as one folder that needs TensorFlow only: a SavedModel, and the files with which text is turned into its inputs.
 
 saved_model.pb, variables/   signature `generate`, see `export.json`
 export.json                  names, shapes and special ids
@@ -50,7 +50,7 @@ def export(run_dir: Path, checkpoint: str, out: Path, overwrite: bool) -> None:
 
 
 def save_model(trained: TrainedRun, folder: Path) -> None:
-    """The SavedModel, with a batch dimension of any size and only those variables that generation reads."""
+    """Writes the SavedModel, with a batch dimension of any size and only those variables that generation reads."""
     system, inputs = trained.system, trained.inputs
     shapes = {"source_ids": [None, inputs.source_length + 2], "source_nodes": [None, inputs.max_keywords], "source_unknown": [None]}
     specs = {name: tf.TensorSpec(shape, tf.int32, name) for name, shape in shapes.items()}
@@ -71,7 +71,7 @@ def save_model(trained: TrainedRun, folder: Path) -> None:
 
 
 def describe(trained: TrainedRun) -> dict:
-    """What a program needs to know to call the model."""
+    """Describes the model for programs that call it: inputs, outputs, special ids, how it decodes, and where it comes from."""
     inputs, s, task = trained.inputs, trained.settings, trained.manifest["task"]
     length, more = task["source_length"], "pieces of the keywords, [SEP], " if s.append_keywords else ""
     return {
@@ -98,7 +98,7 @@ def describe(trained: TrainedRun) -> dict:
 
 
 def model_card(trained: TrainedRun) -> str:
-    """What the model is, what it was trained on, how good it is, and what it can't do."""
+    """Writes a model card: what the model is, what it was trained on, how good it is, and what it can't do."""
     s, manifest, config = trained.settings, trained.manifest, trained.run.config
     length, kept = manifest["task"]["source_length"], manifest["task"]["source_keep"]
     encoder = config["encoder"][:1].upper() + config["encoder"][1:]
@@ -154,7 +154,7 @@ from the part of the text that the model sees ({manifest["tagger"]}). A keyword 
 
 
 def _scores(trained: TrainedRun) -> str:
-    """The test scores of this very checkpoint as a table, or that there are none."""
+    """Returns the test scores of this very checkpoint as a table, or a sentence that there are none."""
     name = "scores.test.json" if trained.checkpoint == BEST[0] else f"scores.test.{trained.checkpoint}.json"
     path = trained.run.path / name
     none = "Not evaluated before the export (python -m hcl_tf.evaluate)."

@@ -1,4 +1,4 @@
-"""What `python -m hcl_tf.generate` does with texts: lines in, lines out, in batches, so that input of any length flows through."""
+"""Generates a line of output for each line of input (`python -m hcl_tf.generate`), batch by batch, so that input may be of any length."""
 
 import re
 import sys
@@ -22,10 +22,10 @@ def generate(run_dir: Path, checkpoint: str, file: Path | None, keywords: str | 
     """Writes one line to standard output for each line of a file or of standard input; notes go to standard error.
 
     Args:
-      file: None: standard input, answered line by line if a person types it.
-      keywords: for all lines, separated by commas; None: TextRank's of each line.
-      samples: 0: one output, from the prior's mean. N: N outputs of different z drawn from the prior, separated by TABs; the
-        z of a line depends on the run's seed and the line's number among those with text.
+      file: None stands for standard input, which is answered line by line if a person types it.
+      keywords: for all lines, separated by commas; None: each line's own, by TextRank.
+      samples: 0: one output, from the prior's mean. N: N outputs of different z drawn from the prior, separated by TABs; the z of a line
+        depends on the run's seed and on the line's number among those with text.
 
     Raises:
       UserError: the run, the file, a line of it or a keyword can't be used.
@@ -48,7 +48,7 @@ def generate(run_dir: Path, checkpoint: str, file: Path | None, keywords: str | 
 
 
 def split_keywords(text: str) -> list[str]:
-    """Keywords separated by commas, English or Chinese ones. Raises `UserError` where there is none."""
+    """Splits keywords at commas, English or Chinese ones. Raises `UserError` where there is no keyword."""
     found = [keyword for part in re.split("[,，、]", text) if (keyword := part.strip())]
     if not found:
         raise UserError("--keywords: no keyword given; give words separated by commas, or leave the flag out for TextRank's")
@@ -56,7 +56,7 @@ def split_keywords(text: str) -> list[str]:
 
 
 def lines(stream: BinaryIO, name: str) -> Iterator[str]:
-    """The lines of UTF-8 text, without their ends. Raises `UserError` naming the line that is none."""
+    """Yields the lines of UTF-8 text, without their ends. Raises `UserError` with the number of a line that is not UTF-8 or too long."""
     number = 0
     while raw := stream.readline(4 * MOST_CHARACTERS_A_LINE + 2):
         number += 1
@@ -72,20 +72,25 @@ def lines(stream: BinaryIO, name: str) -> Iterator[str]:
 
 
 def outputs(trained: TrainedRun, reader: SourceReader, texts: Iterable[str], samples: int, at_once: int) -> Iterator[list[str]]:
-    """For each text its outputs: one, or `samples`; none for a text without content. `at_once`: texts taken before any is answered."""
+    """Yields the outputs for each text: one, or `samples`; none for a text without content.
+
+    Args:
+      at_once: how many texts are read before the first of them is answered.
+    """
     batches = trained.source_batches()
     generator = Generator(trained.system, trained.tokenizer, sampled=bool(samples))
     remaining, answered = iter(texts), 0
     while block := list(islice(remaining, at_once)):
-        requests = list(map(reader.read, block))
-        real: list[Source] = [request for request in requests if request]
+        sources = list(map(reader.read, block))
+        real: list[Source] = [source for source in sources if source]
         found: Iterator[tuple[str, ...]] = iter(())
         if real:
             batch = batches.make(real, answered)
-            found = zip(*(generator.texts([batch], [r.text for r in real], draw) for draw in range(samples or 1)), strict=True)
+            raw = [source.text for source in real]
+            found = zip(*(generator.texts([batch], raw, draw) for draw in range(samples or 1)), strict=True)
             answered += len(real)
-        for request in requests:
-            yield list(next(found)) if request else []
+        for source in sources:
+            yield list(next(found)) if source else []
 
 
 def _write(trained: TrainedRun, reader: SourceReader, texts: Iterable[str], samples: int, at_once: int) -> None:

@@ -1,4 +1,4 @@
-"""What changes when a person edits a text's keywords: the outputs of the beam, and the prior that z comes from."""
+"""Compares a system's answers to a text before and after a person edited its keywords: the outputs, and the prior of z."""
 
 import threading
 import unicodedata
@@ -23,11 +23,10 @@ LANGUAGES = {"en": "English", "zh": "Chinese"}
 
 @dataclass(frozen=True)
 class PriorChange:
-    """How far one diagonal Gaussian lies from another.
+    """How far the prior moved by the edit.
 
     Attributes:
-      shift: [Z] |mu' - mu| / sigma, with the first one's sigma.
-      kl: KL(edited || own). kl_back: KL(own || edited). Both in nats.
+      shift: [Z] |mu_edited - mu_own| / sigma_own. kl: KL(edited || own), nats. kl_back: KL(own || edited), nats.
     """
 
     shift: np.ndarray
@@ -37,17 +36,22 @@ class PriorChange:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a system makes of a text with some keywords: the hypotheses of its beam with their scores, best first."""
+    """A system's answer to a text with some keywords.
+
+    Attributes:
+      unknown: the keywords that the graph lacks. beams: hypotheses with their scores, best first.
+      prior: mean and standard deviation, [Z] each; None: the system has no z.
+    """
 
     keywords: tuple[str, ...]
-    unknown: tuple[str, ...]  # the keywords that the graph lacks
+    unknown: tuple[str, ...]
     beams: tuple[tuple[str, float], ...]
-    prior: tuple[np.ndarray, np.ndarray] | None  # mean and standard deviation, [Z] each
+    prior: tuple[np.ndarray, np.ndarray] | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One run's answers with a text's own keywords and with edited ones. `change`: None where there is no z."""
+    """A run's answers with a text's own keywords and with edited ones. `change` is None where there is no z."""
 
     own: Answer
     edited: Answer
@@ -55,19 +59,21 @@ class Comparison:
 
 
 def prior_change(own: tuple[np.ndarray, np.ndarray], edited: tuple[np.ndarray, np.ndarray]) -> PriorChange:
-    """From two means and standard deviations, [Z] each."""
+    """Measures how far the prior moved, from mean and standard deviation of each, [Z]."""
     (mean, deviation), (mean_edited, _) = ([np.asarray(part, np.float64) for part in pair] for pair in (own, edited))
     shift = np.abs(mean_edited - mean) / deviation
     return PriorChange(shift, *(float(prior_kl(*pair)) for pair in ((edited, own), (own, edited))))
 
 
 class EditableRun:
-    """A run at its best checkpoint, asked one text at a time; calls from several threads take turns.
+    """A trained run that answers one text at a time. Calls from several threads take turns.
+
+    Args:
+      trained: the run. name: for people.
 
     Attributes:
-      name: for people: the folder's, unless given. uses_keywords: whether keywords can change its outputs.
-      ordered: whether their order can. notes: what is worth saying before the first output.
-      language: "en" or "zh". most_keywords: that a text may have.
+      uses_keywords: whether keywords can change its outputs. ordered: whether their order can.
+      notes: lines for the user. language: "en" or "zh". most_keywords: the most that a text may have.
 
     Raises:
       UserError: something of the run is missing or damaged.
@@ -90,12 +96,12 @@ class EditableRun:
         return f"{self._trained.settings.model}, step {self._trained.step:,}"
 
     def own_keywords(self, text: str) -> tuple[str, ...]:
-        """TextRank's keywords of a text, best first. Raises `UserError` for a text that this run can't take."""
+        """Returns TextRank's keywords of a text, best first. Raises `UserError` for a text that this run can't take."""
         with self._lock:
             return self._read(text).keywords
 
     def compare(self, text: str, keywords: Sequence[str]) -> Comparison:
-        """Answers with the text's own keywords and with the given ones.
+        """Answers a text with its own keywords and with those that are given.
 
         Raises:
           UserError: no text, a text in the script of another language, a keyword without a word, or too many of them.
@@ -111,26 +117,26 @@ class EditableRun:
 
     def _read(self, text: str, keywords: tuple[str, ...] | None = None) -> Source:
         check_text(text, self.language)
-        request = self._reader.read(TURN_SEPARATOR.join(text.strip().splitlines()), keywords)
-        if request is None:
+        source = self._reader.read(TURN_SEPARATOR.join(text.strip().splitlines()), keywords)
+        if source is None:
             raise UserError("there is no text; type one")
-        return request
+        return source
 
     def _parameters(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor] | None:
-        """Mean and standard deviation [1, Z] of the prior."""
+        """Returns mean and standard deviation [1, Z] of the prior; None: there is no z."""
         prior = self._trained.system.source_prior(batch)
         return None if prior is None else (prior.mean(), prior.stddev())
 
-    def _answer(self, request: Source) -> Answer:
-        batch = self._batches.make([request], 0)
-        (beams,) = self._generator.beams(batch, [request.text])
+    def _answer(self, source: Source) -> Answer:
+        batch = self._batches.make([source], 0)
+        (beams,) = self._generator.beams(batch, [source.text])
         prior = self._prior({name: batch[name] for name in SOURCE_COLUMNS})
         prior = None if prior is None else tuple(part.numpy()[0] for part in prior)
-        return Answer(request.keywords, self._reader.unknown(request.keywords), tuple(beams), prior)
+        return Answer(source.keywords, self._reader.unknown(source.keywords), tuple(beams), prior)
 
 
 def check_text(text: str, language: str) -> None:
-    """Raises `UserError` for a text that is empty, endless, or mostly in letters that the language does not use."""
+    """Raises `UserError` for a text that is empty, too long, or mostly in letters that the language does not use."""
     if not text.strip():
         raise UserError("there is no text; type one")
     if len(text) > MOST_CHARACTERS_A_LINE:
@@ -143,7 +149,7 @@ def check_text(text: str, language: str) -> None:
 
 
 def load(folders: Sequence[Path], checkpoint: str) -> list[EditableRun]:
-    """The runs of some folders.
+    """Loads the runs of several folders.
 
     Raises:
       UserError: a folder holds no finished run, is given twice, or runs are of different languages.

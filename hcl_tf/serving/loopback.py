@@ -1,4 +1,4 @@
-"""Where a page is served: a port of this machine, opened before anything slow happens."""
+"""Opens the port of this machine on which a page is served, before anything slow happens."""
 
 import ipaddress
 import socket
@@ -8,10 +8,10 @@ from hcl_tf.errors import UserError
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that is bound to the address; a warning on standard error where other machines can reach it.
+    """Opens a socket that listens on an address. Warns on standard error where other machines can reach it.
 
     Raises:
-      UserError: the host is none of this machine's, or the port is taken.
+      UserError: the host is not this machine, or the port is taken.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -31,6 +31,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url(listener: socket.socket) -> str:
-    """The page's address for a browser of this machine."""
+    """Returns the page's address for a browser of this machine."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

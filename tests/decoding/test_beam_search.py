@@ -11,10 +11,11 @@ from functools import cache as memoised
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypotheses import strip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.decoding.beam_search import BeamSettings, Hypotheses, beam_search, strip
+from hcl_tf.decoding.beam_search import BeamSettings, Hypotheses, beam_search
 from hcl_tf.errors import UserError
 
 HASHES = 11
@@ -326,12 +327,6 @@ def test_a_cache_that_changes_its_shape_is_an_error() -> None:
 def test_impossible_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="|".join(map(str, wrong.values()))):
         BeamSettings(**wrong)
-
-
-def test_strip() -> None:
-    assert strip(np.array([5, 7, END, END], np.int32), END) == [5, 7]
-    assert strip([5, 7], END) == [5, 7]
-    assert strip([END], END) == []
 
 
 @pytest.mark.parametrize("compiled", [False, True])

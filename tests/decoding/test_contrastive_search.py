@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 from conftest import entry_point
+from hypotheses import strip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_beam_search import END, HASHES, SEEDS, START, hashed, repeats
@@ -23,7 +24,7 @@ from hcl_tf import cli
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
-from hcl_tf.decoding.beam_search import BeamSettings, Hypotheses, beam_search, strip
+from hcl_tf.decoding.beam_search import BeamSettings, Hypotheses, beam_search
 from hcl_tf.decoding.contrastive_search import ContrastiveSettings, contrastive_search
 from hcl_tf.decoding.generator import SOURCE_COLUMNS, Generator
 from hcl_tf.errors import UserError
@@ -388,7 +389,7 @@ def test_a_system_finds_what_teacher_forcing_gives(qqp_folder, name, more):
     np.testing.assert_allclose(again[1], scores, rtol=1e-4)
     for generator in (plain, compiled):
         generator.ids({name: tf.reverse(tensor, [0]) for name, tensor in batch.items()})
-        assert generator.traces == 1
+        assert generator._run.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize(("name", "more"), SYSTEMS[:2], ids=str)

@@ -1,8 +1,8 @@
-"""The batches of a split: which examples, in an order that is a function of (seed, epoch).
+"""Divides a split into batches, in an order that depends on (seed, epoch) alone.
 
-What a batch holds of its examples, `Columns` say; nothing here knows what an example is. NumPy alone makes batches, so a run goes on
-from (epoch, batch) without anything stored, also where TensorFlow is missing (portable/); only `Batches.dataset` needs it, which turns
-them into tensors.
+What a batch holds of its examples is computed by `Columns`; nothing here knows what an example is. A run goes on from (epoch, batch)
+without anything stored. Batches are made with NumPy, so that they can be made where TensorFlow is missing (portable/); only
+`Batches.dataset` needs it.
 """
 
 from collections.abc import Callable
@@ -21,19 +21,19 @@ Batch: TypeAlias = "dict[str, tf.Tensor]"
 
 
 class Place(NamedTuple):
-    """Which batch of a run: all that its random numbers may depend on."""
+    """The place of a batch in a run, which is all that the batch's random numbers may depend on."""
 
     seed: int
     epoch: int
     number: int
 
     def random(self, stream: int = 0) -> np.random.Generator:
-        """Random numbers for this batch; those of different streams have nothing to do with each other."""
+        """Returns a generator for this batch; those of different streams are independent of each other."""
         return np.random.default_rng([*self, stream] if stream else list(self))
 
 
-# Example numbers [B], which of the rows fill up [B] bool, and the batch's place -> columns of the batch, arrays [B, ...] by name (or, where
-# the name begins with `graph_`, arrays that belong to the batch as a whole).
+# Computes columns of a batch by name, arrays [B, ...], from the numbers [B] of its examples, from which of its rows only fill it up, [B]
+# bool, and from its place. Arrays whose name begins with `graph_` belong to the batch as a whole and may have any shape.
 Columns = Callable[[np.ndarray, np.ndarray, Place], dict[str, np.ndarray]]
 
 
@@ -43,9 +43,12 @@ class Batches:
 
     Attributes:
       count: examples of the split.
-      batch_size: rows of every batch; a last, incomplete one is filled up with rows whose `example_mask` is 0.
-      columns: what a batch holds besides `example_rows` and `example_mask`.
-      seed: with the epoch, decides the order; with the batch's number too, all that is drawn for it.
+      batch_size: B, rows of every batch; a last, incomplete one is filled up with rows whose `example_mask` is 0.
+      columns: compute what a batch holds besides `example_rows` and `example_mask`.
+      seed: decides, with the epoch, the order and, with the batch's number too, all that is drawn for a batch.
+
+    Raises:
+      UserError: the batch size is below 1.
     """
 
     count: int
@@ -58,14 +61,14 @@ class Batches:
             raise UserError(f"--batch_size={self.batch_size}: at least 1 is expected")
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
+        """The number of batches of an epoch."""
         return -(-self.count // self.batch_size)
 
     def plan(self, epoch: int | None) -> np.ndarray:
-        """[batches, batch_size] example numbers, -1 where a batch is filled up.
+        """Returns the example numbers of each batch, [batches, B], -1 where a batch is filled up.
 
         Args:
-          epoch: shuffled as a function of (seed, epoch); None: in the corpus's order.
+          epoch: decides the order, together with the seed; None: the corpus's order.
         """
         order = np.arange(self.count) if epoch is None else np.random.default_rng([self.seed, epoch]).permutation(self.count)
         rows = np.full(len(self) * self.batch_size, -1)
@@ -73,10 +76,13 @@ class Batches:
         return rows.reshape(-1, self.batch_size)
 
     def make(self, rows: np.ndarray, epoch: int, number: int) -> dict[str, np.ndarray]:
-        """One batch, B rows: a function of its arguments and the seed, nothing else.
+        """Makes one batch. It depends on the arguments and the seed alone.
+
+        Args:
+          rows: [B] example numbers, -1 where the batch is filled up (`plan`). epoch, number: of the batch.
 
         Returns:
-          example_rows: [B] each example's number in the split; example_mask: [B] float32, 0 for rows that fill up; and what `columns` give.
+          example_rows: [B] each example's number in the split; example_mask: [B] float32, 0 for rows that fill up; and all `columns`.
         """
         filled = rows < 0
         rows = np.where(filled, rows[0], rows)  # a real text keeps attention over a row that does not count well defined
@@ -87,9 +93,9 @@ class Batches:
         return batch
 
     def dataset(self, epoch: int | None, start: int = 0) -> "tf.data.Dataset":
-        """The batches of one epoch from number `start` on, as dictionaries of tensors (see `make`).
+        """Returns the batches of one epoch from number `start` on, as dictionaries of tensors (`make`).
 
-        Continuing at (epoch, start) gives exactly the batches that an uninterrupted run would see.
+        They are exactly those that an uninterrupted run would see.
         """
         import tensorflow as tf
 

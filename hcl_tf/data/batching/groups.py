@@ -1,8 +1,8 @@
-"""Groups of contexts and responses around each example (Cai et al. 2020, section 3.2): what Group-wise's contrasts are drawn from.
+"""Makes groups of contexts and responses around each example, from which Group-wise draws its contrasts (Cai et al. 2020, section 3.2).
 
-A group is the first and the last of the training contexts in the order of their BM25 score for the example's context, and the responses
-that they had. Most contexts share no word with it and score 0: of those the last ones are drawn at random, once. Where the corpus
-brings sampled pairs with matching scores (Douban as Cai et al. published it), these are the groups.
+The training contexts are ordered by their BM25 score for the example's context. The first and the last of them, with the responses that
+they had, make the group. Most contexts share no word with the example's and score 0; from those, the last ones are drawn once at random.
+Where the corpus brings sampled pairs with matching scores (Douban as Cai et al. published it), these are the groups.
 """
 
 import hashlib
@@ -13,24 +13,24 @@ import numpy as np
 from hcl_tf.data.corpora import bm25
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
-from hcl_tf.data.tokenizers.wordpiece import SPECIAL_PIECES
+from hcl_tf.data.tokenizers.wordpiece import cut
 from hcl_tf.errors import UserError
 from hcl_tf.files.array_cache import CACHE, cached
 from hcl_tf.progress import track
 
-FIRST, LAST = 10, 10  # Cai et al.'s
-LOOKED_AT = 64  # random contexts looked at before all are sorted
+FIRST, LAST = 10, 10  # members of a group from either end of the order, as in Cai et al.
+LOOKED_AT = 64  # random contexts among which those that score 0 are looked for, before all contexts are sorted
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups of a split's n examples; G members each at most.
+    """The groups of a split's n examples, of at most G members each.
 
     Attributes:
       sources: [C, S + 2] ids of contexts. targets: [R, T + 2] ids of responses.
-      members: [n, G, 2] rows of `sources` and of `targets`. counts: [n] how many members there are, at least 1.
+      members: [n, G, 2] for each member its row of `sources` and its row of `targets`. counts: [n] members of each group, at least 1.
       scores: [n, G, 2] in [-1, 1], how well a member's context matches the example's response, and its response the example's context;
-        None: to be computed.
+        None: a model has to compute it.
     """
 
     sources: np.ndarray
@@ -40,17 +40,17 @@ class Groups:
     scores: np.ndarray | None = None
 
     def draw(self, arrays: SplitArrays, rows: np.ndarray, random: np.random.Generator, draws: int) -> dict[str, np.ndarray]:
-        """Pairs for examples: by a fair coin a member's context with the example's response, or the example's with a member's.
+        """Draws pairs for examples: for each, a coin decides between a member's context with the example's response and the reverse.
 
         Args:
-          arrays: the split, of which `rows` [B] are example numbers.
+          arrays: the split. rows: [B] example numbers. draws: pairs of each example.
 
         Returns:
           group_source_ids: [B, draws, S + 2]; group_target_ids: [B, draws, T + 2]; where they are known group_scores: [B, draws] float32.
         """
         picked = (random.random((len(rows), draws)) * self.counts[rows][:, None]).astype(int)
         by_context = random.random((len(rows), draws)) < 0.5
-        chosen = self.members[rows[:, None], picked]  # [B, draws, 2]
+        chosen = self.members[rows[:, None], picked]  # --> [B, draws, 2]
         own_source, own_target = (np.repeat(ids[rows][:, None], draws, 1) for ids in (arrays.source_ids, arrays.target_ids))
         pairs = {
             "group_source_ids": np.where(by_context[..., None], self.sources[chosen[..., 0]], own_source),
@@ -63,9 +63,12 @@ class Groups:
 
 
 def groups_of(data: PreparedData, split: str, train: SplitArrays) -> Groups:
-    """The groups of a split: its own sampled pairs if every example has some, else BM25's over the training contexts.
+    """Makes the groups of a split: its own sampled pairs if every example has some, else those of BM25 over the training contexts.
 
-    BM25's are kept in the prepared folder. Raises `UserError` where there is no other context to make a group of.
+    The latter are kept in the prepared folder. `train` is the training split.
+
+    Raises:
+      UserError: there is no other context to make a group of.
     """
     sampled = _sampled(data, split)
     if sampled:
@@ -83,9 +86,10 @@ def groups_of(data: PreparedData, split: str, train: SplitArrays) -> Groups:
 
 
 def neighbours(contexts: list[str], queries: list[str], language: str) -> tuple[np.ndarray, np.ndarray]:
-    """[n, FIRST + LAST] int32 numbers of contexts, filled up where there are fewer, and [n] how many there are.
+    """Finds the group of each of n queries among the contexts. A context equal to the query is never in its group.
 
-    A context equal to the query is never in its group. The result is a function of the texts.
+    Returns:
+      [n, FIRST + LAST] int32 numbers of contexts, filled up where there are fewer, and [n] how many there are.
     """
     index, size = bm25.Index(contexts, language), FIRST + LAST
     members, counts = np.zeros((len(queries), size), np.int32), np.zeros(len(queries), np.int32)
@@ -102,7 +106,7 @@ def neighbours(contexts: list[str], queries: list[str], language: str) -> tuple[
 
 
 def _last(scores: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Numbers of the documents with the lowest scores, some more than `LAST`; ties at random."""
+    """Returns the numbers of the `2 * LAST` documents with the lowest scores, ties in random order."""
     some = np.unique(random.integers(len(scores), size=LOOKED_AT))
     untouched = random.permutation(some[scores[some] == 0])
     if len(untouched) >= 2 * LAST:
@@ -111,7 +115,7 @@ def _last(scores: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _sampled(data: PreparedData, split: str) -> Groups | None:
-    """The corpus's own groups, or None where an example has none."""
+    """Makes groups of the pairs that the corpus brings, or returns None where an example has none."""
     contexts: dict[str, int] = {}
     responses: dict[str, int] = {}
     found: list[list[tuple[int, int]]] = []
@@ -119,24 +123,19 @@ def _sampled(data: PreparedData, split: str) -> Groups | None:
     for record in data.records(split):
         if not record.sampled:
             return None
-        number = lambda known, text: known.setdefault(text, len(known))  # noqa: E731
-        found.append([(number(contexts, pair.context), number(responses, pair.response)) for pair in record.sampled])
+        found.append([(_number(contexts, pair.context), _number(responses, pair.response)) for pair in record.sampled])
         scored.append([(pair.context_score, pair.response_score) for pair in record.sampled])
     counts = np.array(list(map(len, found)), np.int32)
     members = np.zeros((len(found), counts.max(), 2), np.int32)
     scores = np.zeros(members.shape, np.float32)
     for row, count in enumerate(counts):
         members[row, :count], scores[row, :count] = found[row], scored[row]
-    sources = _ids(data, list(contexts), data.source_length, data.manifest["task"]["source_keep"])
-    targets = _ids(data, list(responses), data.target_length, "head")
+    t, keep = data.tokenizer, data.manifest["task"]["source_keep"]
+    sources = t.framed([cut(pieces, data.source_length, keep) for pieces in t.encode(list(contexts))], data.source_length)
+    targets = t.framed([cut(pieces, data.target_length, "head") for pieces in t.encode(list(responses))], data.target_length)
     return Groups(sources, targets, members, counts, np.clip(2 * scores - 1, -1, 1))  # published as about 0 to 1
 
 
-def _ids(data: PreparedData, texts: list[str], length: int, keep: str) -> np.ndarray:
-    """[texts, length + 2] ids of raw texts, cut as preparation cuts them."""
-    t = data.tokenizer
-    ids = np.full((len(texts), length + SPECIAL_PIECES), t.pad_id, np.int32)
-    for row, pieces in zip(ids, t.encode(texts), strict=True):
-        kept = pieces[-length:] if keep == "tail" else pieces[:length]
-        row[: len(kept) + SPECIAL_PIECES] = [t.cls_id, *kept, t.sep_id]
-    return ids
+def _number(known: dict[str, int], text: str) -> int:
+    """Returns the number of a text, which is the next one if the text is new."""
+    return known.setdefault(text, len(known))

@@ -1,4 +1,4 @@
-"""What a batch holds of examples that are a source, a target and a negative (x, y+, y-), with their keywords and impostors."""
+"""Makes batches of examples that are a source, a target and a negative (x, y+, y-), with their keywords and impostors."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class PairColumns:
-    """The columns of a split's pairs (see `Batches.columns`).
+    """Computes the columns of a batch (`Batches.columns`) from a split.
 
     Args:
       arrays: the split. neighbours: [N, 2, M] the whole graph (`KeywordGraph.table`).
-      sampler: draws a sub-graph a batch; None: node numbers stay those of the whole graph.
-      impostors: where they come from without a sampler (`by` of `find_impostors`); None: there are none.
+      sampler: draws a sub-graph for each batch; None: node numbers are those of the whole graph.
+      impostors: where impostors come from without a sampler (`by` of `find_impostors`); None: there are none.
     """
 
     def __init__(
@@ -30,12 +30,17 @@ class PairColumns:
         self.arrays, self.neighbours, self.sampler, self.impostors = arrays, neighbours, sampler, impostors
 
     def __call__(self, rows: np.ndarray, filled: np.ndarray, place: Place) -> dict[str, np.ndarray]:
-        """Returns:
-        source_ids: [B, S + 2]; target_ids, negative_ids: [B, T + 2].
-        source_nodes, target_nodes: [B, K]; source_unknown, target_unknown: [B] how many keywords are no nodes of the graph.
-        With impostors impostor_nodes: [B, K, F] and impostor_routes: [B].
-        With a sampler also graph_nodes, graph_neighbours and graph_caps (`SubgraphSampler.sample`), to whose places the nodes then
-        refer; without, negative_nodes [B, K].
+        """Computes the columns of one batch.
+
+        Args:
+          rows: [B] example numbers. filled: [B] bool, the rows that only fill the batch up. place: of the batch.
+
+        Returns:
+          source_ids: [B, S + 2]; target_ids, negative_ids: [B, T + 2].
+          source_nodes, target_nodes: [B, K]; source_unknown, target_unknown: [B] how many keywords are not nodes of the graph.
+          With impostors impostor_nodes: [B, K, F] and impostor_routes: [B].
+          With a sampler also graph_nodes, graph_neighbours and graph_caps (`SubgraphSampler.sample`), and the nodes of the other columns
+          are then places in graph_nodes. Without, negative_nodes [B, K].
         """
         arrays = self.arrays
         nodes = {role: np.where(filled[:, None], UNKNOWN, getattr(arrays, f"{role}_nodes")[rows]) for role in ROLES}
@@ -54,10 +59,10 @@ def pair_batches(
     data: "PreparedData", arrays: SplitArrays, batch_size: int, seed: int = 1, sampler: SubgraphSampler | None = None,
     impostors: str | None = "graph", further: Sequence[Columns] = (),
 ) -> Batches:  # fmt: skip
-    """The batches of a split of prepared data.
+    """Makes the batches of a split of prepared data.
 
     Args:
-      arrays: the split. sampler, impostors: see `PairColumns`. further: more columns, such as cached encoder states or drawn pairs.
+      arrays: the split. sampler, impostors: as of `PairColumns`. further: more columns, such as cached encoder states or drawn pairs.
 
     Raises:
       UserError: the sampler's node budget can't hold a batch's own keywords.

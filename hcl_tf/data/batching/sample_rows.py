@@ -1,4 +1,4 @@
-"""Which examples of a split are shown to people: spread evenly, so that nobody chooses."""
+"""Chooses the examples of a split that people are shown."""
 
 import numpy as np
 
@@ -6,5 +6,5 @@ SAMPLES = 8
 
 
 def sample_rows(count: int, samples: int = SAMPLES) -> np.ndarray:
-    """The numbers of the fixed sample examples of a split: spread evenly, so that nobody chooses."""
+    """Returns the numbers of at most `samples` of `count` examples, evenly spread, so that nobody chooses them."""
     return np.unique(np.linspace(0, count - 1, min(samples, count)).astype(int))

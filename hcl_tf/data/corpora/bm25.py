@@ -1,4 +1,4 @@
-"""BM25 (Robertson et al. 1995) over a corpus's texts: which are similar to a text, and which are not."""
+"""Finds texts of a corpus that are similar to a text, by BM25 (Robertson et al. 1995)."""
 
 import logging
 import re
@@ -16,10 +16,13 @@ _CHINESE = re.compile(r"[\u3400-\u9fff]+")
 
 
 class Index:
-    """Scores of all documents for a text.
+    """Scores all documents for a text.
 
-    A query is a text's rarest words, at most `QUERY_WORDS`: the frequent ones hardly change a score and cost most of the
-    time (Lucene's MoreLikeThis keeps as many).
+    A query is a text's rarest words, at most `QUERY_WORDS`: the frequent ones hardly change a score and cost most of the time
+    (Lucene's MoreLikeThis keeps as many).
+
+    Args:
+      documents: texts. language: "en" or "zh".
     """
 
     def __init__(self, documents: Sequence[str], language: str) -> None:
@@ -33,7 +36,7 @@ class Index:
             self._index.index((texts, self._numbers), show_progress=False)
 
     def scores(self, text: str) -> np.ndarray:
-        """[documents] float32, 0 for those that share no word with the text."""
+        """Computes the score of each document, [documents] float32; 0 for those that share no word with the text."""
         query = [self._numbers[word] for word in self._words(text) if word in self._numbers]
         if not query:
             return np.zeros(self._count, np.float32)
@@ -41,7 +44,7 @@ class Index:
 
 
 def best(scores: np.ndarray, most: int) -> np.ndarray:
-    """The numbers of at most `most` documents that share a word with the text, most similar first, ties by number."""
+    """Returns the numbers of the `most` documents with the highest scores, best first, ties by number. Those that score 0 are left out."""
     # bm25s's own `retrieve` partitions all scores, of which nearly all are 0: this is 20 times faster (BUILD_NOTES.md, 20).
     touched = np.flatnonzero(scores)
     if len(touched) > most:
@@ -50,7 +53,8 @@ def best(scores: np.ndarray, most: int) -> np.ndarray:
 
 
 def words_of(language: str) -> Callable[[str], list[str]]:
-    """The language's splitter for BM25: lower-cased words without stop words, or character pairs (as search engines do for Chinese)."""
+    """Returns the function that splits texts of a language for BM25: into lower-cased words without stop words, or, as search engines do
+    with Chinese, into pairs of characters."""
     return _english_words if language == "en" else _chinese_words
 
 

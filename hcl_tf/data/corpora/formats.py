@@ -1,4 +1,4 @@
-"""The raw files that users have, each recognised from its first line and turned into rows.
+"""Reads the raw files that users have: recognises the format from the first line, and turns each line into a row.
 
 A row is a `QuestionPair` (two questions and whether they are duplicates: QQP's raw material) or an `Example` (a source
 with its target). Formats, by the name that `prepare` prints:
@@ -34,7 +34,7 @@ _BETWEEN_CHINESE = re.compile(f"(?<=[{_CHINESE}])[ \\t]+(?=[{_CHINESE}{_SHARED}]
 
 @dataclass(slots=True)
 class QuestionPair:
-    """One labelled pair of Quora questions."""
+    """A labelled pair of Quora questions."""
 
     id: str
     question1: str
@@ -44,19 +44,26 @@ class QuestionPair:
 
 @dataclass(slots=True)
 class SampledPair:
-    """A context and response that Group-wise's authors sampled for an example, with their two matching scores (about 0 to 1)."""
+    """A context and response that Group-wise's authors sampled for an example, with two matching scores (about 0 to 1).
+
+    Attributes:
+      response_score: how well this response matches the example's context. context_score: this context, the example's response.
+    """
 
     context: str
     response: str
-    response_score: float  # the example's own context with this response
-    context_score: float  # this context with the example's own response
+    response_score: float
+    context_score: float
 
 
 @dataclass(slots=True)
 class Example:
-    """One source with its target. `negatives` holds the candidates that the corpus itself offers, best first.
+    """A source with its target.
 
-    Examples of one `group` (prefixes of one story) belong in one split, and are never each other's negatives.
+    Attributes:
+      negatives: candidates for the negative that the corpus itself offers, best first. sampled: pairs that it offers (Group-wise).
+      group: examples of one group (prefixes of one story) belong in one split, and are never each other's negatives.
+      negative: y-, chosen later (negatives.py). route: how it was chosen.
     """
 
     id: str
@@ -65,26 +72,36 @@ class Example:
     negatives: tuple[str, ...] = ()
     sampled: tuple[SampledPair, ...] = ()
     group: str = ""
-    negative: str = ""  # y-, chosen later (negatives.py)
-    route: str = ""  # how it was chosen
+    negative: str = ""
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Keyword:
-    """One keyword of one text: its node name, where it first stands (text[start:end]), and its TextRank score."""
+    """A keyword of a text.
+
+    Attributes:
+      text: as the graph names its node. start, end: it first stands at text[start:end]. rank: its TextRank score.
+      nominal: whether it is a noun or name, not an adjective; records do not keep this.
+    """
 
     text: str
     start: int
     end: int
     rank: float
-    nominal: bool = True  # a noun or name, not an adjective: see `_best`; not kept in records
+    nominal: bool = True
 
 
 @dataclass
 class ReadOptions:
-    """What the reader needs from the command line."""
+    """The flags of `hcl_tf.prepare` that a reader needs.
 
-    fields: dict[str, str] = field(default_factory=dict)  # --fields: our name -> the file's name
+    Attributes:
+      fields: our name of a field -> the file's. story_mode: "ending" or "next" (`split_story`).
+      bad: what to do about bad lines. limit: the most rows of a file; None: all.
+    """
+
+    fields: dict[str, str] = field(default_factory=dict)
     story_mode: str = "ending"
     bad: BadLines = field(default_factory=BadLines)
     limit: int | None = None
@@ -94,12 +111,12 @@ Row = QuestionPair | Example
 
 
 def clean(text: str) -> str:
-    """White space collapsed; the spaces that word segmentation left between Chinese characters removed."""
+    """Collapses white space, and removes the spaces that word segmentation left between Chinese characters."""
     return _BETWEEN_CHINESE.sub("", " ".join(text.split()))
 
 
 def recognise(path: Path, options: ReadOptions) -> str:
-    """The format's name, from the file's first line that is not blank."""
+    """Returns the name of a file's format, by its first line that is not blank. Raises `UserError` where it is none that is known."""
     _, first = next(text_files.lines(path, BadLines(), "cp1252"), (0, ""))
     if first.lstrip().startswith(("{", "[")):
         return "jsonl"
@@ -184,7 +201,7 @@ def _read_rocstories(path: Path, options: ReadOptions) -> Iterator[Row]:
 
 
 def split_story(identity: str, sentences: list[str], mode: str) -> Iterator[Example]:
-    """Four sentences in and the fifth out (`ending`), or every prefix predicting its next sentence (`next`)."""
+    """Yields examples of a story: four sentences and the fifth as target ("ending"), or every prefix and its next sentence ("next")."""
     if mode == "ending":
         yield Example(identity, TURN_BREAK.join(sentences[:-1]), sentences[-1])
         return
@@ -218,7 +235,7 @@ def _turns(context: str) -> str:
 
 
 def _sampled_pairs(parts: list[str]) -> list[SampledPair]:
-    """`[samples, response scores, context scores]` -> pairs. Raises `ValueError` where the counts differ."""
+    """Parses the parts of a line that follow the context: samples, response scores, context scores. Raises `ValueError`."""
     if not parts:
         return []
     if len(parts) != 3:
@@ -254,7 +271,7 @@ def _read_table(path: Path, options: ReadOptions) -> Iterator[Row]:
 
 
 def _named_row(path: Path, number: int, row: dict, options: ReadOptions) -> Iterator[Row]:
-    """An `Example` from a row with named fields; a list under source or target is joined as turns."""
+    """Yields an `Example` from a row with named fields; a list under source is joined as turns."""
     values = {}
     for ours in ALIASES:
         name = next((name for name in _names(ours, options) if name in row), None)

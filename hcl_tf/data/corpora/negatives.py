@@ -1,4 +1,4 @@
-"""Choosing the negative y- of every example (the paper's "negative samples" of section 3.3; METHOD: BUILD_NOTES.md).
+"""Chooses the negative y- of every example (the paper's "negative samples" of section 3.3; METHOD: BUILD_NOTES.md).
 
 Three rules hold whatever the mode:
   * a negative is never the source, a turn of it, or the target of its own example, nor a text of the same cluster of
@@ -21,7 +21,6 @@ from hcl_tf.data.corpora.qqp import Clusters, text_key
 from hcl_tf.errors import UserError
 from hcl_tf.progress import track
 
-MODES = ("labelled", "labelled_then_bm25", "bm25", "random")
 Allowed = Callable[..., bool]  # (text, example[, the example whose target it is]) -> whether it may be the negative
 HELD_OUT = ("validation", "test")
 RETRIEVED = 50  # texts looked at for each example, the most similar first, until enough are eligible
@@ -35,7 +34,8 @@ def choose(
     Args:
       splits: train, validation and test.
       clusters: which texts are paraphrases of each other.
-      mode: one of `MODES`.
+      mode: "labelled" takes the corpus's own candidates; "bm25" the targets of similar sources; "labelled_then_bm25" the second where the
+        first has none; "random" any target. Where any mode but "labelled" finds none, a random target is taken.
       language: decides what BM25 takes as words.
       candidates: the negative is drawn from this many best eligible BM25 hits.
       own_split: held-out examples take their BM25 negatives from their own split (else from the training targets).
@@ -87,7 +87,7 @@ def choose(
 
 
 def _take_given(examples: list[Example], allowed: Allowed) -> None:
-    """The corpus's own negative, where one is allowed. Examples of one source start at different candidates."""
+    """Sets the negative to one that the corpus offers, where one is allowed. Examples of one source start at different candidates."""
     turn: Counter[str] = Counter()
     for example in examples:
         offered = example.negatives
@@ -100,7 +100,7 @@ def _take_given(examples: list[Example], allowed: Allowed) -> None:
 
 
 def _allowed(clusters: Clusters, forbidden: set[str], text: str, example: Example, owner: Example | None = None) -> bool:
-    """Whether the rules at the top let `text` (the target of `owner`, if it is another example's) be the example's negative."""
+    """Says whether the rules at the top let a text (the target of `owner`, if it is another example's) be the example's negative."""
     key = text_key(text)
     own_texts = (example.source, example.target, *example.source.split(TURN_BREAK))
     if key in forbidden or key in map(text_key, own_texts):
@@ -116,7 +116,7 @@ def _allowed(clusters: Clusters, forbidden: set[str], text: str, example: Exampl
 def _fill(
     examples: list[Example], pool: list[Example], ranks: Callable, candidates: int, allowed: Allowed, language: str, seed: int
 ) -> None:
-    """A negative for each example that has none: drawn from the first `candidates` allowed targets of the ranked `pool`."""
+    """Sets the negative of each example that has none to one of the first `candidates` allowed targets of the ranked `pool`, drawn."""
     waiting = [e for e in examples if not e.negative]
     if not waiting:
         return
@@ -134,13 +134,13 @@ def _random_ranks(examples: list[Example], pool: list[Example], _language: str, 
 
 
 def _shuffled(count: int, random: np.random.Generator) -> Iterator[int]:
-    """Every number below `count` in random order, after some independent draws that as a rule make shuffling needless."""
+    """Yields every number below `count` in random order, after some independent draws that as a rule make shuffling needless."""
     yield from random.integers(count, size=RETRIEVED)
     yield from random.permutation(count)
 
 
 def _bm25_ranks(examples: list[Example], pool: list[Example], language: str, _seed: int) -> Iterable[np.ndarray]:
-    """For each example the pool's indices, most similar source first."""
+    """Yields for each example the numbers of examples in the pool, most similar source first."""
     index = bm25.Index([e.source for e in pool], language)
     for example in examples:
         yield bm25.best(index.scores(example.source), RETRIEVED)

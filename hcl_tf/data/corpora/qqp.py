@@ -1,4 +1,4 @@
-"""Labelled question pairs to samples (a question, a positive and a negative rewriting), and clusters of duplicates.
+"""Turns labelled question pairs into samples (a question, a positive and a negative rewriting), and joins duplicates in clusters.
 
 The paper keeps the questions that have both a positive and a negative rewriting and reports 44,949 of them; how it
 counted is unknown, so three constructions are offered and the nearest one is the default (BUILD_NOTES.md).
@@ -14,18 +14,18 @@ CONSTRUCTIONS = ("one_per_positive", "one_per_input", "all_pairs")
 
 
 def text_key(text: str) -> str:
-    """Two texts with the same key are the same text: case and white space do not count."""
+    """Returns a key that is the same for texts that differ only in case and white space."""
     return " ".join(text.casefold().split())
 
 
 class Clusters:
-    """Texts joined transitively by labelled duplication (union-find over text keys)."""
+    """Sets of texts that mean the same by the labels, joined transitively (union-find over text keys)."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
 
     def find(self, text: str) -> str:
-        """The representative of the text's cluster; a text never joined stands for itself."""
+        """Returns the key that represents the text's cluster; a text that was never joined represents itself."""
         key = text_key(text)
         root = key
         while (parent := self._parent.get(root, root)) != root:
@@ -36,20 +36,24 @@ class Clusters:
         return root
 
     def join(self, first: str, second: str) -> None:
-        """Makes one cluster of the two texts' clusters; the smaller key represents it, whatever the order of calls."""
+        """Joins the clusters of two texts. The smaller key represents the result, whatever the order of calls."""
         a, b = sorted((self.find(first), self.find(second)))
         self._parent[b] = a
 
     def together(self, first: str, second: str) -> bool:
-        """Whether the two texts mean the same by the labels."""
+        """Says whether two texts are in one cluster."""
         return self.find(first) == self.find(second)
 
 
 def build(rows: dict[str, list[QuestionPair]], construction: str, negatives: str) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
-    """Samples of each split by one construction, the clusters over all splits, and the counts as notes.
+    """Makes the samples of each split by one construction.
 
-    `construction` is one of `CONSTRUCTIONS` or `nearest` (to the paper's 44,949). With `negatives` other than
-    `labelled`, inputs without a labelled non-duplicate stay and get their negative later.
+    Args:
+      construction: one of `CONSTRUCTIONS`, or "nearest", the one whose count is nearest to the paper's 44,949.
+      negatives: of any mode but "labelled", inputs without a labelled non-duplicate stay and get their negative later.
+
+    Returns:
+      The samples by split; the clusters over all splits; notes with the counts.
     """
     clusters = Clusters()
     for pair in (pair for split_rows in rows.values() for pair in split_rows):
@@ -76,9 +80,14 @@ def build(rows: dict[str, list[QuestionPair]], construction: str, negatives: str
 def from_examples(
     rows: dict[str, list[Example]], paraphrases: bool, required: bool
 ) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
-    """Splits of ready examples; where a labelled negative is `required`, those without one are left out and counted.
+    """Takes over examples that the corpus has as such.
 
-    With `paraphrases`, a source and its target mean the same and are of one cluster; a dialogue's context and response are not.
+    Args:
+      paraphrases: whether a source and its target mean the same, and so are of one cluster; a dialogue's context and response are not.
+      required: leaves examples without a labelled negative out.
+
+    Returns:
+      The examples by split; the clusters over all splits; notes with the counts.
     """
     clusters = Clusters()
     for example in (example for split_rows in rows.values() for example in split_rows):
@@ -90,7 +99,7 @@ def from_examples(
 
 
 class _Table:
-    """One split's questions with their positive and negative partners, by the question's first spelling, in file order."""
+    """The questions of a split with their positive and negative partners, by the question's first spelling, in file order."""
 
     def __init__(self, pairs: Iterable[QuestionPair], clusters: Clusters) -> None:
         spelling: dict[str, str] = {}
@@ -112,7 +121,7 @@ class _Table:
                 self.negatives[first][second] = self.negatives[second][first] = None
 
     def samples(self, construction: str, fill: bool) -> Iterator[Example]:
-        """Samples of one construction: each duplicate row once, each question once, or every triple."""
+        """Yields the samples of one construction: each duplicate row once, each question once, or every triple."""
         if construction == "one_per_positive":
             for pair in self.duplicates:
                 source, target = pair.question1, pair.question2

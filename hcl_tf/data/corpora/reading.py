@@ -1,7 +1,7 @@
-"""A corpus on disk (one file or a folder of splits) to examples in named splits.
+"""Reads a corpus (one file, or a folder of splits) into examples by split.
 
-What decides here is the user's own division of the data: files named after a split are respected, and only what is
-missing is drawn from the rest (`splits.py`).
+The user's own division of the data is respected: a file named after a split is that split, and only splits that are missing are drawn
+from the rest (splits.py).
 """
 
 from dataclasses import dataclass, field
@@ -21,19 +21,25 @@ STEMS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"
 
 @dataclass
 class Corpus:
-    """Examples by split, the clusters of texts that mean the same, and what there is to say about the reading."""
+    """A corpus that was read.
+
+    Attributes:
+      splits: examples by split. clusters: of texts that mean the same. files: raw file -> its SHA-256. raw_rows: rows of all files.
+      notes: lines about the reading, for people.
+    """
 
     splits: dict[str, list[Example]]
     clusters: "qqp.Clusters"
-    files: dict[str, str]  # name -> sha256 of the raw files
+    files: dict[str, str]
     raw_rows: int
     notes: list[str] = field(default_factory=list)
 
 
 def find_files(raw: Path) -> dict[str, Path]:
-    """The raw files by split; a lone file counts as `train`, from which the other splits are then drawn.
+    """Finds the raw files by split. A lone file counts as `train`, from which the other splits are then drawn.
 
-    Raises `UserError` where nothing fits or two files claim one split.
+    Raises:
+      UserError: no file fits, or two files claim one split.
     """
     if not raw.exists():
         raise UserError(f"{raw}: no such file or folder; check --raw")
@@ -122,7 +128,7 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
 
 
 def _make_ids_unique(splits: dict[str, list[Example]]) -> None:
-    """Ids name examples in predictions and reports, so a repeated one gets its split and a number."""
+    """Appends its split and a number to each id that is there already: ids name examples in predictions and reports."""
     seen: set[str] = set()
     for split, examples in splits.items():
         for example in examples:

@@ -1,4 +1,4 @@
-"""Drawing the validation and test splits that no file gives, by seed."""
+"""Draws the validation and test splits that no file gives."""
 
 import numpy as np
 
@@ -11,12 +11,22 @@ from hcl_tf.errors import UserError
 def divide(
     given: dict[str, list[Example]], sizes: tuple[int, int, int] | None, proportions: tuple[int, int, int], by_text: bool, seed: int
 ) -> tuple[dict[str, list[Example]], list[str]]:
-    """Completes `given` (which has `train`) to all three splits and says what was done.
+    """Completes the splits that are given to all three.
 
-    `sizes` (train, validation, test) applies where the pool holds that many; else `proportions`. Examples of one group, and
-    those with the same source and target in either direction, stay together. With `by_text`, no text (source, target or
-    candidate negative) is in two splits: connected examples move together, and what shares a text with a split that the
-    user gave is left out of the splits before it. Order within a split is the corpus's own.
+    Examples of one group, and those with the same source and target in either direction, stay together. Order within a split is the
+    corpus's own.
+
+    Args:
+      given: examples by split; it has `train`, from which the others are drawn.
+      sizes: of train, validation and test, where there are that many examples; else, or if None, `proportions` count.
+      by_text: no text (source, target or candidate negative) may be in two splits. Connected examples then move together, and examples
+        that share a text with a split that the user gave are left out of the splits before it.
+
+    Returns:
+      The three splits, and notes for the user.
+
+    Raises:
+      UserError: there are too few examples, or a split would be empty.
     """
     result, notes = _without_shared_texts(given) if by_text else (dict(given), [])
     missing = [split for split in SPLITS[1:] if split not in given]
@@ -46,7 +56,7 @@ def divide(
 
 
 def _without_shared_texts(given: dict[str, list[Example]]) -> tuple[dict[str, list[Example]], list[str]]:
-    """Leaves out of each given split what shares a text with a given split after it (train, validation, test)."""
+    """Leaves out of each given split the examples that share a text with a given split after it (train, validation, test)."""
     result, notes, taken = dict(given), [], set()
     for split in reversed(SPLITS):
         if split in given:
@@ -69,7 +79,7 @@ def _sizes(count: int, sizes: tuple[int, int, int] | None, proportions: tuple[in
 
 
 def _connected(examples: list[Example], by_text: bool) -> np.ndarray:
-    """For each example the number of its set, [examples]: examples that must not be parted are in one set."""
+    """Returns the number of each example's set, [examples]. Examples that must not be parted are in one set."""
     sets = Clusters()
     keys = []
     for example in examples:
@@ -83,17 +93,24 @@ def _connected(examples: list[Example], by_text: bool) -> np.ndarray:
 
 
 def _draw(groups: np.ndarray, wanted: list[int], seed: int) -> np.ndarray:
-    """For each example 0 (the rest) or 1, 2, ... (the wanted splits, filled group by group in random order)."""
+    """Fills the wanted splits with sets of examples in random order.
+
+    Args:
+      groups: [examples] the number of each example's set. wanted: sizes of the splits.
+
+    Returns:
+      [examples] 1, 2, ... for the wanted splits; 0 for the rest.
+    """
     group_sizes = np.bincount(groups)
     owner_of_group = np.zeros(len(group_sizes), int)
-    room = list(wanted)
+    free_places = list(wanted)
     for group in np.random.default_rng(seed).permutation(len(group_sizes)):
-        for number, left in enumerate(room):
+        for number, left in enumerate(free_places):
             if group_sizes[group] <= left:
                 owner_of_group[group] = number + 1
-                room[number] -= group_sizes[group]
+                free_places[number] -= group_sizes[group]
                 break
-        if not any(room):
+        if not any(free_places):
             break
     for number in range(1, len(wanted) + 1):
         free = np.flatnonzero(owner_of_group == 0)

@@ -1,6 +1,6 @@
-"""Opening a raw text file so that whatever is wrong with it is named by file and line.
+"""Reads raw text files so that whatever is wrong with them is named by file and line.
 
-Nothing here knows a corpus; `formats.py` builds on `lines` and `records`.
+Nothing here knows a corpus; formats.py builds on `lines` and `records`.
 """
 
 import csv
@@ -20,12 +20,17 @@ csv.field_size_limit(MOST_LINES_A_RECORD * MOST_CHARACTERS_A_LINE)
 
 @dataclass
 class BadLines:
-    """What to do about a line that can't be used: refuse the file, or (with --skip_bad_lines) count it and go on."""
+    """Decides about lines that can't be used: refuses the file, or (with --skip_bad_lines) counts them and goes on.
+
+    Attributes:
+      count: bad lines so far. first: what was wrong with the first of them.
+      noticed: harmless oddity -> how many lines; these are printed and never refused.
+    """
 
     skip: bool = False
     count: int = 0
     first: str = ""
-    noticed: dict[str, int] = field(default_factory=dict)  # harmless oddity -> how many lines; printed, never refused
+    noticed: dict[str, int] = field(default_factory=dict)
 
     def notice(self, what: str) -> None:
         """Counts a line that is odd but usable, or that no user can mend."""
@@ -41,7 +46,7 @@ class BadLines:
 
 
 def check_readable(path: Path) -> None:
-    """Refuses a file that is missing, not a plain file, empty, unreadable or binary."""
+    """Raises `UserError` for a file that is missing, not a plain file, empty, unreadable or binary."""
     if not path.exists():
         raise UserError(f"{path}: no such file; check --raw")
     if not path.is_file():
@@ -65,7 +70,7 @@ def _looks_binary(head: bytes) -> bool:
 
 
 def lines(path: Path, bad: BadLines, legacy_encoding: str | None = None) -> Iterator[tuple[int, str]]:
-    """Yields (line number from 1, text without its line break), blank lines left out.
+    """Yields the number of each line, from 1, and its text without the line break. Blank lines are left out.
 
     A line that is not UTF-8 is read as `legacy_encoding` where one is given (and counted in `bad.noticed`): the public
     question-pair splits mix encodings line by line. Elsewhere it is a bad line.
@@ -93,13 +98,15 @@ def lines(path: Path, bad: BadLines, legacy_encoding: str | None = None) -> Iter
 
 
 def records(numbered: Iterator[tuple[int, str]], delimiter: str, fields: int, path: Path, bad: BadLines) -> Iterator[tuple[int, list[str]]]:
-    """Yields (line number, fields) of delimited text in which fields may be quoted and hold line breaks.
+    """Yields the line number and the fields of each record of delimited text. Fields may be quoted and hold line breaks.
 
-    Some published files are quoted and some are not, and questions do contain lone quotes. So a line is first read with
-    quoting; if its quote does not close within a few lines, or the number of fields is wrong, the same line is read
-    again with quotes as plain characters. So it is where every line that a quote would swallow is a record by itself and
-    the delimiter is a TAB: nobody quotes a TAB into a question, but two lone quotes a few lines apart are common. What fits
-    neither way is a bad line.
+    Some published files are quoted and some are not, and questions do contain lone quotes. So a line is first read with quoting. If its
+    quote does not close within a few lines, or the number of fields is wrong, the same line is read again with quotes as plain
+    characters. The same is done where the delimiter is a TAB and every line that a quote would swallow is a record by itself: nobody
+    quotes a TAB into a question, but two lone quotes a few lines apart are common. A line that can be read neither way is a bad one.
+
+    Args:
+      numbered: of `lines`. fields: of a record. path, bad: where bad lines are reported.
     """
     pending: list[tuple[int, str]] = []  # lines read ahead for a quote that then turned out not to close
     numbered = iter(numbered)
@@ -130,7 +137,7 @@ def records(numbered: Iterator[tuple[int, str]], delimiter: str, fields: int, pa
 
 
 def _quoted(text: str, delimiter: str) -> list[str] | None:
-    """The fields of one quoted record, or None while a quote is still open."""
+    """Splits one quoted record into fields; None while a quote is still open."""
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error:

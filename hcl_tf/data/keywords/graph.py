@@ -1,10 +1,9 @@
 """The global keyword graph over the training split (paper section 3.2, the part before equation 4).
 
-For a keyword k_x of a source, its cluster C is every training sample whose source has k_x; keywords too rare to be nodes
-count as absent, here too. Each target keyword k_y of a
-sample in C gets a positive edge to every target keyword, and a negative edge to every keyword of a negative, of every
-sample in C. Counting this over all clusters is a product of incidence matrices, taken in blocks of rows so that memory
-stays bounded by the strongest `degree` neighbours kept, not by the full product.
+The cluster C of a keyword k_x of a source is every training sample whose source has k_x. Each target keyword k_y of a sample in C gets a
+positive edge to every target keyword, and a negative edge to every keyword of a negative, of every sample in C. Keywords too rare to be
+nodes count as absent. Counting this over all clusters is a product of incidence matrices. It is taken in blocks of rows, so that memory is
+bounded by the strongest `degree` neighbours that are kept, not by the full product.
 """
 
 from collections import Counter
@@ -25,7 +24,7 @@ BLOCK = 256  # rows of the product at a time
 
 @dataclass(frozen=True)
 class KeywordGraph:
-    """Nodes in keyword order and, for each relation, their neighbours as CSR arrays, strongest first.
+    """A graph of keywords: nodes in alphabetical order and, for each relation, their neighbours as CSR arrays, strongest first.
 
     Attributes:
       nodes: the N keywords, sorted.
@@ -47,20 +46,20 @@ class KeywordGraph:
         return len(self.nodes)
 
     def numbers(self) -> dict[str, int]:
-        """Keyword -> node number."""
+        """Returns the number of each keyword's node."""
         return {node: number for number, node in enumerate(self.nodes)}
 
     def neighbours(self, node: int, relation: int) -> np.ndarray:
-        """The node's neighbours under a relation, strongest first."""
+        """Returns the neighbours of a node under a relation, strongest first."""
         start, end = self.indptr[relation][node : node + 2]
         return self.indices[relation][start:end]
 
     def edges(self, relation: int) -> int:
-        """Directed edges of a relation."""
+        """Counts the directed edges of a relation."""
         return len(self.indices[relation])
 
     def table(self, degree: int) -> np.ndarray:
-        """[N, 2, degree] int32: neighbours by relation, strongest first, filled up with `UNKNOWN`."""
+        """Returns the neighbours of all nodes by relation, [N, 2, degree] int32, strongest first, filled up with `UNKNOWN`."""
         table = np.full((len(self), 2, degree), UNKNOWN, np.int32)
         for relation in (POSITIVE, NEGATIVE):
             lengths = np.diff(self.indptr[relation])
@@ -72,7 +71,7 @@ class KeywordGraph:
 
 @dataclass(frozen=True, slots=True)
 class SampleKeywords:
-    """The distinct keywords of one training sample's three texts."""
+    """The distinct keywords of the three texts of a training sample."""
 
     source: tuple[str, ...]
     target: tuple[str, ...]
@@ -80,16 +79,16 @@ class SampleKeywords:
 
 
 def build(samples: Iterable[SampleKeywords], minimum_count: int, degree: int, input_edges: bool = False) -> KeywordGraph:
-    """The graph of the training samples.
+    """Builds the graph of the training samples.
+
+    No node has an edge to itself. A pair of nodes in both relations keeps the positive edge. Then each node keeps its strongest
+    neighbours, so of the two directions of an edge one may be missing.
 
     Args:
       samples: keywords of each training sample.
-      minimum_count: a keyword that occurs in fewer samples is unknown to the graph.
-      degree: each node keeps this many strongest neighbours a relation, ties by keyword order.
+      minimum_count: a keyword that occurs in fewer samples is not a node.
+      degree: each node keeps this many strongest neighbours under each relation, ties in alphabetical order.
       input_edges: also join source keywords with the target keywords of their samples (positive).
-
-    No self-edges; both directions of an edge exist unless the cap keeps only one; a pair in both relations keeps the
-    positive edge, decided before the cap.
     """
     samples = list(samples)
     counter = Counter(word for s in samples for word in {*s.source, *s.target, *s.negative})
@@ -119,19 +118,19 @@ def build(samples: Iterable[SampleKeywords], minimum_count: int, degree: int, in
 
 
 def _source_target_rows(source: sparse.csr_matrix, target: sparse.csr_matrix, rows: slice) -> sparse.csr_matrix:
-    """Rows of the symmetric source-target co-occurrence, for `input_edges`."""
+    """Returns rows of the symmetric source-target co-occurrence, for `input_edges`."""
     return (source[:, rows].T @ target + target[:, rows].T @ source).tocsr()
 
 
 def _incidence(texts: list[tuple[str, ...]], numbers: dict[str, int]) -> sparse.csr_matrix:
-    """[samples, nodes]: 1 where the sample's text has the keyword. 64-bit, because counts of counts grow fast."""
+    """Returns [samples, nodes]: 1 where the sample's text has the keyword. It is 64-bit, because counts of counts grow fast."""
     pairs = [(row, numbers[word]) for row, words in enumerate(texts) for word in dict.fromkeys(words) if word in numbers]
     rows, columns = (np.array(part, np.int64) for part in (zip(*pairs, strict=True) if pairs else ((), ())))
     return sparse.csr_matrix((np.ones(len(pairs), np.int64), (rows, columns)), shape=(len(texts), len(numbers)))
 
 
 def _strongest(row: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """The row's `degree` largest positive entries, largest first and ties by place, as (places, values)."""
+    """Returns places and values of the row's `degree` largest positive entries, largest first, ties by place."""
     places = np.flatnonzero(row)
     places = places[np.lexsort((places, -row[places]))][:degree]
     return places, row[places]

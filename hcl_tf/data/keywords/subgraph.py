@@ -1,4 +1,4 @@
-"""The part of the keyword graph that one batch needs, in arrays of fixed size; and the impostors of eq 10.
+"""Draws the part of the keyword graph that a batch needs, in arrays of fixed size, and finds the impostors of eq 10.
 
 Two iterations of eqs 4 to 9 need, for a keyword's final state, its neighbours' states after one iteration and their
 neighbours' initial features. So a batch takes its own keywords and impostors (level 0), sampled neighbours (level 1) and
@@ -13,18 +13,18 @@ import numpy as np
 from hcl_tf.data.keywords.graph import NEGATIVE, UNKNOWN, KeywordGraph
 from hcl_tf.errors import UserError
 
-ROUTES = ("graph", "negative_text", "none")  # where a sample's impostors come from; "none" masks it from L_key and L_ma
+ROUTES = ("graph", "negative_text", "none")  # where a sample's impostors come from; one of "none" does not count in L_key and L_ma
 CAPS = ("neighbour lists cut", "neighbour lists", "nodes left out", "nodes wanted", "impostor lists cut", "impostor lists")
 
 
 def find_impostors(
     table: np.ndarray, source: np.ndarray, target: np.ndarray, negative: np.ndarray, by: str = "graph"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nodes whose states make up each sample's impostor u_- (eq 10 and the text before it).
+    """Finds the nodes whose states make up each sample's impostor u_- (eq 10 and the text before it).
 
-    For each target keyword: its negative neighbours that are keywords of neither source nor target. Its positive
-    neighbours are none of them already (graph.py). A sample that is left with none takes the keywords of its negative text
-    that are in neither source nor target.
+    These are the negative neighbours of each target keyword, without keywords of source and target. Positive neighbours are not among
+    them, because the graph has no pair in both relations. A sample that is left with none takes the keywords of its negative text, again
+    without those of source and target.
 
     Args:
       table: [N, 2, M] neighbours by relation (`KeywordGraph.table`).
@@ -38,34 +38,37 @@ def find_impostors(
     """
     batch, keywords = target.shape
     width = max(table.shape[2], keywords)
-    own = np.concatenate([source, target], axis=1)  # [B, 2K]
+    own = np.concatenate([source, target], axis=1)  # --> [B, 2K]
     nodes = np.full((batch, keywords, width), UNKNOWN, np.int32)
     if len(table) and by == "graph":
-        neighbours = np.where((target != UNKNOWN)[..., None], table[np.maximum(target, 0), NEGATIVE], UNKNOWN)  # [B, K, M]
+        neighbours = np.where((target != UNKNOWN)[..., None], table[np.maximum(target, 0), NEGATIVE], UNKNOWN)  # --> [B, K, M]
         excluded = (neighbours[..., None] == own[:, None, None, :]).any(-1)
         nodes[..., : table.shape[2]] = np.where(excluded, UNKNOWN, neighbours)
     by_graph = (nodes != UNKNOWN).any((1, 2))
-    fallback = np.where((negative[..., None] == own[:, None, :]).any(-1), UNKNOWN, negative)  # [B, K]
+    fallback = np.where((negative[..., None] == own[:, None, :]).any(-1), UNKNOWN, negative)  # --> [B, K]
     nodes[~by_graph, 0, :keywords] = fallback[~by_graph]
     by_text = ~by_graph & (fallback != UNKNOWN).any(1)
     return nodes, np.select([by_graph, by_text], [0, 1], 2).astype(np.int32)
 
 
 def describe_caps(caps: np.ndarray) -> str:
-    """How often each cap of the sampler bound, from the summed `graph_caps` [6] of some batches."""
+    """Says how often each limit of the sampler left something out, from the sum of `graph_caps` [6] over batches."""
     parts = [f"{CAPS[i]} {caps[i]:,} of {caps[i + 1]:,} ({caps[i] / max(caps[i + 1], 1):.1%})" for i in range(0, len(CAPS), 2)]
     return "sub-graph caps: " + ", ".join(parts)
 
 
 @dataclass(frozen=True)
 class SubgraphSampler:
-    """Draws sub-graphs.
+    """Draws a sub-graph for each batch.
 
     Attributes:
       graph: the whole graph.
-      fanout: at most this many neighbours a relation, for each hop; its length is the number of graph iterations.
-      node_budget: nodes of a sub-graph; the batch's own keywords always fit, or `check` refuses.
+      fanout: the most neighbours that a node keeps under each relation, for each hop; its length is the number of graph iterations.
+      node_budget: nodes of a sub-graph; a batch's own keywords have to fit (`check`).
       impostors: where impostors come from (`by` of `find_impostors`).
+
+    Raises:
+      UserError: the fan-out is empty, or a number in it is below 1.
     """
 
     graph: KeywordGraph
@@ -82,7 +85,7 @@ class SubgraphSampler:
         object.__setattr__(self, "table", self.graph.table(max(degree, 1)))
 
     def check(self, batch_size: int, max_keywords: int) -> None:
-        """Refuses a budget that could not hold the batch's own keywords."""
+        """Raises `UserError` where the budget could not hold a batch's own keywords."""
         needed = 2 * batch_size * max_keywords
         if self.node_budget < needed:
             raise UserError(
@@ -90,13 +93,14 @@ class SubgraphSampler:
             )
 
     def sample(self, source: np.ndarray, target: np.ndarray, negative: np.ndarray, random: np.random.Generator) -> dict[str, np.ndarray]:
-        """The sub-graph of one batch.
+        """Draws the sub-graph of one batch.
 
         Args:
           source, target, negative: [B, K] node numbers in the whole graph.
-          random: decides which neighbours are kept where a cap binds; nothing else depends on it.
+          random: decides which neighbours are kept where there are more than the limits allow; nothing else depends on it.
 
-        Returns, with n = `node_budget` and F = max(fanout); places are positions in `graph_nodes`, `UNKNOWN` if empty:
+        Returns:
+          With n = `node_budget` and F = max(fanout); places are positions in `graph_nodes`, `UNKNOWN` where there is none:
           graph_nodes: [n] node numbers in the whole graph.
           graph_neighbours: [n, 2, F] places of the neighbours by relation.
           source_nodes, target_nodes: [B, K] places.
@@ -115,7 +119,7 @@ class SubgraphSampler:
         frontier = np.concatenate([frontier, nodes.add(impostors.ravel())])
         edges = np.full((self.node_budget, 2, max(self.fanout)), UNKNOWN, np.int32)
         for width in self.fanout:
-            rows = self.table[frontier]  # [frontier, 2, M]
+            rows = self.table[frontier]  # --> [frontier, 2, M]
             chosen, cut = _choose(rows, max(self.fanout), width, random)
             caps["neighbour lists cut"] += cut
             caps["neighbour lists"] += int((rows != UNKNOWN).any(-1).sum())
@@ -135,7 +139,11 @@ class SubgraphSampler:
 
 
 def _choose(rows: np.ndarray, width: int, most: int, random: np.random.Generator) -> tuple[np.ndarray, int]:
-    """`most` of each row's entries, uniformly without replacement, in [..., width]; and how many rows lost some."""
+    """Draws at most `most` entries of each row, uniformly without replacement.
+
+    Returns:
+      [..., width] the entries, filled up with `UNKNOWN`; and how many rows lost some.
+    """
     taken = rows != UNKNOWN
     cut = taken.sum(-1) > most
     # Entries that are there sort before empty ones; a random key only where a choice is to be made keeps the others in order.
@@ -147,7 +155,7 @@ def _choose(rows: np.ndarray, width: int, most: int, random: np.random.Generator
 
 
 class _Nodes:
-    """The growing list of a sub-graph's nodes, each with its place."""
+    """The list of a sub-graph's nodes, which grows up to the budget; each node has its place in it."""
 
     def __init__(self, total: int, budget: int, random: np.random.Generator) -> None:
         self.numbers = np.full(budget, UNKNOWN, np.int32)
@@ -157,13 +165,13 @@ class _Nodes:
         self._place = np.full(total + 1, UNKNOWN, np.int32)  # the last entry answers for UNKNOWN
 
     def add(self, wanted: np.ndarray) -> np.ndarray:
-        """Adds the nodes that are not there yet, as far as the budget goes, and returns those that it added."""
+        """Adds nodes that are not there yet, as far as the budget goes. Returns those that were added."""
         new = np.unique(wanted[wanted != UNKNOWN])
         new = new[self._place[new] == UNKNOWN]
-        room = len(self.numbers) - self.count
-        if len(new) > room:
+        free_places = len(self.numbers) - self.count
+        if len(new) > free_places:
             self._left_out[new] = True
-            new = np.sort(self._random.choice(new, room, replace=False))
+            new = np.sort(self._random.choice(new, free_places, replace=False))
             self._left_out[new] = False
         self.numbers[self.count : self.count + len(new)] = new
         self._place[new] = np.arange(self.count, self.count + len(new))
@@ -172,9 +180,9 @@ class _Nodes:
 
     @property
     def left_out(self) -> int:
-        """Distinct nodes that the budget had no room for."""
+        """The number of distinct nodes that the budget left out."""
         return int(self._left_out.sum())
 
     def places(self, numbers: np.ndarray) -> np.ndarray:
-        """Places of nodes, `UNKNOWN` for `UNKNOWN` and for nodes that were left out."""
+        """Returns the places of nodes; `UNKNOWN` for `UNKNOWN` and for nodes that were left out."""
         return self._place[numbers]

@@ -1,10 +1,11 @@
-"""The spaCy pipelines that TextRank runs on: a trained one where it is installed, else one that needs no download.
+"""Loads the spaCy pipelines that TextRank runs on: a trained one where it is installed, else one that needs no download.
 
 The built-in ones tag from lexica that ship inside PyPI packages: Brill's English lexicon and rules (textblob) with
 spaCy's lemma tables (spacy-lookups-data), and jieba's part-of-speech dictionary for Chinese.
 """
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from spacy.tokens import Doc
 from hcl_tf.errors import UserError
 
 with contextlib.redirect_stdout(None):  # outside a git checkout of its own, pytextrank prints a path on import
-    import pytextrank  # noqa: F401  (registers the "textrank" component)
+    importlib.import_module("pytextrank")  # registers the "textrank" component
 
 TRAINED = {"en": "en_core_web_sm", "zh": "zh_core_web_sm"}
 BUILT_IN = "builtin"
@@ -31,38 +32,15 @@ _ENGLISH = {
     "VBD": ("VERB", "Tense=Past"), "VBN": ("VERB", "Tense=Past"), "VBG": ("VERB", "Aspect=Prog"), "MD": ("AUX", ""),
     "IN": ("ADP", ""), "DT": ("DET", ""), "PRP": ("PRON", ""),
 }  # fmt: skip
-_AUXILIARIES = frozenset(
-    [
-        "be",
-        "am",
-        "is",
-        "are",
-        "was",
-        "were",
-        "been",
-        "being",
-        "have",
-        "has",
-        "had",
-        "having",
-        "do",
-        "does",
-        "did",
-        "doing",
-        "'s",
-        "'re",
-        "'ve",
-        "'m",
-        "'d",
-        "'ll",
-        "n't",
-    ]
-)
+_AUXILIARIES = frozenset((
+    "be", "am", "is", "are", "was", "were", "been", "being", "have", "has", "had", "having", "do", "does", "did", "doing",
+    "'s", "'re", "'ve", "'m", "'d", "'ll", "n't",
+))  # fmt: skip
 _SUBJECTS = frozenset(("i", "you", "we", "they"))
 
 
 def load_pipeline(language: str, tagger: str = "auto") -> Language:
-    """A spaCy pipeline with tags, lemmas, noun chunks and pytextrank.
+    """Loads a spaCy pipeline with tags, lemmas, noun chunks and pytextrank.
 
     Args:
       language: "en" or "zh".
@@ -91,7 +69,7 @@ def load_pipeline(language: str, tagger: str = "auto") -> Language:
 
 
 def _load_trained(name: str, language: str) -> Language:
-    """A spaCy model, completed to what TextRank needs: ends of sentences."""
+    """Loads a spaCy model, and completes it with the ends of sentences, which TextRank needs."""
     instead = f"pass --tagger={BUILT_IN}, or a model such as {TRAINED[language]}"
     try:
         nlp = spacy.load(name, exclude=["ner"])
@@ -107,14 +85,14 @@ def _load_trained(name: str, language: str) -> Language:
 
 
 def resolve_tagger(language: str, tagger: str) -> str:
-    """What "auto" stands for on this machine; other names stay as they are."""
+    """Returns the tagger that "auto" stands for on this machine; other names stay as they are."""
     if tagger != "auto":
         return tagger
     return TRAINED[language] if spacy.util.is_package(TRAINED[language]) else BUILT_IN
 
 
 def describe_tagger(language: str, tagger: str) -> str:
-    """The tagger's name with versions, for the manifest: another version may give other keywords."""
+    """Returns the tagger's name with versions, for the manifest: another version may give other keywords."""
     from importlib.metadata import version
 
     name = resolve_tagger(language, tagger)
@@ -165,23 +143,11 @@ def english_tags(doc: Doc) -> Doc:
 
 
 # jieba's tags by first letter: nouns (n), abbreviations (j), places (s), idioms (i, l) and Latin words (eng) name things.
-_CHINESE = {
-    "n": "NOUN",
-    "j": "NOUN",
-    "s": "NOUN",
-    "i": "NOUN",
-    "l": "NOUN",
-    "e": "NOUN",
-    "a": "ADJ",
-    "b": "ADJ",
-    "z": "ADJ",
-    "v": "VERB",
-    "m": "NUM",
-}
+_CHINESE = {**dict.fromkeys("njsile", "NOUN"), **dict.fromkeys("abz", "ADJ"), "v": "VERB", "m": "NUM"}
 
 
 class _JiebaTokenizer:
-    """Segments and tags Chinese with jieba; every character of the text is covered, so offsets stay true."""
+    """Segments and tags Chinese with jieba. Every character of the text is covered, so offsets stay true."""
 
     def __init__(self, vocab: spacy.vocab.Vocab) -> None:
         import logging
@@ -219,7 +185,7 @@ class _JiebaTokenizer:
 
 
 def noun_chunks(span: Doc) -> Iterator[tuple[int, int, int]]:
-    """Runs of adjectives and nouns that end in a noun, as (start, end, label): what spaCy's parser-based iterator yields."""
+    """Yields runs of adjectives and nouns that end in a noun, as (start, end, label), like spaCy's parser-based iterator."""
     label = span.vocab.strings.add("NP")
     start = last_noun = None
     for token in span:

@@ -1,4 +1,4 @@
-"""TextRank keywords of texts (paper section 3.2), through pytextrank on spaCy.
+"""Extracts TextRank keywords from texts (paper section 3.2), with pytextrank on spaCy.
 
 A keyword is a content word (`word`, the default: TextRank's own unit, Mihalcea and Tarau 2004) or a noun phrase
 (`phrase`), written as its lemma in lower case, so that the same word in two texts is one node of the keyword graph.
@@ -19,7 +19,6 @@ from hcl_tf.data.keywords.tagging import NOMINAL, load_pipeline
 from hcl_tf.errors import UserError
 from hcl_tf.progress import bar
 
-UNITS = ("word", "phrase")
 _TITLES = frozenset(("mr", "mr.", "mrs", "mrs.", "ms", "ms.", "dr", "dr."))  # name nobody by themselves
 CHUNK = 500  # texts a task handed to a worker: large enough to hide the hand-over, small enough for a smooth bar
 WORTH_A_WORKER = 15_000  # texts; starting workers takes as long as some 8,000 texts take in one process
@@ -27,7 +26,11 @@ LONGEST = 10_000  # characters of a text that are looked at; TextRank's cost gro
 
 
 class KeywordExtractor:
-    """Extracts keywords in this process. Settings are plain values, so that a worker can build the same extractor."""
+    """Extracts keywords in this process. Settings are plain values, so that a worker can build the same extractor.
+
+    Args:
+      language: "en" or "zh". tagger: as of `tagging.load_pipeline`. unit: "word" or "phrase". most: keywords of a text.
+    """
 
     def __init__(self, language: str, tagger: str = "auto", unit: str = "word", most: int = 4) -> None:
         self.language, self.unit, self.most = language, unit, most
@@ -35,20 +38,22 @@ class KeywordExtractor:
         self._stop_words = _stop_words(language)
 
     def extract(self, text: str) -> tuple[Keyword, ...]:
-        """The text's keywords, best first, at most `most`; none only where the text has no content word."""
+        """Returns the keywords of a text, best first, at most `most`; none only where the text has no content word."""
         return self.of_doc(self.nlp(text[:LONGEST]))
 
     def of_doc(self, doc) -> tuple[Keyword, ...]:
-        """The same from a spaCy document that has been through pytextrank."""
+        """Does as `extract`, for a spaCy document that has been through pytextrank."""
         words = self._words(doc)
         found = self._phrases(doc, words) if self.unit == "phrase" else []
         return tuple(_best(found or words, self.most))
 
     def normalise(self, keyword: str, nodes: Container[str]) -> list[str]:
-        """A keyword that a person gives, written as the graph's `nodes` are: its words' lemmas in lower case, each a keyword of
-        its own where the unit is the word; none where it has no word.
+        """Turns a keyword that a person gives into the form that the graph's `nodes` have: its words' lemmas in lower case.
 
-        What is a node as it stands is left so: outside its sentence, a word's part of speech, and so its lemma, is a guess.
+        A word that is a node as it stands is left so: outside of a sentence, a word's part of speech, and so its lemma, is a guess.
+
+        Returns:
+          Where the unit is the word, a keyword for each word; else at most one. None where there is no word.
         """
         whole = " ".join(keyword.lower().split())
         if whole in nodes:
@@ -56,11 +61,8 @@ class KeywordExtractor:
         words = [token.lower_ if token.lower_ in nodes else self._node(token) for token in self.nlp(whole) if _is_word(token.text)]
         return [" ".join(words)] if words and self.unit == "phrase" else words
 
-    def has_content_word(self, text: str) -> bool:
-        """Whether the text has a noun, name, adjective or verb that is no stop word."""
-        return any(map(self._is_content, self.nlp(text[:LONGEST])))
-
     def _is_content(self, token) -> bool:
+        """Says whether a token is a noun, name, adjective or verb, and not a stop word."""
         return (
             token.pos_ in (*NOMINAL, "VERB")
             and _is_word(token.text)
@@ -72,14 +74,14 @@ class KeywordExtractor:
         return (token.lemma_ or token.text).lower()
 
     def _words(self, doc) -> list[Keyword]:
-        """Nouns and adjectives (the filter that Mihalcea and Tarau found best); verbs where a text has neither."""
+        """Returns nouns and adjectives (the filter that Mihalcea and Tarau found best); verbs where a text has neither."""
         ranks = {(lemma.lemma, lemma.pos): rank for lemma, rank in doc._.textrank.ranks.items()}
         content = [token for token in doc if self._is_content(token)]
         chosen = [token for token in content if token.pos_ in NOMINAL] or content
         return [Keyword(self._node(t), t.idx, t.idx + len(t), ranks.get((t.lemma_, t.pos_), 0.0), t.pos_ != "ADJ") for t in chosen]
 
     def _phrases(self, doc, words: list[Keyword]) -> list[Keyword]:
-        """pytextrank's phrases, each written as the lemmas of its content words."""
+        """Returns pytextrank's phrases, each written as the lemmas of its content words."""
         by_start = {word.start: word for word in words}
         found = []
         for phrase in doc._.phrases:
@@ -90,7 +92,7 @@ class KeywordExtractor:
 
 
 def _best(found: list[Keyword], most: int) -> list[Keyword]:
-    """Distinct keywords: nouns before adjectives, then by score, then by place.
+    """Returns the best distinct keywords: nouns before adjectives, then by score, then by place.
 
     In a text of ten words all scores are nearly equal, and without the first rule "crisp" and "thick" push "bread" out.
     Scores that differ only in rounding count as equal.
@@ -104,7 +106,7 @@ def _best(found: list[Keyword], most: int) -> list[Keyword]:
 
 
 def _is_word(text: str) -> bool:
-    """Letters somewhere, and more than one character unless it is Chinese ("r" and "'s" name nothing)."""
+    """Says whether a text has letters, and more than one character unless it is Chinese ("r" and "'s" name nothing)."""
     if len(text) == 1:
         return "\u3400" <= text <= "\u9fff"
     return any(character.isalpha() for character in text)
@@ -141,9 +143,10 @@ def _extract_chunk(texts: list[str]) -> list[tuple[Keyword, ...]]:
 
 
 def extract_all(texts: Iterable[str], language: str, tagger: str, unit: str, most: int, workers: int) -> dict[str, tuple[Keyword, ...]]:
-    """Keywords of each distinct text. The result does not depend on `workers` (processes).
+    """Extracts the keywords of each distinct text. The result does not depend on `workers` (processes).
 
-    Raises `UserError` where a worker dies (as a rule: out of memory).
+    Raises:
+      UserError: a worker died (as a rule: out of memory).
     """
     distinct = list(dict.fromkeys(texts))
     chunks = [distinct[i : i + CHUNK] for i in range(0, len(distinct), CHUNK)]

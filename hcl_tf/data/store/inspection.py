@@ -1,4 +1,4 @@
-"""What a person wants to see of a prepared folder (`prepare --inspect`)."""
+"""Describes a prepared folder to a person (`prepare --inspect`)."""
 
 from collections import Counter
 from collections.abc import Iterator

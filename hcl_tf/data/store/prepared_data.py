@@ -1,8 +1,7 @@
-"""A prepared folder to arrays: tf.data over the TFRecords.
+"""Reads a prepared folder into arrays, with tf.data over the TFRecords.
 
-A split is read once, checked against the manifest, and kept as padded arrays (Douban's 218,039 training examples take
-130 MB). Batches are then gathered by position (batches.py), so the data position of a run is just (epoch, batch): nothing else
-has to be stored to go on from it.
+A split is read once, checked against the manifest, and kept as padded arrays (Douban's 218,039 training examples take 130 MB). Batches
+are then gathered by position (batching/batches.py), so the position of a run in its data is just (epoch, batch).
 """
 
 import copy
@@ -28,10 +27,15 @@ PARSED_AT_ONCE = 1024
 
 
 class PreparedData:
-    """A prepared folder, checked as it is read. Raises `UserError` naming the damaged file (and record).
+    """A prepared folder, checked as it is read.
 
     Attributes:
-      source_length: pieces of a source without special ones. suffix_length: how many of them are for appended keywords (`with_keywords`).
+      source_length, target_length: the most pieces of a source and of a target, without special ones.
+      suffix_length: how many pieces of `source_length` are for appended keywords (`with_keywords`); 0: there are none.
+      max_keywords: K.
+
+    Raises:
+      UserError: a file is missing or damaged; the text names it, and the record where there is one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,24 +50,24 @@ class PreparedData:
         self.suffix_length = 0
 
     def with_keywords(self) -> "PreparedData":
-        """The same data, read with each source's keywords appended to it (data/appended.py). All else is equal."""
-        view = copy.copy(self)
-        view.suffix_length = keyword_suffix.suffix_length(self.max_keywords)
-        view.source_length = self.source_length + view.suffix_length
-        return view
+        """Returns the same data with its keywords appended to each source (data/tokenizers/keyword_suffix.py)."""
+        extended = copy.copy(self)
+        extended.suffix_length = keyword_suffix.suffix_length(self.max_keywords)
+        extended.source_length = self.source_length + extended.suffix_length
+        return extended
 
     @cached_property
     def whole_graph(self) -> np.ndarray:
-        """[N, 2, M] the neighbours of every node, for computing all states at once (validation, evaluation)."""
+        """The neighbours of every node, [N, 2, M], with which the states of all nodes are computed at once (validation, evaluation)."""
         return self.graph.table(self.manifest["settings"]["graph_degree"])
 
     @cached_property
     def word_vectors(self) -> WordVectors:
-        """The vectors learnt from the training texts, for the embedding scores."""
+        """The word vectors learnt from the training texts, for the embedding scores."""
         return word_vectors.load(self.folder / tfrecords.WORD_VECTORS)
 
     def records(self, split: str) -> Iterator[Record]:
-        """The split's full records, in order: raw texts and keywords, for evaluation and other tokenisers."""
+        """Yields the records of a split in order, with raw texts and keywords."""
         for path in self._shards(split):
             yield from map(tfrecords.parse, tfrecords.read_records(path))
 
@@ -82,13 +86,10 @@ class PreparedData:
         return SplitArrays(**whole)
 
     def _appended(self, sources: list[Text]) -> np.ndarray:
-        """[n, S + 2], the sources with their keywords."""
+        """Appends its keywords to each source. Returns [n, S + 2] ids."""
         names = [[keyword.text for keyword in source.keywords] for source in sources]
-        t = self.tokenizer
-        ids = np.full((len(sources), self.source_length + SPECIAL_PIECES), t.pad_id, np.int32)
-        for row, pieces in zip(ids, keyword_suffix.append([source.ids for source in sources], names, t, self.suffix_length), strict=True):
-            row[: len(pieces) + SPECIAL_PIECES] = [t.cls_id, *pieces, t.sep_id]
-        return ids
+        pieces = keyword_suffix.append([source.ids for source in sources], names, self.tokenizer, self.suffix_length)
+        return self.tokenizer.framed(pieces, self.source_length)
 
     def _shards(self, split: str) -> list[Path]:
         if split not in self.manifest["splits"]:
@@ -98,7 +99,7 @@ class PreparedData:
         return [self.folder / name for name in names]
 
     def _parse(self, serialised: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[n] serialised examples -> the columns of `SplitArrays`."""
+        """Parses serialised examples [n] into the columns of `SplitArrays`."""
         names = [f"{role}_{kind}" for role in ROLES for kind in ("ids", "nodes")]
         parsed = tf.io.parse_example(serialised, {name: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64) for name in names})
         columns = {}

@@ -8,12 +8,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SplitArrays:
-    """A split in memory; n examples, S and T the task's lengths, K keywords a text.
+    """A split in memory: n examples, S and T the task's lengths, K keywords of a text.
 
     Attributes:
       source_ids: [n, S + 2] int32, `[CLS] pieces [SEP]` and padding; target_ids, negative_ids: [n, T + 2] likewise.
       source_nodes, target_nodes, negative_nodes: [n, K] int32 node numbers, -1 for none or unknown.
-      source_unknown, target_unknown: [n] int32, how many of the text's keywords the graph does not have.
+      source_unknown, target_unknown: [n] int32, how many of the text's keywords are not in the graph.
     """
 
     source_ids: np.ndarray
@@ -29,5 +29,5 @@ class SplitArrays:
         return len(self.source_ids)
 
     def first(self, count: int | None) -> "SplitArrays":
-        """The first so many examples; None: all."""
+        """Returns the first `count` examples; None: all."""
         return dataclasses.replace(self, **{item.name: getattr(self, item.name)[:count] for item in dataclasses.fields(self)})

@@ -1,4 +1,4 @@
-"""A prepared folder on disk: records, shards and the manifest that vouches for every byte.
+"""Writes and reads the files of a prepared folder: records in shards, and a manifest with the checksum of every file.
 
   manifest.json                     settings, counts, sha256 of every other file and of itself
   {split}-{i}-of-{n}.tfrecord       tf.train.Example records, about 10,000 a shard
@@ -32,17 +32,22 @@ RECORDS_A_SHARD = 10_000
 
 @dataclass(slots=True)
 class Text:
-    """One text of a record: raw, its WordPiece ids (cut, without special tokens), its keywords and their graph nodes."""
+    """A text of a record.
+
+    Attributes:
+      raw: as it was given. ids: WordPiece ids, cut, without special tokens. keywords: of the part that was not cut off.
+      nodes: the node of each keyword; -1: the graph does not have it.
+    """
 
     raw: str
     ids: list[int]
     keywords: tuple[Keyword, ...] = ()
-    nodes: tuple[int, ...] = ()  # -1: a keyword that the graph does not have
+    nodes: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
 class Record:
-    """One example as stored. `route` says how the negative was chosen."""
+    """An example as it is stored. `route` says how the negative was chosen; `sampled` are pairs that the corpus brings (Group-wise)."""
 
     id: str
     source: Text
@@ -53,7 +58,7 @@ class Record:
 
 
 def serialise(record: Record) -> bytes:
-    """The record as a tf.train.Example, byte for byte the same for equal records."""
+    """Writes a record as a tf.train.Example, byte for byte the same for equal records."""
     features = {"id": _bytes([record.id]), "route": _bytes([record.route])}
     for role in ROLES:
         text: Text = getattr(record, role)
@@ -70,7 +75,7 @@ def serialise(record: Record) -> bytes:
 
 
 def parse(serialised: bytes) -> Record:
-    """The record of `serialise`. Raises `ValueError` where a feature is missing or its parts do not fit together."""
+    """Reads a record that `serialise` wrote. Raises `ValueError` where a feature is missing or its parts do not fit together."""
     try:
         features = tf.train.Example.FromString(serialised).features.feature
     except Exception as error:  # protobuf's DecodeError has no public name that all its versions share
@@ -116,7 +121,7 @@ def _texts(feature: tf.train.Feature) -> list[str]:
 
 
 def write_shards(folder: Path, split: str, records: Iterator[Record], count: int) -> list[dict]:
-    """Writes `count` records in shards of equal size and returns the manifest's entries: file, records, sha256."""
+    """Writes `count` records in shards of equal size. Returns an entry of the manifest for each: file, records, sha256."""
     shards = max(1, -(-count // RECORDS_A_SHARD))
     bounds = [count * i // shards for i in range(shards + 1)]
     entries = []
@@ -130,7 +135,7 @@ def write_shards(folder: Path, split: str, records: Iterator[Record], count: int
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The serialised records of a shard. Raises `UserError` naming file and record (from 0) at the first damaged one."""
+    """Yields the serialised records of a shard. Raises `UserError` with file and record (from 0) at the first damaged one."""
     count = 0
     try:
         for serialised in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -146,7 +151,7 @@ def write_manifest(folder: Path, manifest: dict) -> None:
 
 
 def read_manifest(folder: Path) -> dict:
-    """The checked manifest of a prepared folder. Raises `UserError` where the folder is none, or the manifest is damaged."""
+    """Reads and checks the manifest of a prepared folder. Raises `UserError` where there is none, or it is damaged."""
     path = folder / MANIFEST
     if not path.is_file():
         raise UserError(f"{folder}: not a prepared folder (no {MANIFEST}); make one with python -m hcl_tf.prepare")
@@ -163,7 +168,7 @@ def read_manifest(folder: Path) -> dict:
 
 
 def _with_checksum(manifest: dict) -> str:
-    """The one text that stands for the manifest; a flipped byte anywhere makes another text."""
+    """Returns the text of a manifest with the checksum of its content; every manifest has exactly one."""
     manifest = {**manifest, "sha256": ""}
     manifest["sha256"] = hashlib.sha256(_as_text(manifest).encode()).hexdigest()
     return _as_text(manifest)
@@ -174,7 +179,7 @@ def _as_text(manifest: dict) -> str:
 
 
 def check_files(folder: Path, manifest: dict, names: list[str] | None = None) -> None:
-    """Compares files (all, or those named) with the manifest. Raises `UserError` naming file, and record where it is a shard."""
+    """Compares files with the manifest: those named, or all. Raises `UserError` with the file, and the record where it is a shard."""
     shards = {shard["file"]: shard for split in manifest["splits"].values() for shard in split["shards"]}
     expected = {**manifest["files"], **{name: shard["sha256"] for name, shard in shards.items()}}
     for name in expected if names is None else names:

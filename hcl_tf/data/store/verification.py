@@ -1,4 +1,4 @@
-"""Rereading a prepared folder from the first byte to the last (`prepare --verify`)."""
+"""Rereads a prepared folder from the first byte to the last (`prepare --verify`)."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from hcl_tf.progress import bar
 
 
 def verify(folder: Path) -> dict:
-    """Checks everything that a prepared folder promises and returns its manifest.
+    """Checks a prepared folder and returns its manifest.
 
-    That is: every file is the one that the manifest lists; every record is whole and parses; ids are unique, pieces in the
-    vocabulary and lengths within the task's; keywords stand inside their text and carry the graph's node numbers; edges lead
-    to nodes; no training negative is a validation or test text.
+    Every file has to be the one that the manifest lists, and every record whole. Ids have to be unique, pieces in the vocabulary, and
+    lengths within the task's. Keywords have to stand inside their text and carry the graph's node numbers, edges to lead to nodes. No
+    training negative may be a validation or test text.
 
     Raises:
       UserError: names the file, and the record (from 0) where there is one.

@@ -1,4 +1,4 @@
-"""Word vectors for the embedding scores: read from a user's file, or learnt once from a task's training texts.
+"""Reads word vectors for the embedding scores from a user's file, or learns them once from a task's training texts.
 
 Learning is the count-based way of Levy, Goldberg and Dagan (2015, "Improving Distributional Similarity with Lessons Learned
 from Word Embeddings"): positive pointwise mutual information with a smoothed context distribution, then a truncated
@@ -32,7 +32,7 @@ class WordVectors:
     """Vectors of V words.
 
     Attributes:
-      name: what they are, for signatures: source, settings and the first digits of a sha256.
+      name: source, settings and the first digits of a SHA-256, for signatures of scores.
       words: V distinct words.
       vectors: [V, d] float32, none of them zero.
     """
@@ -46,11 +46,11 @@ class WordVectors:
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """Word -> its row in `vectors`."""
+        """The row of each word in `vectors`."""
         return {word: row for row, word in enumerate(self.words)}
 
     def of(self, tokens: Sequence[str]) -> np.ndarray:
-        """[n, d]: the vectors of those tokens that have one, in order; n is 0 where none has."""
+        """Returns the vectors of those tokens that have one, in order, [n, d]; n is 0 where none has."""
         return self.vectors[[row for token in tokens if (row := self.rows.get(token)) is not None]]
 
     def save(self, path: Path) -> None:
@@ -67,13 +67,13 @@ def load(path: Path) -> WordVectors:
 
 
 def load_text(path: Path, wanted: Set[str]) -> WordVectors:
-    """The vectors of the `wanted` words in a GloVe or word2vec text file: `word number ... number` a line.
+    """Reads the vectors of the `wanted` words from a GloVe or word2vec text file: `word number ... number` a line.
 
     A first line of two integers (words, dimensions) is word2vec's header. The first of several lines of one word counts;
     words of several parts (GloVe 840B has ". . .") and zero vectors are passed over.
 
     Raises:
-      UserError: naming file and line, where a line is no word with the file's number of finite numbers.
+      UserError: a line is not a word with the file's number of finite numbers; the text names file and line.
     """
     path = Path(path)
     if not path.is_file():
@@ -123,15 +123,15 @@ def _bad_line(path: Path, number: int, why: str) -> UserError:
 
 
 def learn(texts: Iterable[Sequence[str]], dimensions: int = 100, min_count: int = 3) -> WordVectors:
-    """Vectors of the words of some texts.
+    """Learns vectors of the words of texts.
+
+    Words without any positive association are left out. The result depends neither on the order of the texts nor on the number of
+    threads.
 
     Args:
       texts: tokens of each text; contexts do not reach beyond a text.
       dimensions: d, fewer where there are fewer words.
-      min_count: rarer words get no vector and are nobody's context, but keep their place between the others.
-
-    Words without any positive association are left out. The result depends neither on the order of the texts nor on the
-    number of threads.
+      min_count: rarer words get no vector and count in no context, but keep their place between the others.
     """
     ids, text_numbers, words = _number_words(texts, min_count)
     matrix = ppmi(_count_pairs(ids, text_numbers, len(words)))
@@ -144,7 +144,7 @@ def learn(texts: Iterable[Sequence[str]], dimensions: int = 100, min_count: int 
 
 
 def _number_words(texts: Iterable[Sequence[str]], min_count: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Each token's word number (-1: too rare), each token's text number, and the words, sorted."""
+    """Numbers the words. Returns each token's word number (-1: too rare), each token's text number, and the words, sorted."""
     first_numbers: dict[str, int] = {}
     tokens, lengths = array("i"), array("i")
     for text in texts:
@@ -159,7 +159,7 @@ def _number_words(texts: Iterable[Sequence[str]], min_count: int) -> tuple[np.nd
 
 
 def _count_pairs(ids: np.ndarray, text_numbers: np.ndarray, size: int) -> sparse.csr_matrix:
-    """[V, V] float64: how often each word stands within `WINDOW` places of each other, both directions counted."""
+    """Counts how often two words stand within `WINDOW` places of each other, in both directions. Returns [V, V] float64."""
     ahead = sparse.csr_matrix((size, size))
     for start in track(range(0, len(ids), BLOCK), "word vectors", unit=" blocks"):
         pairs = []
@@ -174,9 +174,10 @@ def _count_pairs(ids: np.ndarray, text_numbers: np.ndarray, size: int) -> sparse
 
 
 def ppmi(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """[V, V] pair counts -> max(0, log P(w, c) / (P(w) P_a(c))), with P_a(c) in proportion to #(c)^a, a = `CONTEXT_SMOOTHING`.
+    """Computes positive pointwise mutual information from counts of pairs [V, V].
 
-    Levy et al. (2015), section 3.1 and "context distribution smoothing" in 3.2.
+    It is max(0, log P(w, c) / (P(w) P_a(c))), with P_a(c) in proportion to #(c)^a, a = `CONTEXT_SMOOTHING`: Levy et al. (2015), section 3.1
+    and "context distribution smoothing" in 3.2.
     """
     counts = counts.tocoo()
     of_word, of_context = (np.asarray(counts.sum(axis=axis)).ravel() for axis in (1, 0))
@@ -187,7 +188,7 @@ def ppmi(counts: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def _decompose(matrix: sparse.csr_matrix, dimensions: int) -> np.ndarray:
-    """[V, V] -> [V, d] float32: U S^p of the truncated decomposition, in which each column's largest entry is positive."""
+    """Computes U S^p of the truncated decomposition of [V, V], with each column's largest entry positive. Returns [V, d] float32."""
     size = min(dimensions, matrix.shape[0])
     if not matrix.nnz:
         return np.zeros((matrix.shape[0], size), np.float32)

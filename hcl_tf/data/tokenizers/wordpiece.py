@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from tokenizers.implementations import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
 
@@ -92,9 +93,21 @@ class Tokenizer:
         spans = (encoded["offset_mapping"][cut + place] for place in places)
         return {place: text[start:end] for place, (start, end) in zip(places, spans, strict=True)}
 
+    def framed(self, texts: Sequence[list[int]], length: int) -> np.ndarray:
+        """Puts [CLS] before and [SEP] behind the pieces of each text, and pads to `length` pieces. Returns [texts, length + 2] int32."""
+        ids = np.full((len(texts), length + SPECIAL_PIECES), self.pad_id, np.int32)
+        for row, pieces in zip(ids, texts, strict=True):
+            row[: len(pieces) + SPECIAL_PIECES] = [self.cls_id, *pieces, self.sep_id]
+        return ids
+
     def vocabulary(self) -> list[str]:
         """Returns the pieces in the order of their ids."""
         return [piece for piece, _ in sorted(self._fast.get_vocab().items(), key=lambda item: item[1])]
+
+
+def cut(pieces: list[int], length: int, keep: str) -> list[int]:
+    """Cuts a text to at most `length` pieces, of which the first ones are kept (`keep` is "head") or the last ones ("tail")."""
+    return pieces[-length:] if keep == "tail" else pieces[:length]
 
 
 def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_size: int) -> tuple[Tokenizer, str]:

@@ -1,1 +1,1 @@
-"""Table 3: outputs of several systems rated by people (python -m hcl_tf.studies.human_evaluation)."""
+"""Table 3: lets people rate the outputs of several systems (python -m hcl_tf.studies.human_evaluation)."""

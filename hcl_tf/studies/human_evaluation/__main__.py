@@ -1,4 +1,4 @@
-"""Table 3: outputs of several systems, blinded, to annotators; their filled sheets back to means and agreement:
+"""Makes blinded sheets with the outputs of several systems for annotators, and reads means and agreement from filled ones (Table 3):
 
 python -m hcl_tf.studies.human_evaluation --runs=runs/qqp/claps-1,runs/qqp/hcl-1 --out=human/qqp
 python -m hcl_tf.studies.human_evaluation --sheets=human/qqp
@@ -19,7 +19,7 @@ from hcl_tf.studies.human_evaluation.folder import write
 from hcl_tf.studies.human_evaluation.results import report
 from hcl_tf.studies.human_evaluation.study import FILLED_FOLDER, KEY, SHEETS_FOLDER, draw
 
-ORIGIN = ("model", "seed", "preset", "step")  # what the key keeps of a run
+ORIGIN = ("model", "seed", "preset", "step")  # values of a run that the key keeps
 
 RUNS = flags.DEFINE_list("runs", [], "Evaluated run folders, or one folder that holds those of --rows, as hcl_tf.reproduce writes it.")
 ROWS = flags.DEFINE_list(

@@ -1,8 +1,8 @@
-"""The folder of a study: what goes to the annotators, what must not, and where filled sheets are put.
+"""Writes the folder of a study.
 
-annotators/     annotator-1.html and .csv (the same sheet, either is filled), ..., guideline.md
-filled/         empty; sheets that come back
-key.json        what the labels stand for
+annotators/     goes to the annotators: annotator-1.html and .csv (the same sheet, either is filled), ..., guideline.md
+filled/         empty; filled sheets are put here
+key.json        which system each label stands for; must not go to the annotators
 README.md       for whoever runs the study
 """
 

@@ -1,7 +1,7 @@
-"""An annotator's sheet as one HTML file that needs nothing else: no network, no server, no installation.
+"""Makes an annotator's sheet as one HTML file that needs nothing else: no network, no server, no installation.
 
-templates/annotation_form.html is the page, .css and .js go into it. The page's policy names the hashes of both, so that no other
-script or style runs in it, whatever a generated text holds, and nothing is ever loaded or sent.
+templates/form.html is the page, into which form.css and form.js go. The page's policy names the hashes of both, so that no other script
+or style runs in it, whatever a generated text holds, and nothing is ever loaded or sent.
 """
 
 import base64
@@ -15,7 +15,11 @@ from hcl_tf.studies.human_evaluation.study import SCALES, SCORES, Study
 
 
 def form(study: Study, annotator: int, guideline: list[str], file: str) -> str:
-    """The page. `guideline`: its paragraphs; `file`: the name under which the filled sheet is downloaded."""
+    """Makes the page of an annotator.
+
+    Args:
+      guideline: paragraphs. file: the name under which the filled sheet is downloaded.
+    """
     style, script = _part("css"), _part("js")
     parts = {
         "POLICY": f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'",
@@ -42,7 +46,7 @@ def _data(study: Study, annotator: int, file: str) -> dict:
     shown = []
     for cells in rows(study, annotator):
         item, label = study.items[int(cells[1]) - 1], cells[2]
-        # `cells` go back into the sheet; a person reads the texts without what `annotation_sheets.cell` puts before some.
+        # `cells` go back into the sheet; a person reads the texts without the apostrophe that `sheets.cell` puts before some.
         shown.append(
             {"item": cells[1], "label": label, "source": item.source, "output": item.outputs[label], "cells": cells[: -len(SCALES)]}
         )

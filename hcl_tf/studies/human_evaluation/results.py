@@ -1,6 +1,6 @@
-"""What filled sheets say: each system's means, their differences to one of them, and how far annotators agree.
+"""Evaluates filled sheets: each system's means, their differences to one of them, and how far annotators agree.
 
-Needs no TensorFlow, and no run: the key has all that is asked for.
+It needs neither TensorFlow nor the runs, because the key has everything.
 """
 
 import json
@@ -26,7 +26,7 @@ def report(folder: Path, filled: list[Path], ours: str) -> dict:
     """Reads a study's filled sheets, writes results/results.json and results.md into its folder, prints the latter, and returns the former.
 
     Raises:
-      UserError: the key or a sheet can't be used, no sheet is there, or `ours` is no system of the study.
+      UserError: the key or a sheet can't be used, there is no sheet, or `ours` is not a system of the study.
     """
     study = read_key(folder)
     if ours not in study.systems:
@@ -46,11 +46,14 @@ def report(folder: Path, filled: list[Path], ours: str) -> dict:
 
 
 def summarise(study: Study, scores: dict[int, np.ndarray], ours: str) -> dict:
-    """Means, differences and agreement of scores [items, labels, scales] by annotator, with intervals over items.
+    """Computes means, differences and agreement, with intervals over items.
 
-    A mean is one over items and annotators; the bootstrap draws items, each with all its systems and annotators.
+    A mean is over items and annotators. The bootstrap draws items, each with all its systems and annotators.
+
+    Args:
+      scores: by annotator, [items, labels, scales] each. ours: the system that the others are compared with.
     """
-    ratings = by_system(study, np.stack(list(scores.values()), axis=-1))  # [items, systems, scales, annotators]
+    ratings = by_system(study, np.stack(list(scores.values()), axis=-1))  # --> [items, systems, scales, annotators]
     values = ratings.mean(axis=-1)
     own = study.systems.index(ours)
     systems = {}
@@ -72,7 +75,7 @@ def summarise(study: Study, scores: dict[int, np.ndarray], ours: str) -> dict:
 
 
 def by_system(study: Study, scores: np.ndarray) -> np.ndarray:
-    """[items, labels, ...] -> [items, systems, ...]: the blinding undone."""
+    """Undoes the blinding: [items, labels, ...] -> [items, systems, ...]."""
     places = np.array([[study.labels.index(_label_of(item.systems, name)) for name in study.systems] for item in study.items])
     return scores[np.arange(len(scores))[:, None], places]
 
@@ -125,7 +128,7 @@ def _difference(entry: dict) -> str:
 
 
 def agreement_row(found: Agreement) -> dict[str, str]:
-    """Kappa with its interval, or why there is none, and what it is made of: a line of a table."""
+    """Returns a line of a table: kappa with its interval, or why there is none, and its parts."""
     if found.kappa is None:
         kappa = f"undefined: {found.undefined}"
     else:

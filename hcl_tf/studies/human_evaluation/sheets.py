@@ -1,7 +1,7 @@
-"""Annotators' sheets: written empty, read back filled, also as spreadsheet programs save them.
+"""Writes annotators' sheets, and reads filled ones back, also as spreadsheet programs save them.
 
 A sheet is CSV: a row for each output, columns `COLUMNS`; UTF-8 with a byte order mark, without which Excel takes it for another
-encoding; commas, every field quoted, CRLF. The form (annotation_form.html) writes the same bytes.
+encoding; commas, every field quoted, CRLF. The form (templates/form.html) writes the same bytes.
 """
 
 import codecs
@@ -19,18 +19,18 @@ COLUMNS = ("sheet", "item", "label", "source", "output", *(scale.lower() for sca
 TEXTS = ("source", "output")
 ENCODINGS = ("utf-8-sig", "cp1252", "gb18030")  # what spreadsheet programs save CSV in: UTF-8, Western Windows, Chinese Windows
 DELIMITERS = ",;\t"
-SHOWN = 5  # bad lines that an error names
+SHOWN = 5  # the most bad lines that an error names
 REMEDY = "save as 'CSV UTF-8', or fill the HTML form, and give the file again"
 _SPREADSHEET_WOULD_CHANGE = re.compile(r"[=+\-@\t'].*|(?=.*\d)\s*\S+(\s+\S+){0,2}\s*|\s*(true|false)\s*", re.IGNORECASE | re.DOTALL)
 
 
 def cell(text: str) -> str:
-    """A text as it stands in a sheet: with an apostrophe before what a spreadsheet would make a formula, number, date or truth value."""
+    """Puts an apostrophe before a text that a spreadsheet would turn into a formula, number, date or truth value."""
     return f"'{text}" if _SPREADSHEET_WOULD_CHANGE.fullmatch(text) else text
 
 
 def rows(study: Study, annotator: int) -> list[list[str]]:
-    """An annotator's sheet without its header, the scores empty."""
+    """Returns the rows of an annotator's sheet without its header, the scores empty."""
     empty = [""] * len(SCALES)
     return [
         [study.sheet(annotator), str(item.number), label, cell(item.source), cell(item.outputs[label]), *empty]
@@ -40,14 +40,14 @@ def rows(study: Study, annotator: int) -> list[list[str]]:
 
 
 def to_csv(lines: list[list[str]]) -> bytes:
-    """A sheet's bytes."""
+    """Writes the bytes of a sheet."""
     text = io.StringIO(newline="")
     csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerows([COLUMNS, *lines])
     return codecs.BOM_UTF8 + text.getvalue().encode()
 
 
 def read_all(study: Study, paths: list[Path]) -> dict[int, np.ndarray]:
-    """The scores of each annotator whose sheet is there: [items, labels, scales] int, items by number.
+    """Reads filled sheets. Returns the scores of each annotator, [items, labels, scales] int, items by number.
 
     Raises:
       UserError: a sheet can't be used, or there are two of one annotator.
@@ -63,10 +63,12 @@ def read_all(study: Study, paths: list[Path]) -> dict[int, np.ndarray]:
 
 
 def read(study: Study, path: Path) -> tuple[int, np.ndarray]:
-    """A filled sheet's annotator and scores [items, labels, scales]. Rows may stand in any order, columns of the annotator's own behind.
+    """Reads a filled sheet. Returns its annotator and scores [items, labels, scales].
+
+    Rows may stand in any order, and columns of the annotator's own behind the others.
 
     Raises:
-      UserError: names file, line and remedy. Of several bad lines, the first few are named.
+      UserError: the sheet can't be used. The text names file, lines (the first few of several) and remedies.
     """
     try:
         data = path.read_bytes()
@@ -77,13 +79,13 @@ def read(study: Study, path: Path) -> tuple[int, np.ndarray]:
         annotator, scores, found = _Reader(study, path, text).read()
         if not found:
             return annotator, scores
-        problems = found if number == 0 else problems  # of the likeliest encoding
+        problems = found if number == 0 else problems  # those in the likeliest encoding
     more = f" (and {len(problems) - SHOWN} more such lines)" if len(problems) > SHOWN else ""
     raise UserError("; ".join(problems[:SHOWN]) + more)
 
 
 def _decodings(path: Path, data: bytes) -> list[str]:
-    """The file's text in every encoding that it may be in, the likeliest first."""
+    """Decodes a file in every encoding that it may be in, the likeliest first."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encodings: tuple[str, ...] = ("utf-16",)
     else:
@@ -102,7 +104,7 @@ def _decodings(path: Path, data: bytes) -> list[str]:
 
 
 class _Reader:
-    """Reads one sheet's text. Problems are collected, so that an annotator is sent back once."""
+    """Reads the text of one sheet. Problems are collected, so that an annotator has to mend a sheet only once."""
 
     def __init__(self, study: Study, path: Path, text: str) -> None:
         self._study, self._path, self._text = study, path, text
@@ -111,7 +113,7 @@ class _Reader:
         self._lines: dict[tuple[int, str], int] = {}  # of each row that was read
 
     def read(self) -> tuple[int, np.ndarray, list[str]]:
-        """The annotator, scores [items, labels, scales] and all that is wrong with the sheet."""
+        """Returns the annotator, scores [items, labels, scales], and everything that is wrong with the sheet."""
         study = self._study
         scores = np.zeros((len(study.items), len(study.labels), len(SCALES)), np.int64)
         for line, row in self._records():
@@ -128,7 +130,7 @@ class _Reader:
         return min(self._annotators, default=0), scores, self._problems
 
     def _records(self) -> list[tuple[int, dict[str, str]]]:
-        """(line, fields by column) of each row that is not empty."""
+        """Returns the line and the fields by column of each row that is not empty."""
         try:
             for delimiter in DELIMITERS:
                 reader = csv.reader(io.StringIO(self._text, newline=""), delimiter=delimiter, strict=True)
@@ -151,7 +153,7 @@ class _Reader:
         return found
 
     def _place(self, line: int, row: dict[str, str]) -> tuple[int, int] | None:
-        """Where the row's scores belong, or None for a row that is not of this study or whose texts were changed."""
+        """Says where the scores of a row belong; None for a row that is not of this study, or a second one."""
         study, sheet = self._study, row["sheet"].strip()
         annotators = [number for number in range(1, len(study.orders) + 1) if study.sheet(number) == sheet]
         if not annotators:
@@ -186,5 +188,5 @@ class _Reader:
 
 
 def _spaced(text: str) -> str:
-    """A text without what spreadsheet programs may change in it: the kind and number of white space."""
+    """Collapses the white space of a text, whose kind and number spreadsheet programs may change."""
     return " ".join(text.split())

@@ -1,7 +1,7 @@
-"""A study of outputs by people: which items are rated, and which system stands behind which label.
+"""Draws a study of outputs by people: which items are rated, and which system each label stands for.
 
-Items, labels and orders are functions of the seed and the outputs. The key file holds all of it, with the texts as annotators were
-shown them, so that filled sheets are read back without the runs.
+Items, labels and orders depend on the seed and the outputs alone. The key file holds all of them, with the texts as annotators were shown
+them, so that filled sheets are read back without the runs.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 from hcl_tf.errors import UserError
 from hcl_tf.files.json_text import from_json, to_json
 
-KEY, SHEETS_FOLDER, FILLED_FOLDER = "key.json", "annotators", "filled"  # in a study's folder (annotation_folder.py)
+KEY, SHEETS_FOLDER, FILLED_FOLDER = "key.json", "annotators", "filled"  # in a study's folder (folder.py)
 FORMAT = 1
 SCALES = ("Fluency", "Meaningfulness", "Differential")
 SCORES = (1, 2, 3)
@@ -26,12 +26,12 @@ ID_LENGTH = 8
 
 @dataclass(frozen=True)
 class Item:
-    """One source and what each system made of it.
+    """A source and the output of each system for it.
 
     Attributes:
       number: 1, 2, ... in the order of the split; the only name of the item that annotators see.
       id: the example's id in the prepared data.
-      systems, outputs: by label, A first.
+      systems, outputs: of each label, A first.
     """
 
     number: int
@@ -43,11 +43,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Study:
-    """What a key file holds.
+    """A study, as its key file holds it.
 
     Attributes:
       seed: of the draw, the labels and the orders.
-      origin: what the outputs are outputs of (task, data, each system's run); for the record only.
+      origin: task, data, and the run of each system; for the record only.
       items: by number. orders: for each annotator, the item numbers in the order of the sheet.
     """
 
@@ -58,21 +58,21 @@ class Study:
 
     @property
     def id(self) -> str:
-        """Tells this study's sheets from those of any other."""
+        """The first digits of a hash, which tell this study's sheets from those of any other."""
         return hashlib.sha256(to_json(self._content())).hexdigest()[:ID_LENGTH]
 
     @property
     def labels(self) -> list[str]:
-        """A, B, ...: the same for every item; which system stands behind one changes from item to item."""
+        """The labels A, B, ..., the same for every item. Which system a label stands for changes from item to item."""
         return sorted(self.items[0].systems)
 
     @property
     def systems(self) -> list[str]:
-        """In the order in which they were given."""
+        """The names of the systems, in the order in which they were given."""
         return [system["name"] for system in self.origin["systems"]]
 
     def sheet(self, annotator: int) -> str:
-        """The id of an annotator's sheet; annotators count from 1."""
+        """Returns the id of an annotator's sheet; annotators count from 1."""
         return f"{self.id}-{annotator}"
 
     def _content(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Study:
         return {"format": FORMAT, "seed": self.seed, "origin": self.origin, "items": items, "orders": list(map(list, self.orders))}
 
     def to_bytes(self) -> bytes:
-        """The key file."""
+        """Writes the key file."""
         return to_json({"study": self.id, **self._content()}, indent=1) + b"\n"
 
 
@@ -116,12 +116,12 @@ def draw(
 
 
 def _shown(text: str) -> str:
-    """A text without characters that no sheet can carry: control characters and halves of surrogate pairs."""
+    """Replaces characters that no sheet can carry by blanks: control characters and halves of surrogate pairs."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", " ", text.replace("\r\n", "\n"))
 
 
 def read_key(folder: Path) -> Study:
-    """The study whose folder it is. UserError: there is no key, or it was changed."""
+    """Reads the study of a folder. Raises `UserError` where there is no key, or it was changed."""
     path = folder / KEY
     try:
         key = from_json(path.read_bytes())

@@ -1,1 +1,1 @@
-"""Table 4: outputs under own, swapped and no keywords (python -m hcl_tf.studies.keyword_control)."""
+"""Table 4: compares outputs under own, swapped and no keywords (python -m hcl_tf.studies.keyword_control)."""

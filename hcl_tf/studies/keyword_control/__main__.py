@@ -1,4 +1,4 @@
-"""A finished run in, its answers to swapped keywords out (the paper's Table 4, and how faithful outputs are to keywords):
+"""Decodes a finished run under swapped keywords (the paper's Table 4), and measures how far outputs follow them:
 
 python -m hcl_tf.studies.keyword_control --run_dir=runs/qqp/hcl-paper-1
 python -m hcl_tf.studies.keyword_control --run_dir=runs/qqp/hcl-paper-1 --ids=17,2251 --swaps=5

@@ -1,8 +1,8 @@
-"""Keyword control in numbers: do outputs follow the keywords that they are asked for, and how far does the prior move?
+"""Measures keyword control: whether outputs follow the keywords that are asked for, and how far the prior moves.
 
-From outputs of the same inputs under three conditions (the input's own TextRank keywords, one keyword of another text in their place,
-none) to means over inputs with 95% bootstrap intervals. An input's value under several swaps is their mean, so that inputs are what is
-resampled: the swaps of one input are not independent of each other.
+The same inputs are decoded under three conditions: the input's own TextRank keywords, one keyword of another text in their place, and none.
+The results are means over inputs with 95% bootstrap intervals. An input's value under several swaps is their mean, and inputs are
+resampled, because the swaps of one input are not independent of each other.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from hcl_tf.metrics.scores import SOURCE_BLEU
 from hcl_tf.metrics.significance import means
 
 OWN, SWAPPED, NONE = CONDITIONS = ("own", "swapped", "none")
-OTHER = "another input"  # a yardstick for the prior: how far it moves where the whole source changes
+OTHER = "another input"  # to compare with: how far the prior moves where the whole source changes
 SWAP_IN, OWN_IN, CHANGED = "swapped-keyword-included", "own-keywords-included", "outputs-changed"
 SHIFT, KL = "prior-shift", "prior-KL"
 ORDERS = (1, 2)  # of distinct-n
@@ -29,7 +29,7 @@ Forms = Sequence[str]  # the ways in which a keyword may stand in a text: "quest
 
 @dataclass(frozen=True)
 class Measured:
-    """n inputs under each condition; `draws` is the number of swaps under `SWAPPED` and 1 elsewhere.
+    """What was decoded of n inputs under each condition; `draws` is the number of swaps under `SWAPPED`, and 1 under the others.
 
     Attributes:
       language: "en" or "zh".
@@ -49,7 +49,7 @@ class Measured:
 
 
 def inclusion(texts: Sequence[str], keywords: Sequence[Sequence[Forms]], language: str) -> np.ndarray:
-    """[n] float64: the share of each text's keywords of which it contains a form; NaN for a text without keywords."""
+    """Computes the share of each text's keywords of which it contains a form: [n] float64, NaN for a text without keywords."""
     shares = []
     for text, given in zip(texts, keywords, strict=True):
         tokens = words(text, language)
@@ -59,22 +59,23 @@ def inclusion(texts: Sequence[str], keywords: Sequence[Sequence[Forms]], languag
 
 
 def prior_shift(mean: np.ndarray, own_mean: np.ndarray, own_stddev: np.ndarray) -> np.ndarray:
-    """[..., Z] each -> [...]: |mu - mu_own| / sigma_own, mean over latent dimensions."""
+    """Computes |mu - mu_own| / sigma_own, mean over latent dimensions: [..., Z] each -> [...]."""
     return (np.abs(mean - own_mean) / own_stddev).mean(-1)
 
 
 def prior_kl(prior: tuple[np.ndarray, np.ndarray], own: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Means and standard deviations [..., Z] -> [...] nats: KL(prior || own prior), summed over latent dimensions."""
+    """Computes KL(prior || own prior), summed over latent dimensions, from means and standard deviations [..., Z]. Returns [...] nats."""
     one, other = (latent.gaussian(tuple(tf.constant(part, tf.float64) for part in parts)) for parts in (prior, own))
     return latent.kl_by_dimension(one, other).numpy().sum(-1)
 
 
 def faithfulness(measured: Measured) -> dict[str, dict]:
-    """Every measure by name.
+    """Computes every measure.
 
     Returns:
-      name -> `signature`, and `values`: condition (or "A minus B", paired) -> value, low, high and examples (inputs that it is over).
-      distinct-n has no interval (resampled texts repeat), and is the mean over swaps of n texts each: it falls with the number of texts.
+      For each measure `signature` and `values`: for each condition (or "A minus B", paired) value, low, high and examples, which is the
+      number of inputs. distinct-n has no interval, because resampled texts repeat. It falls with the number of texts, so it is taken of n
+      texts for each swap, and the mean over swaps is given.
     """
     columns = _columns(measured)
     columns |= {(name, f"{a} minus {b}"): columns[name, a] - columns[name, b] for name, a, b in DIFFERENCES}
@@ -89,7 +90,7 @@ def faithfulness(measured: Measured) -> dict[str, dict]:
 
 
 def _columns(m: Measured) -> dict[tuple[str, str], np.ndarray]:
-    """(measure, condition) -> [n], the mean over draws for each input."""
+    """Computes each measure under each condition for each input, [n], as a mean over draws."""
     columns = {}
     (own_outputs,) = m.outputs[OWN]
     sources = [words(source, m.language) for source in m.sources]

@@ -1,4 +1,4 @@
-"""The data of `keyword_swaps.measure` for people: lines for a terminal, and a page with the figures and the rows of Table 4."""
+"""Shows the data of `swaps.measure` to people: as lines for a terminal, and as a page with the numbers and the rows of Table 4."""
 
 from hcl_tf.data.batching.sample_rows import sample_rows
 from hcl_tf.evaluation.intervals import columns, entry_text
@@ -10,7 +10,7 @@ TITLES = {OWN: "own keywords", SWAPPED: "swapped in", NONE: "no keyword"}
 
 
 def lines(found: dict) -> list[str]:
-    """The figures as a table of plain text."""
+    """Returns the measures as a table of plain text."""
     text = [_title(found), f"{'':<26}{'keywords':<22}{'value':>9}  95% interval"]
     for name, measure in found["figures"].items():
         for number, (condition, entry) in enumerate(measure["values"].items()):
@@ -19,7 +19,7 @@ def lines(found: dict) -> list[str]:
 
 
 def page(found: dict) -> str:
-    """Markdown: what was asked, figures, signatures, and Table 4 for up to `SHOWN` inputs, evenly spread."""
+    """Returns a page in Markdown: what was asked, measures, signatures, and Table 4 for up to `SHOWN` inputs, evenly spread."""
     chosen = [found["rows"][i] for i in sample_rows(len(found["rows"]), SHOWN)]
     how = "chosen by id" if found["chosen_by_id"] else f"evenly spread over the split's {found['of']:,}"
     parts = [

@@ -1,8 +1,8 @@
-"""Keyword control (the paper's Table 4): the same inputs decoded under their own keywords, under other texts' keywords, and under none.
+"""Keyword control (the paper's Table 4): decodes the same inputs under their own keywords, under other texts' keywords, and under none.
 
-A swap puts one keyword in place of all of an input's own: a node of the keyword graph that is a keyword of another source of the split
-and stands in no form in the input. The draw is a function of (seed, number of the input in its split), so an input gets the same
-keywords whichever inputs are chosen beside it.
+A swap puts one keyword in place of all of an input's own. It is a node of the keyword graph, a keyword of another source of the split, and
+stands in no form in the input. The draw depends on (seed, number of the input in its split), so that an input gets the same keywords
+whichever inputs are chosen beside it.
 """
 
 import dataclasses
@@ -25,16 +25,16 @@ from hcl_tf.studies.keyword_control import page
 from hcl_tf.studies.keyword_control.measures import CONDITIONS, NONE, OWN, SWAPPED, Measured, faithfulness, inclusion, prior_kl, prior_shift
 from hcl_tf.training.trained_run import BEST, TrainedRun
 
-INPUTS = 200
+INPUTS = 200  # how many are chosen where nothing is asked for
 
 
 @dataclass(frozen=True)
 class KeywordControlRequest:
-    """What to measure.
+    """The arguments of a keyword-control experiment.
 
     Attributes:
-      inputs: how many, evenly spread over the split; None: `INPUTS`. ids: these instead.
-      swaps: keywords swapped in, one after the other, for each input. seed: of their draw.
+      inputs: how many, evenly spread over the split; None: `INPUTS`. ids: examples that are taken instead.
+      swaps: keywords swapped in for each input, one after the other. seed: of their draw.
     """
 
     run_dir: Path
@@ -48,14 +48,14 @@ class KeywordControlRequest:
 
     @property
     def label(self) -> str:
-        """The middle of the results' names: inputs chosen by hand never replace those that nobody chose."""
+        """The middle of the results' names. It tells inputs that were chosen by hand from those that nobody chose."""
         parts = [self.split, self.checkpoint if self.checkpoint != BEST[0] else "", "chosen" if self.ids else ""]
         return ".".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
 class Swap:
-    """A keyword of another text: its node and name, and the id of the example from whose source it is."""
+    """A keyword of another text: its node and name, and the id of the example from whose source it comes."""
 
     node: int
     name: str
@@ -80,11 +80,11 @@ def keyword_control(request: KeywordControlRequest) -> dict:
 
 
 def measure(trained: TrainedRun, request: KeywordControlRequest) -> dict:
-    """All data of a keyword-control experiment, ready for JSON.
+    """Runs a keyword-control experiment.
 
     Returns:
-      What the result is a result of (as in scores.<split>.json, with `swaps`, `draw_seed`); `figures`: `measures.faithfulness`;
-      `rows`: one an input, with `outputs` under each condition (Table 4).
+      All data, ready for JSON: what was measured (as in scores.<split>.json, with `swaps` and `draw_seed`); `figures`, which are those of
+      `measures.faithfulness`; and `rows`, one for each input, with its `outputs` under each condition (Table 4).
 
     Raises:
       UserError: the system uses no keywords, an id is not in the split, or the split has too few other keywords.
@@ -100,7 +100,7 @@ def measure(trained: TrainedRun, request: KeywordControlRequest) -> dict:
     drawn = [draw_swaps(records, row, forms, language, request.swaps, request.seed) for row in chosen]
     inputs, swaps = [records[row] for row in chosen], [list(draw) for draw in zip(*drawn, strict=True)]  # --> swaps: [k][n]
 
-    asked = _requests(inputs, swaps)
+    asked = _sources(inputs, swaps)
     outputs = _by_condition(decode(trained, [one for draws in asked.values() for draw in draws for one in draw]), asked)
     measured = Measured(
         language, [record.source.raw for record in inputs],
@@ -117,7 +117,7 @@ def measure(trained: TrainedRun, request: KeywordControlRequest) -> dict:
 
 
 def choose(records: Sequence[Record], request: KeywordControlRequest) -> list[int]:
-    """The numbers of the inputs in their split. Raises `UserError` naming the first id that is not there."""
+    """Returns the numbers of the inputs in their split. Raises `UserError` with the first id that is not there."""
     if request.ids:
         numbers = {record.id: row for row, record in enumerate(records)}
         for wanted in request.ids:
@@ -131,8 +131,10 @@ def choose(records: Sequence[Record], request: KeywordControlRequest) -> list[in
 
 
 def keyword_forms(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
-    """Keyword -> itself and the forms in which it stands in the records' texts, as they were tagged: no second tagger is needed to find
-    "questions" for the node "question"."""
+    """Finds the forms of each keyword: itself, and the words of the records' texts that were tagged as it.
+
+    So "questions" is found for the node "question" without a second tagger.
+    """
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
         for text in (getattr(record, role) for role in ROLES):
@@ -142,9 +144,13 @@ def keyword_forms(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
 
 
 def draw_swaps(records: Sequence[Record], row: int, forms: dict[str, tuple[str, ...]], language: str, swaps: int, seed: int) -> list[Swap]:
-    """`swaps` different keywords for the input `row`: each one of another source, which is drawn first.
+    """Draws different keywords for the input number `row`: another source first, and then one of its keywords.
 
-    Raises `UserError` where that does not give enough.
+    Args:
+      records: of the split. forms: of `keyword_forms`. swaps: how many keywords.
+
+    Raises:
+      UserError: there are not enough.
     """
     own = records[row].source
     random = np.random.default_rng([seed, row])
@@ -166,24 +172,27 @@ def draw_swaps(records: Sequence[Record], row: int, forms: dict[str, tuple[str, 
     )
 
 
-def _requests(inputs: Sequence[Record], swaps: Sequence[Sequence[Swap]]) -> dict[str, list[list[sources.Source]]]:
-    """Condition -> [draws][n]."""
+def _sources(inputs: Sequence[Record], swaps: Sequence[Sequence[Swap]]) -> dict[str, list[list[sources.Source]]]:
+    """Makes the sources that are decoded under each condition, [draws][n]."""
     own = [sources.from_record(record.source) for record in inputs]
-    asking = lambda nodes, names: {"nodes": nodes, "keywords": names}  # noqa: E731
     swapped = [
-        [dataclasses.replace(one, **asking((swap.node,), (swap.name,))) for one, swap in zip(own, draw, strict=True)] for draw in swaps
+        [dataclasses.replace(one, nodes=(swap.node,), keywords=(swap.name,)) for one, swap in zip(own, draw, strict=True)] for draw in swaps
     ]
-    return {OWN: [own], SWAPPED: swapped, NONE: [[dataclasses.replace(one, **asking((), ())) for one in own]]}
+    without = [dataclasses.replace(one, nodes=(), keywords=()) for one in own]
+    return {OWN: [own], SWAPPED: swapped, NONE: [without]}
 
 
 def _by_condition(outputs: Sequence[str], asked: dict[str, list[list[sources.Source]]]) -> dict[str, list[list[str]]]:
-    """Outputs in the order of the requests, divided as these are."""
+    """Divides outputs, which are in the order of the sources, as these are divided."""
     remaining = iter(outputs)
     return {condition: [[next(remaining) for _ in draw] for draw in draws] for condition, draws in asked.items()}
 
 
 def _priors(trained: TrainedRun, asked: dict[str, list[list[sources.Source]]]) -> dict[str, tuple[np.ndarray, np.ndarray]] | None:
-    """Condition -> means and standard deviations [draws, n, Z] of the priors that generation uses; None: the system has none."""
+    """Computes the priors that generation uses under each condition: mean and standard deviation, [draws, n, Z] each.
+
+    Returns None for a system without a latent variable.
+    """
 
     def run(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor] | None:
         prior = trained.system.source_prior(batch)
@@ -196,13 +205,19 @@ def _priors(trained: TrainedRun, asked: dict[str, list[list[sources.Source]]]) -
         real = batch["example_mask"].numpy() > 0
         parts.append([part.numpy()[real] for part in prior])
     ends = np.cumsum([len(draws) * len(draws[0]) for draws in asked.values()])[:-1]
-    mean, stddev = (np.split(np.concatenate(part), ends) for part in zip(*parts, strict=True))
-    shape = lambda part, draws: part.reshape(len(draws), len(draws[0]), -1)  # noqa: E731
-    return {name: (shape(mu, asked[name]), shape(sigma, asked[name])) for name, mu, sigma in zip(asked, mean, stddev, strict=True)}
+    by_part = [np.split(np.concatenate(part), ends) for part in zip(*parts, strict=True)]  # means, standard deviations; by condition
+    shapes = {condition: (len(draws), len(draws[0]), -1) for condition, draws in asked.items()}
+    return {
+        condition: (mean.reshape(shapes[condition]), stddev.reshape(shapes[condition]))
+        for condition, mean, stddev in zip(asked, *by_part, strict=True)
+    }
 
 
 def _rows(inputs: Sequence[Record], swaps: Sequence[Sequence[Swap]], m: Measured) -> list[dict]:
-    """Table 4: each input with its keywords and output under each condition; `included`: the share of these keywords in the output."""
+    """Makes the rows of Table 4: each input with its keywords and output under each condition.
+
+    `included` is the share of these keywords that the output contains.
+    """
     rows = [{"id": r.id, "source": r.source.raw, "reference": r.target.raw, "outputs": []} for r in inputs]
     for condition in CONDITIONS:
         for draw, texts in enumerate(m.outputs[condition]):
@@ -225,6 +240,6 @@ def _rows(inputs: Sequence[Record], swaps: Sequence[Sequence[Swap]], m: Measured
 
 
 def _movement(priors: dict[str, tuple[np.ndarray, np.ndarray]], condition: str, draw: int, place: int) -> dict[str, float]:
-    """How far one input's prior moved."""
+    """Measures how far the prior of one input moved."""
     moved, own = ([part[number, place] for part in priors[name]] for name, number in ((condition, draw), (OWN, 0)))
     return {"prior_shift": float(prior_shift(moved[0], *own)), "prior_kl": float(prior_kl(tuple(moved), tuple(own)))}

@@ -1,1 +1,1 @@
-"""Figure 3: representations before and after training (python -m hcl_tf.studies.representations)."""
+"""Figure 3: compares representations before and after training (python -m hcl_tf.studies.representations)."""

@@ -1,4 +1,4 @@
-"""A trained run in, the paper's Figure 3 out (into the same folder): representations before and after training.
+"""Draws the paper's Figure 3 of a trained run into its folder: representations before and after training.
 
 python -m hcl_tf.studies.representations --run_dir=runs/qqp/hcl-small-1 --data_dir=tfrecords/qqp
 python -m hcl_tf.studies.representations --run_dir=runs/qqp/hcl-small-1 --space=latent --examples=500

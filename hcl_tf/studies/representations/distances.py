@@ -1,6 +1,6 @@
-"""How far apart the representations of an example's keywords and texts are, before and after training, with intervals.
+"""Measures how far apart the representations of an example's keywords and texts are, before and after training, with intervals.
 
-All of it in the space that the vectors are in. A t-SNE picture shows who is whose neighbour; its lengths mean nothing.
+Distances are taken in the space of the vectors. A t-SNE picture shows which points are neighbours; its lengths mean nothing.
 """
 
 import numpy as np
@@ -9,12 +9,12 @@ from hcl_tf.evaluation.intervals import columns
 from hcl_tf.metrics.significance import means
 
 MEASURES = ("cosine", "euclidean")
-OTHER = "other"  # another example's positive: what distance means nothing
+OTHER = "other"  # another example's positive, whose distance is that of unrelated texts
 PAIRS = (
     ("keyword", "source"), ("source", "positive"), ("source", "negative"), ("source", OTHER), ("keyword", "positive"),
     ("keyword", "negative"), ("keyword", "positive_keyword"), ("keyword", "impostor"),
 )  # fmt: skip
-# What is taken from what, example by example. Below 0: the first of the two lies nearer.
+# Pairs of distances whose difference is taken, example by example. Below 0 the first of the two is the smaller.
 DIFFERENCES = {
     "source: positive minus negative": ("source-positive", "source-negative"),
     "keyword: positive minus negative": ("keyword-positive", "keyword-negative"),
@@ -23,7 +23,11 @@ DIFFERENCES = {
 
 
 def distance(a: np.ndarray, b: np.ndarray, measure: str) -> np.ndarray:
-    """[n, C] and [n, C] -> [n] distances: euclidean, or cosine, 1 - cos(a, b), which is 1 for a zero vector; NaN where a vector is."""
+    """Computes the distance of two vectors [n, C] each, euclidean or cosine (1 - cos(a, b), 1 for a zero vector).
+
+    Returns:
+      [n], NaN where a vector is NaN.
+    """
     a, b = a.astype(np.float64), b.astype(np.float64)
     if measure == "euclidean":
         return np.sqrt(np.square(a - b).sum(-1))
@@ -31,16 +35,16 @@ def distance(a: np.ndarray, b: np.ndarray, measure: str) -> np.ndarray:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """[n, C] vectors at length 1; a zero vector stays one."""
+    """Scales vectors [n, C] to length 1; a zero vector stays as it is."""
     lengths = np.sqrt(np.square(vectors).sum(-1, keepdims=True))
     return vectors / np.where(lengths > 0, lengths, 1.0)
 
 
 def distances(vectors: dict[str, np.ndarray], measure: str) -> dict[str, np.ndarray]:
-    """Pair -> [n], for those of `PAIRS` that there are vectors of.
+    """Computes the distances [n] of those of `PAIRS` of which there are vectors.
 
     Args:
-      vectors: name (`System.representations`) -> [n, C] of the same n examples.
+      vectors: by name (`System.representations`), [n, C] of the same n examples.
     """
     positive = vectors["positive"]
     vectors = {**vectors, OTHER: np.roll(positive, max(1, len(positive) // 2), axis=0)}
@@ -48,15 +52,15 @@ def distances(vectors: dict[str, np.ndarray], measure: str) -> dict[str, np.ndar
 
 
 def summary(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict:
-    """Everything about some examples before and after training, ready for JSON.
+    """Compares representations of the same examples before and after training.
 
     Args:
-      before, after: name -> [n, C].
+      before, after: vectors by name, [n, C] each.
 
     Returns:
-      before, after: measure -> `distances`, `differences` (paired) and `nearer`, the share of examples in which the first of a
-      difference lies nearer; each value with low, high and examples. change: after minus before, paired, of cosine differences
-      and of the shares. Not of Euclidean ones: training changes the scale of a space, and all lengths with it.
+      Ready for JSON: `before` and `after` have, by measure, `distances`, `differences` (paired) and `nearer`, the share of examples in
+      which the first distance of a difference is the smaller; each value with low, high and examples. `change` has the paired changes of
+      cosine differences and of shares, after minus before. Euclidean ones are not compared: training changes the scale of a space.
     """
     found: dict = {"before": {}, "after": {}}
     compared: dict[str, list[dict[str, np.ndarray]]] = {}
@@ -74,12 +78,12 @@ def summary(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict
 
 
 def nearer(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """[n]: 1 where distance a is the smaller, 1/2 where they are equal, NaN where one is."""
+    """Says which of two distances [n] is the smaller: 1 where it is a, 1/2 where they are equal, NaN where one is NaN."""
     return np.where(np.isnan(a) | np.isnan(b), np.nan, (a < b) + 0.5 * (a == b))
 
 
 def lines(found: dict) -> list[str]:
-    """A summary for people."""
+    """Returns a summary as lines for people."""
     text = []
     for measure in MEASURES:
         text += ["", f"{measure + ' distance':<42}{'before':>9}  {'95% interval':<18}{'after':>9}  95% interval"]

@@ -17,13 +17,13 @@ from hcl_tf.training.validation import Validation
 SPACES = {"text": "projected text vectors", "latent": "means of prior and posterior"}  # of `System.representations`
 DEFAULT = "text"
 SHOWN = ("source", "keyword", "positive", "negative")  # of what there are vectors of
-TOLERANCE = 0.005  # of diagnostics before training, computed again: the last bits of another machine are not another beginning
+TOLERANCE = 0.005  # relative, of diagnostics before training that are computed again: another machine gives other last bits
 COUNTED = ("order_", "active_")  # diagnostics that one example, moved by those bits, can change by more
 
 
 @dataclass(frozen=True)
 class Figure3Request:
-    """What to show: `examples` of a split, drawn by `seed`, in one of `SPACES`."""
+    """The arguments of the figure: how many `examples` of which split, drawn by `seed`, in one of `SPACES`."""
 
     split: str = "test"
     examples: int = 200
@@ -33,7 +33,7 @@ class Figure3Request:
 
     @property
     def label(self) -> str:
-        """The middle of the results' names; the space is in it where it is not the default."""
+        """The middle of the results' names. It has the space where that is not the default."""
         return self.split if self.space == DEFAULT else f"{self.split}.{self.space}"
 
 
@@ -85,7 +85,11 @@ def make(trained: TrainedRun, request: Figure3Request) -> Figure3:
 
 
 def check_beginning(trained: TrainedRun) -> None:
-    """Compares the beginning that is made again with what the run measured before its first step."""
+    """Checks that the starting weights that are made again are those of the run, by what it measured before its first step.
+
+    Raises:
+      UserError: they are not, or the run did not measure anything then.
+    """
     run = trained.run
     now = summarise(trained.validation("validation", system=trained.beginning).diagnose(DIAGNOSED))
     first = next((record for record in run.read_metrics() if record["kind"] == "validation" and record["step"] == 0), None)
@@ -101,7 +105,7 @@ def check_beginning(trained: TrainedRun) -> None:
 
 
 def _vectors(validation: Validation, space: str, chosen: np.ndarray) -> dict[str, np.ndarray]:
-    """Name -> [n, C] vectors of the chosen examples in a space."""
+    """Computes the vectors of the chosen examples in a space: by name, [n, C] each."""
     run = tf.function(lambda batch: validation.system.representations(batch)[space], autograph=False)
     parts = []
     for batch in validation.rows(chosen):
@@ -111,7 +115,7 @@ def _vectors(validation: Validation, space: str, chosen: np.ndarray) -> dict[str
 
 
 def _head(trained: TrainedRun, request: Figure3Request, after: dict[str, np.ndarray], maps: dict[str, tsne.Map]) -> dict:
-    """What the numbers are numbers of."""
+    """Describes what the numbers were computed from."""
     import sklearn
 
     s, config = trained.settings, trained.run.config

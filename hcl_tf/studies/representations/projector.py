@@ -1,4 +1,4 @@
-"""Files for TensorBoard's embedding projector: vectors, what each of them is, and the list of all such in a run."""
+"""Writes files for TensorBoard's embedding projector: vectors, a table about them, and the list of all such files of a run."""
 
 from pathlib import PurePosixPath
 
@@ -7,7 +7,7 @@ import numpy as np
 from hcl_tf.training.run_folder import Run
 
 FOLDER, VECTORS, METADATA = "projector", "vectors.tsv", "metadata.tsv"
-# Beside the events: TensorBoard looks where a run of its own is, whichever folder above it was given as --logdir.
+# It stands beside the events, where TensorBoard finds it whichever folder above was given as --logdir.
 CONFIG = "tensorboard/projector_config.pbtxt"
 
 
@@ -15,7 +15,7 @@ def write_vectors(run: Run, name: str, vectors: np.ndarray, rows: list[dict[str,
     """Writes projector/<name>/vectors.tsv and metadata.tsv.
 
     Args:
-      vectors: [n, C]. rows: what is shown of each, n dictionaries with the same keys, at least two.
+      vectors: [n, C]. rows: n dictionaries with the same keys, at least two, which are shown beside each vector.
     """
     if len(vectors) != len(rows):
         raise ValueError(f"{len(vectors)} vectors and {len(rows)} rows about them")
@@ -27,7 +27,7 @@ def write_vectors(run: Run, name: str, vectors: np.ndarray, rows: list[dict[str,
 
 
 def write_config(run: Run) -> None:
-    """Lists every folder below projector/ that has both files."""
+    """Writes the list of all folders below projector/ that have both files."""
     from google.protobuf import text_format
     from tensorboard.plugins.projector import ProjectorConfig
 
@@ -41,5 +41,5 @@ def write_config(run: Run) -> None:
 
 
 def _cell(text: str) -> str:
-    """One cell of a table whose separators are TAB and line break."""
+    """Makes a text fit for a cell of a table whose separators are TAB and line break."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Figure 3 as files of its run: a picture, numbers, and vectors for TensorBoard's projector."""
+"""Writes Figure 3 into its run's folder: a picture, numbers, and vectors for TensorBoard's projector."""
 
 import numpy as np
 
@@ -31,26 +31,26 @@ def publish(run: Run, figure: Figure3) -> None:
 
 
 def _write_vectors(run: Run, name: str, vectors: dict[str, np.ndarray], records: list[Record]) -> None:
-    """Those of the projector that are vectors: a record without a known keyword has none for it."""
+    """Writes the projector's files; a record without a known keyword has no keyword vector, and is left out there."""
     rows = [(vector, row) for role, part in vectors.items() for vector, row in zip(part, _rows(role, records), strict=True)]
     real = [(vector, row) for vector, row in rows if np.isfinite(vector).all()]
     projector.write_vectors(run, name, np.stack([vector for vector, _ in real]), [row for _, row in real])
 
 
 def _rows(name: str, records: list[Record]) -> list[dict[str, str]]:
-    """What the projector shows of each record's vector of that name."""
+    """Returns what the projector shows beside each record's vector of that name."""
     return [{"text": _text(name, record), "role": name, "example": record.id} for record in records]
 
 
 def _text(name: str, record: Record) -> str:
-    """The text, or the keywords, that a vector stands for."""
+    """Returns the text, or the keywords, that a vector belongs to."""
     if name == "keyword":
         return ", ".join(keyword.text for keyword in record.source.keywords)
     return {"source": record.source, "positive": record.target, "negative": record.negative}[name].raw
 
 
 def _picture(figure: Figure3) -> bytes:
-    """The PNG: a panel for each time."""
+    """Draws the picture, with a panel for each time, as a PNG."""
     found = figure.found
     model = f"{found['model']} {found['variant']}".rstrip()
     title = f"{model} on {found['task']}, {found['split']} split: {found['examples']:,} examples, {SPACES[found['space']]}"

@@ -1,4 +1,4 @@
-"""t-SNE (van der Maaten and Hinton 2008) of named groups of vectors, and a picture of several such maps side by side."""
+"""Maps named groups of vectors into the plane by t-SNE (van der Maaten and Hinton 2008), and draws several such maps side by side."""
 
 import io
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from hcl_tf.errors import UserError
 from hcl_tf.studies.representations.distances import unit
 
-NEIGHBOURS = 3  # times the perplexity: how many neighbours of a point t-SNE looks at
+NEIGHBOURS = 3  # t-SNE considers this many times the perplexity as neighbours of a point
 # Okabe and Ito's colours, which colour-blind readers tell apart; shapes tell them apart without colour.
 LOOKS = {
     "source": {"c": "#0072B2", "marker": "o"},
@@ -25,7 +25,7 @@ class Map:
 
     Attributes:
       places: name -> [n, 2]; NaN where an example has no such vector.
-      divergence: what t-SNE minimised, at its end.
+      divergence: the value that t-SNE minimised, at the end.
     """
 
     places: dict[str, np.ndarray]
@@ -43,15 +43,16 @@ def check_perplexity(perplexity: float, points: int, flag: str = "--perplexity")
 
 
 def embed(vectors: dict[str, np.ndarray], perplexity: float, seed: int) -> Map:
-    """One map of all the vectors, by cosine: they are taken at length 1.
+    """Maps all vectors into one plane, by their cosines: they are scaled to length 1.
 
-    The map starts from the first two principal components (Kobak and Berens 2019) and is computed by one thread: in another order
-    of sums the last bits differ, and after a thousand steps the map. So it is the same at every call on one machine.
+    The map starts from the first two principal components (Kobak and Berens 2019). It is computed by one thread, so that it is the same at
+    every call on one machine: another order of sums changes the last bits, and after a thousand steps the map.
 
     Args:
       vectors: name -> [n, C]; rows of NaN are left out.
 
-    Raises `UserError` where the perplexity does not fit.
+    Raises:
+      UserError: the perplexity does not fit.
     """
     from sklearn.manifold import TSNE
 
@@ -67,7 +68,7 @@ def embed(vectors: dict[str, np.ndarray], perplexity: float, seed: int) -> Map:
 
 
 def draw(title: str, panels: list[tuple[str, Map]], note: str) -> bytes:
-    """A PNG with one panel a map, each under its own caption; the note stands below all."""
+    """Draws a PNG with a panel for each map, each under its caption; the note stands below all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

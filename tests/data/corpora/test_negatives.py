@@ -15,6 +15,7 @@ from hcl_tf.data.corpora.qqp import Clusters, text_key
 from hcl_tf.errors import UserError
 
 HELD_OUT = ("validation", "test")
+MODES = ("labelled", "labelled_then_bm25", "bm25", "random")
 
 
 def corpus(train, validation=(), test=()) -> dict[str, list[Example]]:
@@ -86,7 +87,7 @@ CORPORA = st.builds(corpus, ROWS.filter(bool), ROWS, ROWS)
 @given(
     splits=CORPORA,
     groups=st.lists(st.tuples(TEXTS, TEXTS), max_size=4),
-    mode=st.sampled_from(negatives.MODES),
+    mode=st.sampled_from(MODES),
     own_split=st.booleans(),
     candidates=st.integers(1, 5),
 )
@@ -156,7 +157,7 @@ def test_labelled_leaves_out_and_counts():
     assert "negatives in train: labelled 1 (100.0%)" in notes
 
 
-@pytest.mark.parametrize("mode", negatives.MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_no_negative_is_a_paraphrase(mode):
     clusters = joined(("a cat", "one cat", "this cat"), ("a dog", "one dog"))
     splits = corpus([("A  CAT", "one cat", "this cat", "ONE dog"), ("a dog", "one dog", "a dog", "this cat")])
@@ -173,7 +174,7 @@ def test_no_training_negative_is_a_text_of_a_held_out_example(held_out, taken):
     assert chosen(splits, mode="labelled")["train0"] == ("free", "labelled")
 
 
-@pytest.mark.parametrize("mode", negatives.MODES)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("train", [[("a", "b", "a")], [("a", "b"), ("A", "c", "B")]])
 def test_nothing_left_is_a_user_error(mode, train):
     # Only under `labelled` can another mode help.
@@ -181,7 +182,7 @@ def test_nothing_left_is_a_user_error(mode, train):
         choose(corpus(train), joined("ab", "ac"), mode=mode)
 
 
-@pytest.mark.parametrize("mode", negatives.MODES)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("own_split", [True, False])
 def test_an_empty_training_split_is_a_user_error(mode, own_split):
     with pytest.raises(UserError):
