@@ -69,9 +69,9 @@ class Generator:
             found += [text_of(self.tokenizer, *row) for row in rows]
         return found
 
-    def beams(self, batch: Batch, sources: Sequence[str], draw: int = 0) -> list[list[tuple[str, float]]]:
+    def beams(self, batch: Batch, sources: Sequence[str]) -> list[list[tuple[str, float]]]:
         """Generates all hypotheses for each real row of a batch, best first, as text and score; arguments as of `texts`."""
-        ids, scores = self.ids(batch, draw)
+        ids, scores = self.ids(batch)
         rows = zip(ids, scores, np.asarray(batch["source_ids"]), sources, strict=False)  # rows that fill up have no source
         return [
             [(text_of(self.tokenizer, one, pieces, source), float(s)) for one, s in zip(own, of, strict=True)]

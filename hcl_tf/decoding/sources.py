@@ -77,9 +77,9 @@ class SourceBatches:
             pieces = keyword_suffix.append(pieces, names, self._tokenizer, most)
         return self._tokenizer.framed(pieces + [pieces[0]] * (rows - len(pieces)), self._length)
 
-    def of(self, sources: Iterable[Source], size: int = SHAPES[-1]) -> Iterator[Batch]:
-        """Yields batches of all sources, `size` at a time."""
+    def of(self, sources: Iterable[Source]) -> Iterator[Batch]:
+        """Yields batches of all sources, of the largest of `SHAPES` but the last."""
         remaining, first = iter(sources), 0
-        while block := list(islice(remaining, size)):
+        while block := list(islice(remaining, SHAPES[-1])):
             yield self.make(block, first)
             first += len(block)

@@ -88,8 +88,6 @@ class System(keras.Model):
     """Base of all systems. Subclasses build their layers in `__init__` and implement `losses`, `start` and `step`.
 
     Attributes:
-      reads_published: whether `--encoder` gives the class an encoder that may begin with published weights. Of a class that declares
-        False it gives the sizes alone: there is nothing to load or to freeze.
       random_sizes: preset -> LAYERSxWIDTH of random weights, where they are not those of all systems (`settings.RANDOM_ENCODER`).
       is_trained: False for a row without weights, whose run is finished as soon as it is begun.
       scales: of each term that the objective may have, `A_TEXT` or `A_TOKEN`.
@@ -98,7 +96,6 @@ class System(keras.Model):
       comparisons: name -> two diagnostics whose difference, example by example, says what the second one's condition is worth.
     """
 
-    reads_published = False
     random_sizes: ClassVar[dict[str, str]] = {}
     is_trained = True
     scales: ClassVar[Mapping[str, str]] = {"nll": A_TEXT, "nll_token": A_TOKEN}

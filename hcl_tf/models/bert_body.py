@@ -15,8 +15,6 @@ class BertBody(System):
     """Base of systems with a BERT encoder. Word embeddings are tied with BERT's, or a table of their own where the encoder is frozen; the
     output layer is tied with them."""
 
-    reads_published = True
-
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.shape.width

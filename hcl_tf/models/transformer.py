@@ -12,7 +12,6 @@ from hcl_tf.models.encoder_decoder import EncoderDecoder
 class Transformer(EncoderDecoder):
     """One learning rate for all of it: nothing here was trained before."""
 
-    reads_published = False
     frozen = False
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:

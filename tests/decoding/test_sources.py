@@ -12,8 +12,8 @@ def test_batches_have_the_columns_of_the_pipeline(qqp_folder):
     data = PreparedData(qqp_folder)
     arrays = data.arrays("test")
     requests = [from_record(record.source) for record in data.records("test")]
-    batches = list(SourceBatches(data.tokenizer, data.source_length, data.max_keywords).of(requests, 9))
-    sizes = [min(9, len(requests) - start) for start in range(0, len(requests), 9)]
+    batches = list(SourceBatches(data.tokenizer, data.source_length, data.max_keywords).of(requests))
+    sizes = [min(SHAPES[-1], len(requests) - start) for start in range(0, len(requests), SHAPES[-1])]
     assert [int(batch["example_mask"].numpy().sum()) for batch in batches] == sizes
     for name in ("source_ids", "source_nodes", "source_unknown"):
         joined = np.concatenate([batch[name].numpy()[:size] for batch, size in zip(batches, sizes, strict=True)])

@@ -32,12 +32,12 @@ class Map:
     divergence: float
 
 
-def check_perplexity(perplexity: float, points: int, flag: str = "--perplexity") -> None:
+def check_perplexity(perplexity: float, points: int) -> None:
     """Raises `UserError` where there are too few points for every one to have enough neighbours."""
     if NEIGHBOURS * perplexity >= points:
         most = (points - 1) / NEIGHBOURS
         raise UserError(
-            f"{flag}={perplexity:g}: too much for {points} points, each of which needs {NEIGHBOURS} times as many others; "
+            f"--perplexity={perplexity:g}: too much for {points} points, each of which needs {NEIGHBOURS} times as many others; "
             f"give at most {np.floor(most * 10) / 10:g}, or more --examples"
         )
 
