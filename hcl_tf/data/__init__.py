@@ -1,1 +1,1 @@
-"""From a raw corpus to verified TFRecords, and from those to batches."""
+"""Turns a raw corpus into verified TFRecords, and these into batches."""

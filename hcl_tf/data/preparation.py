@@ -7,7 +7,7 @@ from pathlib import Path
 import hcl_tf
 from hcl_tf.config import SPLITS, TARGET_LENGTH, TARGET_MINIMUM, Task
 from hcl_tf.data.corpora import negatives, reading
-from hcl_tf.data.corpora.formats import ROLES, Example, ReadOptions
+from hcl_tf.data.corpora.formats import ROLES, Example, Keyword, ReadOptions
 from hcl_tf.data.corpora.qqp import text_key
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.data.keywords import graph, tagging, textrank
@@ -18,6 +18,8 @@ from hcl_tf.data.tokenizers.words import words
 from hcl_tf.files.checksums import sha256
 from hcl_tf.files.whole_folder import whole_or_nothing
 from hcl_tf.progress import track
+
+Keywords = dict[str, tuple[Keyword, ...]]  # of each distinct text, in the part that is kept
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,8 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
 
     with whole_or_nothing(out, tfrecords.MANIFEST, overwrite) as folder:
         print(f"preparing {task.name} from {raw}", flush=True)
-        # What a flag names is looked for before the long work starts.
-        if settings.tagger not in ("auto", tagging.BUILT_IN):
-            tagging.load_pipeline(task.language, settings.tagger)
-        named = settings.vocab not in (None, wordpiece.LEARN)
-        tokenizer, note = wordpiece.load(settings.vocab, task.language, (), settings.vocab_size) if named else (None, "")
-        options = ReadOptions(settings.fields, settings.story_mode, BadLines(settings.skip_bad_lines), settings.limit)
-        corpus = reading.load(
-            task,
-            raw,
-            options,
-            construction=settings.qqp_samples,
-            negatives=settings.negatives,
-            split_by=settings.split_by,
-            seed=settings.seed,
-        )
+        named = _load_named(task, settings)
+        corpus = _read(task, raw, settings)
         say(*corpus.notes)
         splits, how_chosen = negatives.choose(
             corpus.splits, corpus.clusters, mode=settings.negatives, language=task.language, candidates=settings.bm25_candidates,
@@ -83,24 +72,18 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         )  # fmt: skip
         say("examples: " + ", ".join(f"{split} {len(splits[split]):,}" for split in SPLITS), *how_chosen, _overlap(splits))
 
-        if tokenizer is None:
-            training_texts = [text for e in splits["train"] for text in (e.source, e.target)]
-            tokenizer, note = wordpiece.load(settings.vocab, task.language, training_texts, settings.vocab_size)
+        training_texts = (text for e in splits["train"] for text in (e.source, e.target))
+        tokenizer, note = named or wordpiece.load(settings.vocab, task.language, training_texts, settings.vocab_size)
         (folder / tfrecords.VOCABULARY).write_text("\n".join(tokenizer.vocabulary()) + "\n", encoding="utf-8")
         cut = _Cut(task, tokenizer, splits)
         say(note, *cut.notes())
 
         tagger = tagging.describe_tagger(task.language, settings.tagger)
-        texts = (cut.kept(role, getattr(example, role))[1] for split in SPLITS for example in splits[split] for role in ROLES)
-        found = textrank.extract_all(texts, task.language, settings.tagger, settings.keyword_unit, settings.max_keywords, workers)
-        covered = sum(map(bool, found.values()))
-        say(f"tagger: {tagger}", f"distinct texts: {len(found):,}; with a keyword: {covered:,} ({covered / len(found):.1%})")
+        keywords = _extract_keywords(task, settings, splits, cut, workers)
+        covered = sum(map(bool, keywords.values()))
+        say(f"tagger: {tagger}", f"distinct texts: {len(keywords):,}; with a keyword: {covered:,} ({covered / len(keywords):.1%})")
 
-        def keywords_of(example: Example, role: str) -> tuple[textrank.Keyword, ...]:
-            return found[cut.kept(role, getattr(example, role))[1]]
-
-        samples = [graph.SampleKeywords(*(tuple(k.text for k in keywords_of(e, role)) for role in ROLES)) for e in splits["train"]]
-        keyword_graph = graph.build(samples, settings.min_keyword_count, settings.graph_degree, settings.graph_input_edges)
+        keyword_graph = _build_graph(settings, splits["train"], cut, keywords)
         graph.save(keyword_graph, folder / tfrecords.GRAPH)
         edges = {name: keyword_graph.edges(relation) for relation, name in enumerate(graph.RELATIONS)}
         say(f"keyword graph: {len(keyword_graph):,} nodes, {edges['positive']:,} positive and {edges['negative']:,} negative edges")
@@ -109,16 +92,12 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
                 f"the graph is empty: no keyword occurs in {settings.min_keyword_count} training samples; "
                 "lower --min_keyword_count or give more data"
             )
-
-        distinct = dict.fromkeys(getattr(example, role) for example in splits["train"] for role in ROLES)
-        vectors = word_vectors.learn(words(text, task.language) for text in distinct)
-        vectors.save(folder / tfrecords.WORD_VECTORS)
-        say(f"word vectors for the embedding scores: {len(vectors):,} words x {vectors.vectors.shape[1]}, from {len(distinct):,} texts")
+        say(_write_word_vectors(task, splits["train"], folder))
 
         numbers = keyword_graph.numbers()
         entries = {}
         for split in SPLITS:
-            records = _records(splits[split], split, tokenizer, cut, found, numbers)
+            records = _records(splits[split], split, tokenizer, cut, keywords, numbers)
             entries[split] = {"examples": len(splits[split]), "shards": tfrecords.write_shards(folder, split, records, len(splits[split]))}
 
         manifest = _manifest(task, settings, corpus, tokenizer, folder)
@@ -126,6 +105,50 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         tfrecords.write_manifest(folder, manifest)
     print(f"wrote {out}", flush=True)
     return notes
+
+
+def _load_named(task: Task, settings: PreparationSettings) -> tuple[wordpiece.Tokenizer, str] | None:
+    """Loads the tagger and the vocabulary that flags name, so that a wrong name is found before the long work.
+
+    Returns the tokeniser and a line about it; None where no vocabulary is named.
+    """
+    if settings.tagger not in ("auto", tagging.BUILT_IN):
+        tagging.load_pipeline(task.language, settings.tagger)
+    if settings.vocab in (None, wordpiece.LEARN):
+        return None
+    return wordpiece.load(settings.vocab, task.language, (), settings.vocab_size)
+
+
+def _read(task: Task, raw: Path, settings: PreparationSettings) -> reading.Corpus:
+    """Reads the raw corpus."""
+    options = ReadOptions(settings.fields, settings.story_mode, BadLines(settings.skip_bad_lines), settings.limit)
+    return reading.load(
+        task, raw, options, construction=settings.qqp_samples, negatives=settings.negatives, split_by=settings.split_by, seed=settings.seed
+    )
+
+
+def _extract_keywords(task: Task, settings: PreparationSettings, splits: dict[str, list[Example]], cut: "_Cut", workers: int) -> Keywords:
+    """Extracts the keywords of the part of each text that is kept."""
+    texts = (cut.kept(role, getattr(example, role))[1] for split in SPLITS for example in splits[split] for role in ROLES)
+    return textrank.extract_all(texts, task.language, settings.tagger, settings.keyword_unit, settings.max_keywords, workers)
+
+
+def _build_graph(settings: PreparationSettings, training: list[Example], cut: "_Cut", keywords: Keywords) -> graph.KeywordGraph:
+    """Builds the keyword graph of the training examples."""
+
+    def names(example: Example, role: str) -> tuple[str, ...]:
+        return tuple(keyword.text for keyword in keywords[cut.kept(role, getattr(example, role))[1]])
+
+    samples = [graph.SampleKeywords(*(names(example, role) for role in ROLES)) for example in training]
+    return graph.build(samples, settings.min_keyword_count, settings.graph_degree, settings.graph_input_edges)
+
+
+def _write_word_vectors(task: Task, training: list[Example], folder: Path) -> str:
+    """Learns the word vectors for the embedding scores, and writes them. Returns a line about them."""
+    distinct = dict.fromkeys(getattr(example, role) for example in training for role in ROLES)
+    vectors = word_vectors.learn(words(text, task.language) for text in distinct)
+    vectors.save(folder / tfrecords.WORD_VECTORS)
+    return f"word vectors for the embedding scores: {len(vectors):,} words x {vectors.vectors.shape[1]}, from {len(distinct):,} texts"
 
 
 def _manifest(task: Task, settings: PreparationSettings, corpus: reading.Corpus, tokenizer: wordpiece.Tokenizer, folder: Path) -> dict:
@@ -204,14 +227,14 @@ def _records(
     split: str,
     tokenizer: wordpiece.Tokenizer,
     cut: _Cut,
-    found: dict[str, tuple[textrank.Keyword, ...]],
+    keywords: Keywords,
     numbers: dict[str, int],
 ) -> Iterator[Record]:
     """Yields a record for each example, in order."""
 
     def text(role: str, raw: str, pieces: list[int]) -> Text:
         start, kept = cut.kept(role, raw)
-        marked = tuple(replace(k, start=k.start + start, end=k.end + start) for k in found[kept])
+        marked = tuple(replace(k, start=k.start + start, end=k.end + start) for k in keywords[kept])
         return Text(raw, cut.ids(role, pieces), marked, tuple(numbers.get(k.text, graph.UNKNOWN) for k in marked))
 
     for start in track(range(0, len(examples), wordpiece.BATCH), f"writing {split}", unit=" blocks"):

@@ -1,1 +1,1 @@
-"""Search for the best output."""
+"""Searches for outputs, and turns sources into texts."""

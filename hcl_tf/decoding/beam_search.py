@@ -89,6 +89,15 @@ class _Search(NamedTuple):
     scores: tf.Tensor  # [B, beams] their scores
 
 
+class _Continuations(NamedTuple):
+    """The best continuations of each item, best first, whichever beam they continue."""
+
+    totals: tf.Tensor  # [B, candidates] their log-probabilities
+    tokens: tf.Tensor  # [B, candidates] their last tokens
+    ids: tf.Tensor  # [B, candidates, maximum]
+    parents: tf.Tensor  # [B, candidates] the beams that they continue
+
+
 def beam_search(
     step: Step, cache: State, fixed: State, batch: tf.Tensor | int, start_id: int, end_id: int, settings: BeamSettings
 ) -> Hypotheses:
@@ -117,33 +126,18 @@ def beam_search(
         return (search.position <= maximum) & tf.reduce_any(bound > search.scores[:, -1])
 
     def extend(search: _Search) -> tuple[_Search]:
-        position = search.position
-        scores, cache = step(search.tokens, position, search.cache, fixed)
-        # --> [B, candidates]: every item's best continuations, whichever beam they continue
-        repeats = repeating_tokens(search.ids, position, settings.no_repeat) if settings.no_repeat else None
-        gains, tokens = best_tokens(scores, position, end_id, settings, candidates, repeats)
-        per_beam = gains.shape[1]
-        totals = tf.reshape(search.totals, [-1, 1]) + gains
-        totals, places = tf.math.top_k(tf.reshape(totals, [-1, beams * per_beam]), candidates)
-        tokens = tf.gather(tf.reshape(tokens, [-1, beams * per_beam]), places, batch_dims=1)
-        parents = places // per_beam
-        ids = tf.gather(search.ids, parents, batch_dims=1)
-        ids = tf.where(tf.range(maximum) == position, tokens[:, :, None], ids)
-        ended = tokens == end_id
-
-        # --> [B, beams]: the best of the finished so far (first, so that they win ties) and of the newly finished
-        scores = tf.where(ended, totals / settings.penalty(position), -float("inf"))
-        scores, kept = tf.math.top_k(tf.concat([search.scores, scores], 1), beams)
-        finished = tf.gather(tf.concat([search.finished, ids], 1), kept, batch_dims=1)
-
-        totals, kept = tf.math.top_k(tf.where(ended, -float("inf"), totals), beams)
-        rows = tf.reshape(first_rows + tf.gather(parents, kept, batch_dims=1), [-1])
+        scores, cache = step(search.tokens, search.position, search.cache, fixed)
+        found = _continuations(search, scores, end_id, settings, candidates)
+        ended = found.tokens == end_id
+        finished, scores = _best_finished(search, found, ended, settings)
+        totals, kept = tf.math.top_k(tf.where(ended, -float("inf"), found.totals), beams)  # --> [B, beams]: what goes on
+        rows = tf.reshape(first_rows + tf.gather(found.parents, kept, batch_dims=1), [-1])
         return (
             _Search(
-                position=position + 1,
-                tokens=tf.reshape(tf.gather(tokens, kept, batch_dims=1), [-1]),
+                position=search.position + 1,
+                tokens=tf.reshape(tf.gather(found.tokens, kept, batch_dims=1), [-1]),
                 cache=tf.nest.map_structure(lambda old, new: tf.ensure_shape(new, old.shape), search.cache, reordered(cache, rows)),
-                ids=tf.gather(ids, kept, batch_dims=1),
+                ids=tf.gather(found.ids, kept, batch_dims=1),
                 totals=totals,
                 finished=finished,
                 scores=scores,
@@ -164,6 +158,28 @@ def beam_search(
     )
     (search,) = tf.while_loop(unsettled, extend, [search])
     return Hypotheses(search.finished, search.scores, tf.reduce_sum(tf.cast(search.finished != end_id, tf.int32), -1))
+
+
+def _continuations(search: _Search, scores: tf.Tensor, end_id: int, settings: BeamSettings, candidates: int) -> _Continuations:
+    """Finds the best continuations of each item by the scores [B * beams, V'] of next tokens."""
+    repeats = repeating_tokens(search.ids, search.position, settings.no_repeat) if settings.no_repeat else None
+    gains, tokens = best_tokens(scores, search.position, end_id, settings, candidates, repeats)
+    per_beam = gains.shape[1]
+    totals = tf.reshape(search.totals, [-1, 1]) + gains  # --> [B * beams, per_beam]
+    totals, places = tf.math.top_k(tf.reshape(totals, [-1, settings.beams * per_beam]), candidates)  # --> [B, candidates]
+    tokens = tf.gather(tf.reshape(tokens, [-1, settings.beams * per_beam]), places, batch_dims=1)
+    parents = places // per_beam
+    ids = tf.gather(search.ids, parents, batch_dims=1)
+    ids = tf.where(tf.range(settings.maximum) == search.position, tokens[:, :, None], ids)
+    return _Continuations(totals, tokens, ids, parents)
+
+
+def _best_finished(search: _Search, found: _Continuations, ended: tf.Tensor, settings: BeamSettings) -> tuple[tf.Tensor, tf.Tensor]:
+    """Chooses the best of the finished hypotheses and those that end now. Returns ids [B, beams, maximum] and scores [B, beams]."""
+    scores = tf.where(ended, found.totals / settings.penalty(search.position), -float("inf"))
+    # The earlier ones come first, so that they win ties.
+    scores, kept = tf.math.top_k(tf.concat([search.scores, scores], 1), settings.beams)
+    return tf.gather(tf.concat([search.finished, found.ids], 1), kept, batch_dims=1), scores
 
 
 def reordered(cache: State, rows: tf.Tensor) -> State:

@@ -1,1 +1,1 @@
-"""Files that are whole or not there: JSON, checksums, locks. Nothing here knows what is in them."""
+"""Writes files that are whole or not there, and fetches published ones. Nothing here knows what is in them."""

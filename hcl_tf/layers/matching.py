@@ -1,7 +1,7 @@
-"""A small matching model: does this target belong to that source? Two bags of words, compared by a cosine.
+"""A small matching model, which predicts whether a target belongs to a source: it compares their bags of words by a cosine.
 
-It stands for the matching models of Cai et al. (2020, section 3.3), which are trained response selectors: all that Group-wise needs of it
-is an order of pairs from -1 (does not match) to 1.
+It stands for the matching models of Cai et al. (2020, section 3.3), which are trained response selectors. Group-wise needs of it only an
+order of pairs from -1 (does not match) to 1.
 """
 
 import numpy as np

@@ -1,10 +1,9 @@
-"""Random numbers as a function of (seed, step, example, site): dropout masks and latent noise that do not depend on how a
-batch is divided into micro-batches or among devices, nor on where a killed run went on.
+"""Computes random numbers from (seed, step, example, site).
 
-A counter-based generator in the sense of Salmon et al. (2011, "Parallel random numbers: as easy as 1, 2, 3"): each number is
-the hash of its coordinates. The hash is the 32-bit finaliser "lowbias32" (C. Wellons, hash-prospector), all element-wise
-integer arithmetic, which XLA fuses with the multiplication that a mask is for. `tf.random.stateless_*` take one seed a
-call, not one a row.
+So dropout masks and latent noise depend neither on how a batch is divided into micro-batches or among devices, nor on where a killed run
+went on. It is a counter-based generator in the sense of Salmon et al. (2011, "Parallel random numbers: as easy as 1, 2, 3"): each number
+is the hash of its coordinates. The hash is the 32-bit finaliser "lowbias32" (C. Wellons, hash-prospector). It is element-wise integer
+arithmetic, which XLA fuses with the multiplication by a mask. `tf.random.stateless_*` take one seed a call, not one a row.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The pieces an output may consist of, and their embeddings, tied with the output layer (and with BERT's)."""
+"""The pieces that an output may consist of, with their embeddings, which are tied with the output layer (and with BERT's)."""
 
 import numpy as np
 import tensorflow as tf

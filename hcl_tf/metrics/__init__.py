@@ -1,1 +1,1 @@
-"""Scores of generated text, each with the signature that tells how it was computed."""
+"""Scores generated text; each score has a signature that tells how it was computed."""

@@ -66,7 +66,7 @@ def score(
 
 
 def _sentence_scores(outputs, targets, inputs, looked_for, known, language, vectors) -> tuple[list[str], np.ndarray, list[str]]:
-    """The scores that are means over sentences: names, values [n, scores], signatures."""
+    """Computes the scores that are means over sentences. Returns their names, values [n, scores] and signatures."""
     token = TOKENISATION[language]
     inclusion = diversity.keyword_inclusion(outputs, looked_for)
     parts: list[tuple[str, np.ndarray, str]] = []

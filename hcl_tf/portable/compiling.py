@@ -89,7 +89,7 @@ def _refuse_what_stays(loop: Loop) -> None:
 
 
 def _forget_unread_pieces(loop: Loop, data: PreparedData) -> None:
-    """Zeros in a frozen encoder's table for pieces that no text has: they are never read, and zeros need no space."""
+    """Sets the rows of a frozen encoder's table for pieces that no text has to zero: they are never read, and zeros need no space."""
     ids = [getattr(data.arrays(split), f"{role}_ids").ravel() for split in data.manifest["splits"] for role in ROLES]
     read = np.unique(np.concatenate([*ids, loop.system.inputs_.keyword_ids.ravel()]))
     table = loop.system.encoder.embedding_table

@@ -1,1 +1,1 @@
-"""A trained run in use: texts in and out, a SavedModel, the demo page."""
+"""Uses trained runs: texts in and out, a SavedModel, the demo page."""

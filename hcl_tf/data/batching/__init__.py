@@ -1,1 +1,1 @@
-"""Splits to batches, in an order that is a function of the seed."""
+"""Divides splits into batches, in an order that depends on the seed."""

@@ -61,7 +61,7 @@ class Batches:
             raise UserError(f"--batch_size={self.batch_size}: at least 1 is expected")
 
     def __len__(self) -> int:
-        """The number of batches of an epoch."""
+        """Returns the number of batches of an epoch."""
         return -(-self.count // self.batch_size)
 
     def plan(self, epoch: int | None) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Raw files to examples: formats, splits, negatives."""
+"""Reads raw files into examples: formats, splits, negatives."""

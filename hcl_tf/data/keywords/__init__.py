@@ -1,1 +1,1 @@
-"""Keywords of texts and the graph between them."""
+"""Extracts the keywords of texts, and builds the graph between them."""

@@ -1,1 +1,1 @@
-"""The prepared folder: written, verified, read."""
+"""Writes, verifies and reads prepared folders."""

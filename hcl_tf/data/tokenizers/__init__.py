@@ -1,1 +1,1 @@
-"""Texts to pieces and back."""
+"""Turns texts into pieces, and pieces into texts."""

@@ -85,7 +85,7 @@ def _label_of(systems: dict[str, str], name: str) -> str:
 
 
 def _page(study: Study, results: dict) -> str:
-    """results.md."""
+    """Writes the text of results.md."""
     ours, systems = results["ours"], results["systems"]
     count = len(results["annotators"])
     means = [{"system": name, **{scale: entry_text(entry["means"][scale], FORM) for scale in SCALES}} for name, entry in systems.items()]
