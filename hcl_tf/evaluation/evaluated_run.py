@@ -13,7 +13,7 @@ class EvaluatedRun:
 
     def __init__(self, folder: Path) -> None:
         self.run: Run = load_run(folder)
-        self.settings = registry.read(self.run.config["settings"])
+        self.settings = registry.read(self.run.config["settings"], folder)
         self.name = self.run.config.get("row") or self.settings.row  # recorded since version 0.2.0
         self.done = self.run.finished
         if not self.done:

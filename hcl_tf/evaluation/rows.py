@@ -59,7 +59,7 @@ class Result:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        return registry.read(self.record["settings"]).to_dict()
+        return registry.read(self.record["settings"], self.origin).to_dict()
 
     @property
     def scaled(self) -> bool:

@@ -113,22 +113,24 @@ def resolve(preset: str, given: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def read(recorded: Mapping[str, Any]) -> Settings:
+def read(recorded: Mapping[str, Any], origin: object = "stored settings") -> Settings:
     """The settings of a stored run, whatever version wrote it.
 
     Settings of other systems, which earlier versions stored too, are read over. One that was not stored means what the program did before
-    it existed.
+    it existed. `origin`: the file or folder that they are stored in.
 
     Raises:
-      UserError: the system is none, or a setting that every version had is missing.
+      UserError: the system is none, or a setting that every version had is missing; names the origin.
     """
     recorded = {RENAMED.get(name, name): value for name, value in recorded.items()}
-    values = {}
-    for item in dataclasses.fields(entry(recorded.get("model", "")).settings):
+    model, values = recorded.get("model"), {}
+    if model not in SYSTEMS:
+        raise UserError(f"{origin}: of a system {model}, which is none of this version: {', '.join(SYSTEMS)}")
+    for item in dataclasses.fields(SYSTEMS[model].settings):
         if item.name in recorded:
             values[item.name] = recorded[item.name]
         elif "before" in item.metadata:
             values[item.name] = item.metadata["before"]
         else:
-            raise UserError(f"the setting {item.name} is missing; restore the file from a copy")
-    return entry(recorded["model"]).settings(**values)
+            raise UserError(f"{origin}: the setting {item.name} is missing; restore the file from a copy")
+    return SYSTEMS[model].settings(**values)

@@ -51,7 +51,7 @@ class TrainedRun:
         self.run: Run = load_run(run_dir)
         if finished and not self.run.finished:
             raise UserError(f"--run_dir={self.run.path}: not finished; the same hcl_tf.train command goes on with it")
-        self.settings = registry.read(self.run.config["settings"])
+        self.settings = registry.read(self.run.config["settings"], self.run.path)
         self.model = registry.class_of(self.settings.model)
         self.checkpoint, self._data_dir = checkpoint, data_dir
 

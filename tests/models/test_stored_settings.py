@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -64,14 +65,16 @@ def test_settings_that_came_after_version_0_1_0_say_what_was_done_before():
 @pytest.mark.parametrize("name", ["seed", "learning_rate", "preset"])
 def test_a_setting_that_every_version_had_is_missed_by_name(stored, name):
     del stored[name]
-    with pytest.raises(UserError, match=f"^the setting {name} is missing; restore the file from a copy"):
+    with pytest.raises(UserError, match=f"^stored settings: the setting {name} is missing; restore the file from a copy"):
         registry.read(stored)
+    with pytest.raises(UserError, match=rf"^rows/x\.json: the setting {name} is missing"):
+        registry.read(stored, Path("rows/x.json"))
 
 
 @pytest.mark.parametrize("model", [None, "gpt5"])
 def test_a_system_that_is_none_is_refused(stored, model):
     recorded = {name: value for name, value in stored.items() if name != "model"} | ({"model": model} if model else {})
-    with pytest.raises(UserError, match=rf"^--model={model or ''}: there is no such system"):
+    with pytest.raises(UserError, match=f"^stored settings: of a system {model}, which is none of this version: hcl, "):
         registry.read(recorded)
 
 
