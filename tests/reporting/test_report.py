@@ -14,7 +14,6 @@ from made_results import made
 from toy_study import toy_study
 
 from hcl_tf import cli
-from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
 from hcl_tf.reporting import page, report
 from hcl_tf.reporting import sections as report_sections
@@ -213,30 +212,6 @@ def test_the_command_makes_the_report_of_a_task_of_one_s_own(tmp_path, monkeypat
     rows.keep(tmp_path / "kept" / "rows" / "claps-1.json", made("claps"))
     assert run(monkeypatch, *flags) == 1
     assert re.search(r"claps-1\.json: a run of qqp among those of custom", capsys.readouterr().err)
-
-
-def test_an_evaluated_run_folder_is_read_as_its_kept_row(evaluated_run):
-    found, apart = rows.collect([evaluated_run])
-    (result,) = found
-    assert apart == []
-    entry = result.record["scores"]["BLEU-2"]
-    assert sum(result.record["per_sentence"]["BLEU-2"]) / 100 / entry["sentences"] == pytest.approx(entry["value"], abs=0.01)
-    assert [item["BLEU-2"] for item in result.record["best"]] == sorted((item["BLEU-2"] for item in result.record["best"]), reverse=True)
-    assert result.record["worst"][0]["BLEU-2"] <= result.record["best"][-1]["BLEU-2"]
-    assert result.scaled
-
-
-def test_a_folder_of_runs_tells_which_it_could_not_use(evaluated_run, trained_run, tmp_path):
-    (tmp_path / "runs").mkdir()
-    for name, source in (("good", evaluated_run), ("not-evaluated", trained_run)):
-        (tmp_path / "runs" / name).symlink_to(source)
-    found, apart = rows.collect([tmp_path / "runs"])
-    assert [result.origin.name for result in found] == ["good"]
-    ((folder, reason),) = apart
-    assert folder.name == "not-evaluated"
-    assert "hcl_tf.evaluate" in reason
-    with pytest.raises(UserError, match=r"hcl_tf\.evaluate"):
-        rows.collect([tmp_path / "runs" / "not-evaluated"])
 
 
 @pytest.mark.parametrize(

@@ -391,3 +391,12 @@ def test_tensorboard_has_the_loops_curves(toys, tmp_path) -> None:
         assert float(np.frombuffer(event.tensor_proto.tensor_content, np.float32)[0]) == pytest.approx(lines[event.step]["loss"], rel=1e-6)
     speeds = [json.loads(line) for line in (tmp_path / "run/speed.jsonl").read_text().splitlines()]
     assert [line["step"] for line in speeds] == list(range(2, 17, 2))
+
+
+def test_a_system_that_writes_no_texts_has_no_samples(qqp_folder, tmp_path) -> None:
+    toys = Toys(qqp_folder, max_steps=7)
+    toys.samples = None
+    assert toys.go(tmp_path / "run")[0] == "steps"
+    events = EventAccumulator(str(tmp_path / "run/tensorboard"), size_guidance={"tensors": 0}).Reload()
+    assert "validation/loss" in events.Tags()["tensors"]
+    assert "samples" not in events.Tags()["tensors"]
