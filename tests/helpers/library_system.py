@@ -7,14 +7,13 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.decoding.beam_search import BeamSettings, beam_search
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
 from hcl_tf.models.base import System
-from hcl_tf.settings import resolve
 from hcl_tf.training import assembly
 from hcl_tf.training.step import TrainStep
 
@@ -26,7 +25,7 @@ Teach = Callable[[System, dict], tf.Tensor]  # decoder states under teacher forc
 def made(data: PreparedData, model: str, width: int = 16, **given) -> System:
     """A system whose every weight shows; equal settings give equal weights."""
     keras.utils.set_random_seed(3)
-    settings = resolve("tiny", {**SMALL, "model": model, **given}, registry.defaults_of(model))
+    settings = registry.resolve("tiny", {**SMALL, "model": model, **given})
     kept = assembly.output_ids(data, data.arrays("train"), settings.output_vocab)
     system = registry.build(settings, assembly.inputs_of(data, EncoderShape(len(data.tokenizer), width, 2, 2, 24), kept))
     random = np.random.default_rng(0)
@@ -38,7 +37,7 @@ def made(data: PreparedData, model: str, width: int = 16, **given) -> System:
 
 def batch_of(data: PreparedData, rows: list[int]) -> dict[str, tf.Tensor]:
     """Training examples by number; -1 fills up."""
-    batch = Batches(data, data.arrays("train"), len(rows)).make(np.array(rows), data.source_length + 2, 0, 0)
+    batch = pair_batches(data, data.arrays("train"), len(rows)).make(np.array(rows), 0, 0)
     return {name: tf.constant(value) for name, value in batch.items()}
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import tensorflow as tf
 
 from hcl_tf.data.batching.batches import Batches
-from hcl_tf.data.keywords.subgraph import SubgraphSampler
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.models import registry
 from hcl_tf.models.base import System
-from hcl_tf.settings import resolve
 from hcl_tf.training import assembly
+from hcl_tf.training.initialization import initialize
 from hcl_tf.training.step import TrainStep
 
 SMALL = {
@@ -31,18 +31,18 @@ def read(folder: Path) -> tuple[PreparedData, SplitArrays, SplitArrays]:
 def new_system(folder: Path, model: str, **given) -> System:
     """The system at its starting weights."""
     data, train, _ = read(folder)
-    settings = resolve("tiny", {**SMALL, "model": model, **given}, registry.defaults_of(model))
-    settings, encoder = assembly.choose_encoder(settings, data, given)
-    inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, train, settings.output_vocab))
-    return assembly.new_system(settings, inputs, encoder)[0]
+    settings = registry.resolve("tiny", {**registry.used(model, SMALL), "model": model, **given})
+    settings, begun = initialize(settings, data, given)
+    inputs = assembly.inputs_of(data, begun.shape, assembly.output_ids(data, train, settings.output_vocab))
+    return assembly.new_system(settings, inputs, begun)[0]
 
 
 def batches_of(folder: Path, system: System) -> Batches:
     """Its training batches."""
     data, train, _ = read(folder)
     s = system.settings
-    sampler = SubgraphSampler(data.graph, s.fanout, s.graph_node_budget, s.impostors)
-    return Batches(data, train, s.batch_size, s.seed, sampler, extra=system.columns(data, "train", train, train))
+    further = [columns for columns in [system.columns(data, "train", train, train)] if columns]
+    return pair_batches(data, train, s.batch_size, s.seed, system.sampler(data.graph), system.impostors, further)
 
 
 def step_of(system: System, compiled: bool = False) -> TrainStep:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.keywords.subgraph import SubgraphSampler
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
@@ -15,8 +15,8 @@ from hcl_tf.decoding.generator import SOURCE_COLUMNS, Generator
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
 from hcl_tf.models.base import Batch, System
-from hcl_tf.settings import resolve
 from hcl_tf.training import assembly
+from hcl_tf.training.initialization import initialize
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.text_states import TextStates
 
@@ -34,15 +34,15 @@ def read(folder: Path) -> tuple[PreparedData, SplitArrays]:
 
 
 def settings_of(model: str, **given):
-    return resolve("tiny", {**TINY, "model": model, **given}, registry.defaults_of(model))
+    return registry.resolve("tiny", {**registry.used(model, TINY), "model": model, **given})
 
 
 def new(folder: Path, model: str, **given) -> System:
     """At its starting weights."""
     data, arrays = read(folder)
-    settings, encoder = assembly.choose_encoder(settings_of(model, **given), data, given)
-    inputs = assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, arrays, settings.output_vocab))
-    system, _ = assembly.new_system(settings, inputs, encoder)
+    settings, begun = initialize(settings_of(model, **given), data, given)
+    inputs = assembly.inputs_of(data, begun.shape, assembly.output_ids(data, arrays, settings.output_vocab))
+    system, _ = assembly.new_system(settings, inputs, begun)
     system.before_epoch(0, TextStates(data, arrays, keep=False))
     system.before_inference()
     return system
@@ -57,15 +57,15 @@ def stirred(system: System) -> System:
     return system
 
 
-def batch_of(folder: Path, rows: int, training: bool) -> Batch:
-    """The first examples; `training`: with a sub-graph, else the nodes are the whole graph's and the last row fills up."""
+def batch_of(folder: Path, rows: int, training: bool, sampled: bool = False) -> Batch:
+    """The first examples. `training`: all are real, else the last row fills up. `sampled`: nodes are places in a sub-graph."""
     data, arrays = read(folder)
     numbers = np.arange(rows)
     if training:
-        batches = Batches(data, arrays, rows, 1, SubgraphSampler(data.graph, (64, 64), len(data.graph)))
+        batches = pair_batches(data, arrays, rows, 1, SubgraphSampler(data.graph, (64, 64), len(data.graph)) if sampled else None)
     else:
-        batches, numbers[-1] = Batches(data, arrays, rows), -1
-    made = batches.make(numbers, data.source_length + 2, 0, 0)
+        batches, numbers[-1] = pair_batches(data, arrays, rows), -1
+    made = batches.make(numbers, 0, 0)
     return {name: tf.constant(value) for name, value in made.items() if name != "graph_caps"}
 
 
@@ -175,7 +175,7 @@ def overfit(folder: Path, model: str, steps: int, **given) -> tuple[list[float],
     """The objective of each step on eight examples, what beam search then gives for their sources, and their targets."""
     data, _ = read(folder)
     sizes = {"encoder": "random:1x64", "dropout": 0.0, "latent_size": 32, "latent_hidden": 128, "kl_ramp": 100, "minimum_length": 1}
-    system = new(folder, model, **{"batch_size": 8, "maximum_length": 20, **sizes, **given})
+    system = new(folder, model, **registry.used(model, {"batch_size": 8, "maximum_length": 20, **sizes}), **given)
     step, batch = TrainStep(system, system.settings, None, compiled=False), batch_of(folder, 8, training=True)
     objectives = [step(batch, number)["objective"] for number in range(steps)]
     system.before_inference()

@@ -48,10 +48,10 @@ class Parts:
         system.tokens.divergence_gradient = lambda states, far, weights: tf.zeros_like(far)
         self.far = system.distant(batch, system.pool(memory, self.source_mask), states).numpy()
         system.tokens.divergence_gradient = untouched
-        # The imposter, from the closed form of the NLL's gradient.
+        # The impostor, from the closed form of the NLL's gradient.
         labels = system.tokens.columns(system.labels(batch)).numpy()
         gradient = (self.softmax(self.states) - np.eye(len(self.table))[labels]) @ self.table
-        self.imposter = self.states + self.along(gradient, system.settings.claps_imposter_norm)
+        self.impostor = self.states + self.along(gradient, system.settings.claps_impostor_norm)
 
     def softmax(self, states: np.ndarray) -> np.ndarray:
         scores = np.exp(states @ self.table.T - (states @ self.table.T).max(-1, keepdims=True))
@@ -65,15 +65,15 @@ class Parts:
         kept = [np.maximum(state @ self.kernel + self.bias, 0) for state, real in zip(states, mask, strict=True) if real]
         return np.mean(kept, 0)
 
-    def losses(self, states: np.ndarray, positives: np.ndarray, imposters: np.ndarray | None, tau: float, groups: int = 4) -> list[float]:
+    def losses(self, states: np.ndarray, positives: np.ndarray, impostors: np.ndarray | None, tau: float, groups: int = 4) -> list[float]:
         """-log of the positive's share, example by example; negatives are the other real examples' `states`."""
         cosine = lambda a, b: float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))  # noqa: E731
         found, real = [], self.batch["example_mask"].numpy()
         for i in range(len(states)):
             source = self.pooled(self.memory[i], self.source_mask[i])
             shares = [cosine(source, self.pooled(positives[i], self.mask[i]))]
-            if imposters is not None:
-                shares.append(cosine(source, self.pooled(imposters[i], self.mask[i])))
+            if impostors is not None:
+                shares.append(cosine(source, self.pooled(impostors[i], self.mask[i])))
             for j in range(len(states)):
                 if j != i and real[j] and i // groups == j // groups:
                     shares.append(cosine(source, self.pooled(states[j], self.mask[j])))
@@ -111,10 +111,10 @@ def test_its_nll_is_t5_s(claps, data, batch):
 # -- moved states -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("imposter_norm", "distant_norm"), [(1.0, 3.0), (0.5, 2.0)])
-def test_every_token_is_moved_by_its_norm_and_padding_not_at_all(data, batch, imposter_norm, distant_norm):
-    parts = Parts(checks.made(data, "claps", claps_imposter_norm=imposter_norm, claps_distant_norm=distant_norm), batch)
-    for moved, norm in ((parts.imposter - parts.states, imposter_norm), (parts.far - parts.states, distant_norm)):
+@pytest.mark.parametrize(("impostor_norm", "distant_norm"), [(1.0, 3.0), (0.5, 2.0)])
+def test_every_token_is_moved_by_its_norm_and_padding_not_at_all(data, batch, impostor_norm, distant_norm):
+    parts = Parts(checks.made(data, "claps", claps_impostor_norm=impostor_norm, claps_distant_norm=distant_norm), batch)
+    for moved, norm in ((parts.impostor - parts.states, impostor_norm), (parts.far - parts.states, distant_norm)):
         np.testing.assert_allclose(np.linalg.norm(moved, axis=-1), norm * parts.mask, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(parts.distant - parts.far, axis=-1), distant_norm * parts.mask, rtol=1e-5)
 
@@ -130,14 +130,14 @@ def test_the_length_of_a_gradient_does_not_count(size):
 
 def test_defaults_are_the_paper_s(claps):
     s = claps.settings
-    assert (s.claps_imposter_norm, s.claps_distant_norm, s.tau_claps, s.weight_claps) == (1.0, 3.0, 0.1, 0.5)
+    assert (s.claps_impostor_norm, s.claps_distant_norm, s.tau_claps, s.weight_claps) == (1.0, 3.0, 0.1, 0.5)
     assert claps.weights_of(None) == {"nll": 1.0, "claps": 0.5, "claps_distant": 0.5}
 
 
 def test_the_distant_positive_goes_up_the_contrast_and_down_the_divergence(parts):
     tau, place, width = 0.1, (1, 2), parts.states.shape[-1]
     slope = np.zeros(width)
-    for k in range(width):  # central differences of the contrast without imposter, in one token of one target
+    for k in range(width):  # central differences of the contrast without impostor, in one token of one target
         ends = []
         for sign in (1, -1):
             states = parts.states.astype(np.float64)
@@ -156,14 +156,14 @@ def test_the_distant_positive_goes_up_the_contrast_and_down_the_divergence(parts
 def test_both_contrasts_are_their_loops(data, batch, tau):
     system = checks.made(data, "claps", tau_claps=tau)
     parts, found = Parts(system, batch), checks.sums_of(system, batch, training=False)
-    assert found["claps"] == pytest.approx(sum(parts.losses(parts.states, parts.states, parts.imposter, tau)), rel=1e-3)
-    assert found["claps_distant"] == pytest.approx(sum(parts.losses(parts.states, parts.distant, parts.imposter, tau)), rel=1e-3)
+    assert found["claps"] == pytest.approx(sum(parts.losses(parts.states, parts.states, parts.impostor, tau)), rel=1e-3)
+    assert found["claps_distant"] == pytest.approx(sum(parts.losses(parts.states, parts.distant, parts.impostor, tau)), rel=1e-3)
 
 
 def test_a_row_that_fills_up_is_no_negative(claps, data):
     batch = checks.batch_of(data, [3, 14, -1, 92])
     parts, found = Parts(claps, batch), checks.sums_of(claps, batch, training=False)
-    assert found["claps"] == pytest.approx(sum(parts.losses(parts.states, parts.states, parts.imposter, 0.1)), rel=1e-3)
+    assert found["claps"] == pytest.approx(sum(parts.losses(parts.states, parts.states, parts.impostor, 0.1)), rel=1e-3)
     checks.check_fillers_do_not_count(claps, data, [3, 14, 15])
 
 
@@ -185,7 +185,7 @@ def test_negatives_within_groups_make_parts_add_up(data, batch):
     system = checks.made(data, "claps", claps_group=2, micro_batch=2)
     checks.check_parts_add_up(system, batch)
     parts, found = Parts(system, batch), checks.sums_of(system, batch, training=False)
-    expected = parts.losses(parts.states, parts.states, parts.imposter, 0.1, groups=2)
+    expected = parts.losses(parts.states, parts.states, parts.impostor, 0.1, groups=2)
     assert found["claps"] == pytest.approx(sum(expected), rel=1e-3)
 
 

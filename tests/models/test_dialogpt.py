@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
+from hcl_tf.models import registry
 from hcl_tf.models.dialogpt import DialoGPT
-from hcl_tf.settings import resolve
-from hcl_tf.training import assembly
+from hcl_tf.training.initialization import initialize
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_it_has_no_weights_but_the_library_s_and_the_layers_of_both_stacks(dialo
 
 
 def test_the_paper_s_size_is_gpt2_small_s(data):
-    settings, found = assembly.choose_encoder(resolve("paper", {"model": "dialogpt"}), data)
+    settings, found = initialize(registry.resolve("paper", {"model": "dialogpt"}), data, {})
     assert (settings.encoder, found.published) == ("random:6x768", None)
     assert (found.shape.heads, found.shape.intermediate, found.shape.layers + settings.decoder_layers) == (12, 3072, 12)
     assert "no pretrained weights" in found.note

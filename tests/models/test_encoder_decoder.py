@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
 from hcl_tf.models.encoder_decoder import EncoderDecoder
-from hcl_tf.settings import resolve
 from hcl_tf.training import assembly
 
 TINY = {"model": "bert_gen", "decoder_layers": 1, "beams": 2, "minimum_length": 1, "maximum_length": 4, "attention_init": "random"}
@@ -26,7 +25,7 @@ def data(qqp_folder) -> PreparedData:
 def made(data: PreparedData, **given) -> EncoderDecoder:
     kept = assembly.output_ids(data, data.arrays("train"), "train")
     return registry.build(
-        resolve("tiny", {**TINY, **given}), assembly.inputs_of(data, EncoderShape(len(data.tokenizer), 16, 1, 2, 24), kept)
+        registry.resolve("tiny", {**TINY, **given}), assembly.inputs_of(data, EncoderShape(len(data.tokenizer), 16, 1, 2, 24), kept)
     )
 
 
@@ -38,7 +37,7 @@ def copying(data) -> EncoderDecoder:
 @pytest.fixture(scope="module")
 def batch(data) -> dict[str, tf.Tensor]:
     """Sources with a piece that no output may have but by copying, and with an unknown word."""
-    found = Batches(data, data.arrays("train"), B).make(np.arange(B), data.source_length + 2, 0, 0)
+    found = pair_batches(data, data.arrays("train"), B).make(np.arange(B), 0, 0)
     absent = sorted(set(range(len(data.tokenizer))) - set(assembly.output_ids(data, data.arrays("train"), "train").tolist()))
     found["source_ids"][:, 1], found["source_ids"][:, 2] = absent[-1], data.tokenizer.unknown_id
     return {name: tf.constant(value) for name, value in found.items()}

@@ -37,7 +37,7 @@ def check(text: str) -> None:
 @pytest.mark.parametrize("model", TRAINED)
 def test_a_training_step_is_exportable(model, qqp_folder):
     """In its last phase."""
-    system = new_system(qqp_folder, model, mle_steps=1, matching_steps=2)
+    system = new_system(qqp_folder, model, **registry.used(model, {"mle_steps": 1, "matching_steps": 2}))
     for _ in system.phases():
         system.begin_phase()
     step = step_of(system, compiled=True)

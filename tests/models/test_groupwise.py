@@ -227,14 +227,14 @@ def test_the_matching_model_knows_held_out_pairs_from_random_ones(folder, reques
     assert np.mean(right) > 0.6
     assert (abs(own) <= 1).all()
     data = read(folder)[0]
-    diagnostics = Validation(system, data, held_out, 8, 1).diagnose()
+    diagnostics = Validation.of_pairs(system, data, held_out).diagnose()
     assert set(diagnostics["order_match"]) <= {0.0, 1.0}
 
 
 def test_validation_loss_belongs_to_its_phase(qqp_folder):
     system = prepared(qqp_folder)
     data, train, held_out = read(qqp_folder)
-    validation = Validation(system, data, held_out, 8, 1, extra=system.columns(data, "validation", held_out, train))
+    validation = Validation.of_pairs(system, data, held_out, [system.columns(data, "validation", held_out, train)])
     first = validation.loss()
     assert first["loss"] == first["nll"]
     system.begin_phase()

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.keywords.subgraph import CAPS, ROUTES, SubgraphSampler
 from hcl_tf.data.store.prepared_data import PreparedData
@@ -21,7 +21,6 @@ from hcl_tf.models import registry
 from hcl_tf.models.base import Inputs
 from hcl_tf.models.examples import differ
 from hcl_tf.models.hcl import HCL
-from hcl_tf.settings import resolve
 from hcl_tf.training import assembly
 
 Z, WIDTH, B, STEP = 5, 16, 4, tf.constant(30)
@@ -51,7 +50,7 @@ def make(inputs):
 
     def made(model: str = "hcl", changed: Inputs | None = None, **given) -> HCL:
         keras.utils.set_random_seed(3)
-        settings = resolve("tiny", {**TINY, "model": model, **given}, registry.defaults_of(model))
+        settings = registry.resolve("tiny", {**TINY, "model": model, **given})
         system = registry.build(settings, changed or inputs)
         random = np.random.default_rng(0)
         for path, variable in assembly.variables(system).items():
@@ -85,9 +84,9 @@ def tensors(batch: dict) -> dict[str, tf.Tensor]:
 @pytest.fixture(scope="module")
 def training(data, arrays, sampler) -> dict[str, tf.Tensor]:
     """A batch of real examples with keywords that have neighbours; its sub-graph has no cap."""
-    batches = Batches(data, arrays, B, 1, sampler)
+    batches = pair_batches(data, arrays, B, 1, sampler)
     rows = np.flatnonzero((arrays.source_nodes >= 0).any(1) & (arrays.target_nodes >= 0).any(1))[:B]
-    batch = batches.make(rows, data.source_length + 2, 0, 0)
+    batch = batches.make(rows, 0, 0)
     assert (batch["impostor_routes"] != NONE).all()
     assert dict(zip(CAPS, batch["graph_caps"], strict=True))["neighbour lists cut"] == 0
     return tensors(batch)
@@ -98,7 +97,7 @@ def whole(data, arrays) -> dict[str, tf.Tensor]:
     """The same examples, their nodes those of the whole graph; the last one fills up."""
     rows = np.flatnonzero((arrays.source_nodes >= 0).any(1) & (arrays.target_nodes >= 0).any(1))[:B]
     rows[-1] = -1
-    return tensors(Batches(data, arrays, B).make(rows, data.source_length + 2, 0, 0))
+    return tensors(pair_batches(data, arrays, B).make(rows, 0, 0))
 
 
 def noise_of(batch) -> Noise:
@@ -650,6 +649,6 @@ def test_outputs_longer_than_the_decoder_has_positions_are_refused(make, inputs)
 
 
 def test_texts_longer_than_the_encoder_has_positions_are_refused(make, inputs):
-    short = dataclasses.replace(inputs, bert=dataclasses.replace(inputs.shape, positions=inputs.source_length + 1))
+    short = dataclasses.replace(inputs, shape=dataclasses.replace(inputs.shape, positions=inputs.source_length + 1))
     with pytest.raises(UserError, match="the encoder has"):
         make(changed=short)

@@ -21,8 +21,8 @@ from hcl_tf.models import registry
 from hcl_tf.models.base import System
 from hcl_tf.serving.export import export
 from hcl_tf.serving.generation import outputs
-from hcl_tf.settings import resolve
 from hcl_tf.training import assembly
+from hcl_tf.training.initialization import initialize
 from hcl_tf.training.launch import launch
 from hcl_tf.training.run_folder import load_run
 
@@ -44,7 +44,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 def started(data: PreparedData, model: str, folder: Path, **given) -> tuple[System, PreparedData]:
     """A system as `launch` makes it, and its view of the data."""
     values = {"model": model, "pretrained": str(folder), "maximum_length": 6, "minimum_length": 2, "beams": 2, "batch_size": 4, **given}
-    settings, encoder = assembly.choose_encoder(resolve("tiny", values, registry.defaults_of(model)), data, values)
+    settings, encoder = initialize(registry.resolve("tiny", values), data, values)
     view = retokenized.with_tokenizer(data, encoder.library.tokenizer)
     kept = assembly.output_ids(view, view.arrays("train"), settings.output_vocab)
     system, lines = assembly.new_system(settings, assembly.inputs_of(view, encoder.shape, kept, encoder.library.config), encoder)
@@ -96,7 +96,7 @@ def test_steps_equal_teaching_in_the_own_pieces(data, folders, model, kind, voca
 
 
 def test_a_system_of_ours_takes_none(data, folders):
-    with pytest.raises(UserError, match=r"^--pretrained=.*this --model is built on no library's model"):
+    with pytest.raises(UserError, match=r"^--pretrained: --model=bert_gen does not use it; t5, claps, dialogpt would"):
         started(data, "bert_gen", folders["t5"])
 
 

@@ -75,7 +75,7 @@ def test_it_can_say_a_source_piece_that_its_output_layer_lacks(made, qqp_folder,
     system = made(minimum_length=1, maximum_length=1, beams=1)
     kept = set(system.inputs_.output_ids.tolist())
     data, _ = contract.read(qqp_folder)
-    sources = contract.Batches(data, data.arrays("validation"), B).make(np.arange(B), data.source_length + 2, 0, 0)
+    sources = contract.pair_batches(data, data.arrays("validation"), B).make(np.arange(B), 0, 0)
     ids = sources["source_ids"].copy()
     lacking = next(i for i in range(system.inputs_.vocabulary) if i not in kept)
     ids[0, 1:3] = [lacking, system.inputs_.sep_id]
@@ -131,5 +131,5 @@ def test_overfits_eight_examples(qqp_folder):
 
 
 def test_without_its_pointer_it_is_refused(made):
-    with pytest.raises(UserError, match=r"--copy=false: --model=seq2seq"):
+    with pytest.raises(UserError, match=r"^--copy: --model=seq2seq does not use it"):
         made(copy=False)

@@ -87,13 +87,8 @@ def test_loss_is_that_of_the_model(system, held_out):
     assert contract.sums_of(system, held_out, False)["nll"] == pytest.approx(found.sum(), rel=1e-3)
 
 
-def test_training_names_the_same_keywords_by_places_of_a_sub_graph(system, training, held_out):
-    np.testing.assert_array_equal(system.schema_nodes(training)[:-1], system.schema_nodes(held_out)[:-1])
-    assert (system.schema_nodes(training).numpy() >= 0).any()
-
-
 def test_a_keywords_vector_is_that_of_its_text(system, training):
-    nodes = system.schema_nodes(training)
+    nodes = training["source_nodes"]
     found = system.encode_schema(nodes, None).numpy()
     for row, place in np.argwhere(nodes.numpy() >= 0):
         ids = system.inputs_.keyword_ids[nodes[row, place]][None]

@@ -37,7 +37,8 @@ def folder(request, task):
 
 
 def check_a_step_and_a_search(folder, model: str, **given) -> None:
-    system = new_system(folder, model, mle_steps=1, matching_steps=2, beams=2, maximum_length=5, **given)
+    small = registry.used(model, {"mle_steps": 1, "matching_steps": 2, "beams": 2, "maximum_length": 5})
+    system = new_system(folder, model, **small, **given)
     batch = first_batch(folder, system)
     noise = Noise(1, 0, batch["example_rows"])
     sums = system.losses(batch, tf.constant(0), noise, training=True)
@@ -48,7 +49,7 @@ def check_a_step_and_a_search(folder, model: str, **given) -> None:
     assert {id(v) for v in grouped} == {id(v) for v in system.trainable_variables}
     system.before_inference()
     ids, scores = system.generate(batch)
-    assert ids.shape[:2] == scores.shape == (batch["source_ids"].shape[0], 2)
+    assert ids.shape[:2] == scores.shape == (batch["source_ids"].shape[0], system.settings.hypotheses)
     assert (np.diff(scores.numpy(), axis=1) <= 1e-6).all()
 
 
@@ -76,7 +77,7 @@ def test_the_same_in_mixed_precision(model, task, folder):
 @pytest.mark.parametrize("model", registry.SYSTEMS)
 @pytest.mark.parametrize("task", ["qqp", "douban", "rocstories"])
 def test_it_trains_and_is_evaluated_on_each_task(model, task, folder, tmp_path):
-    given = {**SHORT, "model": model}
+    given = {**registry.used(model, SHORT), "model": model}
     ended = launch(task, folder, str(tmp_path / "run"), "tiny", given, ["train"])
     assert ended == ("steps" if registry.class_of(model).is_trained else load_run(tmp_path / "run").finished["ended"])
     scores = evaluate(EvaluationRequest(tmp_path / "run", data_dir=folder, limit=SEEN))
@@ -88,7 +89,7 @@ def test_it_trains_and_is_evaluated_on_each_task(model, task, folder, tmp_path):
 @pytest.mark.parametrize("model", TRAINED)
 def test_a_run_that_was_stopped_ends_with_the_same_bits(model, qqp_folder, tmp_path, monkeypatch):
     """Stopped after step 3, between two checkpoints, without a chance to save; groupwise's second phase begins at step 2."""
-    given = {**SHORT, "model": model}
+    given = {**registry.used(model, SHORT), "model": model}
     launch("qqp", qqp_folder, str(tmp_path / "whole"), "tiny", given, ["train"])
 
     class Killed(BaseException):

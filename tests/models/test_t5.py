@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
+from hcl_tf.models import registry
 from hcl_tf.models.t5 import T5
-from hcl_tf.settings import resolve
-from hcl_tf.training import assembly
+from hcl_tf.training.initialization import initialize
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_it_has_no_weights_but_the_library_s(t5):
 @pytest.mark.parametrize("model", ["t5", "claps"])
 @pytest.mark.parametrize(("preset", "size"), [("paper", "6x512"), ("small", "4x256"), ("tiny", "2x128")])
 def test_without_published_weights_sizes_are_the_preset_s_and_the_record_says_so(data, model, preset, size):
-    settings, found = assembly.choose_encoder(resolve(preset, {"model": model}), data)
+    settings, found = initialize(registry.resolve(preset, {"model": model}), data, {})
     assert (settings.encoder, found.published) == (f"random:{size}", None)
     assert "no pretrained weights" in found.note
     if preset == "paper":  # T5-small's
