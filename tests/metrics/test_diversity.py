@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.metrics.diversity import distinct, distinct_share, keyword_inclusion, verbatim
 from hcl_tf.data.tokenizers.words import words
+from hcl_tf.metrics.diversity import distinct, distinct_share, keyword_inclusion, verbatim
 
 TEXTS = st.lists(st.lists(st.sampled_from("abc"), max_size=6), max_size=6)
 

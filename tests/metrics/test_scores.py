@@ -11,10 +11,10 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.word_vectors import WordVectors
+from hcl_tf.data.tokenizers.words import words
 from hcl_tf.metrics import embedding
 from hcl_tf.metrics.scores import score
 from hcl_tf.metrics.significance import confidence_interval
-from hcl_tf.data.tokenizers.words import words
 
 VECTORS = WordVectors("some", ("cat", "dog", "runs", "猫"), np.array([[1, 0], [1, 1], [0, 1], [-1, 2]], np.float32))
 PREDICTIONS = ["The cat runs.", "", "quux", "a dog runs fast", "A dog runs fast"]
