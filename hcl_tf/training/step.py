@@ -78,10 +78,9 @@ class TrainStep:
 
     def compute(self, batch: Batch, step: tf.Tensor, phase: int) -> dict[str, tf.Tensor]:
         """What `__call__` runs, as a function of tensors; under a strategy, of one replica."""
-        del phase  # no tensor: each has a trace of its own
         counts = self.system.counts(batch)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group if self.strategy else 0
-        gradients, sums = self._part(_rows(batch, self.replicas, replica), counts, step)
+        gradients, sums = self._part(_rows(batch, self.replicas, replica), counts, step, phase)
         if self.strategy:
             context = tf.distribute.get_replica_context()
             gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
@@ -105,8 +104,11 @@ class TrainStep:
             **{f"learning_rate_{name}": rate for name, rate in rates.items()},
         }  # fmt: skip
 
-    def _part(self, batch: Batch, counts: dict[str, tf.Tensor], step: tf.Tensor) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+    def _part(
+        self, batch: Batch, counts: dict[str, tf.Tensor], step: tf.Tensor, phase: int
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
         """Gradients and sums over one device's rows, micro-batch by micro-batch."""
+        del phase  # no tensor: each has a trace of its own, of this part too where a strategy makes a function of it
         rows = batch["example_mask"].shape[0]
         parts = rows // min(self.settings.micro_batch or rows, rows)
         if parts == 1:
