@@ -5,6 +5,9 @@
 s is the cosine, h the decoder's last states, which contrastive search compares (`--search=contrastive`).
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 
 from hcl_tf.layers.contrast import token_contrast
@@ -15,7 +18,7 @@ from hcl_tf.models.transformer import Transformer
 class SimCTG(Transformer):
     """With `--weight_simctg=0 --search=beam` this is `transformer`, step by step."""
 
-    scales = {**Transformer.scales, "simctg": A_TOKEN}  # noqa: RUF012  the paper's L_MLE is a mean over tokens
+    scales: ClassVar[Mapping[str, str]] = {**Transformer.scales, "simctg": A_TOKEN}  # the paper's L_MLE is a mean over tokens
 
     def losses(self, batch: Batch, step: tf.Tensor, noise, training: bool) -> dict[str, Sum]:
         noise = noise if training else None
