@@ -1,0 +1,33 @@
+"""Every entry of the registry keeps every rule (helpers/system_toolkit)."""
+
+from collections.abc import Iterator
+
+import pytest
+from system_toolkit import RULES, Kit, Rule
+from system_toolkit.breach import CHEAP, DEAREST
+
+from hcl_tf.models import registry
+
+# The default suite runs the dear rules too for the four that differ most. HCL: a latent variable, a graph, and states that are computed
+# of all texts. CLAPS: a library's model, in-batch negatives, and gradients within its losses. Seq2Seq-DU: recurrent, with pointers, and
+# keywords that are texts. Group-wise: two phases, a frozen copy of itself, and columns of its own.
+WHOLE = ("hcl", "claps", "seq2seq_du", "groupwise")
+
+
+def cases() -> Iterator:
+    for model in registry.SYSTEMS:
+        for rule in RULES:
+            late = rule.cost == DEAREST or (rule.cost != CHEAP and model not in WHOLE)
+            if registry.class_of(model).is_trained or rule.untrained:
+                yield pytest.param(model, rule, id=f"{model}-{rule.check.__name__}", marks=[pytest.mark.slow] if late else [])
+
+
+@pytest.fixture(scope="module")
+def kit(request, qqp_folder) -> Kit:
+    """Rules share a system's small model and its first steps; pytest keeps one kit at a time."""
+    return Kit(qqp_folder, request.param)
+
+
+@pytest.mark.parametrize(("kit", "rule"), cases(), indirect=["kit"], scope="module")
+def test_system(kit, rule: Rule):
+    rule(kit)
