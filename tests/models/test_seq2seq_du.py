@@ -1,11 +1,12 @@
-"""The Seq2Seq-DU baseline: schema, attender, decoder and pointer in NumPy, and the contract of every system."""
+"""The Seq2Seq-DU baseline: schema, attender, decoder and pointer in NumPy."""
 
 import numpy as np
 import pytest
-import system_contract as contract
 import tensorflow as tf
+from system_toolkit import VARIED, Kit
 from test_seq2seq import softmax
 
+from hcl_tf.data.batching.batches import Batch
 from hcl_tf.layers.encoder import text_vector
 from hcl_tf.models.seq2seq_du import Seq2SeqDU
 
@@ -13,24 +14,18 @@ B = 4
 
 
 @pytest.fixture(scope="module")
-def made(qqp_folder):
-    """A function of settings to a system whose every weight shows."""
-    return lambda **given: contract.stirred(contract.new(qqp_folder, "seq2seq_du", **given))
+def kit(qqp_folder) -> Kit:
+    return Kit(qqp_folder, "seq2seq_du", output_vocab="full")
 
 
 @pytest.fixture(scope="module")
-def system(made) -> Seq2SeqDU:
-    return made(output_vocab="full")
+def system(kit) -> Seq2SeqDU:
+    return kit.system
 
 
 @pytest.fixture(scope="module")
-def training(qqp_folder):
-    return contract.batch_of(qqp_folder, B, training=True)
-
-
-@pytest.fixture(scope="module")
-def held_out(qqp_folder):
-    return contract.batch_of(qqp_folder, B, training=False)
+def held_out(kit) -> Batch:
+    return kit.held_out
 
 
 def nll_of(system: Seq2SeqDU):
@@ -47,7 +42,7 @@ def scores_of(attention, query: np.ndarray, items: np.ndarray) -> np.ndarray:
     return np.array([attention.score.numpy() @ np.tanh(query @ w + b + item @ u) for item in items])
 
 
-def test_loss_is_that_of_the_model(system, held_out):
+def test_loss_is_that_of_the_model(kit, system, held_out):
     """One text at a time and without padding, from BERT's states of the source and of each of its keywords alone."""
     inputs, found = system.inputs_, np.zeros(B)
     cell, table = system.decoder.cells[0], system.tokens.weights_of_output().numpy()
@@ -84,11 +79,11 @@ def test_loss_is_that_of_the_model(system, held_out):
             copies = sum(weight for weight, slot in zip(pointed, slot_ids, strict=True) if slot == piece)
             found[row] -= np.log(p_gen * softmax(logits)[piece] + (1 - p_gen) * copies)
     np.testing.assert_allclose(nll_of(system)(held_out)[:-1], found[:-1], rtol=1e-3)
-    assert contract.sums_of(system, held_out, False)["nll"] == pytest.approx(found.sum(), rel=1e-3)
+    assert kit.sums(held_out, False)["nll"] == pytest.approx(found.sum(), rel=1e-3)
 
 
-def test_a_keywords_vector_is_that_of_its_text(system, training):
-    nodes = training["source_nodes"]
+def test_a_keywords_vector_is_that_of_its_text(kit, system):
+    nodes = kit.training["source_nodes"]
     found = system.encode_schema(nodes, None).numpy()
     for row, place in np.argwhere(nodes.numpy() >= 0):
         ids = system.inputs_.keyword_ids[nodes[row, place]][None]
@@ -96,9 +91,9 @@ def test_a_keywords_vector_is_that_of_its_text(system, training):
         np.testing.assert_allclose(found[row, place], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_it_can_say_a_keyword_that_its_source_does_not_hold(made, held_out):
+def test_it_can_say_a_keyword_that_its_source_does_not_hold(qqp_folder, held_out):
     """Given keywords are part of the schema: with the gate at copying, an output consists of source pieces and keywords' first pieces."""
-    system = made(minimum_length=1, maximum_length=4)
+    system = Kit(qqp_folder, "seq2seq_du", minimum_length=1, maximum_length=4).system
     system.pointer.gate.bias.assign([-50.0])
     nodes = held_out["source_nodes"].numpy()
     nodes[:, 0] = [3, 4, 5, 6]
@@ -123,44 +118,11 @@ def test_keywords_matter(system, held_out, column):
     assert (apart[rows] > 1e-5).all()
 
 
-# -- the contract ---------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module", params=[{"recurrent_layers": 2, "word_dropout": 0.2}, {"freeze_encoder": True}], ids=str)
+def varied(request, qqp_folder) -> Kit:
+    return Kit(qqp_folder, "seq2seq_du", **request.param)
 
 
-@pytest.mark.parametrize("given", [{}, {"recurrent_layers": 2}, {"freeze_encoder": True}])
-def test_steps_give_what_teacher_forcing_gives(made, held_out, given):
-    system = made(**given)
-    contract.assert_steps_give_what_teacher_forcing_gives(system, held_out, nll_of(system)(held_out))
-
-
-def test_search_finds_what_its_scores_say(system, held_out):
-    contract.assert_search_finds_what_its_scores_say(system, held_out, nll_of(system))
-
-
-def test_padding_changes_nothing(system, held_out):
-    contract.assert_padding_changes_nothing(system, held_out)
-
-
-def test_parts_add_up(made, training):
-    contract.assert_parts_add_up(made(word_dropout=0.2, recurrent_layers=2), training)
-
-
-@pytest.mark.slow
-def test_micro_batches_change_nothing(qqp_folder):
-    contract.assert_micro_batches_change_nothing(qqp_folder, "seq2seq_du")
-
-
-@pytest.mark.slow
-def test_xla_gives_the_same_steps(qqp_folder):
-    contract.assert_micro_batches_change_nothing(qqp_folder, "seq2seq_du", compiled=True)
-
-
-def test_every_variable_is_trained(made, training):
-    """A bias of BERT's keys adds the same to all scores of a query: softmax takes it away again."""
-    contract.assert_every_variable_is_trained(made(recurrent_layers=2), training, silent=("key/bias", "key_dense"))
-
-
-@pytest.mark.slow
-def test_overfits_eight_examples(qqp_folder):
-    objectives, outputs, targets = contract.overfit(qqp_folder, "seq2seq_du", 250, learning_rate=3e-3)
-    assert objectives[-1] < 0.1 * objectives[0]
-    assert outputs == targets
+@pytest.mark.parametrize("rule", VARIED, ids=str)
+def test_contract_with_other_settings(varied, rule):
+    rule(varied)

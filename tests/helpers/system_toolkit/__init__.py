@@ -8,6 +8,7 @@ from system_toolkit import rules, training_rules
 from system_toolkit.breach import Rule
 from system_toolkit.kit import Kit
 
-__all__ = ["RULES", "Kit", "Rule", "rules", "training_rules"]
+__all__ = ["RULES", "VARIED", "Kit", "Rule", "rules", "training_rules"]
 
 RULES: tuple[Rule, ...] = (*rules.RULES, *training_rules.RULES)
+VARIED: tuple[Rule, ...] = rules.VARIED

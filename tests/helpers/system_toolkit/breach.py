@@ -38,6 +38,9 @@ class Rule:
         """The function's, as words."""
         return self.check.__name__.replace("_", " ")
 
+    def __repr__(self) -> str:
+        return self.check.__name__
+
     def __call__(self, kit: "Kit") -> None:
         try:
             self.check(kit)

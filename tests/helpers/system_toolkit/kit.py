@@ -29,7 +29,7 @@ from hcl_tf.training.text_states import TextStates
 SMALL = {
     "encoder": "random:1x16", "decoder_layers": 1, "latent_size": 5, "latent_hidden": 8, "output_vocab": "train", "graph_fanout": "4,2",
     "graph_node_budget": 256, "beams": 3, "minimum_length": 2, "maximum_length": 20, "batch_size": 4, "warmup_steps": 0,
-    "learning_rate": 0.01, "mle_steps": 2, "contrast_middle": 0.0, "contrast_width": 1.0, "matching_steps": 5, "group_draws": 2,
+    "learning_rate": 0.01, "mle_steps": 1, "contrast_middle": 0.0, "contrast_width": 1.0, "matching_steps": 5, "group_draws": 2,
 }  # fmt: skip
 ROWS = (3, 14, 15, 92)  # of the training split
 STEP = np.int32(30)  # no tensor yet: replicas.py splits the CPU before TensorFlow starts
@@ -60,10 +60,24 @@ FACTS = {
 }
 
 
+class View(NamedTuple):
+    """Prepared data as some systems see them, their training split and its distinct texts."""
+
+    data: PreparedData
+    train: SplitArrays
+    texts: TextStates
+
+
 @cache
-def read(folder: Path) -> PreparedData:
-    """A prepared folder, read once for all tests."""
-    return PreparedData(folder)
+def view_of(folder: Path, keywords: bool = False) -> View:
+    """Read once for all tests; `keywords`: with those of the sources appended."""
+    data = PreparedData(folder)
+    return _view(data.with_keywords() if keywords else data)
+
+
+def _view(data: PreparedData) -> View:
+    train = data.arrays("train")
+    return View(data, train, TextStates(data, train, keep=False))
 
 
 class Kit:
@@ -93,17 +107,27 @@ class Kit:
     # -- a system -----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _begun(self) -> tuple[PreparedData, Settings, Initialization]:
+    def _begun(self) -> tuple[View, Settings, Initialization]:
         """What the settings come to, as in `launch.settle`."""
-        settings, data = registry.resolve("tiny", self.given), read(self.folder)
-        data = data.with_keywords() if settings.append_keywords else data
-        settings, begun = initialize(settings, data, self.given)
-        return (retokenized.seen_through(data, begun.library.tokenizer) if begun.library else data), settings, begun
+        settings = registry.resolve("tiny", self.given)
+        view = view_of(self.folder, settings.append_keywords)
+        settings, begun = initialize(settings, view.data, self.given)
+        return (_view(retokenized.seen_through(view.data, begun.library.tokenizer)) if begun.library else view), settings, begun
 
     @property
     def data(self) -> PreparedData:
         """The data as the system sees them."""
-        return self._begun[0]
+        return self._begun[0].data
+
+    @property
+    def train(self) -> SplitArrays:
+        """Their training split."""
+        return self._begun[0].train
+
+    @property
+    def texts(self) -> TextStates:
+        """Its distinct texts."""
+        return self._begun[0].texts
 
     @property
     def settings(self) -> Settings:
@@ -111,25 +135,27 @@ class Kit:
         return self._begun[1]
 
     @cached_property
-    def train(self) -> SplitArrays:
-        """The training split."""
-        return self.data.arrays("train")
-
-    @cached_property
     def inputs(self) -> Inputs:
         """What the system knows of the data."""
-        data, settings, begun = self._begun
-        kept = assembly.output_ids(data, self.train, settings.output_vocab)
-        return assembly.inputs_of(data, begun.shape, kept, begun.library and begun.library.config)
+        view, settings, begun = self._begun
+        kept = assembly.output_ids(view.data, view.train, settings.output_vocab)
+        return assembly.inputs_of(view.data, begun.shape, kept, begun.library and begun.library.config)
 
     def new(self) -> System:
         """The system at its starting weights, before anything was computed of texts."""
         return assembly.new_system(self.settings, self.inputs, self._begun[2])[0]
 
     @cached_property
-    def fresh(self) -> System:
-        """What `new` gives, once."""
-        return self.new()
+    def made(self) -> tuple[System, list[tf.Variable]]:
+        """What `new` gives, and every variable that was made meanwhile, whether or not Keras sees it."""
+        made = []
+
+        def remember(creator, **kwargs):
+            made.append(creator(**kwargs))
+            return made[-1]
+
+        with tf.variable_creator_scope(remember):
+            return self.new(), made
 
     def begun(self) -> System:
         """The system as it is when the first step is taken."""
@@ -138,31 +164,37 @@ class Kit:
         return system
 
     @cached_property
-    def texts(self) -> TextStates:
-        """The distinct texts of the training split."""
-        return TextStates(self.data, self.train, keep=False)
-
-    @cached_property
-    def system(self) -> System:
-        """In its last phase, every weight moved so that it shows. Rules leave it as it is."""
-        system, random = self.begun(), np.random.default_rng(0)
+    def _moved(self) -> tuple[System, dict[str, np.ndarray]]:
+        system, random = self.new(), np.random.default_rng(0)
+        beginning = checkpoints.variables_of(assembly.variables(system))
+        system.before_epoch(0, self.texts)
         for _ in system.phases():
             system.begin_phase()
         for variable in system.trainable_variables:
             variable.assign_add(random.normal(0, 0.2, variable.shape))
         system.before_inference()
-        return system
+        return system, beginning
+
+    @property
+    def system(self) -> System:
+        """In its last phase, every weight moved so that it shows. Rules leave it as it is."""
+        return self._moved[0]
+
+    @property
+    def beginning(self) -> dict[str, np.ndarray]:
+        """Path -> value of its variables when it had just been made."""
+        return self._moved[1]
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
     def batches(self, size: int, training: bool = True) -> Batches:
         """Of the training split; `training`: with a sub-graph where the system reads one, else the nodes are the whole graph's."""
-        sampler = self.fresh.sampler(self.data.graph) if training else None
-        return pair_batches(self.data, self.train, size, self.settings.seed, sampler, self.fresh.impostors, self._own_columns)
+        sampler = self.system.sampler(self.data.graph) if training else None
+        return pair_batches(self.data, self.train, size, self.settings.seed, sampler, self.system.impostors, self._own_columns)
 
     @cached_property
     def _own_columns(self) -> list[Columns]:
-        own = self.fresh.columns(self.data, "train", self.train, self.train)
+        own = self.system.columns(self.data, "train", self.train, self.train)
         return [own] if own else []
 
     def batch(self, rows: Sequence[int] = ROWS, training: bool = True) -> Batch:
@@ -207,7 +239,7 @@ class Kit:
     @cached_property
     def first_batches(self) -> list[Batch]:
         """Those of a run."""
-        return list(self.batches(len(ROWS)).dataset(0).take(4))
+        return list(self.batches(len(ROWS)).dataset(0).take(3))
 
     @cached_property
     def walked(self) -> "Walk":
