@@ -1,36 +1,39 @@
 """CLAPS: both contrasts against loops, how far and which way states are moved, what carries a gradient, and T5 without contrasts."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
-import library_system as checks
 import numpy as np
 import pytest
 import tensorflow as tf
+from system_toolkit import VARIED, Kit
+from system_toolkit.kit import FILLER, STEP, noise_of
 
-from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.batching.batches import Batch
 from hcl_tf.errors import UserError
 from hcl_tf.models.claps import CLAPS
-from hcl_tf.training import assembly
-from hcl_tf.training.step import TrainStep
 
 
 @pytest.fixture(scope="module")
-def data(qqp_folder) -> PreparedData:
-    return PreparedData(qqp_folder)
+def made(qqp_folder) -> Callable[..., Kit]:
+    """A kit with some settings."""
+    return partial(Kit, qqp_folder, "claps", output_vocab="full", decoder_layers=2)
 
 
 @pytest.fixture(scope="module")
-def claps(data) -> CLAPS:
-    return checks.made(data, "claps")
+def kit(made) -> Kit:
+    return made()
 
 
 @pytest.fixture(scope="module")
-def batch(data) -> dict[str, tf.Tensor]:
-    return checks.batch_of(data, [3, 14, 15, 92])
+def claps(kit) -> CLAPS:
+    return kit.system
 
 
-def teach(system: CLAPS, batch: dict) -> tf.Tensor:
-    return system.encode_and_teach(batch, None)[1]
+@pytest.fixture(scope="module")
+def batch(kit) -> Batch:
+    return kit.training
 
 
 class Parts:
@@ -67,7 +70,10 @@ class Parts:
 
     def losses(self, states: np.ndarray, positives: np.ndarray, impostors: np.ndarray | None, tau: float, groups: int = 4) -> list[float]:
         """-log of the positive's share, example by example; negatives are the other real examples' `states`."""
-        cosine = lambda a, b: float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))  # noqa: E731
+
+        def cosine(a: np.ndarray, b: np.ndarray) -> float:
+            return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
         found, real = [], self.batch["example_mask"].numpy()
         for i in range(len(states)):
             source = self.pooled(self.memory[i], self.source_mask[i])
@@ -91,29 +97,26 @@ def parts(claps, batch) -> Parts:
 
 
 @pytest.mark.slow
-def test_without_contrasts_it_is_t5_step_by_step(data, batch):
-    systems = [checks.made(data, model, **given) for model, given in (("t5", {}), ("claps", {"weight_claps": 0.0}))]
-    steps = [TrainStep(system, system.settings, None, compiled=False) for system in systems]
-    for number in range(3):
-        plain, contrastive = (step(batch, number) for step in steps)
-        assert plain == contrastive
-    plain, contrastive = (assembly.variables(system) for system in systems)
-    assert list(plain) == list(contrastive)
-    for path, variable in plain.items():
-        np.testing.assert_array_equal(variable.numpy(), contrastive[path].numpy())
+def test_without_contrasts_it_is_t5_step_by_step(qqp_folder):
+    plain, contrastive = (Kit(qqp_folder, model, **given).walked for model, given in (("t5", {}), ("claps", {"weight_claps": 0.0})))
+    assert plain.scalars == contrastive.scalars
+    assert list(plain.states[-1]) == list(contrastive.states[-1])
+    for path, value in plain.states[-1].items():
+        np.testing.assert_array_equal(value, contrastive.states[-1][path], err_msg=path)
 
 
-def test_its_nll_is_t5_s(claps, data, batch):
-    plain = checks.sums_of(checks.made(data, "t5"), batch)
-    assert {name: checks.sums_of(claps, batch)[name] for name in plain} == pytest.approx(plain, rel=1e-6)
+def test_its_nll_is_t5_s(qqp_folder, kit, batch):
+    t5 = Kit(qqp_folder, "t5", output_vocab="full", decoder_layers=2)
+    plain, found = (one.sums(batch, True, one.new()) for one in (t5, kit))
+    assert {name: found[name] for name in plain} == pytest.approx(plain, rel=1e-6)
 
 
 # -- moved states -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("impostor_norm", "distant_norm"), [(1.0, 3.0), (0.5, 2.0)])
-def test_every_token_is_moved_by_its_norm_and_padding_not_at_all(data, batch, impostor_norm, distant_norm):
-    parts = Parts(checks.made(data, "claps", claps_impostor_norm=impostor_norm, claps_distant_norm=distant_norm), batch)
+def test_every_token_is_moved_by_its_norm_and_padding_not_at_all(made, batch, impostor_norm, distant_norm):
+    parts = Parts(made(claps_impostor_norm=impostor_norm, claps_distant_norm=distant_norm).system, batch)
     for moved, norm in ((parts.impostor - parts.states, impostor_norm), (parts.far - parts.states, distant_norm)):
         np.testing.assert_allclose(np.linalg.norm(moved, axis=-1), norm * parts.mask, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(parts.distant - parts.far, axis=-1), distant_norm * parts.mask, rtol=1e-5)
@@ -153,18 +156,17 @@ def test_the_distant_positive_goes_up_the_contrast_and_down_the_divergence(parts
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.7])
-def test_both_contrasts_are_their_loops(data, batch, tau):
-    system = checks.made(data, "claps", tau_claps=tau)
-    parts, found = Parts(system, batch), checks.sums_of(system, batch, training=False)
+def test_both_contrasts_are_their_loops(made, batch, tau):
+    kit = made(tau_claps=tau)
+    parts, found = Parts(kit.system, batch), kit.sums(batch, False)
     assert found["claps"] == pytest.approx(sum(parts.losses(parts.states, parts.states, parts.impostor, tau)), rel=1e-3)
     assert found["claps_distant"] == pytest.approx(sum(parts.losses(parts.states, parts.distant, parts.impostor, tau)), rel=1e-3)
 
 
-def test_a_row_that_fills_up_is_no_negative(claps, data):
-    batch = checks.batch_of(data, [3, 14, -1, 92])
-    parts, found = Parts(claps, batch), checks.sums_of(claps, batch, training=False)
+def test_a_row_that_fills_up_is_no_negative(kit, claps):
+    batch = kit.batch([3, 14, FILLER, 92])
+    parts, found = Parts(claps, batch), kit.sums(batch, False)
     assert found["claps"] == pytest.approx(sum(parts.losses(parts.states, parts.states, parts.impostor, 0.1)), rel=1e-3)
-    checks.check_fillers_do_not_count(claps, data, [3, 14, 15])
 
 
 def test_moved_states_carry_no_gradient_to_the_decoder(claps, batch):
@@ -172,8 +174,11 @@ def test_moved_states_carry_no_gradient_to_the_decoder(claps, batch):
     one = {name: tensor[:1] for name, tensor in batch.items()}
     decoder, encoder = (stack.final_layer_norm.weight for stack in (claps.t5.decoder, claps.t5.encoder))
     with tf.GradientTape(persistent=True) as tape:
-        sums = claps.losses(one, checks.STEP, checks.noise_of(one), training=False)
-    slope = lambda name, variable: tape.gradient(sums[name].value, variable)  # noqa: E731
+        sums = claps.losses(one, STEP, noise_of(one), training=False)
+
+    def slope(name: str, variable: tf.Variable) -> tf.Tensor:
+        return tape.gradient(sums[name].value, variable)
+
     assert not np.any(slope("claps_distant", decoder))
     assert float(tf.norm(slope("claps", decoder))) > 0
     for name in ("claps", "claps_distant"):
@@ -181,38 +186,24 @@ def test_moved_states_carry_no_gradient_to_the_decoder(claps, batch):
         assert float(tf.norm(slope(name, claps.projection.kernel))) > 0
 
 
-def test_negatives_within_groups_make_parts_add_up(data, batch):
-    system = checks.made(data, "claps", claps_group=2, micro_batch=2)
-    checks.check_parts_add_up(system, batch)
-    parts, found = Parts(system, batch), checks.sums_of(system, batch, training=False)
+def test_negatives_are_those_within_groups(made, batch):
+    kit = made(claps_group=2, micro_batch=2)
+    parts, found = Parts(kit.system, batch), kit.sums(batch, False)
     expected = parts.losses(parts.states, parts.states, parts.impostor, 0.1, groups=2)
     assert found["claps"] == pytest.approx(sum(expected), rel=1e-3)
 
 
 @pytest.mark.parametrize("given", [{"micro_batch": 2}, {"strategy": "mirrored"}, {"micro_batch": 2, "claps_group": 4}])
-def test_a_divided_batch_needs_groups(data, given):
+def test_a_divided_batch_needs_groups(made, given):
     with pytest.raises(UserError, match=r"^--micro_batch and --strategy divide the batch"):
-        checks.made(data, "claps", **given)
+        made(**given).new()
 
 
-def test_a_group_divides_the_batch(data):
+def test_a_group_divides_the_batch(made):
     with pytest.raises(UserError, match=r"^--claps_group=3: --batch_size=4"):
-        checks.made(data, "claps", claps_group=3)
+        made(claps_group=3).new()
 
 
-def test_dropout_belongs_to_the_examples(claps, batch):
-    checks.check_noise_follows_rows(claps, batch)
-
-
-def test_generation_has_fixed_shapes(claps, batch):
-    checks.check_generates_in_fixed_shapes(claps, batch)
-
-
-@pytest.mark.slow
-def test_xla_gives_the_same_step(data, batch):
-    checks.check_xla_gives_the_same_step(data, batch, "claps")
-
-
-@pytest.mark.slow
-def test_overfits_eight_examples(data):
-    checks.check_overfits(data, "claps", steps=300)
+@pytest.mark.parametrize("rule", VARIED, ids=str)
+def test_contract_with_other_settings(kit, rule):
+    rule(kit)

@@ -88,6 +88,7 @@ class Kit:
 
     Attributes:
       given: all settings that flags would have given.
+      lines: which published tensor went where, once a system was made.
     """
 
     def __init__(self, folder: Path, model: str, **given) -> None:
@@ -143,7 +144,8 @@ class Kit:
 
     def new(self) -> System:
         """The system at its starting weights, before anything was computed of texts."""
-        return assembly.new_system(self.settings, self.inputs, self._begun[2])[0]
+        system, self.lines = assembly.new_system(self.settings, self.inputs, self._begun[2])
+        return system
 
     @cached_property
     def made(self) -> tuple[System, list[tf.Variable]]:

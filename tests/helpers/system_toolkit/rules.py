@@ -184,21 +184,28 @@ def words_of(system: System) -> np.ndarray:
 def cached_decoding_scores_as_teacher_forcing(kit: Kit) -> None:
     """Two beams of different texts, step by step: the scores of the texts' own tokens and of any others are those of one pass."""
     system, batch = kit.system, kit.held_out
-    own, paths, steps = batch["target_ids"].numpy(), paths_of(kit), own_steps(kit)
+    own, paths, steps = batch["target_ids"].numpy(), texts_of(kit), own_steps(kit)
+    counted = np.arange(own.shape[1] - 1) < steps.shape[2]
     asked_for = [(0, paths[:, 0, 1:], "the target"), (1, paths[:, 1, 1:], "the target backwards")]
     pad, random = system.inputs_.pad_id, np.random.default_rng(3)
     drawn = [np.where(own[:, 1:] == pad, pad, random.choice(words_of(system), own[:, 1:].shape)) for _ in range(2)]
     asked_for += [(beam, labels, "drawn tokens") for beam, labels in enumerate(drawn)]
     for beam, labels, name in asked_for:
+        labels = np.where(counted, labels, pad)
         agree(system, batch, paths[:, beam], labels, nll_of(steps[:, beam], system, labels), 1e-4, name)
     totals = np.round(nll_of(steps[:, 0], system, own[:, 1:]).sum(1), 3)[:-1]
     need(len(set(totals)) == len(totals), "nll", f"{totals}: of different examples it should differ")
 
 
-def paths_of(kit: Kit) -> np.ndarray:
+def texts_of(kit: Kit) -> np.ndarray:
     """[B, 2, T + 2] the targets, and the targets backwards."""
     own = kit.held_out["target_ids"].numpy()
     return np.stack([own, backwards(own, kit.system)], 1)
+
+
+def paths_of(kit: Kit) -> np.ndarray:
+    """Their beginnings, as far as an output may go."""
+    return texts_of(kit)[..., : kit.settings.maximum_length + 2]
 
 
 @lru_cache(maxsize=1)

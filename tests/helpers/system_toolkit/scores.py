@@ -67,7 +67,7 @@ def _with_prior(system: System, batch: Batch, labels: np.ndarray) -> np.ndarray 
 
 
 def stepped(system: System, batch: Batch, paths: np.ndarray) -> np.ndarray:
-    """[B, beams, T + 1, V' or more] log-probabilities of every next token after `paths` [B, beams, T + 2], decoded one by one.
+    """[B, beams, P, V' or more] log-probabilities of every next token in `paths` [B, beams, P + 1], decoded one by one.
 
     The scores of a step and what it does to the cache are looked at on the way.
     """
@@ -109,7 +109,7 @@ def columns_of(system: System, ids: np.ndarray) -> np.ndarray:
 
 
 def agree(system: System, batch: Batch, path: np.ndarray, labels: np.ndarray, each: np.ndarray, rel: float, name: str) -> None:
-    """The labels' NLL after `path` [B, T + 2] in one pass is `each` [B], or [B, T + 1] of every position.
+    """The labels' NLL after `path` [B, T + 2] in one pass is `each` [B], or [B, P] of every position.
 
     One pass over all rows has to come as close as that each row does; a difference is traced to its row and position.
     """
@@ -119,7 +119,7 @@ def agree(system: System, batch: Batch, path: np.ndarray, labels: np.ndarray, ea
     if abs(total - wanted) <= rel / real.sum() * abs(wanted):
         return
     why = "step by step instead of in one pass"
-    for position in range(labels.shape[1]) if each.ndim == 2 else ():
+    for position in range(each.shape[1]) if each.ndim == 2 else ():
         alone = np.where(np.arange(labels.shape[1]) == position, labels, system.inputs_.pad_id)
         found, term = taught(system, batch, alone)[real], f"score of position {position} of {name}"
         close(term, each[real, position], found, why, rel, rel)
@@ -127,7 +127,8 @@ def agree(system: System, batch: Batch, path: np.ndarray, labels: np.ndarray, ea
 
 
 def nll_of(steps: np.ndarray, system: System, labels: np.ndarray) -> np.ndarray:
-    """[B, T + 1] of what `stepped` gives for one beam [B, T + 1, V']: the NLL of labels, 0 where nothing is asked for."""
+    """[B, P] of what `stepped` gives for one beam [B, P, V']: the NLL of labels [B, P or more], 0 where nothing is asked for."""
+    labels = labels[:, : steps.shape[1]]
     found = np.take_along_axis(steps, columns_of(system, labels)[..., None], -1)[..., 0]
     return -np.where(labels == system.inputs_.pad_id, 0.0, found)
 
