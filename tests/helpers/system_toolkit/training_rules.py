@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.models import registry
+from hcl_tf.models.base import Batch
 from hcl_tf.training import assembly, checkpoints, loop
 from hcl_tf.training.launch import launch
 from hcl_tf.training.run_folder import Run, load_run
@@ -210,7 +211,11 @@ def a_training_step_is_exportable(kit: Kit) -> None:
 @rule(DEAR, untrained=True)
 def a_search_is_exportable(kit: Kit) -> None:
     """As a training step is; with a batch of any size, and compiled, it gives what it gives anyway."""
-    batch, search = sources_of(kit.held_out), kit.system.generate
+    batch = sources_of(kit.held_out)
+
+    def search(sources: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        return kit.system.generate(sources)
+
     compiled = tf.function(search, autograph=False, jit_compile=True)
     signature = {name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for name, tensor in batch.items()}
     check_program(compiled, kit.system.variables, batch)
