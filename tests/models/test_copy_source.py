@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import tensorflow as tf
-from small_systems import new_system, read
+from system_toolkit import Kit
+from system_toolkit.kit import view_of
 
 from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 from hcl_tf.models.base import dummy_batch
@@ -12,7 +13,7 @@ from hcl_tf.training import launch
 
 
 def test_the_end_of_the_source_in_every_beam(qqp_folder):
-    system = new_system(qqp_folder, "copy", maximum_length=3, minimum_length=1, beams=2)
+    system = Kit(qqp_folder, "copy", maximum_length=3, minimum_length=1, beams=2).new()
     i = system.inputs_
     assert not system.variables
     kept = [int(piece) for piece in i.output_ids if piece not in (i.pad_id, i.cls_id, i.sep_id)]
@@ -32,7 +33,7 @@ def test_its_run_is_finished_at_once_and_scored_like_any_other(qqp_folder, tmp_p
     assert launch.launch("qqp", qqp_folder, path, "paper", {"model": "copy"}, ["hcl_tf.train"]) == launch.UNTRAINED, "once more"
     scores = evaluate(EvaluationRequest(tmp_path / "run", data_dir=qqp_folder))
     assert scores["source-BLEU-4"]["value"] > 100
-    data = read(qqp_folder)[0]
+    data = view_of(qqp_folder).data
     rows = [json.loads(line) for line in (tmp_path / "run/predictions.test.jsonl").read_text().splitlines()]
     for row, record in zip(rows, data.records("test"), strict=True):
         assert row["prediction"] == data.tokenizer.decode(record.source.ids)

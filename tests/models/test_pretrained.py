@@ -2,14 +2,14 @@
 
 import json
 import shutil
-import signal
 from pathlib import Path
 
-import library_system as checks
 import numpy as np
 import published_models
 import pytest
 import tensorflow as tf
+from system_toolkit import Kit, rules
+from system_toolkit.kit import ROWS
 from transformers import TFGPT2LMHeadModel, TFT5ForConditionalGeneration
 
 from hcl_tf.data.store import retokenized
@@ -17,14 +17,11 @@ from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
-from hcl_tf.models import registry
 from hcl_tf.models.base import System
 from hcl_tf.serving.export import export
 from hcl_tf.serving.generation import outputs
-from hcl_tf.training import assembly
-from hcl_tf.training.initialization import initialize
 from hcl_tf.training.launch import launch
-from hcl_tf.training.run_folder import load_run
+from hcl_tf.training.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")
@@ -41,68 +38,64 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     return {"t5": published_models.t5(place / "t5", "safetensors"), "gpt2": published_models.gpt2(place / "gpt2", "h5")}
 
 
-def started(data: PreparedData, model: str, folder: Path, **given) -> tuple[System, PreparedData]:
-    """A system as `launch` makes it, and its view of the data."""
-    values = {"model": model, "pretrained": str(folder), "maximum_length": 6, "minimum_length": 2, "beams": 2, "batch_size": 4, **given}
-    settings, encoder = initialize(registry.resolve("tiny", values), data, values)
-    view = retokenized.with_tokenizer(data, encoder.library.tokenizer)
-    kept = assembly.output_ids(view, view.arrays("train"), settings.output_vocab)
-    system, lines = assembly.new_system(settings, assembly.inputs_of(view, encoder.shape, kept, encoder.library.config), encoder)
-    assert len(lines) == len(system.variables) - 2 * (model == "claps")  # its projection is its own
-    return system, view
+def kit_of(data: PreparedData, model: str, published: Path, **given) -> Kit:
+    return Kit(data.folder, model, pretrained=str(published), maximum_length=6, **given)
+
+
+def started(kit: Kit) -> System:
+    """The system as it begins."""
+    system = kit.new()
+    assert len(kit.lines) == len(system.variables) - 2 * (kit.model == "claps")  # its projection is its own
+    return system
 
 
 @pytest.mark.parametrize("model", ["t5", "claps"])
 def test_t5_s_logits_and_loss_are_the_published_class_s(data, folders, model):
-    system, view = started(data, model, folders["t5"])
+    kit = kit_of(data, model, folders["t5"], output_vocab="full")
+    system, batch = started(kit), kit.training
     theirs = TFT5ForConditionalGeneration.from_pretrained(folders["t5"])
-    batch = checks.batch_of(view, [3, 14, 15, 92])
     sources, labels = batch["source_ids"][:, 1:], batch["target_ids"][:, 1:]  # the library's texts have no start token
     found = theirs(input_ids=sources, attention_mask=tf.cast(sources != 0, tf.int32), labels=tf.where(labels == 0, -100, labels))
     logits = system.tokens.logits(system.encode_and_teach(batch, None)[1])
     np.testing.assert_allclose(logits, found.logits, rtol=1e-4, atol=1e-4)
-    nll = checks.sums_of(system, batch, training=False)["nll"] / float(system.counts(batch)["tokens"])
+    nll = kit.sums(batch, False, system)["nll"] / float(system.counts(batch)["tokens"])
     assert nll == pytest.approx(float(tf.reduce_mean(found.loss)), rel=1e-5)
 
 
 def test_gpt2_s_logits_and_loss_are_the_published_class_s(data, folders):
-    system, view = started(data, "dialogpt", folders["gpt2"])
+    kit = kit_of(data, "dialogpt", folders["gpt2"], output_vocab="full")
+    system, batch, end, total = started(kit), kit.training, kit.data.tokenizer.sep_id, 0.0
     theirs = TFGPT2LMHeadModel.from_pretrained(folders["gpt2"])
-    batch, end, total = checks.batch_of(view, [3, 14, 15, 92]), view.tokenizer.sep_id, 0.0
-    records = dict(enumerate(view.records("train")))
+    records = dict(enumerate(kit.data.records("train")))
     logits = system.tokens.logits(system.teach(batch, None)).numpy()
-    for place, row in enumerate([3, 14, 15, 92]):
+    for place, row in enumerate(ROWS):
         source, target = records[row].source.ids, records[row].target.ids
         ids = [*source, end, *target, end]
         found = theirs(input_ids=tf.constant([ids]), labels=tf.constant([[-100] * (len(source) + 1) + ids[len(source) + 1 :]]))
         np.testing.assert_allclose(logits[place, : len(target) + 1], found.logits[0, len(source) : -1], rtol=1e-4, atol=1e-4)
         total += float(tf.reduce_mean(found.loss)) * (len(target) + 1)
-    assert checks.sums_of(system, batch, training=False)["nll"] == pytest.approx(total, rel=1e-5)
+    assert kit.sums(batch, False, system)["nll"] == pytest.approx(total, rel=1e-5)
 
 
 @pytest.mark.parametrize(("model", "kind"), [("t5", "t5"), ("dialogpt", "gpt2")])
 @pytest.mark.parametrize("vocabulary", ["full", "train"])
-def test_steps_equal_teaching_in_the_own_pieces(data, folders, model, kind, vocabulary):
-    system, view = started(data, model, folders[kind], output_vocab=vocabulary)
-    kept = system.inputs_.output_ids
-    assert (len(kept) == len(view.tokenizer)) == (vocabulary == "full")
-    assert kept.max() < len(view.tokenizer)
-    teach = {"t5": lambda s, b: s.encode_and_teach(b, None)[1], "dialogpt": lambda s, b: s.teach(b, None)}[model]
-    batch = checks.batch_of(view, [3, 14, 15, 92])
-    checks.check_steps_equal_teaching(system, batch, teach)
-    checks.check_search_without_cache_agrees(system, batch, teach)
-    wide = tf.pad(batch["source_ids"], [[0, 0], [0, 3]], constant_values=view.tokenizer.pad_id)
-    checks.check_padding_changes_nothing(system, {**batch, "source_ids": wide})
+def test_contract_in_the_own_pieces(data, folders, model, kind, vocabulary):
+    kit = kit_of(data, model, folders[kind], output_vocab=vocabulary)
+    kept = kit.inputs.output_ids
+    assert (len(kept) == len(kit.data.tokenizer)) == (vocabulary == "full")
+    assert kept.max() < len(kit.data.tokenizer)
+    for rule in (rules.cached_decoding_scores_as_teacher_forcing, rules.search_finds_what_its_scores_say, rules.padding_changes_nothing):
+        rule(kit)
 
 
 def test_a_system_of_ours_takes_none(data, folders):
     with pytest.raises(UserError, match=r"^--pretrained: --model=bert_gen does not use it; t5, claps, dialogpt would"):
-        started(data, "bert_gen", folders["t5"])
+        started(kit_of(data, "bert_gen", folders["t5"]))
 
 
 def test_another_library_model_is_refused(data, folders):
     with pytest.raises(UserError, match=r"config.json says 'gpt2', but 't5' is needed"):
-        started(data, "t5", folders["gpt2"])
+        started(kit_of(data, "t5", folders["gpt2"]))
 
 
 @pytest.mark.slow
@@ -115,19 +108,14 @@ def test_a_run_trains_is_evaluated_generates_and_exports(data, folders, tmp_path
         "model": model, "pretrained": str(published), "batch_size": 16, "max_steps": 3, "beams": 2, "minimum_length": 2,
         "maximum_length": 6, "learning_rate": 0.001,
     }  # fmt: skip
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        launch("qqp", data.folder, str(run_dir), "tiny", given, ["hcl_tf.train"])
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    config = load_run(run_dir).config
+    launch("qqp", data.folder, str(run_dir), "tiny", given, ["hcl_tf.train"])
+    config = TrainedRun(run_dir).run.config
     assert config["encoder"].startswith(f"pretrained: folder published: {kind}, ")
     assert config["settings"]["pretrained"] == str(published)
     assert (run_dir / "published_weights.txt").read_text().count("\n") > 10
     evaluate(EvaluationRequest(run_dir, data_dir=data.folder, limit=8))
     shutil.rmtree(published)
-    trained = assembly.load_trained(load_run(run_dir), "best_loss")
+    trained = TrainedRun(run_dir)
     records = list(retokenized.with_tokenizer(data, trained.tokenizer).records("test"))[:4]
     reader = SourceReader(trained.manifest, trained.tokenizer, trained.graph)
     found = [texts[0] for texts in outputs(trained, reader, [record.source.raw for record in records], 0, 4)]

@@ -113,7 +113,7 @@ class Kit:
         settings = registry.resolve("tiny", self.given)
         view = view_of(self.folder, settings.append_keywords)
         settings, begun = initialize(settings, view.data, self.given)
-        return (_view(retokenized.seen_through(view.data, begun.library.tokenizer)) if begun.library else view), settings, begun
+        return (_view(retokenized.with_tokenizer(view.data, begun.library.tokenizer)) if begun.library else view), settings, begun
 
     @property
     def data(self) -> PreparedData:

@@ -249,7 +249,10 @@ def search_finds_what_its_scores_say(kit: Kit) -> None:
         for row, length in enumerate(lengths[:, beam]):
             texts[row, : length + 2] = [i.cls_id, *ids[row, beam, :length], i.sep_id]
         # Of a piece that is copied and that outputs lack, teacher forcing knows the probability of saying "unknown" too.
-        plain = np.isin(texts, i.output_ids).all(1) & (batch["example_mask"].numpy() > 0)
+        known = np.union1d(i.output_ids, [i.pad_id, i.cls_id, i.sep_id])
+        plain = np.isin(texts, known).all(1) & (batch["example_mask"].numpy() > 0)
+        if not plain.any():
+            continue
         texts, scored = np.where(plain[:, None], texts, i.pad_id), {**batch, "example_mask": tf.constant(plain, tf.float32)}
         agree(system, scored, texts, texts[:, 1:], -scores[:, beam] * penalties[:, beam], 1e-4, f"the text of beam {beam}")
         found += plain.sum()
