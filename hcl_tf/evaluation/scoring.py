@@ -1,6 +1,6 @@
 """What `python -m hcl_tf.evaluate` does: a split's outputs, their scores, and diagnostics of the model behind them.
 
-Generation sees source columns only (`decoding.requests.from_record`); references come in when the outputs are there.
+Generation sees source columns only (`decoding.sources.from_record`); references come in when the outputs are there.
 """
 
 import time
