@@ -1,5 +1,6 @@
 """A training that was exported, run through JAX and taken back is the training that TensorFlow would have done."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -8,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from epochs import assert_same, epoch_of
 
+from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.keywords.subgraph import SubgraphSampler
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
-from hcl_tf.portable import bundle, compiling, starting_weights
+from hcl_tf.portable import bundle, compiling, loop, starting_weights
 from hcl_tf.portable.loop import train
 from hcl_tf.portable.results import take_back
 from hcl_tf.training.launch import assemble, launch, settle
@@ -217,6 +221,33 @@ def test_a_loss_that_is_no_number_ends_it(part, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="step 0: the validation loss is nan"):
         train(part, tmp_path / "out")
     assert not (tmp_path / "out" / "done.json").exists()
+
+
+@pytest.mark.parametrize("version", bundle.READABLE)
+def test_batches_of_a_bundle_are_those_of_the_data(qqp_folder, tmp_path, version):
+    """In format 1, which version 0.1.0 wrote, the sampler's values stand beside the others."""
+    data, graph, made = PreparedData(qqp_folder), PreparedData(qqp_folder).graph, bundle.Bundle(tmp_path, "it")
+    splits = {split: data.arrays(split) for split in ("train", "validation")}
+    sampler = {"fanout": [3, 2], "node_budget": 512, "impostors": "graph"}
+    description = {
+        "columns": {
+            split: {field.name: made.store(getattr(arrays, field.name)) for field in dataclasses.fields(arrays)}
+            for split, arrays in splits.items()
+        },
+        "batch_size": 32, "held_out_batch_size": 8, "seed": 3, "max_keywords": data.max_keywords, "nodes": len(graph),
+        "degree": data.whole_graph.shape[2], "indptr": list(map(made.store, graph.indptr)), "indices": list(map(made.store, graph.indices)),
+        **(sampler if version == 1 else {"sampler": sampler, "impostors": "graph"}),
+    }  # fmt: skip
+    made.write({"batches": description}, {})
+    path = tmp_path / "it" / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": version}))
+    part = bundle.read(tmp_path, "it")
+    expected = {
+        "train": pair_batches(data, splits["train"], 32, 3, SubgraphSampler(graph, (3, 2), 512)),
+        "validation": pair_batches(data, splits["validation"], 8),
+    }
+    for split, batches in expected.items():
+        assert_same(epoch_of(loop._batches(part, split), 1)[:3], epoch_of(batches, 1)[:3])
 
 
 def test_training_needs_no_tensorflow():
