@@ -1,48 +1,56 @@
 """Group-wise: its two phases, what is frozen, that both models read the same pairs, that it is a Transformer without the contrast."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_systems import SMALL, batches_of, first_batch, new_system, overfit, read, step_of, steps
+from system_toolkit import Kit
+from system_toolkit.kit import STEP, noise_of
 
-from hcl_tf.layers.noise import Noise
-from hcl_tf.models.groupwise import HELD_OUT_NLL, contrast_share
+from hcl_tf.data.batching.batches import Batch
+from hcl_tf.models import registry
+from hcl_tf.models.groupwise import HELD_OUT_NLL, Groupwise, contrast_share
 from hcl_tf.training import assembly
 from hcl_tf.training.launch import launch
 from hcl_tf.training.run_folder import load_run
 from hcl_tf.training.step import TrainStep
-from hcl_tf.training.text_states import TextStates
 from hcl_tf.training.validation import Validation
 
-STEP = tf.constant(3)
-FAST = {"mle_steps": 2, "contrast_middle": 0.0, "contrast_width": 1.0, "matching_steps": 20, "group_draws": 3}
+FAST = {
+    "encoder": "random:1x32", "batch_size": 8, "mle_steps": 2, "contrast_middle": 0.0, "contrast_width": 1.0, "matching_steps": 20,
+    "group_draws": 3,
+}  # fmt: skip
 
 
-def prepared(folder, **given):
-    """The system with its matching model trained."""
-    system = new_system(folder, "groupwise", **{**FAST, **given})
-    data, train, _ = read(folder)
-    system.before_epoch(0, TextStates(data, train, keep=False))
-    return system
+def kit_of(folder: Path, model: str = "groupwise", **given) -> Kit:
+    return Kit(folder, model, **{**registry.used(model, FAST), **given})
+
+
+def batches_of(kit: Kit, count: int) -> list[Batch]:
+    """The first ones of a run."""
+    return list(kit.batches(kit.settings.batch_size).dataset(0).take(count))
 
 
 @pytest.fixture(scope="module")
-def system(qqp_folder):
-    """In its second phase, target and reference apart. Tests that train use one of their own."""
-    found = prepared(qqp_folder)
+def kit(qqp_folder) -> Kit:
+    return kit_of(qqp_folder)
+
+
+@pytest.fixture(scope="module")
+def system(kit) -> Groupwise:
+    """In its second phase, target and reference a little apart. Tests that train use one of their own."""
+    found, random = kit.begun(), np.random.default_rng(0)
     found.begin_phase()
-    random = np.random.default_rng(0)
-    for path, variable in assembly.variables(found).items():
-        if "reference" not in path and "matching" not in path and variable.dtype == tf.float32:
-            variable.assign_add(random.normal(0, 0.02, variable.shape))
+    for variable in found.trainable_variables:
+        variable.assign_add(random.normal(0, 0.02, variable.shape))
     return found
 
 
 @pytest.fixture(scope="module")
-def batch(qqp_folder, system):
-    return first_batch(qqp_folder, system)
+def batch(kit) -> Batch:
+    return batches_of(kit, 1)[0]
 
 
 def by_path(system, part: str = "") -> dict[str, np.ndarray]:
@@ -50,8 +58,7 @@ def by_path(system, part: str = "") -> dict[str, np.ndarray]:
 
 
 def sums_of(system, batch, training: bool = True) -> dict[str, float]:
-    noise = Noise(1, STEP, batch["example_rows"])
-    return {name: float(total.value) for name, total in system.losses(batch, STEP, noise, training).items()}
+    return {name: float(total.value) for name, total in system.losses(batch, STEP, noise_of(batch), training).items()}
 
 
 # -- the objective ----------------------------------------------------------------------------------------------------
@@ -64,9 +71,7 @@ def test_the_ramp_is_a_tanh_over_the_second_phase(step):
 
 
 def test_objective_moves_from_likelihood_to_contrast(qqp_folder):
-    system = new_system(
-        qqp_folder, "groupwise", **{**FAST, "mle_steps": 100, "contrast_middle": 10.0, "contrast_width": 4.0, "weight_group": 0.5}
-    )
+    system = kit_of(qqp_folder, mle_steps=100, contrast_middle=10.0, contrast_width=4.0, weight_group=0.5).new()
     for step, share in ((99, 0.0), (110, 0.25), (500, 0.5)):
         weights = {name: float(weight) for name, weight in system.weights_of(tf.constant(step)).items()}
         assert weights == pytest.approx({"nll_smoothed": 1 - share, "group": share}, abs=1e-6)
@@ -108,7 +113,7 @@ def test_pairs_are_the_corpus_s_own_where_it_scored_them(system, batch):
 
 def test_both_models_get_the_same_pairs_and_the_same_noise(qqp_folder, batch):
     """So at the start of the second phase, dropout on, no pair is likelier under one of them, and every loss is ln 2."""
-    fresh = prepared(qqp_folder, dropout=0.4)
+    fresh = kit_of(qqp_folder, dropout=0.4).begun()
     assert sums_of(fresh, batch)["group"] == 0.0, "the first phase computes none of it"
     fresh.begin_phase()
     found = sums_of(fresh, batch)
@@ -117,60 +122,34 @@ def test_both_models_get_the_same_pairs_and_the_same_noise(qqp_folder, batch):
     assert found["group"] == pytest.approx(rows * math.log(2), rel=1e-6)
 
 
-def test_losses_of_a_batch_are_the_sum_over_its_parts(system, batch):
-    parts = [{name: tensor if name.startswith("graph_") else tensor[i : i + 2] for name, tensor in batch.items()} for i in range(0, 8, 2)]
-    each = [sums_of(system, part) for part in parts]
-    for name, total in sums_of(system, batch).items():
-        assert sum(part[name] for part in each) == pytest.approx(total, rel=1e-4, abs=1e-4), name
-
-
-def test_a_row_that_fills_up_does_not_count(system, batch):
-    filled = {**batch, "example_mask": tf.constant([1.0] * 7 + [0.0])}
-    real = {name: tensor if name.startswith("graph_") else tensor[:7] for name, tensor in batch.items()}
-    assert sums_of(system, filled, training=False) == pytest.approx(sums_of(system, real, training=False), rel=1e-5)
-
-
 # -- phases -----------------------------------------------------------------------------------------------------------
-
-
-def run(folder, system, count: int) -> list[dict[str, float]]:
-    """Steps as the loop takes them."""
-    step, scalars = step_of(system), []
-    for number, batch in enumerate(batches_of(folder, system).dataset(0).take(count)):
-        if number in system.phases():
-            system.begin_phase()
-        scalars.append(step(batch, number))
-    return scalars
 
 
 @pytest.mark.slow
 def test_without_the_contrast_it_is_the_transformer(qqp_folder):
-    plain = new_system(qqp_folder, "transformer")
-    wanted = steps(qqp_folder, plain, 3)
-    without = new_system(qqp_folder, "groupwise", weight_group=0.0)
-    assert run(qqp_folder, without, 3) == wanted
-    assert without.phases() == ()
-    for path, value in by_path(plain).items():
-        np.testing.assert_array_equal(by_path(without)[path], value, err_msg=path)
+    kits = kit_of(qqp_folder, "transformer"), kit_of(qqp_folder, weight_group=0.0)
+    plain, without = (one.walk(batches_of(one, 3)) for one in kits)
+    assert without.scalars == plain.scalars
+    assert without.system.phases() == ()
+    for path, value in plain.states[-1].items():
+        np.testing.assert_array_equal(without.states[-1][path], value, err_msg=path)
 
 
 @pytest.mark.slow
-def test_the_first_phase_is_the_transformer_and_the_second_leaves_reference_and_matching_alone(qqp_folder):
-    wanted = steps(qqp_folder, new_system(qqp_folder, "transformer"), 3)
-    system = prepared(qqp_folder)
-    matching = by_path(system, "matching")
+def test_the_first_phase_is_the_transformer_and_the_second_leaves_reference_and_matching_alone(qqp_folder, kit):
+    plain = kit_of(qqp_folder, "transformer")
+    mle, walk, matching = plain.walk(batches_of(plain, 3)), kit.walk(batches_of(kit, 4)), by_path(kit.begun(), "matching")
+    system, scalars, wanted = walk.system, walk.scalars, mle.scalars
     frozen = {id(v) for part in (system.reference, system.matching) for v in part.variables}
     assert not frozen & {id(v) for variables, _ in system.learning_rates().values() for v in variables}
-    scalars = run(qqp_folder, system, 4)
     for found, expected in zip(scalars[:2], wanted, strict=False):
         assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert [each["group"] > 0 for each in scalars] == [False, False, True, True]
-    mle = new_system(qqp_folder, "transformer")
-    steps(qqp_folder, mle, 2)
-    for path, value in by_path(mle).items():
+    after = {path: value for path, value in mle.states[1].items() if path.startswith("model/")}
+    for path, value in after.items():
         np.testing.assert_allclose(by_path(system)[path.replace("model/", "model/reference.")], value, rtol=1e-4, atol=1e-6, err_msg=path)
-    moved = [path for path, value in by_path(mle).items() if not np.allclose(by_path(system)[path], value, atol=1e-5)]
-    assert len(moved) > len(by_path(mle)) / 2
+    moved = [path for path, value in after.items() if not np.allclose(by_path(system)[path], value, atol=1e-5)]
+    assert len(moved) > len(after) / 2
     for path, value in by_path(system, "matching").items():
         np.testing.assert_array_equal(value, matching[path], err_msg=path)
 
@@ -179,7 +158,7 @@ def test_the_first_phase_is_the_transformer_and_the_second_leaves_reference_and_
 @pytest.mark.parametrize("stop", [4, 5])
 def test_a_run_killed_at_the_boundary_ends_as_if_it_had_not_been(qqp_folder, tmp_path, monkeypatch, stop):
     """Through everything that a run has: right before the reference is made, and right after it was, before a checkpoint has it."""
-    given = {"model": "groupwise", **SMALL, **FAST, "mle_steps": 4, "max_steps": 7, "checkpoint_every": 2, "dropout": 0.3}
+    given = {**kit_of(qqp_folder, mle_steps=4, dropout=0.3).given, "max_steps": 7, "checkpoint_every": 2}
     take = TrainStep.__call__
 
     def killed(step, batch, number):
@@ -204,37 +183,29 @@ def test_a_run_killed_at_the_boundary_ends_as_if_it_had_not_been(qqp_folder, tmp
     assert any((saved[0].arrays[name] != saved[0].arrays[name.replace("reference.", "")]).any() for name in reference)
 
 
-@pytest.mark.slow
-def test_micro_batches_take_the_same_step(qqp_folder):
-    whole, parts = (run(qqp_folder, prepared(qqp_folder, micro_batch=size), 4) for size in (0, 4))
-    for a, b in zip(whole, parts, strict=True):
-        assert {k: v for k, v in b.items() if k != "grad_norm"} == pytest.approx(
-            {k: v for k, v in a.items() if k != "grad_norm"}, rel=1e-3, abs=1e-4
-        )
-
-
 @pytest.mark.parametrize(
     "folder", ["qqp_folder", *(pytest.param(f"{task}_folder", marks=pytest.mark.slow) for task in ("douban", "rocstories"))]
 )
 def test_the_matching_model_knows_held_out_pairs_from_random_ones(folder, request):
     """With another example's target in turn, so that chance is a half."""
-    folder = request.getfixturevalue(folder)
-    system = prepared(folder)
-    held_out = read(folder)[0].arrays("test")
-    score = lambda targets: system.matching(tf.constant(held_out.source_ids), tf.constant(targets)).numpy()  # noqa: E731
+    kit = kit_of(request.getfixturevalue(folder))
+    system, held_out = kit.begun(), kit.data.arrays("test")
+
+    def score(targets: np.ndarray) -> np.ndarray:
+        return system.matching(tf.constant(held_out.source_ids), tf.constant(targets)).numpy()
+
     own = score(held_out.target_ids)
     right = [(own > score(np.roll(held_out.target_ids, shift, 0))).mean() for shift in range(1, len(held_out))]
     assert np.mean(right) > 0.6
     assert (abs(own) <= 1).all()
-    data = read(folder)[0]
-    diagnostics = Validation.of_pairs(system, data, held_out).diagnose()
+    diagnostics = Validation.of_pairs(system, kit.data, held_out).diagnose()
     assert set(diagnostics["order_match"]) <= {0.0, 1.0}
 
 
-def test_validation_loss_belongs_to_its_phase(qqp_folder):
-    system = prepared(qqp_folder)
-    data, train, held_out = read(qqp_folder)
-    validation = Validation.of_pairs(system, data, held_out, [system.columns(data, "validation", held_out, train)])
+def test_validation_loss_belongs_to_its_phase(kit):
+    system, held_out = kit.begun(), kit.data.arrays("validation")
+    further = [system.columns(kit.data, "validation", held_out, kit.train)]
+    validation = Validation.of_pairs(system, kit.data, held_out, further)
     first = validation.loss()
     assert first["loss"] == first["nll"]
     system.begin_phase()
@@ -247,31 +218,20 @@ def test_validation_loss_belongs_to_its_phase(qqp_folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", ["douban_folder", "rocstories_folder"])
 def test_both_phases_on_the_other_tasks(folder, request):
-    folder = request.getfixturevalue(folder)
-    for scalars in run(folder, prepared(folder), 4):
+    kit = kit_of(request.getfixturevalue(folder))
+    for scalars in kit.walk(batches_of(kit, 4)).scalars:
         assert all(np.isfinite(value) for value in scalars.values())
-
-
-@pytest.mark.slow
-def test_xla_takes_the_same_step(qqp_folder):
-    found = {}
-    for compiled in (False, True):
-        system = prepared(qqp_folder)
-        system.begin_phase()
-        step = step_of(system, compiled)
-        found[compiled] = [step(batch, 2 + number) for number, batch in enumerate(batches_of(qqp_folder, system).dataset(0).take(2))]
-    for plain, fast in zip(found[False], found[True], strict=True):
-        assert fast == pytest.approx(plain, rel=1e-2, abs=1e-3)
 
 
 @pytest.mark.slow
 def test_the_contrast_alone_makes_matching_pairs_likelier(qqp_folder):
     """Eight examples, after as much likelihood as 20 steps give: the true pairs gain on the reference, and more than the drawn ones."""
-    system = prepared(qqp_folder, mle_steps=20, dropout=0.0, matching_steps=100)
-    overfit(qqp_folder, system, 20)
-    system.begin_phase()
-    step, batch = step_of(system), first_batch(qqp_folder, system)
-    scalars = [step(batch, 1000 + number) for number in range(20)]
+    kit = kit_of(qqp_folder, mle_steps=20, dropout=0.0, matching_steps=100)
+    batch = batches_of(kit, 1)[0]
+    walk = kit.walk([batch] * 20)
+    walk.system.begin_phase()
+    walk.go_on([batch] * 20, 1000)
+    scalars = walk.scalars[20:]
     assert scalars[0]["group"] == pytest.approx(math.log(2), rel=1e-4)
     assert scalars[-1]["group"] < 0.6
     assert scalars[-1]["gain_true"] > scalars[-1]["gain_drawn"] + 1

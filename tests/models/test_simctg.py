@@ -97,16 +97,6 @@ def test_the_contrast_stands_beside_the_likelihood_of_a_token(qqp_folder):
     assert objective == pytest.approx(a_token * lengths.sum() / (ROWS - 1), rel=1e-5)
 
 
-def test_parts_of_a_batch_add_up(qqp_folder):
-    system, batch = made(qqp_folder, "simctg"), batch_of(qqp_folder)
-    parts = [
-        {name: tensor if name.startswith("graph_") else tensor[row : row + 1] for name, tensor in batch.items()} for row in range(ROWS)
-    ]
-    each = [sums_of(system, part, True) for part in parts]
-    for name, total in sums_of(system, batch, True).items():
-        assert sum(part[name] for part in each) == pytest.approx(total, rel=1e-4, abs=1e-4), name
-
-
 def test_without_weight_it_is_the_transformer(qqp_folder):
     batch, found = batch_of(qqp_folder), []
     for name, given in (("simctg", {"weight_simctg": 0.0}), ("transformer", {})):

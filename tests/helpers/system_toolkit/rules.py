@@ -17,7 +17,7 @@ from system_toolkit.kit import FILLER, ROWS, STEP, Kit, noise_of, part_of, singl
 from system_toolkit.scores import agree, nll_of, stepped, taught_total
 
 # A bias of attention's keys adds the same to all scores of a query: softmax takes it away again.
-SILENT = ("key/bias", "key_dense")
+SILENT = ("key.bias", "key/bias", "key_dense")
 WIDER = 3  # columns of padding behind every source
 
 
