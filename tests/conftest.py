@@ -19,8 +19,17 @@ from hcl_tf import cli, config
 cli.quieten_libraries()
 cli.import_tensorflow()
 
+import tf_keras as keras  # noqa: E402
+
 from hcl_tf.data.preparation import PreparationSettings, prepare  # noqa: E402
 from hcl_tf.files.array_cache import CACHE  # noqa: E402
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _single_precision():
+    """Takes back the policy that a system in mixed precision leaves to the whole process, and so to the next module of tests."""
+    yield
+    keras.mixed_precision.set_global_policy("float32")
 
 
 def entry_point(name: str) -> ModuleType:
