@@ -117,7 +117,9 @@ def whole_in_phases(phased, tmp_path_factory) -> tuple:
     return outcome(path, phased)
 
 
-@pytest.mark.parametrize("stop", [5, 6, 7, 9, 10, 11, 12])
+@pytest.mark.parametrize(
+    "stop", [pytest.param(stop, marks=[pytest.mark.slow] if stop in (6, 10, 11) else []) for stop in (5, 6, 7, 9, 10, 11, 12)]
+)
 def test_killed_around_a_phase_s_beginning_it_ends_the_same(phased, whole, whole_in_phases, tmp_path, stop) -> None:
     with pytest.raises(Killed):
         phased.go(tmp_path / "run", stop, kill)
