@@ -5,6 +5,7 @@ and what keyword control and Figure 3 found, if they were made.
 """
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,6 +63,12 @@ class Result:
         return registry.read(self.record["settings"], self.origin).to_dict()
 
     @property
+    def cautions(self) -> dict[str, str]:
+        """Why it can't be taken at face value: mark -> what that means (`Settings.cautions`)."""
+        arithmetic = self.record["environment"].get("arithmetic", 1)  # recorded since version 0.2.0
+        return registry.read(self.record["settings"]).cautions(self.record["encoder"], arithmetic)
+
+    @property
     def scaled(self) -> bool:
         """Whether it is not of the paper's size: another preset, fewer steps, a part of the corpus, or cut off by the clock."""
         shorter = bool(self.settings.get("max_steps")) or self.record["finished"].get("ended") == "time"
@@ -108,7 +115,8 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
         "system": system or run.name, "seed": run.settings.seed, "flags": list(flags), "task": config["task"],
         "settings": run.settings.to_dict(), "version": config.get("version", FIRST_VERSION), "encoder": config["encoder"],
         "finished": run.done, "data": config["data"],
-        "corpus": {k: manifest[k] for k in CORPUS} | {"whole": manifest["raw_rows"] >= manifest["task"]["full_corpus"]},
+        "corpus": {k: manifest[k] for k in CORPUS}
+        | {"whole": manifest["raw_rows"] >= manifest["task"]["full_corpus"], "negatives": negative_routes(manifest)},
         "references": hashlib.sha256(to_json(known)).hexdigest(),
         "examples": scores["examples"], "of": scores["of"], "training_examples": scores["training_examples"], "step": scores["step"],
         "validation": best[-1] if best else {}, "scores": scores["scores"],
@@ -119,6 +127,14 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
         "environment": run.run.environment,
         **{name: [{k: p[k] for k in SHOWN} | {RANKED_BY: p["scores"][RANKED_BY]} for p in part] for name, part in chosen.items()},
     }  # fmt: skip
+
+
+def negative_routes(manifest: dict[str, Any]) -> dict[str, float]:
+    """Reads from a manifest which share of the training negatives comes from where; of folders before version 0.3 from their notes."""
+    if known := manifest["splits"]["train"].get("negatives"):
+        return known["routes"]
+    note = next((note for note in manifest.get("notes", []) if note.startswith("negatives in train: ")), "")
+    return {route: float(share) / 100 for route, share in re.findall(r"(\w+) [\d,]+ \(([\d.]+)%\)", note)}
 
 
 def _point(line: dict[str, Any], curves: Collection[str]) -> dict[str, float]:

@@ -93,6 +93,8 @@ class System(keras.Model):
       scales: of each term that the objective may have, `A_TEXT` or `A_TOKEN`.
       curves: the losses whose course over training a report draws.
       orders: the diagnostics that say how often a contrast orders its pair right; a line of progress names them.
+      output_nll: of the means of `losses` in validation, the NLL of targets under that which outputs are made from. Its smallest value
+        chooses a checkpoint, `best_nll`.
       comparisons: name -> two diagnostics whose difference, example by example, says what the second one's condition is worth.
     """
 
@@ -101,6 +103,7 @@ class System(keras.Model):
     scales: ClassVar[Mapping[str, str]] = {"nll": A_TEXT, "nll_token": A_TOKEN}
     curves: ClassVar[tuple[str, ...]] = ("nll", "nll_token")
     orders: ClassVar[tuple[str, ...]] = ()
+    output_nll = "nll"
     comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
@@ -148,7 +151,11 @@ class System(keras.Model):
         raise NotImplementedError
 
     def objective(self, sums: dict[str, Sum], counts: dict[str, tf.Tensor], step: tf.Tensor | None) -> tf.Tensor:
-        """The weighted sum of means, in nats a text. `counts` are those of the whole step, of which `sums` may cover a part.
+        """The sum of `terms`."""
+        return tf.add_n(list(self.terms(sums, counts, step).values()))
+
+    def terms(self, sums: dict[str, Sum], counts: dict[str, tf.Tensor], step: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """The weighted means of the objective, in nats a text. `counts` are those of the whole step, of which `sums` may cover a part.
 
         A term that stands beside a mean over tokens (`A_TOKEN`) counts as many times as a text of the step has tokens: its weight then
         means what it means in a paper whose likelihood is such a mean.
@@ -161,7 +168,7 @@ class System(keras.Model):
         if missing := [name for name in weights if self.scales.get(name) not in (A_TEXT, A_TOKEN)]:
             raise ValueError(f"{type(self).__name__}.scales does not say whether {missing[0]} is {A_TEXT} or {A_TOKEN}")
         texts = {name: mean(sums[name], counts) * (tokens if self.scales[name] == A_TOKEN else 1.0) for name in weights}
-        return tf.add_n([weight * texts[name] for name, weight in weights.items()])
+        return {name: weight * texts[name] for name, weight in weights.items()}
 
     def schedule(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
         """Name -> a weight that changes while training goes on, to be logged; default: none does."""

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
+from hcl_tf.models.base import A_TOKEN, Batch, Inputs, Sum
 from hcl_tf.models.settings.claps import CLAPSSettings
 from hcl_tf.models.t5 import T5
 
@@ -22,7 +22,11 @@ ABSENT = -1e9
 class CLAPS(T5):
     """T5 with two contrasts between pooled, projected states; with `--weight_claps=0` it is T5."""
 
-    scales: ClassVar[Mapping[str, str]] = {**T5.scales, "claps": A_TEXT, "claps_distant": A_TEXT}
+    scales: ClassVar[Mapping[str, str]] = {
+        **T5.scales,
+        "claps": A_TOKEN,
+        "claps_distant": A_TOKEN,
+    }  # the authors' NLL is a mean over tokens
 
     def __init__(self, settings: CLAPSSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
@@ -53,7 +57,10 @@ class CLAPS(T5):
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
         weight = self.settings.weight_claps
-        return super().weights_of(step) | ({"claps": weight, "claps_distant": weight} if weight else {})
+        contrasted = (
+            weight and step is not None
+        )  # in validation the likelihood alone, which chooses the checkpoint, as in the authors' code
+        return super().weights_of(step) | ({"claps": weight, "claps_distant": weight} if contrasted else {})
 
     # -- parts ------------------------------------------------------------------------------------------------------
 

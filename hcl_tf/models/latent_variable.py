@@ -20,10 +20,13 @@ class LatentVariable:
     """
 
     scales: ClassVar[Mapping[str, str]] = {"kl_objective": A_TEXT, "bag_of_words": A_TEXT}
-    curves: ClassVar[tuple[str, ...]] = ("kl",)
+    curves: ClassVar[tuple[str, ...]] = ("nll_prior", "kl")
+    output_nll = "nll_prior"  # z at the prior's mean, where outputs are made; `nll` has it from the posterior, which knows the target
     comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {
         "nll_shuffled_minus_posterior": ("nll_shuffled", "nll_posterior"),
         "nll_prior_minus_posterior": ("nll_prior", "nll_posterior"),
+        "nll_prior_shuffled_minus_prior": ("nll_prior_shuffled", "nll_prior"),
+        "nll_prior_sampled_minus_prior": ("nll_prior_sampled", "nll_prior"),
     }
 
     def build_latent(self, width: int) -> None:
@@ -92,7 +95,9 @@ def latent_diagnostics(
     kl = latent.kl_by_dimension(posterior, prior)
     return {
         "nll_posterior": nll_given(of_posterior),
-        "nll_prior": nll_given(of_prior),
+        "nll_prior": nll_given(prior.mean()),
+        "nll_prior_sampled": nll_given(of_prior),
+        "nll_prior_shuffled": nll_given(another(prior.mean(), batch)),
         "nll_shuffled": nll_given(another(of_posterior, batch)),
         "kl": tf.reduce_sum(kl, -1),
         "kl_by_dimension": kl,

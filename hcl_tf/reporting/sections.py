@@ -56,10 +56,23 @@ def _head(table: Table, results: list[Result], notes: BuildNotes) -> Section:
             f"{mark} DOWN: not the paper's model size, corpus and length of training. The numbers compare these systems under the one "
             "budget below; they can't be compared with the paper's, and a verdict on them says so.",
         )
+    lines += [f"{mark}: {text}: {_rows_with(table, mark)}." for mark, text in table.cautions(table.rows).items()]
+    if negatives := _negatives(first):
+        lines.append(negatives)
     if cut := [f"{_run(result)} after {result.record['finished']['step']:,} steps" for result in results if _cut(result)]:
         lines.append(f"Training was cut off by the clock, not by the budget: {', '.join(cut)}.")
     title = "systems beside the paper" if table.beside_paper else "systems beside each other; the paper has no such task"
     return Section(f"{table.task}: {title}", lines, see=notes.of_settings(shared))
+
+
+def _rows_with(table: Table, mark: str) -> str:
+    return ", ".join(row for row in table.rows if mark in table.cautions([row]))
+
+
+def _negatives(result: Result) -> str:
+    """Says where the training negatives come from, by shares."""
+    shares = result.record["corpus"].get("negatives") or {}
+    return f"Negatives in training: {', '.join(f'{route} {share:.1%}' for route, share in sorted(shares.items()))}." if shares else ""
 
 
 def _cut(result: Result) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from hcl_tf.data.batching.batches import Batches
 from hcl_tf.data.keywords.subgraph import CAPS, describe_caps
 from hcl_tf.errors import UserError
-from hcl_tf.models.base import System
+from hcl_tf.models.base import Batch, System
 from hcl_tf.progress import bar
 from hcl_tf.settings import TrainingSettings
 from hcl_tf.training import assembly, checkpoints
@@ -28,6 +28,7 @@ from hcl_tf.training.step import TrainStep
 from hcl_tf.training.validation import Validation
 
 DIAGNOSED = 512  # validation examples of which each validation takes diagnostics
+MOST_CLIPPED = 0.9  # of the steps between two validations, before a warning
 STATUS_EVERY = 30.0  # seconds between lines where no bar can be drawn
 
 
@@ -66,6 +67,7 @@ class Loop:
         self._board = Board(run.path / "tensorboard", settings) if run else None
         self._samples = samples
         self._caps = np.zeros(len(CAPS), np.int64)
+        self._clipped = 0, 0.0  # steps since the last validation, and how many of them were clipped; of this process
         self._phases = system.phases()
         self._going, self._trained, self._spent, self._status = False, 0, 0.0, time.monotonic()  # of this process
 
@@ -124,6 +126,7 @@ class Loop:
             scalars = self.train_step(batch, at.step)
             if "graph_caps" in batch:
                 self._caps += batch["graph_caps"].numpy()
+            self._clipped = self._clipped[0] + 1, self._clipped[1] + scalars["clipped"]
             self._guard(scalars)
             self._trained, self._spent = self._trained + s.batch_size, self._spent + time.monotonic() - began
             if not self._going:
@@ -139,7 +142,7 @@ class Loop:
             if whole:
                 at.epoch, at.batch = at.epoch + 1, 0
             if ended or (at.step % s.validate_every == 0 if s.validate_every else whole):
-                self._validate()
+                self._validate(batch)
             ended = bool(self._why_end(last))
             if ended or whole or at.step % s.checkpoint_every == 0:
                 self._checkpoint()
@@ -185,11 +188,13 @@ class Loop:
         self._status = time.monotonic()
         left = (last - self.at.step) * self.settings.batch_size / self._rate() / 60
         print(
-            f"step {self.at.step} of {last}: loss {scalars['objective']:.3f}, {self._rate():.1f} examples/s, {left:.0f} min left",
+            f"step {self.at.step} of {last}: loss {scalars['objective']:.3f}, gradient norm {scalars['grad_norm']:.3g}, "
+            f"{self._rate():.1f} examples/s, {left:.0f} min left",
             flush=True,
         )
 
-    def _validate(self) -> None:
+    def _validate(self, batch: Batch | None = None) -> None:
+        """Measures the held-out split and what else changes as training goes on, and keeps the best weights; `batch`: the last one."""
         at = self.at
         began = time.monotonic()
         self.system.before_inference()
@@ -198,9 +203,11 @@ class Loop:
             raise UserError(f"step {at.step}: the validation loss is {means['loss']}; {self._remedy()}")
         per_example = self.validation.diagnose(DIAGNOSED)
         diagnostics = summarise(per_example)
+        norms = self.train_step.norms_by_term(batch, at.step - 1) if batch is not None else {}
+        diagnostics |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
         at.validated = at.step
         if at.step:  # the values before training are to compare with, not to choose
-            self._keep_best("best_nll", means["nll"])
+            self._keep_best("best_nll", means[self.system.output_nll])
             better = self._keep_best("best_loss", means["loss"])
             at.bad = 0 if better or self._phase() <= len(self._phases) or at.step <= self.system.ramp_steps else at.bad + 1
         if self.run:
@@ -216,9 +223,25 @@ class Loop:
             orders = [f"{name.removeprefix('order_')} {diagnostics[name]:.0%}" for name in self.system.orders if name in diagnostics]
             said = [
                 f"validation loss {means['loss']:.3f}", f"NLL {means['nll']:.3f} ({means['nll_token']:.3f} a token)",
-                self.system.progress(means | diagnostics), f"order right: {', '.join(orders)}" if orders else "",
+                self.system.progress(means | diagnostics), self._say_gradients(norms),
+                f"order right: {', '.join(orders)}" if orders else "",
             ]  # fmt: skip
             print(f"step {at.step}: {', '.join(filter(None, said))} ({time.monotonic() - began:.0f} s)", flush=True)
+
+    def _say_gradients(self, norms: dict[str, float]) -> str:
+        """Says how large each term's gradient is and how often steps were shortened since the last validation, and warns of too often."""
+        (steps, clipped), self._clipped = self._clipped, (0, 0.0)
+        if not norms or not steps:
+            return ""
+        share = clipped / steps
+        if share > MOST_CLIPPED and self.at.step > self.settings.warmup_steps:
+            largest = max(norms, key=norms.__getitem__)
+            print(
+                f"warning: {share:.0%} of the last {steps} steps were clipped, so the largest gradient decides where they go: that of "
+                f"{largest}, of norm {norms[largest]:.3g} where --gradient_clip={self.settings.gradient_clip:g}",
+                flush=True,
+            )
+        return f"gradient norms {', '.join(f'{name} {norm:.3g}' for name, norm in norms.items())}, {share:.0%} of steps clipped"
 
     def _keep_best(self, name: str, value: float) -> bool:
         if value >= getattr(self.at, name):

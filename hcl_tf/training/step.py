@@ -53,6 +53,7 @@ class TrainStep:
         self._per: dict[str, str] = {}  # loss -> its count (`Sum.per`); names are no tensors, so they stay outside of the graph
         self.scale = _counter(LARGEST_SCALE, "loss_scale") if settings.mixed_precision else None
         self.good = _counter(0, "good_steps") if settings.mixed_precision else None
+        self._norms = tf.function(self._norms_of, autograph=False)
         if strategy is None:
             self._run = tf.function(self.compute, autograph=False, jit_compile=compiled)
         else:  # collectives stay outside of what XLA compiles
@@ -90,10 +91,10 @@ class TrainStep:
         if self.settings.gradient_clip:
             factor = self.settings.gradient_clip / tf.maximum(norm, self.settings.gradient_clip)
             gradients = [g * factor for g in gradients]
-        scalars = {"grad_norm": norm}
+        scalars = {"grad_norm": norm, "clipped": self._is_clipped(norm)}
         if self.scale is not None:  # a step left out for an overflow has no norm; at the least scale it is no overflow
             scale = tf.convert_to_tensor(self.scale)
-            scalars = {"grad_norm": tf.where(tf.math.is_finite(norm) | (scale <= 1.0), norm, 0.0), "loss_scale": scale}
+            scalars |= {"grad_norm": tf.where(tf.math.is_finite(norm) | (scale <= 1.0), norm, 0.0), "loss_scale": scale}
         rates = {name: optimizer.learning_rate(optimizer.iterations) for name, optimizer in self.optimizers.items()}
         self._apply(gradients, norm)
         totals = {name: Sum(value, self._per[name]) for name, value in sums.items()}
@@ -103,6 +104,38 @@ class TrainStep:
             **means, "objective": objective, **scalars, **self.system.schedule(step),
             **{f"learning_rate_{name}": rate for name, rate in rates.items()},
         }  # fmt: skip
+
+    def _is_clipped(self, norm: tf.Tensor) -> tf.Tensor:
+        """Says by 1 or 0 whether a gradient of this norm is shortened before it is applied."""
+        limit = self.settings.gradient_clip
+        return tf.cast((norm > limit) & tf.math.is_finite(norm), tf.float32) if limit else tf.zeros([])
+
+    def norms_by_term(self, batch: Batch, step: int) -> dict[str, float]:
+        """Computes the norm of the gradient of each term of the objective, weighted as the objective weighs it, without taking a step.
+
+        Terms whose gradients are much larger than the others' leave these nothing of a clipped step. One backward pass a term, on the rows
+        of one micro-batch.
+
+        Args:
+          batch: a training batch. step: whose weights and noise count.
+        """
+        rows = batch["example_mask"].shape[0]
+        parts = self.replicas * max(1, rows // self.replicas // min(self.settings.micro_batch or rows, rows))
+        norms = self._norms(_rows(batch, parts, 0), tf.constant(step, tf.int32), self.system.phase)
+        return {name: float(norm) for name, norm in norms.items()}
+
+    def _norms_of(self, batch: Batch, step: tf.Tensor, phase: int) -> dict[str, tf.Tensor]:
+        del phase  # no tensor: each has a trace of its own
+        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+            for variable in self.variables_:
+                tape.watch(variable)
+            sums = self.system.losses(batch, step, Noise(self.settings.seed, step, batch["example_rows"]), training=True)
+            terms = self.system.terms(sums, self.system.counts(batch), step)
+        norms = {}
+        for name, term in terms.items():
+            found = tape.gradient(term, self.variables_)
+            norms[name] = tf.linalg.global_norm([gradient for gradient in found if gradient is not None])
+        return norms
 
     def _part(
         self, batch: Batch, counts: dict[str, tf.Tensor], step: tf.Tensor, phase: int

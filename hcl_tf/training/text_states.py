@@ -19,6 +19,7 @@ from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.progress import bar
 
 TOKENS_AT_ONCE = 4096
+SMALLEST_SCALE = 0.05  # of the median dimension's
 PARTS = ("vectors.npy", "source_states.npy")
 
 
@@ -63,8 +64,8 @@ class TextStates:
         counts = np.maximum(np.asarray(self._members.sum(1)), 1.0)
         features = np.asarray(self._members @ vectors) / counts
         if len(features):
-            features = (features - features.mean(0)) / (features.std(0) + 1e-6)
-        return features.astype(np.float32), vectors.mean(0), vectors.std(0) + 1e-6
+            features = (features - features.mean(0)) / floored(features.std(0))
+        return features.astype(np.float32), vectors.mean(0), floored(vectors.std(0))
 
     def columns(self, encoder: TextEncoder) -> Columns:
         """Returns batch columns that stand in for a frozen encoder: source_states [B, S + 2, D] float16, {role}_vector [B, D] float32."""
@@ -136,3 +137,12 @@ def _put(kept: np.ndarray, places: np.ndarray, states: tf.Tensor) -> None:
     if sources.size:
         length = min(states.shape[1], kept.shape[1])
         kept[places[sources], :length] = states.numpy()[sources, :length]
+
+
+def floored(scale: np.ndarray) -> np.ndarray:
+    """Returns the scales [D] by which dimensions are divided, none of them under `SMALLEST_SCALE` of the median one.
+
+    Published encoders have dead dimensions (all-MiniLM three, whose last LayerNorm has gamma and beta of at most 1e-7). Divided by their
+    own deviation they would give a trained encoder a gradient a million times too large (BUILD_NOTES 91).
+    """
+    return np.maximum(scale, max(SMALLEST_SCALE * float(np.median(scale)), 1e-6)).astype(np.float32)
