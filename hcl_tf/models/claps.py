@@ -22,11 +22,8 @@ ABSENT = -1e9
 class CLAPS(T5):
     """T5 with two contrasts between pooled, projected states; with `--weight_claps=0` it is T5."""
 
-    scales: ClassVar[Mapping[str, str]] = {
-        **T5.scales,
-        "claps": A_TOKEN,
-        "claps_distant": A_TOKEN,
-    }  # the authors' NLL is a mean over tokens
+    # The authors add their contrasts to a mean over tokens.
+    scales: ClassVar[Mapping[str, str]] = {**T5.scales, "claps": A_TOKEN, "claps_distant": A_TOKEN}
 
     def __init__(self, settings: CLAPSSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
@@ -57,10 +54,9 @@ class CLAPS(T5):
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
         weight = self.settings.weight_claps
-        contrasted = (
-            weight and step is not None
-        )  # in validation the likelihood alone, which chooses the checkpoint, as in the authors' code
-        return super().weights_of(step) | ({"claps": weight, "claps_distant": weight} if contrasted else {})
+        if not weight or step is None:  # in validation the likelihood alone chooses the checkpoint, as in the authors' code
+            return super().weights_of(step)
+        return super().weights_of(step) | {"claps": weight, "claps_distant": weight}
 
     # -- parts ------------------------------------------------------------------------------------------------------
 

@@ -224,7 +224,7 @@ class HCL(LatentVariable, EncoderDecoder):
                 states[role] = keyword_state(nodes, batch[f"{role}_nodes"], unknown, own)
         if "target" in texts and "impostor_nodes" in batch:
             places = batch["impostor_nodes"]
-            draw = noise.uniform(tuple(places.shape[1:])) if noise and self.settings.impostor == "one" else None
+            draw = noise.apart().uniform(tuple(places.shape[1:])) if noise else None
             states["impostor"] = self.impostor(gather_nodes(nodes, places), places >= 0, states["target"], draw)
         return states
 

@@ -10,7 +10,7 @@ import tf_keras as keras
 from finite_differences import assert_gradients, variables
 from scipy import stats
 
-from hcl_tf.layers.latent import GaussianHead, gaussian, kl_by_dimension, kl_weight, mahalanobis, sample
+from hcl_tf.layers.latent import GaussianHead, gaussian, kl_by_dimension, kl_parts, kl_weight, mahalanobis, sample
 from hcl_tf.layers.noise import Noise
 
 B, C, Z = 3, 5, 4

@@ -26,7 +26,8 @@ from hcl_tf.models.hcl import HCL
 from hcl_tf.training import assembly
 
 Z, WIDTH, B, STEP = 5, 16, 4, tf.constant(30)
-TINY = {"latent_size": Z, "latent_hidden": 8, "decoder_layers": 1, "beams": 2, "minimum_length": 1, "maximum_length": 3, "copy": False}
+TINY = {"latent_size": Z, "latent_hidden": 8, "decoder_layers": 1, "beams": 2, "minimum_length": 1, "maximum_length": 3, "copy": False,
+        "impostor": "mean", "contrast_scale": "both"}  # fmt: skip
 NONE = ROUTES.index("none")
 
 
@@ -345,6 +346,69 @@ def test_bert_cvae_is_hcl_without_contrasts(make, hcl, training):
     assert {name: full[name] for name in sums} == pytest.approx(sums, rel=1e-5)  # the contrasts change no other term's noise
 
 
+def test_a_drawn_impostor_is_one_of_the_neighbours_and_another_at_other_steps(make, whole):
+    system = make(impostor="one")
+    texts = system.encode(whole, None, ROLES)
+    nodes, chosen = whole["impostor_nodes"].numpy(), []
+    for step in range(12):
+        keywords = system.keyword_states(whole, texts, system.node_states, Noise(1, tf.constant(step), whole["example_rows"]))
+        for row in np.flatnonzero(whole["impostor_routes"].numpy() != NONE):
+            found, length = keywords["impostor"][row].numpy(), np.linalg.norm(keywords["target"][row])
+            states = system.node_states.numpy()[nodes[row][nodes[row] >= 0]]
+            scaled = states * length / np.linalg.norm(states, axis=-1, keepdims=True)
+            nearest = abs(scaled - found).max(-1).argmin()
+            np.testing.assert_allclose(found, scaled[nearest], rtol=1e-4, atol=1e-5)
+            chosen.append((row, nearest))
+    assert len({nearest for row, nearest in chosen if row == chosen[0][0]}) > 2
+    strongest = system.keyword_states(whole, texts, system.node_states)["impostor"].numpy()
+    assert np.array_equal(strongest, system.keyword_states(whole, texts, system.node_states)["impostor"].numpy())
+
+
+def test_drawing_an_impostor_changes_no_other_noise(make, training):
+    drawn, mean = sums_of(make(impostor="one"), training), sums_of(make(), training)
+    assert drawn["key"] != mean["key"]
+    for name in ("nll", "kl", "ins"):
+        assert drawn[name] == mean[name], name
+
+
+def test_a_small_graph_is_computed_whole_in_training(make, data, arrays, training, sampler):
+    """Its states reach the losses as those of a sub-graph that no cap cuts, and training reaches its weights."""
+    system = make()
+    assert system.sampler(data.graph) is None
+    assert isinstance(make(graph_whole=len(data.graph) - 1).sampler(data.graph), SubgraphSampler)
+    batch = tensors(pair_batches(data, arrays, B, 1, None, system.impostors).make(training["example_rows"].numpy(), 0, 0))
+    whole, part = sums_of(system, batch), sums_of(system, training)
+    for name in ("nll", "kl", "ins", "key", "ma"):
+        assert whole[name] == pytest.approx(part[name], rel=1e-4), name
+    with tf.GradientTape() as tape:
+        loss = system.losses(batch, STEP, noise_of(batch), True)["key"].value
+    assert all(gradient is not None for gradient in tape.gradient(loss, system.graph.trainable_variables)[:2])
+
+
+def test_contrasts_ramp_with_the_kl_term_only_if_asked(make):
+    """At step 30 of a ramp of 100 the KL term has the weight 0.31."""
+    plain, ramped = make(kl_ramp=100), make(kl_ramp=100, contrast_ramp=True, weight_ma=2.0)
+    assert [float(plain.weights_of(STEP)[name]) for name in ("kl_objective", "ins", "ma")] == pytest.approx([0.31, 1.0, 1.0])
+    assert [float(ramped.weights_of(STEP)[name]) for name in ("kl_objective", "ins", "ma")] == pytest.approx([0.31, 0.31, 0.62])
+    assert float(ramped.weights_of(None)["ins"]) == 1.0
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_negatives_posterior_has_a_gradient_unless_that_is_forbidden(make, training, asked):
+    """The same value either way; without the gradient only the target's distance trains the posterior."""
+    system = make(negative_gradient=asked)
+    texts = system.encode(training, None, ROLES)
+    keywords = system.keyword_states(training, texts, system.states_of_nodes(training, True))
+    with tf.GradientTape(persistent=True) as tape:
+        prior, posterior = system.prior_of(texts, keywords), system.posterior_of(texts["source"], texts["target"])
+        target, negative = system.instance_distances(texts, prior, posterior)
+    kernel = system.posterior.outer.kernel
+    assert tape.gradient(target, kernel) is not None
+    assert (tape.gradient(negative, kernel) is not None) == asked
+    assert tape.gradient(negative, system.prior.outer.kernel) is not None
+    np.testing.assert_allclose(negative, make().instance_distances(texts, prior, posterior)[1], rtol=1e-6)
+
+
 @pytest.mark.parametrize("asked", [False, True])
 def test_the_impostors_matrix_is_trained_only_if_asked(make, asked):
     system = make(impostor_gradient=asked)
@@ -554,6 +618,14 @@ def test_diagnostics_of_each_example(hcl, whole):
     assert diagnostics["nll_posterior"][: B - 1].sum() == pytest.approx(sums["nll"], rel=1e-5)
     assert diagnostics["kl"][: B - 1].sum() == pytest.approx(sums["kl"], rel=1e-5)
     np.testing.assert_allclose(diagnostics["kl_by_dimension"].sum(-1), diagnostics["kl"], rtol=1e-4)
+    assert diagnostics["nll_prior"][: B - 1].sum() == pytest.approx(sums["nll_prior"], rel=1e-5)
+    for role in ("target", "negative"):
+        parts = diagnostics[f"h_{role}_of_means"] + diagnostics[f"h_{role}_of_variances"]
+        np.testing.assert_allclose(parts, diagnostics[f"h_{role}"], rtol=1e-4)
+    np.testing.assert_allclose(diagnostics["h_target"], diagnostics["kl"], rtol=1e-4)
+    for name in ("ins", "key", "ma"):  # whoever orders right has a margin above 0
+        margins, orders = diagnostics[f"margin_{name}"][: B - 1], diagnostics[f"order_{name}"][: B - 1]
+        np.testing.assert_array_equal(np.where(np.isnan(margins), np.nan, margins > 0), orders)
     assert np.isnan(diagnostics["order_key"]).tolist() == [False, True, False, True]  # no impostor; fills up
     for name in ("order_ins", "order_key", "order_ma"):
         assert np.nansum(diagnostics[name][: B - 1]) == sums[name]
@@ -566,6 +638,7 @@ def test_diagnostics_of_each_example(hcl, whole):
 
 SHUFFLED = (
     "nll_shuffled",
+    "nll_prior_shuffled",
     "nll_prior_u_shuffled",
     "kl_u_shuffled",
     "order_ins_random",
