@@ -131,10 +131,12 @@ class TrainStep:
                 tape.watch(variable)
             sums = self.system.losses(batch, step, Noise(self.settings.seed, step, batch["example_rows"]), training=True)
             terms = self.system.terms(sums, self.system.counts(batch), step)
+            scale = 1.0 if self.scale is None else tf.convert_to_tensor(self.scale)  # small gradients would be lost in float16
+            scaled = {name: term * scale for name, term in terms.items()}
         norms = {}
-        for name, term in terms.items():
+        for name, term in scaled.items():
             found = tape.gradient(term, self.variables_)
-            norms[name] = tf.linalg.global_norm([gradient for gradient in found if gradient is not None])
+            norms[name] = tf.linalg.global_norm([gradient for gradient in found if gradient is not None]) / scale
         return norms
 
     def _part(
