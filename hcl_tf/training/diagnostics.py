@@ -42,8 +42,8 @@ def summarise(diagnostics: dict[str, np.ndarray]) -> dict[str, float]:
         if values in diagnostics:
             means[name] = int((diagnostics[values].var(0) > ACTIVE_VARIANCE).sum())
     for name, values in diagnostics.items():
-        if name.startswith(MARGIN):
-            means[f"gain_{name.removeprefix(MARGIN)}"] = gain(values)
+        if name.startswith(MARGIN) and not np.isnan(found := gain(values)):
+            means[f"gain_{name.removeprefix(MARGIN)}"] = found
     return means
 
 
@@ -63,6 +63,6 @@ def gain(margins: np.ndarray) -> float:
     if len(margins) < 4:
         return float("nan")
     fitted, tried = margins[::2], margins[1::2]
-    scales = np.concatenate([[0.0], np.geomspace(1e-3, 1e3, 121) / max(float(np.median(np.abs(fitted))), 1e-12)])
+    scales = np.concatenate([[0.0], np.geomspace(1e-3, 1e3, 1201) / max(float(np.median(np.abs(fitted))), 1e-12)])
     losses = [np.logaddexp(0.0, -scale * fitted).mean() for scale in scales]  # convex in the scale, so a grid finds its place
     return float(np.log(2.0) - np.logaddexp(0.0, -scales[int(np.argmin(losses))] * tried).mean())
