@@ -66,7 +66,7 @@ class Result:
     def cautions(self) -> dict[str, str]:
         """Why it can't be taken at face value: mark -> what that means (`Settings.cautions`)."""
         arithmetic = self.record["environment"].get("arithmetic", 1)  # recorded since version 0.2.0
-        return registry.read(self.record["settings"]).cautions(self.record["encoder"], arithmetic)
+        return registry.read(self.record["settings"], self.origin).cautions(self.record["encoder"], arithmetic)
 
     @property
     def scaled(self) -> bool:
