@@ -5,7 +5,6 @@ and what keyword control and Figure 3 found, if they were made.
 """
 
 import hashlib
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hcl_tf.data.batching.sample_rows import sample_rows
+from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.files.json_text import from_json, to_json
@@ -127,14 +127,6 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
         "environment": run.run.environment,
         **{name: [{k: p[k] for k in SHOWN} | {RANKED_BY: p["scores"][RANKED_BY]} for p in part] for name, part in chosen.items()},
     }  # fmt: skip
-
-
-def negative_routes(manifest: dict[str, Any]) -> dict[str, float]:
-    """Reads from a manifest which share of the training negatives comes from where; of folders before version 0.3 from their notes."""
-    if known := manifest["splits"]["train"].get("negatives"):
-        return known["routes"]
-    note = next((note for note in manifest.get("notes", []) if note.startswith("negatives in train: ")), "")
-    return {route: float(share) / 100 for route, share in re.findall(r"(\w+) [\d,]+ \(([\d.]+)%\)", note)}
 
 
 def _point(line: dict[str, Any], curves: Collection[str]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from hcl_tf import config
 from hcl_tf.data.batching.batches import Columns
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.batching.sample_rows import sample_rows
+from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.data.store import retokenized
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import MANIFEST, Record
@@ -172,6 +173,7 @@ def assemble(
         step = TrainStep(system, settings, strategy, compiled(settings))
     trained = sum(int(np.prod(v.shape)) for v in system.trainable_variables)
     print(f"{trained:,} trainable parameters, {len(train):,} training examples, outputs from {len(inputs.output_ids):,} pieces", flush=True)
+    print(_negatives(data), flush=True)
     if run and lines:
         run.write_text("published_weights.txt", "\n".join(lines) + "\n")
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
@@ -185,6 +187,14 @@ def assemble(
     saved = checkpoints.Checkpoints(path / CHECKPOINTS, settings.keep_checkpoints)
     samples = Samples(Generator(system, data.tokenizer), validation, list(data.records("validation")))
     return Loop(system, step, batches, validation, texts, settings, run, saved, samples)
+
+
+def _negatives(data: PreparedData) -> str:
+    """Says where the training negatives come from, by shares, and how many of them are what another example is to write."""
+    shares = ", ".join(f"{route} {share:.1%}" for route, share in sorted(negative_routes(data.manifest).items()))
+    targets = data.manifest["splits"]["train"].get("negatives", {}).get("targets")
+    said = "" if targets is None else f"; {targets:.1%} are another example's target (BUILD_NOTES 93)"
+    return f"negatives in training: {shares or 'not recorded'}{said}"
 
 
 def _real(*columns: Columns | None) -> list[Columns]:

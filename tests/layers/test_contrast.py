@@ -230,7 +230,12 @@ def test_gradients_of_the_distance_contrast(form):
 
 @pytest.mark.parametrize(
     "layer",
-    [DistanceContrast(0.5, 3.0, "printed", name="d"), KeywordContrast(0.2, name="k"), Impostor(4, "sum", True, name="i"), Impostor(4, name="o")],
+    [
+        DistanceContrast(0.5, 3.0, "printed", name="d"),
+        KeywordContrast(0.2, name="k"),
+        Impostor(4, "sum", True, name="i"),
+        Impostor(4, name="o"),
+    ],
     ids=lambda x: x.name,
 )
 def test_config(layer):

@@ -324,7 +324,8 @@ def test_the_best_nll_is_that_under_which_outputs_are_made(qqp_folder, tmp_path,
     toys = Toys(qqp_folder, validate_every=3, max_steps=9, patience=0)
     monkeypatch.setattr(type(toys.system), "output_nll", "nll_prior")
     found = iter([(9.0, 9.0, 9.0), (5.0, 3.0, 6.0), (4.0, 2.0, 7.0), (4.5, 1.0, 8.0)])
-    monkeypatch.setattr(toys.validation, "loss", lambda most: dict(zip(("loss", "nll", "nll_prior", "nll_token"), (*next(found), 0.1), strict=True)))
+    names = ("loss", "nll", "nll_prior")
+    monkeypatch.setattr(toys.validation, "loss", lambda most: {"nll_token": 0.1, **dict(zip(names, next(found), strict=True))})
     _, loop = toys.go(tmp_path / "run")
     saved = load_run(tmp_path / "run").checkpoints
     assert (saved.read("best_nll").step, saved.read("best_nll").state) == (3, {"validation": 6.0})
@@ -338,11 +339,11 @@ def test_the_best_nll_is_that_under_which_outputs_are_made(qqp_folder, tmp_path,
 def test_a_validation_says_each_term_s_gradient_norm_and_how_many_steps_were_clipped(qqp_folder, tmp_path, capsys) -> None:
     toys = Toys(qqp_folder, validate_every=4, max_steps=8)
     clipped = iter([0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0])
-    _, loop = toys.go(tmp_path / "run", after=lambda number, scalars: scalars | {"clipped": next(clipped)})
+    toys.go(tmp_path / "run", after=lambda number, scalars: scalars | {"clipped": next(clipped)})
     lines = [line for line in capsys.readouterr().out.splitlines() if "validation loss" in line]
     assert "gradient norms" not in lines[0], "before training there is no batch"
     metrics = {line["step"]: line for line in load_run(tmp_path / "run").read_metrics() if line["kind"] == "validation"}
-    last = list(toys.batches.dataset(1, 0).take(1))[0]  # of 7 batches an epoch, the eighth step's
+    last = next(iter(toys.batches.dataset(1, 0).take(1)))  # of 7 batches an epoch, the eighth step's
     wanted = toys.step.norms_by_term(last, 7)
     assert wanted.keys() == {"nll", "kl_objective", "key"}
     for name, norm in wanted.items():
@@ -355,7 +356,7 @@ def test_a_validation_says_each_term_s_gradient_norm_and_how_many_steps_were_cli
 @pytest.mark.parametrize(("share", "warmup", "warns"), [(10, 5, True), (9, 5, False), (10, 10, False)])
 def test_too_many_clipped_steps_are_warned_of_after_warm_up(qqp_folder, tmp_path, capsys, share, warmup, warns) -> None:
     toys = Toys(qqp_folder, validate_every=10, max_steps=10, warmup_steps=warmup, gradient_clip=0.7)
-    _, loop = toys.go(tmp_path / "run", after=lambda number, scalars: scalars | {"clipped": float(number < share)})
+    toys.go(tmp_path / "run", after=lambda number, scalars: scalars | {"clipped": float(number < share)})
     said = capsys.readouterr().out
     assert f"{share * 10}% of steps clipped" in said
     warnings = [line for line in said.splitlines() if line.startswith("warning: ")]
