@@ -19,6 +19,7 @@ from hcl_tf.layers.decoder import TransformerDecoder
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.output import Mixture
 from hcl_tf.layers.pointer import CopyAttention
+from hcl_tf.layers.shapes import dimension
 from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.bert_body import BertBody
 from hcl_tf.models.copying import Copying
@@ -128,7 +129,7 @@ class EncoderDecoder(Copying, BertBody):
         self, batch: Batch, texts: dict, memory: tf.Tensor, memory_mask: tf.Tensor, beams: int, added: tf.Tensor | None = None
     ) -> tuple[dict, dict]:
         """`start` of decoding from a memory (see `teach`)."""
-        rows = (memory.shape[0] or tf.shape(memory)[0]) * beams
+        rows = dimension(memory) * beams
         cache, fixed = self.decoder.start(memory, memory_mask, rows, self.settings.maximum_length + 1)
         if self.copies:
             fixed |= self.copying_start(batch) | {"copy_memory": self.copy_memory(batch, texts)}
@@ -162,6 +163,6 @@ class EncoderDecoder(Copying, BertBody):
         """Scores the tokens after states [rows, D], of which every text has equally many: [rows, V' or more], as `step` gives them."""
         if not self.copies:
             return self.tokens.scores(states, fixed["output"])
-        by_text = tf.reshape(states, [tf.shape(fixed["slots"])[0], -1, states.shape[-1]])
+        by_text = self.by_text(states, fixed)
         attention, context = self.copy_attention(by_text, *fixed["copy_memory"])
         return self.copying_scores(by_text, context, attention, fixed)

@@ -11,7 +11,7 @@ from hcl_tf.data.keywords.graph import KeywordGraph
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.data.store.tfrecords import GRAPH, MANIFEST, VOCABULARY
-from hcl_tf.data.tokenizers.wordpiece import SPECIAL_PIECES, Tokenizer
+from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
 from hcl_tf.models.base import Inputs, System
@@ -45,11 +45,8 @@ def inputs_of(data: PreparedData, shape: EncoderShape | None, kept: np.ndarray, 
 
 def keyword_ids(graph: KeywordGraph, tokenizer: Tokenizer) -> np.ndarray:
     """[N, P] what the nodes' keywords are to an encoder (`Inputs.keyword_ids`), cut to `KEYWORD_PIECES`."""
-    texts = [[tokenizer.cls_id, *pieces[:KEYWORD_PIECES], tokenizer.sep_id] for pieces in tokenizer.encode(list(graph.nodes))]
-    ids = np.full((len(texts), max(map(len, texts), default=SPECIAL_PIECES)), tokenizer.pad_id, np.int32)
-    for row, text in zip(ids, texts, strict=True):
-        row[: len(text)] = text
-    return ids
+    texts = [pieces[:KEYWORD_PIECES] for pieces in tokenizer.encode(list(graph.nodes))]
+    return tokenizer.framed(texts, max(map(len, texts), default=0))
 
 
 def new_system(settings: Settings, inputs: Inputs, begun: Initialization | None) -> tuple[System, list[str]]:
