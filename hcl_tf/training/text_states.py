@@ -19,7 +19,7 @@ from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.progress import bar
 
 TOKENS_AT_ONCE = 4096
-SMALLEST_SCALE = 0.05  # of the median dimension's
+SMALLEST_SCALE = 0.05  # as a share of the median dimension's
 PARTS = ("vectors.npy", "source_states.npy")
 
 
@@ -29,7 +29,7 @@ class TextStates:
     Args:
       data: the prepared folder, below which results for published or frozen weights are cached.
       arrays: the split.
-      keep: cache on disk, under a hash of weights and data (pointless for weights that change).
+      keep: whether results are cached on disk, under a hash of weights and data (pointless for weights that change).
 
     Attributes:
       arrays: the split.
@@ -86,7 +86,7 @@ class TextStates:
         for variable in encoder.variables:
             key.update(variable.numpy().tobytes())
         whole, small = (self._data.folder / CACHE / f"{kind}-{key.hexdigest()[:16]}" for kind in ("states", "vectors"))
-        states_too = states or is_whole(whole, PARTS)  # which has the vectors as well
+        states_too = states or is_whole(whole, PARTS)  # the folder with the states has the vectors as well
         folder, names = (whole, PARTS) if states_too else (small, PARTS[:1])
         arrays = cached(folder, names, lambda: self._encode(encoder, states_too)[: len(names)])
         return np.array(arrays[0]), arrays[1] if states else None
