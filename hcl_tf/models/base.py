@@ -97,6 +97,7 @@ class System(keras.Model):
       orders: the diagnostics that say how often a contrast orders its pair right; lines of progress show them.
       output_nll: the loss that is the NLL of targets in the way in which outputs are generated. The checkpoint `best_nll` is chosen by its
         mean over the validation split.
+      places: part of the system -> how the paths of its variables begin; reports say which parts a gradient reaches.
       comparisons: name -> two diagnostics. Their difference in each example says what the condition of the second is worth.
     """
 
@@ -107,6 +108,7 @@ class System(keras.Model):
     orders: ClassVar[tuple[str, ...]] = ()
     output_nll = "nll"
     comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    places: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(**kwargs)

@@ -27,7 +27,7 @@ from hcl_tf.training.run_folder import RunFolder
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.validation import Validation
 
-DIAGNOSED = 512  # each validation takes diagnostics of so many validation examples
+DIAGNOSED = 64  # each validation takes diagnostics of so many validation examples
 MOST_CLIPPED = 0.9  # a warning is given if a larger share of the steps between two validations was clipped
 STATUS_EVERY = 30.0  # seconds between lines where no bar can be drawn
 

@@ -82,14 +82,15 @@ class Validation:
 
     def diagnostics_of(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Computes `System.diagnose` of one batch under the fixed noise."""
-        return self.system.diagnose(batch, self._noise(batch))
+        return self.system.diagnose(batch, self.noise(batch))
 
-    def _noise(self, batch: Batch) -> Noise:
+    def noise(self, batch: Batch) -> Noise:
+        """The fixed noise of a batch."""
         return Noise(self.seed, NOISE_STEP, batch["example_rows"])
 
     def sums_of(self, batch: Batch, phase: int) -> tuple[dict[str, Sum], dict[str, tf.Tensor]]:
         """Computes the sums of all losses over one batch under the fixed noise, and the counts that they are divided by; sets `per`."""
         del phase  # a Python number, so TensorFlow traces this function anew for each phase
-        sums = self.system.losses(batch, tf.constant(NOISE_STEP), self._noise(batch), training=False)
+        sums = self.system.losses(batch, tf.constant(NOISE_STEP), self.noise(batch), training=False)
         self.per = {name: value.per for name, value in sums.items()}
         return {name: value._replace(per="") for name, value in sums.items()}, self.system.counts(batch)
