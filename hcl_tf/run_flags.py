@@ -23,9 +23,9 @@ def data_dir() -> flags.FlagHolder:
     return flags.DEFINE_string("data_dir", None, "Prepared folder that the run was trained on. Default: tfrecords/<task>.")
 
 
-def split(text: str) -> flags.FlagHolder:
-    """Defines `--split`, by default "test"; `text` says in --help what the command does with the split."""
-    return flags.DEFINE_enum("split", "test", config.SPLITS, text)
+def split(text: str, default: str = "test") -> flags.FlagHolder:
+    """Defines `--split`; `text` says in --help what the command does with the split."""
+    return flags.DEFINE_enum("split", default, config.SPLITS, text)
 
 
 def checkpoint() -> flags.FlagHolder:

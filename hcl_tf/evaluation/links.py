@@ -33,9 +33,9 @@ class Link:
 RULE = (
     f"A link is {OPEN} if the interval of its figure lies above 0. u -> prior: the posterior is nearer to the prior with the source's own "
     "keywords than with another example's. prior -> z: it is nearer to the source's own prior than to another example's. "
-    "z -> decoder: with another example's prior mean the target costs more. y- -> posterior: the means of the posterior tell target from negative, and at "
-    "least half of what tells them is the means and not the variances. posterior -> prior: where L_ins pulls the prior's mean, the target "
-    f"costs at least {FELT} nats less."
+    "z -> decoder: with another example's prior mean the target costs more. y- -> posterior: the means of the posterior tell target from "
+    "negative, and at least half of what tells them is the means and not the variances. posterior -> prior: where L_ins pulls the prior's "
+    f"mean, the target costs at least {FELT} nats less."
 )
 FIGURES = {
     "u -> prior": ("kl_u_shuffled_minus_graph", 0.0, "another's u puts the posterior {} nats farther away"),

@@ -77,7 +77,8 @@ def page(found: dict) -> str:
 def title(found: dict) -> str:
     """Says what was measured."""
     model = f"{found['model']} {found['variant']}".rstrip()
-    return f"{model} on {found['task']}, {found['examples']:,} examples of {found['split']}, checkpoint {found['checkpoint']} (step {found['step']:,})"
+    examples = f"{found['examples']:,} examples of {found['split']}"
+    return f"{model} on {found['task']}, {examples}, checkpoint {found['checkpoint']} (step {found['step']:,})"
 
 
 def _known(found: dict) -> dict[str, str]:
@@ -103,7 +104,7 @@ def _contrasts(found: dict[str, dict]) -> str:
                 "worth, nats": number(row["gain"]),
             }
             for name, row in found.items()
-        ]  # fmt: skip
+        ]
     )
 
 
