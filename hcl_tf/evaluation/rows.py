@@ -65,8 +65,24 @@ class Result:
     @property
     def cautions(self) -> dict[str, str]:
         """Why it can't be taken at face value: mark -> what that means (`Settings.cautions`)."""
-        arithmetic = self.record["environment"].get("arithmetic", 1)  # recorded since version 0.2.0
-        return registry.read(self.record["settings"], self.origin).cautions(self.record["encoder"], arithmetic)
+        return registry.read(self.record["settings"], self.origin).cautions(self.record["encoder"], self.arithmetic)
+
+    @property
+    def arithmetic(self) -> int:
+        """The version of the arithmetic that it was made under, which is recorded since version 0.2.0."""
+        return self.record["environment"].get("arithmetic", 1)
+
+    @property
+    def diagnostics(self) -> dict[str, Any]:
+        """What `evaluation.diagnostics.summary` says of it, named as this version names it.
+
+        Before version 2 of the arithmetic `nll_prior` had a z drawn from the prior, which is `nll_prior_sampled` now.
+        """
+        found = self.record["figures"]
+        if self.arithmetic >= 2:
+            return found
+        renamed = {"nll_prior": "nll_prior_sampled", "nll_prior_minus_posterior": "nll_prior_sampled_minus_posterior"}
+        return found | {part: {renamed.get(name, name): entry for name, entry in found[part].items()} for part in ("means", "differences")}
 
     @property
     def scaled(self) -> bool:

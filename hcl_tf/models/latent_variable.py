@@ -50,7 +50,10 @@ class LatentVariable:
         return {"kl_weight": tf.convert_to_tensor(self.latent_weights(step)["kl_objective"])}
 
     def progress(self, means: Mapping[str, float]) -> str:
-        return f"KL {means['kl']:.3f}, active units {means.get('active_units_beyond_prior', 0)} beyond the prior"
+        said = f"KL {means['kl']:.3f}, active units {means.get('active_units_beyond_prior', 0)} beyond the prior"
+        if "nll_prior_shuffled" in means:
+            said += f", another's prior mean costs {means['nll_prior_shuffled'] - means['nll_prior']:.3f} nats"
+        return said
 
     @property
     def ramp_steps(self) -> int:

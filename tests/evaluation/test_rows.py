@@ -136,6 +136,13 @@ def test_cautions_lead_to_notes_that_are_there(mark, note):
     assert note in BuildNotes.read(Path(__file__).parents[2] / "BUILD_NOTES.md").texts
 
 
+@pytest.mark.parametrize(("arithmetic", "name"), [(None, "nll_prior_sampled"), (1, "nll_prior_sampled"), (2, "nll_prior")])
+def test_the_prior_s_nll_of_an_earlier_row_had_a_drawn_z(arithmetic, name):
+    figures = {"collapsed": False, "means": {"nll_prior": 1, "kl": 2}, "differences": {"nll_prior_minus_posterior": 3}}
+    found = made("hcl", figures=figures, **of_version(arithmetic)).diagnostics
+    assert found == {"collapsed": False, "means": {name: 1, "kl": 2}, "differences": {f"{name}_minus_posterior": 3}}
+
+
 # -- negatives --------------------------------------------------------------------------------------------------------
 
 
