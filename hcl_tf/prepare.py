@@ -70,6 +70,11 @@ MIN_KEYWORD_COUNT = flags.DEFINE_integer(
 GRAPH_DEGREE = flags.DEFINE_integer("graph_degree", 16, "Strongest neighbours kept a node and relation.", lower_bound=1, upper_bound=256)
 GRAPH_INPUT_EDGES = flags.DEFINE_boolean("graph_input_edges", False, "Also join source keywords with target keywords of their samples.")
 
+EDGE_STRENGTH = flags.DEFINE_enum(
+    "edge_strength", "association", ["association", "count"],
+    "How neighbours of the keyword graph are ranked: by smoothed positive PMI, or by how often an edge occurs (before version 0.3).",
+)  # fmt: skip
+
 INSPECT = flags.DEFINE_string("inspect", None, "Print what a prepared folder holds, and do nothing else.")
 EXAMPLES = flags.DEFINE_integer("examples", 10, "Decoded examples that --inspect shows.", lower_bound=0)
 VERIFY = flags.DEFINE_string("verify", None, "Reread a prepared folder and exit non-zero on any damage, and do nothing else.")
@@ -128,6 +133,7 @@ def main() -> None:
         min_keyword_count=MIN_KEYWORD_COUNT.value,
         graph_degree=GRAPH_DEGREE.value,
         graph_input_edges=GRAPH_INPUT_EDGES.value,
+        edge_strength=EDGE_STRENGTH.value,
         vocab=VOCAB.value,
         vocab_size=VOCAB_SIZE.value,
         seed=SEED.value,

@@ -14,6 +14,7 @@ from hcl_tf.errors import UserError
 
 PRESETS = ("paper", "small", "tiny")
 RANDOM_ENCODER = {"paper": "12x768", "small": "4x256", "tiny": "2x128"}  # what --encoder=random means
+NO_WEIGHTS = "NO WEIGHTS"  # the caution that makes a row not comparable with the paper's
 RENAMED = {"claps_imposter_norm": "claps_impostor_norm"}  # former name -> name, in stored runs and on the command line
 _REQUIRED = object()
 
@@ -69,6 +70,14 @@ class Settings:
 
     def check_together(self) -> None:
         """Raises `UserError` where two settings contradict each other."""
+
+    def cautions(self, encoder: str, arithmetic: int) -> dict[str, str]:
+        """Says why a result of a run with these settings can't be taken at face value: a mark for tables -> what it means.
+
+        Args:
+          encoder: what the run began with, as its config.json says. arithmetic: the version that it was trained under.
+        """
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """All settings, for config.json."""
@@ -205,6 +214,12 @@ class LibrarySettings(EncoderSettings):
     group: ClassVar[str] = "library model"
 
     pretrained: str = setting("", "Published weights of the library's model: hub name or folder; empty: random.")
+
+    def cautions(self, encoder: str, arithmetic: int) -> dict[str, str]:
+        found = super().cautions(encoder, arithmetic)
+        if self.pretrained:
+            return found
+        return found | {NO_WEIGHTS: "the published weights that define the row were not there: a claim about it can't be tested"}
 
 
 @dataclass(frozen=True)

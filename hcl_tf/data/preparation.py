@@ -1,5 +1,6 @@
 """Turns a raw corpus into a prepared folder. The steps are here in their order, and each is in a file of its own."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from hcl_tf.data.corpora.formats import ROLES, Example, Keyword, ReadOptions
 from hcl_tf.data.corpora.qqp import text_key
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.data.keywords import graph, tagging, textrank
+from hcl_tf.data.keywords.impostor_statistics import Impostors
 from hcl_tf.data.store import tfrecords, word_vectors
 from hcl_tf.data.store.tfrecords import Record, Text
 from hcl_tf.data.tokenizers import wordpiece
@@ -40,6 +42,7 @@ class PreparationSettings:
     min_keyword_count: int = 3
     graph_degree: int = 16
     graph_input_edges: bool = False
+    edge_strength: str = "association"
     vocab: str | None = None
     vocab_size: int = 8000
     seed: int = 1
@@ -83,7 +86,8 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         covered = sum(map(bool, keywords.values()))
         say(f"tagger: {tagger}", f"distinct texts: {len(keywords):,}; with a keyword: {covered:,} ({covered / len(keywords):.1%})")
 
-        keyword_graph = _build_graph(settings, splits["train"], cut, keywords)
+        samples = _graph_samples(splits["train"], cut, keywords)
+        keyword_graph = _build_graph(settings, samples)
         graph.save(keyword_graph, folder / tfrecords.GRAPH)
         edges = {name: keyword_graph.edges(relation) for relation, name in enumerate(graph.RELATIONS)}
         say(f"keyword graph: {len(keyword_graph):,} nodes, {edges['positive']:,} positive and {edges['negative']:,} negative edges")
@@ -92,13 +96,19 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
                 f"the graph is empty: no keyword occurs in {settings.min_keyword_count} training samples; "
                 "lower --min_keyword_count or give more data"
             )
+        if len(keyword_graph):
+            say(*Impostors.of_samples(keyword_graph, samples, settings.graph_degree).lines(keyword_graph))
+        targets = {text_key(example.target) for example in splits["train"]}
+        kinds = {split: _negative_kinds(examples, targets) for split, examples in splits.items()}
+        say(f"negatives that are another training example's target: {kinds['train']['targets']:.1%} of train's")
         say(_write_word_vectors(task, splits["train"], folder))
 
         numbers = keyword_graph.numbers()
         entries = {}
         for split in SPLITS:
             records = _records(splits[split], split, tokenizer, cut, keywords, numbers)
-            entries[split] = {"examples": len(splits[split]), "shards": tfrecords.write_shards(folder, split, records, len(splits[split]))}
+            shards = tfrecords.write_shards(folder, split, records, len(splits[split]))
+            entries[split] = {"examples": len(splits[split]), "negatives": kinds[split], "shards": shards}
 
         manifest = _manifest(task, settings, corpus, tokenizer, folder)
         manifest |= {"tagger": tagger, "graph": {"nodes": len(keyword_graph), "edges": edges}, "splits": entries, "notes": notes}
@@ -133,14 +143,31 @@ def _extract_keywords(task: Task, settings: PreparationSettings, splits: dict[st
     return textrank.extract_all(texts, task.language, settings.tagger, settings.keyword_unit, settings.max_keywords, workers)
 
 
-def _build_graph(settings: PreparationSettings, training: list[Example], cut: "_Cut", keywords: Keywords) -> graph.KeywordGraph:
-    """Builds the keyword graph of the training examples."""
+def _graph_samples(training: list[Example], cut: "_Cut", keywords: Keywords) -> list[graph.SampleKeywords]:
+    """Lists the keywords of the training examples."""
 
     def names(example: Example, role: str) -> tuple[str, ...]:
         return tuple(keyword.text for keyword in keywords[cut.kept(role, getattr(example, role))[1]])
 
-    samples = [graph.SampleKeywords(*(names(example, role) for role in ROLES)) for example in training]
-    return graph.build(samples, settings.min_keyword_count, settings.graph_degree, settings.graph_input_edges)
+    return [graph.SampleKeywords(*(names(example, role) for role in ROLES)) for example in training]
+
+
+def _build_graph(settings: PreparationSettings, samples: list[graph.SampleKeywords]) -> graph.KeywordGraph:
+    """Builds the keyword graph."""
+    s = settings
+    return graph.build(samples, s.min_keyword_count, s.graph_degree, s.graph_input_edges, s.edge_strength)
+
+
+def _negative_kinds(examples: list[Example], targets: set[str]) -> dict[str, dict[str, float] | float]:
+    """Says where the negatives of a split come from, by shares, and what share of them are among some targets.
+
+    A contrast between instances can move what a model writes only where a negative is somebody's target (BUILD_NOTES 93).
+    """
+    routes = Counter(example.route for example in examples)
+    return {
+        "routes": {route: count / len(examples) for route, count in sorted(routes.items())},
+        "targets": sum(text_key(example.negative) in targets for example in examples) / len(examples),
+    }
 
 
 def _write_word_vectors(task: Task, training: list[Example], folder: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hcl_tf.data.batching.sample_rows import sample_rows
+from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.files.json_text import from_json, to_json
@@ -62,6 +63,28 @@ class Result:
         return registry.read(self.record["settings"], self.origin).to_dict()
 
     @property
+    def cautions(self) -> dict[str, str]:
+        """Why it can't be taken at face value: mark -> what that means (`Settings.cautions`)."""
+        return registry.read(self.record["settings"], self.origin).cautions(self.record["encoder"], self.arithmetic)
+
+    @property
+    def arithmetic(self) -> int:
+        """The version of the arithmetic that it was made under, which is recorded since version 0.2.0."""
+        return self.record["environment"].get("arithmetic", 1)
+
+    @property
+    def diagnostics(self) -> dict[str, Any]:
+        """What `evaluation.diagnostics.summary` says of it, named as this version names it.
+
+        Before version 2 of the arithmetic `nll_prior` had a z drawn from the prior, which is `nll_prior_sampled` now.
+        """
+        found = self.record["figures"]
+        if self.arithmetic >= 2:
+            return found
+        renamed = {"nll_prior": "nll_prior_sampled", "nll_prior_minus_posterior": "nll_prior_sampled_minus_posterior"}
+        return found | {part: {renamed.get(name, name): entry for name, entry in found[part].items()} for part in ("means", "differences")}
+
+    @property
     def scaled(self) -> bool:
         """Whether it is not of the paper's size: another preset, fewer steps, a part of the corpus, or cut off by the clock."""
         shorter = bool(self.settings.get("max_steps")) or self.record["finished"].get("ended") == "time"
@@ -108,7 +131,8 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
         "system": system or run.name, "seed": run.settings.seed, "flags": list(flags), "task": config["task"],
         "settings": run.settings.to_dict(), "version": config.get("version", FIRST_VERSION), "encoder": config["encoder"],
         "finished": run.done, "data": config["data"],
-        "corpus": {k: manifest[k] for k in CORPUS} | {"whole": manifest["raw_rows"] >= manifest["task"]["full_corpus"]},
+        "corpus": {k: manifest[k] for k in CORPUS}
+        | {"whole": manifest["raw_rows"] >= manifest["task"]["full_corpus"], "negatives": negative_routes(manifest)},
         "references": hashlib.sha256(to_json(known)).hexdigest(),
         "examples": scores["examples"], "of": scores["of"], "training_examples": scores["training_examples"], "step": scores["step"],
         "validation": best[-1] if best else {}, "scores": scores["scores"],

@@ -71,24 +71,28 @@ class Impostor(keras.layers.Layer):
 
     Args:
       size: Z.
-      kind: "mean" takes the mean, rescaled to the positive's length, so that its length alone does not give it away to the
-        Mahalanobis distance; "sum" is the printed form.
+      kind: "one" takes one neighbour, drawn anew each time, "mean" the mean over them, either rescaled to the positive's length, so that
+        its length alone does not give it away to the Mahalanobis distance; "sum" is the printed form. A mean over many differs from single
+        keywords so much that one fixed direction tells it (BUILD_NOTES 92).
       gradient: whether the contrasts train W; they would learn to make the impostor trivial.
     """
 
-    def __init__(self, size: int, kind: str = "mean", gradient: bool = False, **kwargs) -> None:
+    def __init__(self, size: int, kind: str = "one", gradient: bool = False, **kwargs) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.size, self.kind, self.gradient = size, kind, gradient
         self.kernel = self.add_weight("kernel", (size, size), initializer="identity", trainable=gradient)
 
-    def call(self, states: tf.Tensor, present: tf.Tensor, positive: tf.Tensor) -> tf.Tensor:
+    def call(self, states: tf.Tensor, present: tf.Tensor, positive: tf.Tensor, draw: tf.Tensor | None = None) -> tf.Tensor:
         """Computes impostors [B, Z]; zero where an example has no neighbour.
 
         Args:
           states: [B, K, F, Z] states of the negative neighbours of each target keyword.
           present: [B, K, F] bool, which of them there are.
           positive: [B, Z] u_y.
+          draw: [B, K, F] uniform noise, which chooses where `kind` is "one"; None: the first neighbour.
         """
+        if self.kind == "one":
+            present = _one(present, draw)
         weights = tf.cast(present, states.dtype)
         summed = tf.einsum("bkf,bkfz->bkz", weights, states)  # --> [B, K, Z]
         if self.kind == "sum":
@@ -102,6 +106,15 @@ class Impostor(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return super().get_config() | {"size": self.size, "kind": self.kind, "gradient": self.gradient}
+
+
+def _one(present: tf.Tensor, draw: tf.Tensor | None) -> tf.Tensor:
+    """Of the entries of each row [B, K, F] that are present keeps the one with the largest draw; None: the first. [B, K, F] bool."""
+    shape = tf.shape(present)
+    flat = tf.reshape(present, [shape[0], -1])
+    keys = tf.cast(flat, tf.float32) if draw is None else tf.where(flat, tf.reshape(draw, tf.shape(flat)), -1.0)
+    chosen = tf.one_hot(tf.argmax(keys, -1), tf.shape(flat)[1], True, False, dtype=tf.bool)
+    return tf.reshape(flat & chosen, shape)
 
 
 def group_contrast(gain: tf.Tensor, score: tf.Tensor) -> tf.Tensor:

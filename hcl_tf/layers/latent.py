@@ -46,6 +46,16 @@ def kl_by_dimension(posterior: Gaussian, prior: Gaussian) -> tf.Tensor:
     return tfp.distributions.kl_divergence(*one)
 
 
+def kl_parts(posterior: Gaussian, prior: Gaussian) -> tuple[tf.Tensor, tf.Tensor]:
+    """Splits KL(posterior || prior) into what the means contribute and what the variances do, [B] nats each; they sum to the whole.
+
+    The means' part alone can move an output that is decoded from a mean.
+    """
+    means = 0.5 * mahalanobis(posterior.mean(), prior)
+    ratio = posterior.stddev() / prior.stddev()
+    return means, tf.reduce_sum(0.5 * (tf.square(ratio) - 1.0) - tf.math.log(ratio), -1)
+
+
 def sample(distribution: Gaussian, noise: Noise) -> tf.Tensor:
     """Draws z [B, Z] by reparameterisation (Kingma and Welling 2014), with noise that belongs to each example."""
     return distribution.mean() + distribution.stddev() * tf.cast(noise.normal((distribution.event_shape[0],)), distribution.dtype)

@@ -43,6 +43,13 @@ class Noise:
         copy._sites = list(self._sites)
         return copy
 
+    def apart(self) -> "Noise":
+        """Returns noise of a stream of its own, for what some systems draw and others do not: this one goes on as if nothing were drawn."""
+        copy = object.__new__(Noise)
+        copy.rows, copy._rows_key, copy._sites = self.rows, self._rows_key, [0]
+        copy._key = _hash(self._key ^ _constant(0xC2B2AE35))
+        return copy
+
     def bits(self, shape: tuple[int, ...]) -> tf.Tensor:
         """Draws uniform [B, *shape] uint32. `shape` may hold scalar tensors."""
         site = self._sites[0] = self._sites[0] + 1

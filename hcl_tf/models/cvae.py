@@ -18,6 +18,7 @@ import tensorflow as tf
 from hcl_tf.layers import latent
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.examples import weighted_sum
 from hcl_tf.models.latent_variable import LatentVariable, latent_diagnostics
 from hcl_tf.models.recurrent_body import RecurrentBody
 from hcl_tf.models.settings.recurrent import CVAESettings
@@ -49,6 +50,8 @@ class CVAE(LatentVariable, RecurrentBody):
         states = self.decode(batch, source, z, noise if training else None)
         nll, each = self.tokens.cross_entropy(states, self.labels(batch), self.label_weights(batch), training=training)
         sums = {"nll": Sum(nll), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+        if not training:
+            sums["nll_prior"] = weighted_sum(self.nll_given(batch, source, prior.mean()), batch["example_mask"], "examples")
         return sums | self.latent_sums(batch, source, z, prior, posterior)
 
     # -- parts ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ With every contrast's weight 0 this is `bert_cvae`, the base that the contrasts 
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
@@ -26,8 +25,9 @@ from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keywo
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.encoder_decoder import EncoderDecoder
-from hcl_tf.models.examples import NOT_A_NUMBER, another, as_float, has_impostor, have_different_keywords, weighted_sum, where_applies
-from hcl_tf.models.latent_variable import LatentVariable, latent_diagnostics
+from hcl_tf.models.examples import NOT_A_NUMBER, as_float, has_impostor, weighted_sum
+from hcl_tf.models.hcl_diagnostics import HCLDiagnostics
+from hcl_tf.models.latent_variable import LatentVariable
 from hcl_tf.models.settings.hcl import HCLSettings
 
 
@@ -47,7 +47,7 @@ class KeywordComparison(NamedTuple):
     hardness: tf.Tensor
 
 
-class HCL(LatentVariable, EncoderDecoder):
+class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
     """The paper's model. What `--ablate` leaves out has no layers."""
 
     scales: ClassVar[Mapping[str, str]] = {
@@ -55,12 +55,26 @@ class HCL(LatentVariable, EncoderDecoder):
     }  # fmt: skip
     curves = (*EncoderDecoder.curves, *LatentVariable.curves, "ins", "key", "ma")
     orders = ("order_ins", "order_key", "order_ma")
+    places: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "embeddings": tuple(f"encoder.bert._{kind}" for kind in ("embedding", "position_embedding", "type_embedding")),
+        "encoder": ("encoder",),
+        "prior": ("prior",),
+        "posterior": ("posterior",),
+        "graph": ("node_projection", "graph", "impostor"),
+        "z's projection": ("latent_memory", "latent_inputs"),
+        "decoder": ("decoder", "copy_attention", "pointer", "keyword_memory", "tokens"),
+    }
     comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {
         **LatentVariable.comparisons,
         "nll_u_unknown_minus_graph": ("nll_prior_u_unknown", "nll_prior"),
         "nll_u_shuffled_minus_graph": ("nll_prior_u_shuffled", "nll_prior"),
         "kl_u_unknown_minus_graph": ("kl_u_unknown", "kl"),
         "kl_u_shuffled_minus_graph": ("kl_u_shuffled", "kl"),
+        "nll_u_graph_minus_oracle": ("nll_prior", "nll_prior_u_oracle"),
+        "nll_prior_minus_moved": ("nll_prior", "nll_moved"),
+        "nll_negative_minus_target": ("nll_negative", "nll_prior"),
+        "h_negative_minus_target": ("h_negative", "h_target"),
+        "h_of_means_negative_minus_target": ("h_negative_of_means", "h_target_of_means"),
     }
 
     def __init__(self, settings: HCLSettings, inputs: Inputs, **kwargs) -> None:
@@ -98,8 +112,10 @@ class HCL(LatentVariable, EncoderDecoder):
     def uses_keywords(self) -> bool:
         return self.settings.ablate != "keyword"
 
-    def sampler(self, graph: KeywordGraph) -> SubgraphSampler:
+    def sampler(self, graph: KeywordGraph) -> SubgraphSampler | None:
         s = self.settings
+        if len(graph) <= s.graph_whole:
+            return None
         return SubgraphSampler(graph, s.fanout, s.graph_node_budget, s.impostors)
 
     @property
@@ -120,7 +136,9 @@ class HCL(LatentVariable, EncoderDecoder):
         return {name: weight for name, weight in weights.items() if weight}
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
-        return {self.likelihood_term(step): 1.0, **self.latent_weights(step), **self.contrasts}
+        found = {self.likelihood_term(step): 1.0, **self.latent_weights(step)}
+        ramp = found["kl_objective"] if self.settings.contrast_ramp else 1.0
+        return found | {name: weight * ramp for name, weight in self.contrasts.items()}
 
     def counts(self, batch: Batch) -> dict[str, tf.Tensor]:
         return super().counts(batch) | {"contrasted": tf.reduce_sum(batch["example_mask"] * as_float(has_impostor(batch)))}
@@ -128,12 +146,14 @@ class HCL(LatentVariable, EncoderDecoder):
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
         roles = ROLES if self.contrasts else ROLES[:2]
         texts = self.encode(batch, noise if training else None, roles)
-        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training))
+        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training), noise)
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
         states = self.decode(batch, texts, keywords, z, noise if training else None)
         sums = self.likelihood(batch, texts, states, training)
         sums |= self.latent_sums(batch, texts["source"], z, prior, posterior)
+        if not training:
+            sums["nll_prior"] = weighted_sum(self.nll_given(batch, texts, keywords, prior.mean()), batch["example_mask"], "examples")
         if self.contrasts:
             sums |= self.contrast_sums(batch, texts, keywords, prior, posterior)
         return sums
@@ -183,23 +203,30 @@ class HCL(LatentVariable, EncoderDecoder):
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def states_of_nodes(self, batch: Batch, training: bool) -> tf.Tensor | None:
-        """Computes the states [n, Z] of the batch's sub-graph; outside of training, returns the whole graph's (`before_inference`)."""
+        """Computes the states [n, Z] of the batch's sub-graph, or of the whole graph where the batch has none.
+
+        Outside of training returns the whole graph's, as `before_inference` left them.
+        """
         if not self.uses_keywords:
             return None
         if not training:
             return tf.convert_to_tensor(self.node_states)
-        features = self.node_projection(gather_nodes(tf.convert_to_tensor(self.node_features), batch["graph_nodes"]))
-        return self.graph(features, batch["graph_neighbours"]) if self.uses_graph else features
+        features, neighbours = tf.convert_to_tensor(self.node_features), tf.constant(self.inputs_.neighbours)
+        if "graph_nodes" in batch:
+            features, neighbours = gather_nodes(features, batch["graph_nodes"]), batch["graph_neighbours"]
+        states = self.node_projection(features)
+        return self.graph(states, neighbours) if self.uses_graph else states
 
     def project(self, vectors: tf.Tensor) -> tf.Tensor:
         """Projects text vectors [B, D] into the space of the nodes, [B, Z]."""
         return self.node_projection((vectors - self.text_mean) / self.text_scale)
 
-    def keyword_states(self, batch: Batch, texts: dict, nodes: tf.Tensor | None) -> dict[str, tf.Tensor]:
+    def keyword_states(self, batch: Batch, texts: dict, nodes: tf.Tensor | None, noise: Noise | None = None) -> dict[str, tf.Tensor]:
         """Computes u_x (`source`) and, where the batch has targets, u_y (`target`) and u_- (`impostor`), [B, Z] each.
 
         Args:
           nodes: [n, Z] states (`states_of_nodes`); None: the model has no keywords, and so no states.
+          noise: chooses an impostor where one is drawn; None: the strongest.
         """
         if nodes is None:
             return {}
@@ -211,7 +238,8 @@ class HCL(LatentVariable, EncoderDecoder):
                 states[role] = keyword_state(nodes, batch[f"{role}_nodes"], unknown, own)
         if "target" in texts and "impostor_nodes" in batch:
             places = batch["impostor_nodes"]
-            states["impostor"] = self.impostor(gather_nodes(nodes, places), places >= 0, states["target"])
+            draw = noise.apart().uniform(tuple(places.shape[1:])) if noise else None
+            states["impostor"] = self.impostor(gather_nodes(nodes, places), places >= 0, states["target"], draw)
         return states
 
     def prior_of(self, texts: dict, keywords: dict, u: tf.Tensor | None = None) -> latent.Gaussian:
@@ -240,8 +268,15 @@ class HCL(LatentVariable, EncoderDecoder):
 
     def instance_distances(self, texts: dict, prior, posterior) -> tuple[tf.Tensor, tf.Tensor]:
         """Computes h(y) = KL(q(z|x,y) || p(z|x,u)) of the target and of the negative, [B] each."""
-        negative = self.posterior_of(texts["source"], texts["negative"])
+        negative = self.negative_posterior(texts)
         return tfp.distributions.kl_divergence(posterior, prior), tfp.distributions.kl_divergence(negative, prior)
+
+    def negative_posterior(self, texts: dict) -> latent.Gaussian:
+        """Computes q(z | x, y-), without a gradient where `--nonegative_gradient` asks for none."""
+        negative = self.posterior_of(texts["source"], texts["negative"])
+        if self.settings.negative_gradient:
+            return negative
+        return latent.gaussian((tf.stop_gradient(negative.mean()), tf.stop_gradient(negative.stddev())))
 
     def distances_of_others(self, texts: dict, prior) -> tf.Tensor:
         """Computes KL(q(z|x_i,y_j) || p(z|x_i,u_i)) of each example i with every target j of the batch, [B, B]."""
@@ -304,61 +339,6 @@ class HCL(LatentVariable, EncoderDecoder):
         z = self.drawn(prior, noise)
         added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
         return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, added)
-
-    def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
-        texts = self.encode(batch, None, ROLES)
-        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False))
-        prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
-        draw = noise.normal((self.settings.latent_size,))
-        found = latent_diagnostics(prior, posterior, draw, batch, partial(self.nll_given, batch, texts, keywords))
-        found |= self.instance_diagnostics(batch, texts, prior, posterior)
-        if self.uses_keywords:
-            found |= self.condition_diagnostics(batch, texts, keywords, posterior, draw)
-            found |= self.keyword_diagnostics(batch, keywords, posterior)
-        return found
-
-    def condition_diagnostics(self, batch: Batch, texts: dict, keywords: dict, posterior, draw: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Computes the NLL under z from the prior, and KL, [B] each, where u_x is replaced.
-
-        `unknown`: by the state of a text whose keywords are not nodes. `shuffled`: by another example's.
-        """
-        found = {}
-        for name, u in (("unknown", self.project(texts["source"])), ("shuffled", another(keywords["source"], batch))):
-            prior, states = self.prior_of(texts, keywords, u), {**keywords, "source": u}
-            found[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, prior.mean() + prior.stddev() * draw)
-            found[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1)
-        return found
-
-    def instance_diagnostics(self, batch: Batch, texts: dict, prior, posterior) -> dict[str, tf.Tensor]:
-        """Says whether h(y) of the target is smaller than that of a negative: 1 or 0, NaN where there is no pair; [B] each.
-
-        `_random`: than that of another example's target. `_differ`: only where target and negative have different keywords.
-        """
-        target, negative = self.instance_distances(texts, prior, posterior)
-        other = self.posterior_of(texts["source"], another(texts["target"], batch))
-        random = tfp.distributions.kl_divergence(other, prior)
-        return {
-            "order_ins": as_float(target < negative),
-            "order_ins_random": where_applies(~tf.math.is_nan(random), target < random),
-            "order_ins_differ": where_applies(have_different_keywords(batch), target < negative),
-        }
-
-    def keyword_diagnostics(self, batch: Batch, keywords: dict, posterior) -> dict[str, tf.Tensor]:
-        """Says whether L_key and L_ma order their pair right, and how near impostors are to u_y; as in `instance_diagnostics`."""
-        paired = has_impostor(batch)
-        own = self.compare_keywords(keywords, keywords["impostor"], posterior)
-        random = self.compare_keywords(keywords, another(keywords["target"], batch), posterior)
-        found = {}
-        for suffix, pair, applies in (
-            ("", own, paired),
-            ("_random", random, ~tf.math.is_nan(random.hardness)),
-            ("_differ", own, paired & have_different_keywords(batch)),
-        ):
-            found[f"order_key{suffix}"] = where_applies(applies, pair.cosine_target > pair.cosine_impostor)
-            found[f"order_ma{suffix}"] = where_applies(applies, pair.distance_target < pair.distance_impostor)
-        found["impostor_cosine"] = tf.where(paired, own.hardness, NOT_A_NUMBER)
-        found["random_cosine"] = random.hardness
-        return found
 
     def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
         """Returns vectors of texts and keywords in two spaces.

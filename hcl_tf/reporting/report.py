@@ -15,12 +15,12 @@ from hcl_tf.reporting.build_notes import NAME, BuildNotes
 from hcl_tf.reporting.claims import METRICS, Claims
 from hcl_tf.reporting.ratings import Ratings
 from hcl_tf.reporting.sections import HTML, PAGE
-from hcl_tf.reporting.verdicts import EMPTY, FAIL, NOT_RUN, Table, comparable
+from hcl_tf.reporting.verdicts import EMPTY, FAIL, NOT_COMPARABLE, NOT_RUN, Table, comparable
 
 CSV = "table1.csv"
 COLUMNS = (
     "task", "table", "system", "metric", "paper", "ours", "smallest", "largest", "seeds", "difference", "p_against_hcl", "verdict",
-    "scaled", "signature", "command", "runs", "commits",
+    "scaled", "cautions", "signature", "command", "runs", "commits",
 )  # fmt: skip
 OF_PAPER = ("paper", "difference", "verdict", "scaled")  # columns that a task of one's own has not
 
@@ -66,7 +66,7 @@ def scores(table: Table) -> str:
 
 def check(table: Table) -> int:
     """Exit code of `--check`: 1 where a cell or a claim fails, 2 where there was nothing to check, else 0."""
-    verdicts = table.verdicts() - {NOT_RUN, EMPTY}
+    verdicts = table.verdicts() - {NOT_RUN, EMPTY, NOT_COMPARABLE}
     if not verdicts:
         why = "no claim has all its rows, and no cell of the paper's is filled for a row that ran"
         print(f"nothing checked: {why if table.beside_paper else f'the paper has no task {table.task}'}")
@@ -97,7 +97,7 @@ def _values(table: Table, row: str, metric: str) -> dict[str, object]:
     return values | {
         "ours": round(cell.mean, 4), "smallest": round(min(cell.ours), 4), "largest": round(max(cell.ours), 4),
         "difference": None if cell.difference is None else round(cell.difference, 4), "p_against_hcl": cell.p and round(cell.p, 5),
-        "scaled": table.mark([row]),
+        "scaled": table.mark([row]), "cautions": " ".join(table.cautions([row])),
         "signature": results[0].record["scores"][metric]["signature"],
         "command": results[0].command(), "runs": " ".join(_named(result) for result in results), "commits": " ".join(commits),
     }  # fmt: skip

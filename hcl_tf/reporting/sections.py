@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from hcl_tf.evaluation import links
 from hcl_tf.evaluation.intervals import entry_text, score_text
 from hcl_tf.evaluation.rows import RANKED_BY, ROWS, Result
 from hcl_tf.reporting import charts
@@ -18,11 +19,14 @@ SAMPLES = 8
 LATENT = (
     "nll_posterior",
     "nll_prior",
+    "nll_prior_sampled",
     "nll_shuffled",
     "kl",
     "nll_shuffled_minus_posterior",
+    "nll_prior_shuffled_minus_prior",
     "nll_u_shuffled_minus_graph",
     "kl_u_shuffled_minus_graph",
+    "nll_prior_minus_moved",
 )
 CONDITIONS = ("own", "swapped", "none", "another input", "swapped minus own", "own minus swapped", "own minus none")
 AGAINST = {"": "its negative", "_random": "another example's"}
@@ -56,10 +60,23 @@ def _head(table: Table, results: list[Result], notes: BuildNotes) -> Section:
             f"{mark} DOWN: not the paper's model size, corpus and length of training. The numbers compare these systems under the one "
             "budget below; they can't be compared with the paper's, and a verdict on them says so.",
         )
+    lines += [f"{mark}: {text}: {_rows_with(table, mark)}." for mark, text in table.cautions(table.rows).items()]
+    if negatives := _negatives(first):
+        lines.append(negatives)
     if cut := [f"{_run(result)} after {result.record['finished']['step']:,} steps" for result in results if _cut(result)]:
         lines.append(f"Training was cut off by the clock, not by the budget: {', '.join(cut)}.")
     title = "systems beside the paper" if table.beside_paper else "systems beside each other; the paper has no such task"
     return Section(f"{table.task}: {title}", lines, see=notes.of_settings(shared))
+
+
+def _rows_with(table: Table, mark: str) -> str:
+    return ", ".join(row for row in table.rows if mark in table.cautions([row]))
+
+
+def _negatives(result: Result) -> str:
+    """Says where the training negatives come from, by shares."""
+    shares = result.record["corpus"].get("negatives") or {}
+    return f"Negatives in training: {', '.join(f'{route} {share:.1%}' for route, share in sorted(shares.items()))}." if shares else ""
 
 
 def _cut(result: Result) -> bool:
@@ -118,11 +135,13 @@ def _latent(results: list[Result]) -> Section | None:
     """Whether z matters, whether keywords do, and how the contrasts order test pairs."""
     rows = []
     for result in results:
-        diagnostics = result.record["figures"]
+        diagnostics = result.diagnostics
         if diagnostics.get("collapsed") is None:
             continue
         entries = diagnostics["means"] | diagnostics["differences"]
         row = {"run": f"{result.row}, seed {result.seed}", "verdict": "COLLAPSED" if diagnostics["collapsed"] else "not collapsed"}
+        judged = links.links(diagnostics["differences"])
+        row |= {f"from {name} to the text": links.road(judged, name) for name in links.ROADS}
         row |= {name.replace("_", " "): entry_text(entries.get(name)) for name in LATENT}
         row |= {
             f"{title}: nearer than {than}": entry_text(entries.get(f"order_{contrast}{suffix}"))
@@ -130,9 +149,10 @@ def _latent(results: list[Result]) -> Section | None:
         }  # fmt: skip
         rows.append(row)
     text = (
-        "Nats a test text, with z from the posterior, the prior or another example's posterior (shuffled), u the graph's or another "
-        "example's; `minus`: paired differences, above 0 where taking the information away does harm. COLLAPSED: another example's z "
-        "does no certain harm. Then the share of test pairs whose target lies nearer than the negative."
+        "Nats a test text, with z from the posterior, at the prior's mean, drawn from the prior, or another example's posterior "
+        "(shuffled), u the graph's or another example's; `minus`: paired differences, above 0 where taking the information away does harm. "
+        "COLLAPSED: another example's z does no certain harm. Then the share of test pairs whose target lies nearer than the negative. The roads from keywords and from "
+        "negatives to the text are open if each of their links is (python -m hcl_tf.studies.channel shows them one by one)."
     )
     title = "Does the latent matter, do the keywords, do the contrasts"
     return Section(title, [text], [Grid(rows)], folded=True, see=SEE_LATENT) if rows else None

@@ -22,7 +22,9 @@ def tables(table: Table, notes: BuildNotes) -> list[Section]:
     """Table 1, Table 2, the control rows and others; what the paper does not report; what gains are credited to; Table 3; the claims."""
     found = []
     for title, rows in table.layout.items():
-        grid = [{"system": name, **_line(table, row), **notes.column(notes.of_row(row))} for row, name in rows.items()]
+        grid = [
+            {"system": _marked_name(table, row, name), **_line(table, row), **notes.column(notes.of_row(row))} for row, name in rows.items()
+        ]
         rules = [SPREAD, RULE] if table.beside_paper else [SPREAD]
         found.append(Section(title, [] if found else rules, [Grid(grid)], see=() if found else SEE_SCORES))
     beyond = "What the paper does not report, and two" if table.beside_paper else "Two"
@@ -34,9 +36,18 @@ def tables(table: Table, notes: BuildNotes) -> list[Section]:
 def scores(table: Table) -> Grid:
     """Every row that there is, best first, and the floors."""
     metrics = ("BLEU-1", "BLEU-2", "BLEU-4", *BEYOND)
-    rows = [{"system": row, **{metric: _ours(table.cell(row, metric)) for metric in metrics}} for row in by_score(table)]
+    rows = [
+        {"system": _marked_name(table, row, row), **{metric: _ours(table.cell(row, metric)) for metric in metrics}}
+        for row in by_score(table)
+    ]
     floors = next(iter(table.rows.values()))[0].record["floors"]
     return Grid(rows + [{"system": title, **{m: score_text(floors[name][m]["value"]) for m in metrics}} for name, title in FLOORS.items()])
+
+
+def _marked_name(table: Table, row: str, name: str) -> str:
+    """Returns a row's name with its cautions behind it: `hcl (FROZEN)`."""
+    marks = ", ".join(table.cautions([row]))
+    return f"{name} ({marks})" if marks else name
 
 
 def by_score(table: Table) -> list[str]:
@@ -81,7 +92,7 @@ def _gains(table: Table, notes: BuildNotes) -> Section | None:
     credits = {row: credit for row, credit in table.claims.credits.items() if row in shown}
     rows = [
         {
-            f"{OURS} minus": table.names[row], "a gain is credited to": credit,
+            f"{OURS} minus": _marked_name(table, row, table.names[row]), "a gain is credited to": credit,
             **{metric: _gain_text(table, row, metric) for metric in GAINS}, **notes.column(notes.of_row(row)),
         }
         for row, credit in (credits | dict.fromkeys(table.further, "the settings in which they differ")).items()

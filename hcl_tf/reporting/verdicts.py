@@ -17,16 +17,17 @@ from hcl_tf.metrics.significance import PairedComparison, paired_bootstrap
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import METRICS, Claim, Claims
 from hcl_tf.reporting.ratings import Ratings
-from hcl_tf.settings import COMPUTATION
+from hcl_tf.settings import COMPUTATION, NO_WEIGHTS
 from hcl_tf.studies.human_evaluation.study import SCALES
 
 CLOSE, NEAR = 0.02, 0.10
 OK_, NEAR_, FAIL, NOT_RUN, EMPTY = "OK", "NEAR", "FAIL", "NOT RUN", ""
+NOT_COMPARABLE = "NOT COMPARABLE"
 RULE = (
     f"OK: our mean lies within {CLOSE:.0%} of the paper's value, or the paper's value within the range of our seeds; NEAR: within "
     f"{NEAR:.0%}; FAIL: farther away; NOT RUN: we have no run. No verdict where the paper's cell is empty. A sentence of the text is "
     "OK if our means differ in the direction that it says (of Table 3: if our mean lies above that of each other system), else FAIL; "
-    "by how much is shown and not judged."
+    f"by how much is shown and not judged. {NOT_COMPARABLE}: a row of it has no published weights, which define it."
 )
 SCALED = "SCALED"
 GAIN, LOSS, UNCERTAIN = f"{OURS} above", f"{OURS} below", "not certain"
@@ -146,7 +147,12 @@ class Table:
         ours = self._values(row, metric)
         paper = self.claims.cells.get((self.task, row, metric))
         compared = None if row == OURS else self.compare((OURS,), (row,), metric)
-        return Cell(row, metric, paper, ours, compared and compared.p_value, verdict(paper, ours))
+        judged = NOT_COMPARABLE if paper is not None and ours and NO_WEIGHTS in self.cautions([row]) else verdict(paper, ours)
+        return Cell(row, metric, paper, ours, compared and compared.p_value, judged)
+
+    def cautions(self, rows: Iterable[str]) -> dict[str, str]:
+        """Why some rows can't be taken at face value: mark -> what that means."""
+        return {mark: text for row in rows for result in self.rows.get(row, []) for mark, text in result.cautions.items()}
 
     def checked(self) -> list[Checked]:
         """Every claim about this task, or about any."""
@@ -159,7 +165,8 @@ class Table:
         if of is None or to is None:
             return Checked(claim, seeds, of, to, None, NOT_RUN)
         agrees = of > to if claim.direction == "above" else of < to
-        return Checked(claim, seeds, of, to, self.compare(claim.of, claim.to, claim.metric), OK_ if agrees else FAIL)
+        judged = NOT_COMPARABLE if NO_WEIGHTS in self.cautions((*claim.of, *claim.to)) else OK_ if agrees else FAIL
+        return Checked(claim, seeds, of, to, self.compare(claim.of, claim.to, claim.metric), judged)
 
     def gain(self, row: str, metric: str) -> tuple[PairedComparison | None, str]:
         """`OURS` minus a row, and by `GAIN_RULE` what that says."""

@@ -19,6 +19,7 @@ from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.progress import bar
 
 TOKENS_AT_ONCE = 4096
+SMALLEST_SCALE = 0.05  # as a share of the median dimension's
 PARTS = ("vectors.npy", "source_states.npy")
 
 
@@ -28,7 +29,7 @@ class TextStates:
     Args:
       data: the prepared folder, below which results for published or frozen weights are cached.
       arrays: the split.
-      keep: cache on disk, under a hash of weights and data (pointless for weights that change).
+      keep: whether results are cached on disk, under a hash of weights and data (pointless for weights that change).
 
     Attributes:
       arrays: the split.
@@ -63,8 +64,8 @@ class TextStates:
         counts = np.maximum(np.asarray(self._members.sum(1)), 1.0)
         features = np.asarray(self._members @ vectors) / counts
         if len(features):
-            features = (features - features.mean(0)) / (features.std(0) + 1e-6)
-        return features.astype(np.float32), vectors.mean(0), vectors.std(0) + 1e-6
+            features = (features - features.mean(0)) / floored(features.std(0))
+        return features.astype(np.float32), vectors.mean(0), floored(vectors.std(0))
 
     def columns(self, encoder: TextEncoder) -> Columns:
         """Returns batch columns that stand in for a frozen encoder: source_states [B, S + 2, D] float16, {role}_vector [B, D] float32."""
@@ -85,7 +86,7 @@ class TextStates:
         for variable in encoder.variables:
             key.update(variable.numpy().tobytes())
         whole, small = (self._data.folder / CACHE / f"{kind}-{key.hexdigest()[:16]}" for kind in ("states", "vectors"))
-        states_too = states or is_whole(whole, PARTS)  # which has the vectors as well
+        states_too = states or is_whole(whole, PARTS)  # the folder with the states has the vectors as well
         folder, names = (whole, PARTS) if states_too else (small, PARTS[:1])
         arrays = cached(folder, names, lambda: self._encode(encoder, states_too)[: len(names)])
         return np.array(arrays[0]), arrays[1] if states else None
@@ -136,3 +137,12 @@ def _put(kept: np.ndarray, places: np.ndarray, states: tf.Tensor) -> None:
     if sources.size:
         length = min(states.shape[1], kept.shape[1])
         kept[places[sources], :length] = states.numpy()[sources, :length]
+
+
+def floored(scale: np.ndarray) -> np.ndarray:
+    """Returns the scales [D] by which dimensions are divided, none of them under `SMALLEST_SCALE` of the median one.
+
+    Published encoders have dead dimensions (all-MiniLM three, whose last LayerNorm has gamma and beta of at most 1e-7). Divided by their
+    own deviation they would give a trained encoder a gradient a million times too large (BUILD_NOTES 91).
+    """
+    return np.maximum(scale, max(SMALLEST_SCALE * float(np.median(scale)), 1e-6)).astype(np.float32)

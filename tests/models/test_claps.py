@@ -134,7 +134,18 @@ def test_the_length_of_a_gradient_does_not_count(size):
 def test_defaults_are_the_paper_s(claps):
     s = claps.settings
     assert (s.claps_impostor_norm, s.claps_distant_norm, s.tau_claps, s.weight_claps) == (1.0, 3.0, 0.1, 0.5)
-    assert claps.weights_of(None) == {"nll": 1.0, "claps": 0.5, "claps_distant": 0.5}
+    assert claps.weights_of(tf.constant(1)) == {"nll": 1.0, "claps": 0.5, "claps_distant": 0.5}
+    assert claps.weights_of(None) == {"nll": 1.0}, "the likelihood alone chooses the checkpoint"
+
+
+def test_contrasts_count_as_often_as_a_text_has_tokens(claps, batch):
+    """As beside the authors' likelihood, which is a mean over tokens."""
+    step = tf.constant(1)
+    sums, counts = claps.losses(batch, step, noise_of(batch), True), claps.counts(batch)
+    value = {name: float(total.value) for name, total in sums.items()}
+    examples, tokens = float(counts["examples"]), float(counts["tokens"])
+    a_token = value["nll"] / tokens + 0.5 * (value["claps"] + value["claps_distant"]) / examples
+    assert float(claps.objective(sums, counts, step)) == pytest.approx(a_token * tokens / examples, rel=1e-5)
 
 
 def test_the_distant_positive_goes_up_the_contrast_and_down_the_divergence(parts):

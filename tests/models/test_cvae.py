@@ -138,13 +138,17 @@ def test_diagnostics_of_each_example(kit, cvae, held_out):
     diagnostics = {name: values.numpy() for name, values in cvae.diagnose(held_out, noise_of(held_out)).items()}
     sums = kit.sums(held_out, False)
     assert diagnostics["nll_posterior"][: B - 1].sum() == pytest.approx(sums["nll"], rel=1e-5)
+    assert diagnostics["nll_prior"][: B - 1].sum() == pytest.approx(sums["nll_prior"], rel=1e-5)
     assert diagnostics["kl"][: B - 1].sum() == pytest.approx(sums["kl"], rel=1e-5)
     np.testing.assert_allclose(diagnostics["kl_by_dimension"].sum(-1), diagnostics["kl"], rtol=1e-4)
     assert diagnostics["posterior_mean"].shape == diagnostics["posterior_shift"].shape == (B, Z)
     source, prior, posterior = cvae.gaussians(held_out, None)
     draw = noise_of(held_out).normal((Z,))
-    z = {"prior": prior.mean() + prior.stddev() * draw, "shuffled": posterior.mean() + posterior.stddev() * draw}
-    z["shuffled"] = tf.gather(z["shuffled"], [1, 2, 0, 0])  # three real examples: each one's partner
+    partners = [1, 2, 0, 0]  # of three real examples
+    z = {
+        "prior": prior.mean(), "prior_sampled": prior.mean() + prior.stddev() * draw, "prior_shuffled": tf.gather(prior.mean(), partners),
+        "shuffled": tf.gather(posterior.mean() + posterior.stddev() * draw, partners),
+    }  # fmt: skip
     for name, values in z.items():
         np.testing.assert_allclose(diagnostics[f"nll_{name}"][:-1], cvae.nll_given(held_out, source, values)[:-1], rtol=1e-4)
 

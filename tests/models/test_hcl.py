@@ -26,7 +26,8 @@ from hcl_tf.models.hcl import HCL
 from hcl_tf.training import assembly
 
 Z, WIDTH, B, STEP = 5, 16, 4, tf.constant(30)
-TINY = {"latent_size": Z, "latent_hidden": 8, "decoder_layers": 1, "beams": 2, "minimum_length": 1, "maximum_length": 3, "copy": False}
+TINY = {"latent_size": Z, "latent_hidden": 8, "decoder_layers": 1, "beams": 2, "minimum_length": 1, "maximum_length": 3, "copy": False,
+        "impostor": "mean", "contrast_scale": "both"}  # fmt: skip
 NONE = ROUTES.index("none")
 
 
@@ -345,6 +346,69 @@ def test_bert_cvae_is_hcl_without_contrasts(make, hcl, training):
     assert {name: full[name] for name in sums} == pytest.approx(sums, rel=1e-5)  # the contrasts change no other term's noise
 
 
+def test_a_drawn_impostor_is_one_of_the_neighbours_and_another_at_other_steps(make, whole):
+    system = make(impostor="one")
+    texts = system.encode(whole, None, ROLES)
+    nodes, chosen = whole["impostor_nodes"].numpy(), []
+    for step in range(12):
+        keywords = system.keyword_states(whole, texts, system.node_states, Noise(1, tf.constant(step), whole["example_rows"]))
+        for row in np.flatnonzero(whole["impostor_routes"].numpy() != NONE):
+            found, length = keywords["impostor"][row].numpy(), np.linalg.norm(keywords["target"][row])
+            states = system.node_states.numpy()[nodes[row][nodes[row] >= 0]]
+            scaled = states * length / np.linalg.norm(states, axis=-1, keepdims=True)
+            nearest = abs(scaled - found).max(-1).argmin()
+            np.testing.assert_allclose(found, scaled[nearest], rtol=1e-4, atol=1e-5)
+            chosen.append((row, nearest))
+    assert len({nearest for row, nearest in chosen if row == chosen[0][0]}) > 2
+    strongest = system.keyword_states(whole, texts, system.node_states)["impostor"].numpy()
+    assert np.array_equal(strongest, system.keyword_states(whole, texts, system.node_states)["impostor"].numpy())
+
+
+def test_drawing_an_impostor_changes_no_other_noise(make, training):
+    drawn, mean = sums_of(make(impostor="one"), training), sums_of(make(), training)
+    assert drawn["key"] != mean["key"]
+    for name in ("nll", "kl", "ins"):
+        assert drawn[name] == mean[name], name
+
+
+def test_a_small_graph_is_computed_whole_in_training(make, data, arrays, training, sampler):
+    """Its states reach the losses as those of a sub-graph that no cap cuts, and training reaches its weights."""
+    system = make()
+    assert system.sampler(data.graph) is None
+    assert isinstance(make(graph_whole=len(data.graph) - 1).sampler(data.graph), SubgraphSampler)
+    batch = tensors(pair_batches(data, arrays, B, 1, None, system.impostors).make(training["example_rows"].numpy(), 0, 0))
+    whole, part = sums_of(system, batch), sums_of(system, training)
+    for name in ("nll", "kl", "ins", "key", "ma"):
+        assert whole[name] == pytest.approx(part[name], rel=1e-4), name
+    with tf.GradientTape() as tape:
+        loss = system.losses(batch, STEP, noise_of(batch), True)["key"].value
+    assert all(gradient is not None for gradient in tape.gradient(loss, system.graph.trainable_variables)[:2])
+
+
+def test_contrasts_ramp_with_the_kl_term_only_if_asked(make):
+    """At step 30 of a ramp of 100 the KL term has the weight 0.31."""
+    plain, ramped = make(kl_ramp=100), make(kl_ramp=100, contrast_ramp=True, weight_ma=2.0)
+    assert [float(plain.weights_of(STEP)[name]) for name in ("kl_objective", "ins", "ma")] == pytest.approx([0.31, 1.0, 1.0])
+    assert [float(ramped.weights_of(STEP)[name]) for name in ("kl_objective", "ins", "ma")] == pytest.approx([0.31, 0.31, 0.62])
+    assert float(ramped.weights_of(None)["ins"]) == 1.0
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_negatives_posterior_has_a_gradient_unless_that_is_forbidden(make, training, asked):
+    """The same value either way; without the gradient only the target's distance trains the posterior."""
+    system = make(negative_gradient=asked)
+    texts = system.encode(training, None, ROLES)
+    keywords = system.keyword_states(training, texts, system.states_of_nodes(training, True))
+    with tf.GradientTape(persistent=True) as tape:
+        prior, posterior = system.prior_of(texts, keywords), system.posterior_of(texts["source"], texts["target"])
+        target, negative = system.instance_distances(texts, prior, posterior)
+    kernel = system.posterior.outer.kernel
+    assert tape.gradient(target, kernel) is not None
+    assert (tape.gradient(negative, kernel) is not None) == asked
+    assert tape.gradient(negative, system.prior.outer.kernel) is not None
+    np.testing.assert_allclose(negative, make().instance_distances(texts, prior, posterior)[1], rtol=1e-6)
+
+
 @pytest.mark.parametrize("asked", [False, True])
 def test_the_impostors_matrix_is_trained_only_if_asked(make, asked):
     system = make(impostor_gradient=asked)
@@ -554,6 +618,14 @@ def test_diagnostics_of_each_example(hcl, whole):
     assert diagnostics["nll_posterior"][: B - 1].sum() == pytest.approx(sums["nll"], rel=1e-5)
     assert diagnostics["kl"][: B - 1].sum() == pytest.approx(sums["kl"], rel=1e-5)
     np.testing.assert_allclose(diagnostics["kl_by_dimension"].sum(-1), diagnostics["kl"], rtol=1e-4)
+    assert diagnostics["nll_prior"][: B - 1].sum() == pytest.approx(sums["nll_prior"], rel=1e-5)
+    for role in ("target", "negative"):
+        parts = diagnostics[f"h_{role}_of_means"] + diagnostics[f"h_{role}_of_variances"]
+        np.testing.assert_allclose(parts, diagnostics[f"h_{role}"], rtol=1e-4)
+    np.testing.assert_allclose(diagnostics["h_target"], diagnostics["kl"], rtol=1e-4)
+    for name in ("ins", "key", "ma"):  # whoever orders right has a margin above 0
+        margins, orders = diagnostics[f"margin_{name}"][: B - 1], diagnostics[f"order_{name}"][: B - 1]
+        np.testing.assert_array_equal(np.where(np.isnan(margins), np.nan, margins > 0), orders)
     assert np.isnan(diagnostics["order_key"]).tolist() == [False, True, False, True]  # no impostor; fills up
     for name in ("order_ins", "order_key", "order_ma"):
         assert np.nansum(diagnostics[name][: B - 1]) == sums[name]
@@ -566,6 +638,8 @@ def test_diagnostics_of_each_example(hcl, whole):
 
 SHUFFLED = (
     "nll_shuffled",
+    "nll_prior_shuffled",
+    "kl_prior_shuffled",
     "nll_prior_u_shuffled",
     "kl_u_shuffled",
     "order_ins_random",
@@ -600,7 +674,79 @@ def test_an_example_alone_has_no_partner(hcl, whole):
         "order_ins_differ",
         "order_key_differ",
         "order_ma_differ",
+        "length_u_known",
+        "length_u_unknown",
     } == {*SHUFFLED}
+
+
+def gaussians_of(system: HCL, batch) -> tuple:
+    """Prior, posterior of the target and posterior of the negative, as means and deviations [B, Z] in NumPy; and what they are made of."""
+    texts = system.encode(batch, None, ROLES)
+    keywords = system.keyword_states(batch, texts, system.node_states)
+    found = system.prior_of(texts, keywords), *(system.posterior_of(texts["source"], texts[role]) for role in ROLES[1:])
+    return [(d.mean().numpy(), d.stddev().numpy()) for d in found], texts, keywords
+
+
+@pytest.mark.parametrize("given", [{}, {"weight_ins": 2.5, "tau_ins": 3.0, "contrast_scale": "none"}])
+def test_the_pull_is_the_move_of_the_point_where_kl_and_the_contrast_are_at_rest(make, whole, given):
+    """The gradient of KL(q+ || p) + L_ins with respect to the prior's mean is 0 there, if the slope is held."""
+    system = make(**given)
+    found = {name: values.numpy() for name, values in system.diagnose(whole, noise_of(whole)).items()}
+    ((prior, deviation), (near, _), (far, _)), texts, keywords = gaussians_of(system, whole)
+    scale = system.settings.tau_ins * (Z if system.settings.contrast_scale == "both" else 1)
+    slope = system.settings.weight_ins / scale / (1 + np.exp((found["h_negative"] - found["h_target"]) / scale))
+    moved = slope[:, None] * (near - far)
+    rest = near + moved
+    gradient = (rest - near) / deviation**2 + slope[:, None] * ((rest - near) - (rest - far)) / deviation**2
+    np.testing.assert_allclose(gradient, 0, atol=1e-4)
+    np.testing.assert_allclose(found["pull_ins"], np.linalg.norm(moved / deviation, axis=-1), rtol=1e-3)
+    expected = system.nll_given(whole, texts, keywords, tf.constant(prior + moved, tf.float32))
+    np.testing.assert_allclose(found["nll_moved"][: B - 1], expected[: B - 1], rtol=1e-4)
+
+
+def test_what_z_says_of_the_target_is_infonce_over_the_real_examples(make, whole):
+    system = make()
+    found = system.diagnose(whole, noise_of(whole))["infonce"].numpy()
+    texts = system.encode(whole, None, ROLES)
+    x, y = texts["source"].numpy(), texts["target"].numpy()
+    draw = noise_of(whole).normal((Z,)).numpy()
+    for i in range(B - 1):
+        mean, deviation = head_of(system.posterior, x[i], y[i])
+        z = mean + deviation * draw[i]
+        densities = []
+        for j in range(B - 1):
+            m, s = head_of(system.posterior, x[i], y[j])
+            densities.append(math.exp(-0.5 * (((z - m) / s) ** 2).sum() - np.log(s).sum()))
+        assert found[i] == pytest.approx(math.log(densities[i] / (sum(densities) / (B - 1))), abs=1e-4)
+        assert found[i] <= math.log(B - 1)
+
+
+def test_the_negative_is_scored_as_a_target_would_be(make, whole):
+    """At the prior's mean: a batch in which negatives are targets gives the same figure."""
+    system = make()
+    found = system.diagnose(whole, noise_of(whole))["nll_negative"].numpy()
+    swapped = {**whole, "target_ids": whole["negative_ids"]}
+    np.testing.assert_allclose(found[: B - 1], system.diagnose(swapped, noise_of(whole))["nll_prior"][: B - 1], rtol=1e-4)
+
+
+def test_what_if_moves_the_prior_s_mean_along_the_posterior_s(make, whole):
+    system = make(latent_to="both")
+    ((prior, _), (near, _), (far, _)), texts, keywords = gaussians_of(system, whole)
+    for alpha in (0.0, 0.5):
+        expected = system.nll_given(whole, texts, keywords, tf.constant(prior + alpha * (near - far), tf.float32))
+        found = system.what_if(whole, noise_of(whole), tf.constant(alpha))
+        np.testing.assert_allclose(found[: B - 1], expected[: B - 1], rtol=1e-4)
+
+
+def test_the_oracle_has_the_keywords_of_the_target(make, whole):
+    system = make(latent_to="both")
+    found = system.diagnose(whole, noise_of(whole))
+    swapped = {**whole, **{f"source_{part}": whole[f"target_{part}"] for part in ("nodes", "unknown")}}
+    texts = system.encode(whole, None, ROLES)
+    u = system.keyword_states(swapped, {**texts, "source": texts["target"]}, system.node_states)["source"]
+    prior = system.prior_of(texts, {}, u)
+    expected = system.nll_given(whole, texts, {"source": u}, prior.mean())
+    np.testing.assert_allclose(found["nll_prior_u_oracle"][: B - 1], expected[: B - 1], rtol=1e-4)
 
 
 def test_sets_of_keywords_differ():

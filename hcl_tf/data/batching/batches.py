@@ -7,7 +7,7 @@ without anything stored. Batches are made with NumPy, so that they can be made w
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-Batch: TypeAlias = "dict[str, tf.Tensor]"
+Batch = dict[str, Any]  # name -> tf.Tensor, which is not imported here
 
 
 class Place(NamedTuple):

@@ -19,6 +19,8 @@ from hcl_tf.progress import track
 POSITIVE, NEGATIVE = 0, 1
 RELATIONS = ("positive", "negative")
 UNKNOWN = -1  # the node of a keyword that the graph does not have
+STRENGTHS = ("association", "count")
+SMOOTHING = 0.75  # Levy et al. 2015
 BLOCK = 256  # rows of the product at a time
 
 
@@ -78,18 +80,24 @@ class SampleKeywords:
     negative: tuple[str, ...]
 
 
-def build(samples: Iterable[SampleKeywords], minimum_count: int, degree: int, input_edges: bool = False) -> KeywordGraph:
+def build(
+    samples: Iterable[SampleKeywords], minimum_count: int, degree: int, input_edges: bool = False, strength: str = "association"
+) -> KeywordGraph:  # fmt: skip
     """Builds the graph of the training samples.
 
-    No node has an edge to itself. A pair of nodes in both relations keeps the positive edge. Then each node keeps its strongest
-    neighbours, so of the two directions of an edge one may be missing.
+    No node has an edge to itself. A pair of nodes in both relations keeps one edge, before each node keeps its strongest neighbours; so of
+    the two directions of an edge one may be missing.
 
     Args:
       samples: keywords of each training sample.
       minimum_count: a keyword that occurs in fewer samples is not a node.
       degree: each node keeps this many strongest neighbours under each relation, ties in alphabetical order.
       input_edges: also join source keywords with the target keywords of their samples (positive).
+      strength: of `STRENGTHS`. "association" ranks edges by it, and a pair in both relations keeps the edge whose association is
+        stronger; "count" ranks them by how often they occur, and such a pair keeps the positive edge, however rare.
     """
+    if strength not in STRENGTHS:
+        raise ValueError(f"strength {strength!r}: one of {', '.join(STRENGTHS)} is expected")
     samples = list(samples)
     counter = Counter(word for s in samples for word in {*s.source, *s.target, *s.negative})
     nodes = tuple(sorted(word for word, count in counter.items() if count >= minimum_count))
@@ -97,6 +105,8 @@ def build(samples: Iterable[SampleKeywords], minimum_count: int, degree: int, in
     source, target, negative = (_incidence([getattr(s, role) for s in samples], numbers) for role in ("source", "target", "negative"))
     # [clusters, nodes]: how often a node is a target (negative) keyword of a cluster's samples.
     of_target, of_negative = (source.T @ target).tocsr(), (source.T @ negative).tocsr()
+    if strength == "association":
+        totals = _totals(of_target, of_negative, _source_target_rows(source, target, slice(None)) if input_edges else None)
     kept: tuple[list, list] = ([], [])
     for start in track(range(0, len(nodes), BLOCK), "keyword graph", unit=" blocks"):
         rows = slice(start, start + BLOCK)
@@ -105,16 +115,55 @@ def build(samples: Iterable[SampleKeywords], minimum_count: int, degree: int, in
         if input_edges:
             positive_block = positive_block + _source_target_rows(source, target, rows)
         negative_block = target_rows @ of_negative + negative_rows @ of_target
-        positive_dense, negative_dense = positive_block.toarray(), negative_block.toarray()
-        own = np.arange(start, start + positive_dense.shape[0])
-        positive_dense[own - start, own] = negative_dense[own - start, own] = 0
-        negative_dense[positive_dense > 0] = 0
-        for relation, dense in ((POSITIVE, positive_dense), (NEGATIVE, negative_dense)):
-            kept[relation].extend(_strongest(row, degree) for row in dense)
+        counts = positive_block.toarray(), negative_block.toarray()
+        own = np.arange(start, start + counts[0].shape[0])
+        for dense in counts:
+            dense[own - start, own] = 0
+        if strength == "association":
+            ranks = [_association(dense, total[rows], total) for dense, total in zip(counts, totals, strict=True)]
+            stronger = ranks[POSITIVE] >= ranks[NEGATIVE]
+            ranks = [np.where(stronger, ranks[POSITIVE], 0.0), np.where(stronger, 0.0, ranks[NEGATIVE])]
+        else:
+            ranks = [counts[POSITIVE], np.where(counts[POSITIVE] > 0, 0, counts[NEGATIVE])]
+        for relation in (POSITIVE, NEGATIVE):
+            kept[relation].extend(_strongest(*row, degree) for row in zip(ranks[relation], counts[relation], strict=True))
     indptr, indices, weights = zip(*(_as_csr(kept[relation]) for relation in (POSITIVE, NEGATIVE)), strict=True)
     counts = np.array([counter[node] for node in nodes], np.int32)
     clusters = np.asarray(source.sum(axis=0)).ravel().astype(np.int32)
     return KeywordGraph(nodes, counts, clusters, indptr, indices, weights)
+
+
+def _totals(of_target: sparse.csr_matrix, of_negative: sparse.csr_matrix, joined: sparse.csr_matrix | None) -> list[np.ndarray]:
+    """Sums the symmetric counts of each relation over one of their ends, self-edges left out, without the products themselves.
+
+    Returns:
+      Two arrays [N] float64, positive and negative.
+    """
+    targets, negatives = (np.asarray(part.sum(1), np.float64).ravel() for part in (of_target, of_negative))  # --> [clusters]
+    positive = of_target.T @ targets - np.asarray(of_target.multiply(of_target).sum(0), np.float64).ravel()
+    negative = of_negative.T @ targets + of_target.T @ negatives
+    negative = negative - 2 * np.asarray(of_target.multiply(of_negative).sum(0), np.float64).ravel()
+    if joined is not None:
+        positive = positive + np.asarray(joined.sum(0), np.float64).ravel() - joined.diagonal()
+    return [positive, negative]
+
+
+def _association(counts: np.ndarray, of_rows: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Computes positive pointwise mutual information, the neighbour's frequency smoothed (Levy et al. 2015, section 3.3).
+
+    Frequent words then are not every word's neighbours, as they are by counts.
+
+    Args:
+      counts: [rows, N] of one relation. of_rows: [rows], totals: [N] sums of all counts of a node.
+
+    Returns:
+      [rows, N] max(0, log P(i, j) / (P(i) P(j))), where P(j) goes with the power `SMOOTHING` of how often j occurs.
+    """
+    smoothed = totals**SMOOTHING
+    expected = of_rows[:, None] * (smoothed / max(smoothed.sum(), 1e-12))[None]  # --> [rows, N] counts without any association
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.log(counts / expected)
+    return np.where(counts > 0, np.maximum(found, 0.0), 0.0)
 
 
 def _source_target_rows(source: sparse.csr_matrix, target: sparse.csr_matrix, rows: slice) -> sparse.csr_matrix:
@@ -129,11 +178,11 @@ def _incidence(texts: list[tuple[str, ...]], numbers: dict[str, int]) -> sparse.
     return sparse.csr_matrix((np.ones(len(pairs), np.int64), (rows, columns)), shape=(len(texts), len(numbers)))
 
 
-def _strongest(row: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns places and values of the row's `degree` largest positive entries, largest first, ties by place."""
-    places = np.flatnonzero(row)
-    places = places[np.lexsort((places, -row[places]))][:degree]
-    return places, row[places]
+def _strongest(rank: np.ndarray, count: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the places of a row's `degree` largest positive ranks, largest first and ties by place, and the counts there."""
+    places = np.flatnonzero(rank > 0)
+    places = places[np.lexsort((places, -rank[places]))][:degree]
+    return places, count[places]
 
 
 def _as_csr(rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

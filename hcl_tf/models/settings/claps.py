@@ -23,6 +23,14 @@ class CLAPSSettings(LibraryModelSettings):
         unit="examples",
     )  # fmt: skip
 
+    def cautions(self, encoder: str, arithmetic: int) -> dict[str, str]:
+        found = super().cautions(encoder, arithmetic)
+        if arithmetic < 2 and self.weight_claps:
+            found["WEAK"] = (
+                "its contrasts counted once beside the NLL of a text, not of a token: about 12 times too little (BUILD_NOTES 94)"
+            )
+        return found
+
     def check_together(self) -> None:
         super().check_together()
         if not self.weight_claps:

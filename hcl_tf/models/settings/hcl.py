@@ -8,6 +8,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.models.settings.encoder_decoder import EncoderDecoderSettings
 from hcl_tf.settings import LatentSettings, Settings, setting
 
+SCALES_FLOORED = 2  # the version of the arithmetic from which dead dimensions of an encoder are harmless
 ABLATIONS = ("graph", "keyword", "mahalanobis")
 
 
@@ -25,12 +26,17 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
     tau_key: float = setting(0.1, "Temperature of L_key.", low=1e-3)
     tau_ma: float = setting(1.0, "Temperature of L_ma.", low=1e-3)
     contrast_scale: str = setting(
-        "both", "Distances divided by Z inside contrasts: both (L_ins, L_ma), mahalanobis (L_ma alone), or none, as printed.",
+        "none", "Distances divided by Z inside contrasts: none, as printed, mahalanobis (L_ma alone), or both (L_ins, L_ma).",
         choices=("both", "mahalanobis", "none"),
     )  # fmt: skip
     contrast_form: str = setting("softmax", "How several negatives join in L_ins (layers/contrast.py).", choices=("softmax", "printed"))
+    contrast_ramp: bool = setting(False, "The contrasts' weights rise with the KL term's, whose ramp they defeat otherwise.", before=False)
+    negative_gradient: bool = setting(True, "Let L_ins train the posterior of the negative text, q(z | x, y-).", before=True)
     in_batch_negatives: bool = setting(False, "The contrasts also take the other targets of the batch as negatives.")
-    impostor: str = setting("mean", "mean: neighbours' mean at the positive's length; sum: the printed form.", choices=("mean", "sum"))
+    impostor: str = setting(
+        "one", "one: a neighbour drawn at each step, at the positive's length; mean: all neighbours' mean; sum: the printed form.",
+        choices=("one", "mean", "sum"),
+    )  # fmt: skip
     impostor_gradient: bool = setting(False, "Let the contrasts train the impostor's matrix W.")
     impostor_source: str = setting(
         "auto", "Where impostors come from; auto: the graph, or the negative text under --ablate=graph.",
@@ -38,7 +44,13 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
     )  # fmt: skip
     ablate: str = setting("", "Table 2: leave out graph, keyword or mahalanobis.", choices=("", *ABLATIONS))
     graph_fanout: str = setting("8,4", "Sampled neighbours a relation, one number for each round of message passing.", unit="nodes")
-    graph_node_budget: int = setting(2048, "Nodes of a batch's sub-graph at most.", low=1, unit="nodes")
+    graph_whole: int = setting(
+        4096, "A graph of at most so many nodes is computed whole at each step, so nothing of it is left out; larger ones are sampled.",
+        low=0, unit="nodes", before=0,
+    )  # fmt: skip
+    graph_node_budget: int = setting(
+        16_384, "Nodes of a batch's sub-graph at most, where the graph is sampled.", small=8192, tiny=2048, low=1, unit="nodes"
+    )
     graph_attention: str = setting("dot", "Eq 7: dot or additive.", choices=("dot", "additive"))
     refresh_graph_every: int = setting(
         -1, "Epochs between new node features; 0: never; -1: 0 with a published encoder, 1 with a random one.", low=-1, unit="epochs"
@@ -62,6 +74,16 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
     @property
     def row(self) -> str:
         return super().row + ("_in_batch" if self.in_batch_negatives else "")
+
+    def cautions(self, encoder: str, arithmetic: int) -> dict[str, str]:
+        found = super().cautions(encoder, arithmetic)
+        contrasts = self.weight_ins or (self.ablate != "keyword" and (self.weight_key or self.weight_ma))
+        if self.freeze_encoder and contrasts:
+            found["FROZEN"] = "with a frozen encoder the contrasts have no gradient on anything that the decoder reads (BUILD_NOTES 92)"
+        published = encoder.startswith("encoder: ") and "random weights" not in encoder
+        if arithmetic < SCALES_FLOORED and published and not self.freeze_encoder and self.ablate != "keyword":
+            found["SPOILT"] = "dead dimensions of the encoder took nearly all of each clipped step from the likelihood (BUILD_NOTES 91)"
+        return found
 
     def settled(self, published: bool, given: dict[str, Any]) -> Settings:
         found = super().settled(published, given)

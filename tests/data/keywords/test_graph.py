@@ -20,7 +20,7 @@ HAND_WORKED = [
 ]
 
 
-def brute_force(samples, minimum_count, degree, input_edges):
+def brute_force(samples, minimum_count, degree, input_edges, strength):
     """Nodes, counts, cluster sizes, and for each relation and node its (neighbour, weight) pairs, strongest first."""
     occurs = Counter(word for s in samples for word in set(s.source) | set(s.target) | set(s.negative))
     nodes = sorted(word for word in occurs if occurs[word] >= minimum_count)
@@ -40,14 +40,27 @@ def brute_force(samples, minimum_count, degree, input_edges):
             for source_keyword, target_keyword in product(sample.source, sample.target):
                 positive[source_keyword, target_keyword] += 1
                 positive[target_keyword, source_keyword] += 1
-    for pair in positive:
-        negative.pop(pair, None)
+    counts = [{(a, b): n for (a, b), n in edges.items() if a != b and a in nodes and b in nodes} for edges in (positive, negative)]
+    ranks = [by_association(edges, nodes) if strength == "association" else edges for edges in counts]
+    for pair in ranks[0].keys() & ranks[1].keys():
+        keeps_positive = strength == "count" or ranks[0][pair] >= ranks[1][pair]
+        del ranks[1 if keeps_positive else 0][pair]
 
-    def strongest(edges, node):
-        found = [(-weight, to) for (start, to), weight in edges.items() if start == node and to != node and to in nodes]
-        return [(to, -minus) for minus, to in sorted(found)[:degree]]
+    def strongest(relation, node):
+        found = sorted((-rank, to) for (start, to), rank in ranks[relation].items() if start == node)
+        return [(to, counts[relation][node, to]) for _, to in found[:degree]]
 
-    return nodes, [occurs[node] for node in nodes], clusters, [[strongest(edges, node) for node in nodes] for edges in (positive, negative)]
+    return nodes, [occurs[node] for node in nodes], clusters, [[strongest(relation, node) for node in nodes] for relation in (0, 1)]
+
+
+def by_association(counts, nodes):
+    """Positive PMI of each pair, word by word: log of P(a, b) / (P(a) P(b)), P(b) smoothed by the power 0.75 (Levy et al. 2015)."""
+    totals = np.array([float(sum(n for (a, _), n in counts.items() if a == node)) for node in nodes])
+    smoothed = totals**0.75
+    share = dict(zip(nodes, smoothed / max(smoothed.sum(), 1e-12), strict=True))
+    total = dict(zip(nodes, totals, strict=True))
+    ranks = {(a, b): np.log(n / (total[a] * share[b])) for (a, b), n in counts.items()}
+    return {pair: rank for pair, rank in ranks.items() if rank > 0}
 
 
 def as_lists(built):
@@ -68,23 +81,46 @@ def random_corpus(seed, samples=60, words=40):
     return [SampleKeywords(*text) for text in texts]
 
 
-@given(CORPORA, st.integers(1, 3), st.integers(1, 4), st.booleans())
-@settings(deadline=None, max_examples=300)
-def test_graph_is_what_the_papers_words_give(samples, minimum_count, degree, input_edges):
-    built = graph.build(samples, minimum_count, degree, input_edges)
-    assert as_lists(built) == brute_force(samples, minimum_count, degree, input_edges)
+@given(CORPORA, st.integers(1, 3), st.integers(1, 4), st.booleans(), st.sampled_from(graph.STRENGTHS))
+@settings(deadline=None, max_examples=400)
+def test_graph_is_what_the_papers_words_give(samples, minimum_count, degree, input_edges, strength):
+    built = graph.build(samples, minimum_count, degree, input_edges, strength)
+    assert as_lists(built) == brute_force(samples, minimum_count, degree, input_edges, strength)
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("input_edges", [False, True])
-def test_larger_graph_is_what_the_papers_words_give(seed, input_edges):
+@pytest.mark.parametrize("strength", graph.STRENGTHS)
+def test_larger_graph_is_what_the_papers_words_give(seed, input_edges, strength):
     samples = random_corpus(seed)
-    assert as_lists(graph.build(samples, 3, 16, input_edges)) == brute_force(samples, 3, 16, input_edges)
+    assert as_lists(graph.build(samples, 3, 16, input_edges, strength)) == brute_force(samples, 3, 16, input_edges, strength)
+
+
+def test_the_first_neighbour_is_a_frequent_word_by_counts_and_a_related_one_by_association():
+    """`the` stands in every target; p goes with it five times and with q three times, which stands nowhere else."""
+    samples = [SampleKeywords((f"s{i % 40}",), ("the", f"w{i % 40}"), (f"n{i % 40}",)) for i in range(400)]
+    samples += [SampleKeywords((f"t{i}",), ("the", "p", *("q",) * (i < 3)), ("n",)) for i in range(5)]
+    for strength, first in (("count", "the"), ("association", "q")):
+        built = graph.build(samples, 1, 4, strength=strength)
+        number = built.numbers()
+        assert built.neighbours(number["p"], POSITIVE)[0] == number[first], strength
+
+
+def test_a_pair_in_both_relations_goes_where_its_association_is_stronger():
+    """b and d are positive once and negative in many clusters, where hardly anything else is: under counts the positive edge wins."""
+    samples = [SampleKeywords((f"s{i}",), ("b",), ("d",)) for i in range(6)]
+    samples += [SampleKeywords(("t",), ("b", "d", *(f"w{i}" for i in range(6))), ())]
+    samples += [SampleKeywords((f"u{i}",), (f"w{i % 6}", f"w{(i + 1) % 6}"), (f"x{i % 3}",)) for i in range(12)]
+    for strength in graph.STRENGTHS:
+        built = graph.build(samples, 1, 16, strength=strength)
+        b, d = built.numbers()["b"], built.numbers()["d"]
+        held = [d in built.neighbours(b, relation) for relation in (POSITIVE, NEGATIVE)]
+        assert held == ([False, True] if strength == "association" else [True, False]), strength
 
 
 def test_hand_worked_graph():
     """Cluster of a, samples 1 and 2: b-d positive (also negative: positive wins), b-c and d-c negative. Cluster of e: sample 3."""
-    assert as_lists(graph.build(HAND_WORKED, 1, 16)) == (
+    assert as_lists(graph.build(HAND_WORKED, 1, 16, strength="count")) == (
         ["a", "b", "c", "d", "e"],
         [2, 2, 2, 2, 1],
         [2, 0, 0, 0, 1],
@@ -96,17 +132,17 @@ def test_hand_worked_graph():
 
 
 def test_hand_worked_cap_keeps_the_strongest_and_ties_by_keyword():
-    *_, (positive, negative) = as_lists(graph.build(HAND_WORKED, 1, 2))
+    *_, (positive, negative) = as_lists(graph.build(HAND_WORKED, 1, 2, strength="count"))
     assert positive[3] == [("b", 1), ("e", 1)]
     assert negative[2] == [("d", 2), ("b", 1)]
-    *_, (positive, negative) = as_lists(graph.build(HAND_WORKED, 1, 1))
+    *_, (positive, negative) = as_lists(graph.build(HAND_WORKED, 1, 1, strength="count"))
     assert positive[3] == [("b", 1)]  # e keeps its edge to d, although d's to e is gone
     assert positive[4] == [("d", 1)]
     assert negative[2] == [("d", 2)]
 
 
 def test_hand_worked_input_edges_join_source_and_target_keywords():
-    *_, (positive, negative) = as_lists(graph.build(HAND_WORKED, 1, 16, input_edges=True))
+    *_, (positive, negative) = as_lists(graph.build(HAND_WORKED, 1, 16, input_edges=True, strength="count"))
     assert positive == [[("b", 1), ("d", 1)], [("a", 1), ("d", 1)], [], [("e", 2), ("a", 1), ("b", 1)], [("d", 2)]]
     assert negative == [[], [("c", 1)], [("d", 2), ("b", 1), ("e", 1)], [("c", 2)], [("c", 1)]]
 
@@ -123,7 +159,7 @@ def test_minimum_count_is_over_samples_in_any_role(role):
 def test_a_pair_in_both_relations_is_decided_before_the_cap():
     """b-d is positive once and negative twice; a cap of 1 drops b's positive d, and must not bring back the negative one."""
     samples = [SampleKeywords(("a",), ("b", "c"), ("d",))] * 2 + [SampleKeywords(("b",), ("b", "d"), ())]
-    built = graph.build(samples, 1, 1)
+    built = graph.build(samples, 1, 1, strength="count")
     b, c, d = (built.numbers()[word] for word in "bcd")
     assert built.neighbours(b, POSITIVE).tolist() == [c]
     assert built.neighbours(b, NEGATIVE).tolist() == []
