@@ -152,7 +152,8 @@ def _latent(results: list[Result]) -> Section | None:
         "Nats a test text, with z from the posterior, at the prior's mean, drawn from the prior, or another example's posterior "
         "(shuffled), u the graph's or another example's; `minus`: paired differences, above 0 where taking the information away does harm. "
         "COLLAPSED: another example's z does no certain harm. Then the share of test pairs whose target lies nearer than the negative. "
-        "The roads from keywords and from negatives to the text are open if each of their links is (python -m hcl_tf.studies.channel shows them one by one)."
+        "The roads from keywords and from negatives to the text are open if each of their links is: python -m hcl_tf.studies.channel shows "
+        "them one by one."
     )
     title = "Does the latent matter, do the keywords, do the contrasts"
     return Section(title, [text], [Grid(rows)], folded=True, see=SEE_LATENT) if rows else None
