@@ -123,6 +123,7 @@ def test_hcl_s_training_is_tensorflows(qqp_folder, tmp_path, graph):
     assert ours.done["best_nll"] == min(line["nll_prior"] for line in validated) != min(line["nll"] for line in validated)
 
 
+@pytest.mark.slow
 def test_a_graph_that_is_computed_whole_travels_without_a_sampler(qqp_folder, tmp_path):
     """Its neighbours stand in the program, and batches bring no sub-graph."""
     for name, graph, drawn in (("whole", {}, False), ("sampled", SAMPLED, True)):
