@@ -200,6 +200,25 @@ class BertSettings(EncoderSettings):
         small=5e-5, tiny=1e-3, low=0.0, high=1.0,
     )  # fmt: skip
     freeze_encoder: bool = setting(False, "Train everything but the encoder, whose states are computed once and cached.")
+    trainable_layers: int = setting(
+        -1, "The encoder's upper layers that train; embeddings and layers below stay as they begin, without dropout, and their states are "
+        "computed once and cached. -1: all, and the embeddings; 0: --freeze_encoder.", low=-1, unit="layers", before=-1,
+    )  # fmt: skip
+
+    @property
+    def trained_layers(self) -> int | None:
+        """How many of the encoder's upper layers train; None: all, and the embeddings."""
+        if self.freeze_encoder:
+            return 0
+        return None if self.trainable_layers < 0 else self.trainable_layers
+
+    def check_together(self) -> None:
+        super().check_together()
+        if self.freeze_encoder and self.trainable_layers > 0:
+            raise UserError(
+                f"--trainable_layers={self.trainable_layers} and --freeze_encoder contradict each other: with the one, so many layers of "
+                "the encoder train, with the other none; drop one of them"
+            )
 
     def settled(self, published: bool, given: dict[str, Any]) -> "Settings":
         found = super().settled(published, given)

@@ -130,6 +130,11 @@ class System(keras.Model):
         """The encoder whose states of the training texts may be computed once, because nothing trains it; None: there is none."""
         return None
 
+    def columns_of_texts(self, texts) -> Columns | None:
+        """What training batches bring of texts that weights which nothing trains have read already (a `training.text_states.TextStates`);
+        default: nothing."""
+        return None
+
     # -- training ---------------------------------------------------------------------------------------------------
 
     def counts(self, batch: Batch) -> dict[str, tf.Tensor]:

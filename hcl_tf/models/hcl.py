@@ -108,6 +108,10 @@ class HCL(LatentVariable, EncoderDecoder):
     def impostors(self) -> str:
         return self.settings.impostors
 
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        return ROLES if self.contrasts else ROLES[:2]
+
     # -- objective --------------------------------------------------------------------------------------------------
 
     @property
@@ -130,8 +134,7 @@ class HCL(LatentVariable, EncoderDecoder):
         return super().counts(batch) | {"contrasted": tf.reduce_sum(batch["example_mask"] * as_float(has_impostor(batch)))}
 
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
-        roles = ROLES if self.contrasts else ROLES[:2]
-        texts = self.encode(batch, noise if training else None, roles)
+        texts = self.encode(batch, noise if training else None, self.encoded)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training), noise)
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)

@@ -176,7 +176,7 @@ def assemble(
         run.write_text("published_weights.txt", "\n".join(lines) + "\n")
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
     texts = TextStates(data, train, keep=begun_with.published is not None)
-    cached = texts.columns(system.frozen_encoder) if system.frozen_encoder else None
+    cached = system.columns_of_texts(texts)
     own, held_out_own = (system.columns(data, split, arrays, train) for split, arrays in (("train", train), ("validation", held_out)))
     batches = pair_batches(
         data, train, settings.batch_size, settings.seed, system.sampler(data.graph), system.impostors, _real(cached, own)

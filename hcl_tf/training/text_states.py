@@ -1,10 +1,11 @@
-"""Encodes the training split as a whole: node features h^0 for the keyword graph, and cached states for a frozen encoder.
+"""Encodes the training split as a whole: node features h^0 for the keyword graph, and cached states of an encoder's fixed part.
 
 A text occurs many times (a question is a source here and a negative there): each distinct one is encoded once.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,8 @@ from hcl_tf.progress import bar
 TOKENS_AT_ONCE = 4096
 SMALLEST_SCALE = 0.05  # of the median dimension's
 PARTS = ("vectors.npy", "source_states.npy")
+LOWER = ("lower.npy",)
+MOST_KEPT = 4 * 2**30  # bytes of lower states; beyond, each step computes those of its texts anew
 
 
 class TextStates:
@@ -77,19 +80,75 @@ class TextStates:
 
         return gather
 
+    def lower_columns(self, encoder: TextEncoder, roles: Sequence[str]) -> Columns | None:
+        """Returns batch columns {role}_lower [B, L, D] float16, the states of a divided encoder's fixed part, zeros at padding.
+
+        They are kept piece by piece, without padding, for all texts, so that every system with the same fixed layers has one cache.
+
+        Returns:
+          None where they would take more than `MOST_KEPT`.
+        """
+        lengths = (self.ids != self._data.tokenizer.pad_id).sum(1)
+        starts, width = np.concatenate([[0], np.cumsum(lengths)]), encoder.shape.width
+        if (size := int(starts[-1]) * width * 2) > MOST_KEPT:
+            print(f"fixed layers' states of {len(self.ids):,} texts would take {size / 2**30:.0f} GiB: steps compute their own", flush=True)
+            return None
+        (lower,) = self._lower(encoder, starts)
+
+        def gather(rows: np.ndarray, _filled: np.ndarray, _place: Place) -> dict[str, np.ndarray]:
+            found = {}
+            for role in roles:
+                column = np.zeros((len(rows), getattr(self.arrays, f"{role}_ids").shape[1], width), np.float16)
+                for row, text in zip(column, self._of_role[role][rows], strict=True):
+                    row[: lengths[text]] = lower[starts[text] : starts[text + 1]]
+                found[f"{role}_lower"] = column
+            return found
+
+        return gather
+
+    def _lower(self, encoder: TextEncoder, starts: np.ndarray) -> list[np.ndarray]:
+        """Returns the lower states of all distinct texts, one after the other, [pieces, D] float16, from the cache if it has them.
+
+        Args:
+          starts: [U + 1] where each text begins, and the number of all pieces.
+        """
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+        def run(ids: tf.Tensor) -> tf.Tensor:
+            return encoder.lower_states(ids)
+
+        def compute() -> tuple[np.ndarray]:
+            kept = np.zeros((starts[-1], encoder.shape.width), np.float16)
+            with bar("encoding texts", len(self.ids)) as progress:
+                for rows in _blocks(np.diff(starts)):
+                    lengths = np.diff(starts)[rows]
+                    found = run(self.ids[rows, : int(lengths.max())]).numpy()
+                    for text, length, states in zip(rows, lengths, found, strict=True):
+                        kept[starts[text] : starts[text + 1]] = states[:length]
+                    progress.update(len(rows))
+            return (kept,)
+
+        if not self._keep:
+            return list(compute())
+        return cached(self._folder("lower", encoder, encoder.fixed_variables), LOWER, compute)
+
     def _encoded(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns the vectors [U, D] of all distinct texts and, if asked, the states [sources, S + 2, D]; from the cache if it has them."""
         if not self._keep:
             return self._encode(encoder, states)
-        suffix = f" {self._data.suffix_length}" if self._data.suffix_length else ""  # sources with keywords are other texts
-        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.compute_dtype}{suffix}".encode())
-        for variable in encoder.variables:
-            key.update(variable.numpy().tobytes())
-        whole, small = (self._data.folder / CACHE / f"{kind}-{key.hexdigest()[:16]}" for kind in ("states", "vectors"))
+        whole, small = (self._folder(kind, encoder, encoder.variables) for kind in ("states", "vectors"))
         states_too = states or is_whole(whole, PARTS)  # which has the vectors as well
         folder, names = (whole, PARTS) if states_too else (small, PARTS[:1])
         arrays = cached(folder, names, lambda: self._encode(encoder, states_too)[: len(names)])
         return np.array(arrays[0]), arrays[1] if states else None
+
+    def _folder(self, kind: str, encoder: TextEncoder, variables: Sequence[tf.Variable]) -> Path:
+        """Returns the folder for what some weights make of these texts."""
+        suffix = f" {self._data.suffix_length}" if self._data.suffix_length else ""  # sources with keywords are other texts
+        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.compute_dtype}{suffix}".encode())
+        for variable in variables:
+            key.update(variable.numpy().tobytes())
+        return self._data.folder / CACHE / f"{kind}-{key.hexdigest()[:16]}"
 
     def _encode(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Computes what `_encoded` returns."""
