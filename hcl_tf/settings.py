@@ -132,6 +132,11 @@ class TrainingSettings(Settings):
 
     group: ClassVar[str] = "training"
 
+    init_from: str = setting(
+        "", "Run whose weights this one begins with where path and shape agree; optimiser and schedules start anew; empty: none.",
+        before="",
+    )  # fmt: skip
+    init_checkpoint: str = setting("best_loss", "Which checkpoint of --init_from: best_loss, best_nll, or step-NUMBER.", before="best_loss")
     dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9)
     batch_size: int = setting(256, "Examples of a step, over all devices.", small=64, tiny=32, stated=True, low=1, unit="examples")
     micro_batch: int = setting(0, "Examples computed at once; the step's gradients are summed over them. 0: all.", low=0, unit="examples")
@@ -165,6 +170,8 @@ class TrainingSettings(Settings):
 
     def check_together(self) -> None:
         super().check_together()
+        if self.init_checkpoint != "best_loss" and not self.init_from:
+            raise UserError(f"--init_checkpoint={self.init_checkpoint} is one of --init_from, which is not given; give both, or none")
         if self.micro_batch and self.batch_size % self.micro_batch:
             raise UserError(f"--micro_batch={self.micro_batch}: --batch_size={self.batch_size} is no multiple of it")
 

@@ -5,7 +5,7 @@ and devices then add up to the same number. All noise comes from the `Noise` it 
 objective, curves, what a line of progress says) a system declares here; nothing outside of this folder asks which one it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -124,6 +124,21 @@ class System(keras.Model):
     def load_published(self, published: Any) -> list[str]:
         """Puts published weights (`--encoder`'s or `--pretrained`'s) in place and returns lines that say which went where."""
         raise NotImplementedError
+
+    def begin_from(self, taken: Callable[[tf.Variable], bool]) -> list[str]:
+        """Completes what follows from weights of another run, which were put in place of its first ones.
+
+        Args:
+          taken: says which variables have values of that run.
+
+        Returns:
+          Lines that say what was completed.
+        """
+        return []
+
+    def of_graph(self) -> list[tf.Variable]:
+        """The variables whose rows belong to the nodes of one keyword graph, with all that was computed beside them."""
+        return []
 
     @property
     def frozen_encoder(self) -> keras.layers.Layer | None:

@@ -1,5 +1,7 @@
 """What systems with a BERT encoder share: the encoder, word embeddings tied with it, published weights, two learning rates."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from hcl_tf.data.batching.batches import Columns
@@ -56,6 +58,12 @@ class BertBody(System):
     def load_published(self, published: PublishedBert) -> list[str]:
         return [*bert_weights.assign(self.encoder, published), *self._copy_table()]
 
+    def begin_from(self, taken: Callable[[tf.Variable], bool]) -> list[str]:
+        lines = super().begin_from(taken)
+        if self.trained_layers is None or taken(self.tokens.own) or not taken(self.encoder.embedding_table):
+            return lines
+        return [*lines, *self._copy_table()]  # that run's table is tied: the decoder goes on with the rows it knows
+
     def _copy_table(self) -> list[str]:
         """Begins a table of the decoder's own with the encoder's rows. Returns a line that says so, or none where the two are tied."""
         if self.trained_layers is None:
@@ -64,8 +72,9 @@ class BertBody(System):
         return [f"embeddings.word_embeddings.weight -> also the decoder's own table, {len(self.inputs_.output_ids)} rows"]
 
     def encode(self, batch: Batch, noise: Noise | None, roles: tuple[str, ...] = ("source",)) -> dict[str, tf.Tensor]:
-        """Encodes the texts of some roles, or takes their states from the batch where it brings them (the encoder is frozen). Where the batch
-        brings the states of fixed lower layers, encoding goes on from there.
+        """Encodes the texts of some roles, or takes their states from the batch where it brings them (the encoder is frozen).
+
+        Where the batch brings the states of fixed lower layers, encoding goes on from these.
 
         Args:
           noise: for dropout; None: no dropout. roles: "source", and any of "target" and "negative" behind it.
@@ -92,9 +101,7 @@ class BertBody(System):
             return [list(roles)]
         return [["source"], [role for role in roles if role != "source"]]
 
-    def _encode_together(
-        self, ids: list[tf.Tensor], lower: list[tf.Tensor], noise: Noise | None
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def _encode_together(self, ids: list[tf.Tensor], lower: list[tf.Tensor], noise: Noise | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Encodes several texts of each example in one batch.
 
         Args:

@@ -9,7 +9,7 @@
 With every contrast's weight 0 this is `bert_cvae`, the base that the contrasts are measured against.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, NamedTuple
 
@@ -66,6 +66,7 @@ class HCL(LatentVariable, EncoderDecoder):
     def __init__(self, settings: HCLSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.shape.width
+        self._has_features = False  # of another run, which this one begins from
         self.build_latent(width)
         if s.latent_to != "inputs":
             self.latent_memory = keras.layers.Dense(width, name="latent_memory")
@@ -301,9 +302,17 @@ class HCL(LatentVariable, EncoderDecoder):
             return ""
         return f"--refresh_graph_every={every} computes node features again within {steps} steps; export with --refresh_graph_every=0"
 
+    def of_graph(self) -> list[tf.Variable]:
+        return [self.node_features, self.text_mean, self.text_scale, self.node_states] if self.uses_keywords else []
+
+    def begin_from(self, taken: Callable[[tf.Variable], bool]) -> list[str]:
+        self._has_features = self.uses_keywords and taken(self.node_features)
+        return super().begin_from(taken)
+
     def before_epoch(self, epoch: int, texts) -> None:
         every = self.settings.refresh_graph_every
-        if self.uses_keywords and (epoch == 0 or (every and epoch % every == 0)):
+        begins = epoch == 0 and not self._has_features  # features that are never refreshed stay those of the weights before training
+        if self.uses_keywords and (begins or (every and epoch % every == 0)):
             features, mean, scale = texts.node_features(self.encoder)
             self.node_features.assign(features)
             self.text_mean.assign(mean)

@@ -24,6 +24,7 @@ from hcl_tf.portable import starting_weights
 from hcl_tf.portable.bundle import Bundle, Program
 from hcl_tf.settings import BertSettings, TrainingSettings
 from hcl_tf.training import assembly
+from hcl_tf.training.branching import with_trunk
 from hcl_tf.training.environment import describe_environment
 from hcl_tf.training.launch import LOOKED_AT, assemble, recorded_of, settle
 from hcl_tf.training.loop import DIAGNOSED, Loop
@@ -50,6 +51,7 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
     if given.get("pretrained"):
         raise UserError("--pretrained: the weights and tokeniser of a library do not travel; export without, or train where TensorFlow is")
     data, settings, begun_with = settle(task, data_dir, preset, given)
+    begun_with = with_trunk(begun_with, settings, data, None)
     bundle = Bundle(out, system or settings.row)
     bundle.check_new()
     if not isinstance(settings, TrainingSettings):

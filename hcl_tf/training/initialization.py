@@ -14,6 +14,7 @@ from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.models import registry
 from hcl_tf.settings import RANDOM_ENCODER, BertSettings, EncoderSettings, LibrarySettings, Settings
+from hcl_tf.training.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Initialization:
     Attributes:
       shape: the encoder's; None of a system without weights, and ignored where a library's model brings its own.
       published: its weights, or those of a library's whole model; None: random. note: says which, for people and for config.json.
+      trunk: another run's weights, which take the place of these (`--init_from`).
     """
 
     shape: EncoderShape | None
     published: PublishedBert | PublishedModel | None
     note: str
+    trunk: Trunk | None = None
 
     @property
     def library(self) -> PublishedModel | None:

@@ -31,13 +31,12 @@ def with_cache(kit: Kit, batch: Batch) -> Batch:
     return batch | {name: tf.constant(v) for name, v in columns(rows, np.zeros(len(rows), bool), Place(1, 0, 0)).items()}
 
 
-
-@pytest.mark.parametrize("rule", (*VARIED, rules.builds, rules.half_precision_is_finite, rules.padding_changes_nothing), ids=str)
+@pytest.mark.parametrize("rule", [*VARIED, rules.builds, rules.half_precision_is_finite, rules.padding_changes_nothing], ids=str)
 def test_contract(kit, rule):
     rule(kit)
 
 
-@pytest.mark.parametrize("rule", (rules.every_weight_is_trained, rules.cached_decoding_scores_as_teacher_forcing), ids=str)
+@pytest.mark.parametrize("rule", [rules.every_weight_is_trained, rules.cached_decoding_scores_as_teacher_forcing], ids=str)
 @pytest.mark.parametrize("model", ["bert_gen", "seq2seq_du"])
 def test_contract_of_the_others(qqp_folder, model, rule):
     rule(kit_of(qqp_folder, model))
@@ -45,8 +44,8 @@ def test_contract_of_the_others(qqp_folder, model, rule):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "rule", (training_rules.micro_batches_change_nothing, training_rules.a_stopped_run_ends_with_the_same_bits,
-             training_rules.a_training_step_is_exportable, training_rules.xla_takes_the_same_steps), ids=str
+    "rule", [training_rules.micro_batches_change_nothing, training_rules.a_stopped_run_ends_with_the_same_bits,
+             training_rules.a_training_step_is_exportable, training_rules.xla_takes_the_same_steps], ids=str,
 )  # fmt: skip
 def test_contract_of_training(kit, rule):
     rule(kit)

@@ -1,0 +1,229 @@
+"""Runs that begin with another run's weights: what they take bit for bit, what starts anew, and that they need the trunk no more."""
+
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import fresh_copy
+
+from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.errors import UserError
+from hcl_tf.models.registry import names_of, resolve
+from hcl_tf.training import assembly, branching, checkpoints, loop
+from hcl_tf.training.launch import launch
+from hcl_tf.training.run_folder import Run, load_run
+from hcl_tf.training.trained_run import TrainedRun
+from hcl_tf.training.trunk import BEGINNING
+
+SMALL = {
+    "encoder": "random:2x16", "decoder_layers": 1, "latent_size": 5, "latent_hidden": 8, "batch_size": 16, "max_steps": 4, "log_every": 1,
+    "validate_every": 2, "warmup_steps": 3, "learning_rate": 0.01, "refresh_graph_every": 0, "output_vocab": "train", "beams": 2,
+    "maximum_length": 5, "kl_ramp": 8, "checkpoint_every": 2,
+}  # fmt: skip
+
+
+def trained(data: Path, folder: Path, **given) -> Run:
+    launch("qqp", data, str(folder), "tiny", {**SMALL, **given}, ["test"])
+    return load_run(folder)
+
+
+@pytest.fixture(scope="module")
+def source(qqp_folder, tmp_path_factory) -> Run:
+    return trained(qqp_folder, tmp_path_factory.mktemp("runs") / "trunk")
+
+
+@pytest.fixture(scope="module")
+def arm(qqp_folder, source, tmp_path_factory) -> Run:
+    """The same settings, but for the weights that it begins with."""
+    return trained(qqp_folder, tmp_path_factory.mktemp("runs") / "arm", init_from=str(source.path))
+
+
+def weights(run: Run, name: str = "best_loss") -> dict[str, np.ndarray]:
+    return {path: array for path, array in run.checkpoints.read(name).arrays.items() if path.startswith("model/")}
+
+
+def validation(run: Run, step: int) -> dict:
+    return next(line for line in run.read_metrics() if line["kind"] == "validation" and line["step"] == step)
+
+
+def test_an_arm_begins_with_the_trunk_s_bits(source, arm, qqp_folder):
+    wanted = weights(source)
+    assert wanted.keys() == weights(arm, BEGINNING).keys()
+    beginning = checkpoints.variables_of(assembly.variables(TrainedRun(arm.path, data_dir=qqp_folder).beginning))
+    for path, array in wanted.items():
+        np.testing.assert_array_equal(weights(arm, BEGINNING)[path], array, err_msg=path)
+        np.testing.assert_array_equal(beginning[path], array, err_msg=path)
+
+
+def test_its_validation_before_training_is_the_trunk_s_at_that_checkpoint(source, arm):
+    step = source.checkpoints.read("best_loss").step
+    there, here = validation(source, step), validation(arm, 0)
+    shared = [name for name, value in there.items() if name in here and isinstance(value, float) and "grad_norm" not in name]
+    assert "nll_prior" in shared
+    assert {name: here[name] for name in shared} == {name: there[name] for name in shared}
+
+
+def test_optimiser_and_schedules_start_anew(source, arm):
+    """Warm-up and ramp of the first step are those of any run, and Adam has taken as many steps as the arm."""
+    first, other = (next(line for line in run.read_metrics() if line["kind"] == "train") for run in (arm, source))
+    for name in ("learning_rate_rest", "learning_rate_encoder", "kl_weight", "step", "epoch"):
+        assert first[name] == other[name]
+    assert first["objective"] != other["objective"]
+    state = arm.checkpoints.newest().arrays
+    assert [int(value) for name, value in state.items() if name.startswith("optimizer/") and value.dtype == np.int64] == [4, 4]
+    assert not any(name.startswith("optimizer/") for name in arm.checkpoints.read(BEGINNING).arrays)
+
+
+def test_the_record_says_what_it_was(source, arm, capsys):
+    recorded, saved = arm.config["init_from"], source.checkpoints.read("best_loss")
+    assert recorded == {
+        "run": "trunk", "model": "hcl", "checkpoint": "best_loss", "step": saved.step, "sha256": saved.digest,
+        "taken": len(weights(source)), "left": {}, "anew": [],
+    }  # fmt: skip
+    assert "init_from" not in source.config
+    assert arm.config["settings"]["init_from"] == str(source.path)
+
+
+def test_another_checkpoint(source, qqp_folder, tmp_path):
+    run = trained(qqp_folder, tmp_path / "arm", init_from=str(source.path), init_checkpoint="step-00000004", max_steps=1)
+    newest = source.checkpoints.newest()
+    assert run.config["init_from"]["step"] == 4
+    for path, array in weights(run, BEGINNING).items():
+        np.testing.assert_array_equal(array, newest.arrays[path], err_msg=path)
+    with pytest.raises(UserError, match="no checkpoint 'best_bleu'; there are: best_loss, best_nll, step-"):
+        trained(qqp_folder, tmp_path / "other", init_from=str(source.path), init_checkpoint="best_bleu")
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_the_trunk_lacks_starts_as_it_would_and_both_sides_are_said(source, qqp_folder, tmp_path, capsys):
+    """A decoder with another block and a latent of another size."""
+    other = {"decoder_layers": 2, "latent_size": 6, "max_steps": 1}
+    run = trained(qqp_folder, tmp_path / "arm", init_from=str(source.path), **other)
+    said, recorded = capsys.readouterr().out, run.config["init_from"]
+    assert "not taken: model/" in said
+    assert "starting as they would: model/" in said
+    assert "and" in said
+    assert any("[16, 5] there, [16, 6] here" in why for why in recorded["left"].values())
+    plain = trained(qqp_folder, tmp_path / "plain", **other)
+    begun, anew = (TrainedRun(one.path, data_dir=qqp_folder).beginning for one in (run, plain))
+    begun, anew = (checkpoints.variables_of(assembly.variables(system)) for system in (begun, anew))
+    theirs = weights(source)
+    assert set(recorded["anew"]) == {path for path in begun if path not in theirs or theirs[path].shape != begun[path].shape}
+    for path, value in begun.items():
+        if "node_states" not in path:  # computed of the others
+            np.testing.assert_array_equal(value, anew[path] if path in recorded["anew"] else theirs[path], err_msg=path)
+
+
+def test_upper_layers_from_a_trunk_whose_table_is_tied(source, qqp_folder, tmp_path):
+    """The decoder goes on with the rows it knows, in a table of its own."""
+    run = trained(qqp_folder, tmp_path / "arm", init_from=str(source.path), trainable_layers=1, max_steps=2)
+    begun = TrainedRun(run.path, data_dir=qqp_folder).beginning
+    table = next(array for path, array in weights(source).items() if path.endswith("_embedding_layer.embeddings"))
+    np.testing.assert_array_equal(begun.tokens.own, table[begun.inputs_.output_ids])
+    step = source.checkpoints.read("best_loss").step
+    assert validation(run, 0)["nll"] == pytest.approx(validation(source, step)["nll"], rel=1e-6), "the same model in another form"
+    for path, array in weights(run, "step-00000002").items():
+        if path.startswith("model/encoder") and "_transformer_layers.1." not in path:
+            np.testing.assert_array_equal(array, weights(source)[path], err_msg=path)
+
+
+def test_one_system_from_another(source, qqp_folder, tmp_path):
+    """bert_gen is hcl's body."""
+    given = {name: value for name, value in SMALL.items() if name in names_of("bert_gen")}
+    launch("qqp", qqp_folder, str(tmp_path / "arm"), "tiny", {**given, "init_from": str(source.path), "model": "bert_gen"}, ["test"])
+    run = load_run(tmp_path / "arm")
+    assert run.config["init_from"]["anew"] == []
+    assert any(path.startswith("model/prior") for path in run.config["init_from"]["left"])
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_it_goes_on_without_the_trunk(source, arm, qqp_folder, tmp_path, at):
+    """Killed before and after the first checkpoint, and the trunk is gone."""
+    place = Path(shutil.copytree(source.path, tmp_path / "trunk"))
+    log = loop.Loop._log
+
+    def die(self, scalars):
+        log(self, scalars)
+        if self.at.step == at:
+            raise Killed
+
+    with mock.patch.object(loop.Loop, "_log", die), pytest.raises(Killed):
+        trained(qqp_folder, tmp_path / "stopped", init_from=str(place))
+    shutil.rmtree(place)
+    run = trained(qqp_folder, tmp_path / "stopped", init_from=str(place))
+    assert run.read_metrics() == arm.read_metrics()
+    for name, value in arm.checkpoints.newest().arrays.items():
+        np.testing.assert_array_equal(run.checkpoints.newest().arrays[name], value, err_msg=name)
+    with pytest.raises(UserError, match="init_from was"):
+        trained(qqp_folder, tmp_path / "stopped", init_from=str(source.path))
+
+
+def test_a_trunk_that_changed_before_it_was_kept_is_refused(source, qqp_folder, tmp_path):
+    place = Path(shutil.copytree(source.path, tmp_path / "trunk"))
+    with mock.patch("hcl_tf.training.trunk.Trunk.keep", side_effect=Killed), pytest.raises(Killed):
+        trained(qqp_folder, tmp_path / "arm", init_from=str(place))
+    saved = Run(place, {}).checkpoints
+    found = saved.read("best_loss")
+    saved.save_best("best_loss", 9, {name: array + 1 if "prior" in name else array for name, array in found.arrays.items()}, found.state)
+    with pytest.raises(UserError, match=r"begun from trunk at SHA-256 .* which is now .* restore that checkpoint"):
+        trained(qqp_folder, tmp_path / "arm", init_from=str(place))
+    shutil.rmtree(place)
+    shutil.copytree(source.path, place)
+    assert trained(qqp_folder, tmp_path / "arm", init_from=str(place)).finished
+
+
+def test_features_of_another_graph_are_computed_anew(source, qqp_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(branching, "_other_graph", lambda *_: True)
+    run = trained(qqp_folder, tmp_path / "arm", init_from=str(source.path), max_steps=1)
+    left = run.config["init_from"]["left"]
+    assert {path.rpartition("/")[2] for path in left} == {"node_features", "node_states", "text_mean", "text_scale"}
+    begun = TrainedRun(run.path, data_dir=qqp_folder).beginning
+    assert not np.array_equal(begun.node_features, weights(source)["model/node_features"])
+    assert float(tf.reduce_max(abs(begun.node_features))) > 0
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"encoder": "random:3x16"}, r'its encoder is \{.*"layers": 2.*\}, this run.s is \{.*"layers": 3.*give --encoder=random:2x16'),
+        (
+            {"output_vocab": "full"},
+            r"its outputs are of [\d,]+ pieces \(--output_vocab=train\), this run's of 2,000.*--output_vocab",
+        ),
+        ({"model": "t5"}, "no weight of this hcl fits --model=t5"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused_with_both_and_the_remedy(source, qqp_folder, tmp_path, given, said):
+    names = {"t5": ("encoder", "decoder_layers", "batch_size", "max_steps", "output_vocab")}.get(given.get("model"), SMALL)
+    with pytest.raises(UserError, match=f"--init_from={source.path}: {said}"):
+        launch(
+            "qqp", qqp_folder, str(tmp_path / "arm"), "tiny", {**{n: SMALL[n] for n in names}, **given, "init_from": str(source.path)}, [""]
+        )
+    assert not (tmp_path / "arm").exists()
+
+
+def test_another_vocabulary_is_refused(source, qqp_folder, tmp_path):
+    folder = fresh_copy(qqp_folder, tmp_path / "data")
+    data = PreparedData(folder)
+    data.tokenizer = mock.Mock(wraps=data.tokenizer, vocabulary=lambda: ["other"])
+    with pytest.raises(UserError, match=r"its vocabulary \(2,000 pieces\) is not that of .*data .*--vocab=.*trunk/data/vocab.txt"):
+        branching._check_fits(source.path, TrainedRun(source.path), TrainedRun(source.path).inputs, data)
+
+
+def test_no_run_and_the_own_folder_are_refused(source, qqp_folder, tmp_path):
+    with pytest.raises(UserError, match=r"--init_from=.*nowhere: no run there"):
+        trained(qqp_folder, tmp_path / "arm", init_from=str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match=r"the run's own folder; choose another --run_dir"):
+        trained(qqp_folder, source.path, init_from=str(source.path))
+    with pytest.raises(UserError, match=r"--init_checkpoint=best_nll is one of --init_from, which is not given"):
+        resolve("tiny", {"init_checkpoint": "best_nll"})
