@@ -246,6 +246,12 @@ class System(keras.Model):
         """
         return ""
 
+    def refreshed(self) -> tuple[int, dict[str, tf.Variable]]:
+        """How many epochs after another `before_epoch` does again what depends on weights (0: never), and the variables that it then gives
+        the values of `DistinctTexts.node_features`, by the names `features`, `mean` and `scale`. An export has nothing else to go by.
+        """
+        return 0, {}
+
     def before_epoch(self, epoch: int, texts) -> None:
         """Computes what depends on the training texts (a `training.text_states.TextStates`) as a whole; default: nothing."""
 

@@ -296,11 +296,10 @@ class HCL(LatentVariable, EncoderDecoder):
 
     # -- outside the training step ----------------------------------------------------------------------------------
 
-    def stays(self, steps: int, epoch_steps: int) -> str:
-        every = self.settings.refresh_graph_every
-        if not self.uses_keywords or not 0 < every * epoch_steps < steps:
-            return ""
-        return f"--refresh_graph_every={every} computes node features again within {steps} steps; export with --refresh_graph_every=0"
+    def refreshed(self) -> tuple[int, dict[str, tf.Variable]]:
+        if not self.uses_keywords:
+            return 0, {}
+        return self.settings.refresh_graph_every, {"features": self.node_features, "mean": self.text_mean, "scale": self.text_scale}
 
     def of_graph(self) -> list[tf.Variable]:
         return [self.node_features, self.text_mean, self.text_scale, self.node_states] if self.uses_keywords else []
@@ -313,10 +312,8 @@ class HCL(LatentVariable, EncoderDecoder):
         every = self.settings.refresh_graph_every
         begins = epoch == 0 and not self._has_features  # features that are never refreshed stay those of the weights before training
         if self.uses_keywords and (begins or (every and epoch % every == 0)):
-            features, mean, scale = texts.node_features(self.encoder)
-            self.node_features.assign(features)
-            self.text_mean.assign(mean)
-            self.text_scale.assign(scale)
+            for variable, value in zip(self.refreshed()[1].values(), texts.node_features(self.encoder), strict=True):
+                variable.assign(value)
 
     def before_inference(self) -> None:
         if self.uses_keywords:

@@ -71,7 +71,7 @@ def branch(begun: Initialization, settings: TrainingSettings, data: PreparedData
             taken[name] = array
     if not any(ours[name].trainable for name in taken):
         raise UserError(
-            f"--init_from={source}: none of the weights of this {run.settings.model} fits --model={settings.model}; give another"
+            f"--init_from={source}: none of the weights of this {run.settings.model} fits --model={settings.model}; give another run"
         )
     anew = sorted(ours.keys() - taken.keys())
     record = {

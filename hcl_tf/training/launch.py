@@ -163,9 +163,14 @@ def _is_chief() -> bool:
 
 
 def assemble(
-    data: PreparedData, settings: TrainingSettings, begun_with: Initialization, run: RunFolder | None, path: Path, strategy
-) -> Loop:
-    """Everything that a training loop needs, made and put together; `run` None: nothing is written."""
+    data: PreparedData, settings: TrainingSettings, begun_with: Initialization, run: RunFolder | None, path: Path, strategy,
+    keep_states: bool = True,
+) -> Loop:  # fmt: skip
+    """Everything that a training loop needs, made and put together; `run` None: nothing is written.
+
+    Args:
+      keep_states: batches bring what an encoder's fixed part makes of their texts; else each step computes it.
+    """
     train, held_out = data.arrays("train"), data.arrays("validation")
     kept = assembly.output_ids(data, train, settings.output_vocab)
     inputs = assembly.inputs_of(data, begun_with.shape, kept, begun_with.library and begun_with.library.config)
@@ -180,7 +185,7 @@ def assemble(
         run.write_text("published_weights.txt", "\n".join(lines) + "\n")
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
     texts = TextStates(data, train, keep=begun_with.published is not None or begun_with.trunk is not None)
-    cached = system.columns_of_texts(texts)
+    cached = system.columns_of_texts(texts) if keep_states else None
     own, held_out_own = (system.columns(data, split, arrays, train) for split, arrays in (("train", train), ("validation", held_out)))
     batches = pair_batches(
         data, train, settings.batch_size, settings.seed, system.sampler(data.graph), system.impostors, _real(cached, own)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from scipy import sparse
 
 from hcl_tf.data.batching.batches import Columns, Place
+from hcl_tf.data.batching.distinct_texts import DistinctTexts
 from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
@@ -20,7 +20,6 @@ from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.progress import bar
 
 TOKENS_AT_ONCE = 4096
-SMALLEST_SCALE = 0.05  # of the median dimension's
 PARTS = ("vectors.npy", "source_states.npy")
 LOWER = ("lower.npy",)
 MOST_KEPT = 4 * 2**30  # bytes of lower states; beyond, each step computes those of its texts anew
@@ -40,35 +39,18 @@ class TextStates:
 
     def __init__(self, data: PreparedData, arrays: SplitArrays, keep: bool) -> None:
         self._data, self._keep, self.arrays = data, keep, arrays
-        width = max(arrays.source_ids.shape[1], arrays.target_ids.shape[1])
-        roles, pad = (getattr(arrays, f"{role}_ids") for role in ROLES), data.tokenizer.pad_id
-        padded = [np.pad(ids, ((0, 0), (0, width - ids.shape[1])), constant_values=pad) for ids in roles]
-        self.ids, self._places = np.unique(np.concatenate(padded), axis=0, return_inverse=True)
-        # --> [U, width]; [3 * n] the distinct text of each example's source, target and negative.
-        nodes = np.concatenate([arrays.source_nodes, arrays.target_nodes, arrays.negative_nodes])
-        rows, columns = np.nonzero(nodes >= 0)
-        members = sparse.csr_matrix(
-            (np.ones(len(rows), np.float32), (nodes[rows, columns], self._places[rows])), shape=(len(data.graph), len(self.ids))
-        )
-        members.data[:] = 1.0  # a text counts once for a keyword, in however many examples and roles it occurs
-        self._members = members
-        count = len(arrays)
-        self._of_role = {role: self._places[i * count : (i + 1) * count] for i, role in enumerate(ROLES)}
+        self._texts = DistinctTexts(arrays, data.tokenizer.pad_id, len(data.graph))
+        self.ids, self._lengths, self._of_role = self._texts.ids, self._texts.lengths, self._texts.of_role
         self._sources, self._source_place = np.unique(self._of_role["source"], return_inverse=True)
         self._source_width = arrays.source_ids.shape[1]
 
     def node_features(self, encoder: TextEncoder) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Computes h^0 of every node: the mean vector of the distinct texts that have its keyword, centred and scaled over nodes.
+        """Computes h^0 of every node from vectors of the distinct texts (`DistinctTexts.node_features`).
 
         Returns:
           [N, D] features; [D] mean and [D] scale of the texts' vectors.
         """
-        vectors = self._encoded(encoder, states=False)[0]
-        counts = np.maximum(np.asarray(self._members.sum(1)), 1.0)
-        features = np.asarray(self._members @ vectors) / counts
-        if len(features):
-            features = (features - features.mean(0)) / floored(features.std(0))
-        return features.astype(np.float32), vectors.mean(0), floored(vectors.std(0))
+        return self._texts.node_features(self._encoded(encoder, states=False)[0])
 
     def columns(self, encoder: TextEncoder) -> Columns:
         """Returns batch columns that stand in for a frozen encoder: source_states [B, S + 2, D] float16, {role}_vector [B, D] float32."""
@@ -88,7 +70,7 @@ class TextStates:
         Returns:
           None where they would take more than `MOST_KEPT`.
         """
-        lengths = (self.ids != self._data.tokenizer.pad_id).sum(1)
+        lengths = self._lengths
         starts, width = np.concatenate([[0], np.cumsum(lengths)]), encoder.shape.width
         if (size := int(starts[-1]) * width * 2) > MOST_KEPT:
             print(f"fixed layers' states of {len(self.ids):,} texts would take {size / 2**30:.0f} GiB: steps compute their own", flush=True)
@@ -152,7 +134,7 @@ class TextStates:
 
     def _encode(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Computes what `_encoded` returns."""
-        lengths = (self.ids != self._data.tokenizer.pad_id).sum(1)
+        lengths = self._lengths
         vectors = np.zeros((len(self.ids), encoder.shape.width), np.float32)
         kept = np.zeros((len(self._sources), self._source_width, encoder.shape.width), np.float16) if states else None
         place = np.full(len(self.ids), -1)  # of each text among the sources; -1: it is not a source
@@ -196,12 +178,3 @@ def _put(kept: np.ndarray, places: np.ndarray, states: tf.Tensor) -> None:
     if sources.size:
         length = min(states.shape[1], kept.shape[1])
         kept[places[sources], :length] = states.numpy()[sources, :length]
-
-
-def floored(scale: np.ndarray) -> np.ndarray:
-    """Returns the scales [D] by which dimensions are divided, none of them under `SMALLEST_SCALE` of the median one.
-
-    Published encoders have dead dimensions (all-MiniLM three, whose last LayerNorm has gamma and beta of at most 1e-7). Divided by their
-    own deviation they would give a trained encoder a gradient a million times too large (BUILD_NOTES 91).
-    """
-    return np.maximum(scale, max(SMALLEST_SCALE * float(np.median(scale)), 1e-6)).astype(np.float32)
