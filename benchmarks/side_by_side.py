@@ -22,9 +22,15 @@ PAD, UNKNOWN, CLS, SEP = 0, 100, 101, 102  # of bert-base-uncased's vocabulary
 FIRST_WORD = 1000  # ids below are special or single characters
 QUIET = 0.05  # share of the processor that others may take while runtimes are compared
 DROPOUT, CLIP, RATE = 0.1, 1.0, 5e-4
-SHAPE = (
-    f"vocabulary {VOCABULARY:,}, encoder {LAYERS} and decoder {LAYERS} layers of width {WIDTH}, batch {BATCH}, {LENGTH} + 2 tokens a text"
-)
+
+
+def shape_of(layers: int = LAYERS, width: int = WIDTH) -> str:
+    """Says what is measured, for the top of a report; `layers`: of the encoder."""
+    blocks = f"encoder {layers} and decoder {LAYERS} layers of width {width}"
+    return f"vocabulary {VOCABULARY:,}, {blocks}, batch {BATCH}, {LENGTH} + 2 tokens a text"
+
+
+SHAPE = shape_of()
 
 
 def draw_texts(count: int, seed: int) -> np.ndarray:

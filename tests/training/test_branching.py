@@ -1,6 +1,8 @@
 """Runs that begin with another run's weights: what they take bit for bit, what starts anew, and that they need the trunk no more."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -204,6 +206,21 @@ def test_features_of_another_graph_are_computed_anew(hcl_source, qqp_folder, tmp
     begun = TrainedRun(run.path, data_dir=qqp_folder).beginning
     assert not np.array_equal(begun.node_features, weights(hcl_source)["model/node_features"])
     assert float(tf.reduce_max(abs(begun.node_features))) > 0
+
+
+@pytest.mark.slow
+def test_two_devices_and_micro_batches_take_the_same_steps(source, qqp_folder, tmp_path):
+    """From the trunk's weights, with upper layers trained from cached states; in a process of its own, whose CPU is split."""
+    given = {"init_from": str(source.path), "trainable_layers": 1, "max_steps": 2}
+    plain = trained(qqp_folder, tmp_path / "plain", **given)
+    more = {"strategy": "mirrored", "logical_cpus": 2, "micro_batch": 4, "model": "bert_gen"}
+    flags = [f"--{name}={value}" for name, value in {**used("bert_gen", SMALL), **given, **more}.items()]
+    where = ["--task=qqp", "--preset=tiny", f"--data_dir={qqp_folder}", f"--run_dir={tmp_path / 'two'}"]
+    subprocess.run([sys.executable, "-m", "hcl_tf.train", *where, *flags], check=True, capture_output=True)
+    for ours, theirs in zip(load_run(tmp_path / "two").read_metrics(), plain.read_metrics(), strict=True):
+        for name, value in theirs.items():
+            if "grad_norm_" not in name:  # of one micro-batch
+                assert ours[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------
