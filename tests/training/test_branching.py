@@ -140,7 +140,7 @@ def test_upper_layers_from_a_trunk_whose_table_is_tied(source, qqp_folder, tmp_p
     """The decoder goes on with the rows it knows, in a table of its own."""
     run = trained(qqp_folder, tmp_path / "arm", init_from=str(source.path), trainable_layers=1, max_steps=2)
     begun = TrainedRun(run.path, data_dir=qqp_folder).beginning
-    table = next(array for path, array in weights(source).items() if path.endswith("_embedding_layer.embeddings"))
+    table = next(array for path, array in weights(source).items() if path.endswith("bert._embedding_layer.embeddings"))
     np.testing.assert_array_equal(begun.tokens.own, table[begun.inputs_.output_ids])
     step = source.checkpoints.read("best_loss").step
     assert validation(run, 0)["nll"] == pytest.approx(validation(source, step)["nll"], rel=1e-6), "the same model in another form"
