@@ -1,5 +1,6 @@
 """What every command line of the package shares: how errors reach the user and with which exit code."""
 
+import importlib
 import os
 import sys
 import warnings
@@ -30,7 +31,7 @@ def import_tensorflow() -> None:
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import tensorflow  # noqa: F401
+        importlib.import_module("tensorflow")
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -9,16 +9,11 @@ from pathlib import Path
 
 from absl import flags
 
-from hcl_tf import cli
+from hcl_tf import cli, run_flags
 from hcl_tf.errors import UserError
 
 RUN_DIR = flags.DEFINE_list("run_dir", [], "One or more runs, folders that hcl_tf.train wrote, separated by commas: shown side by side.")
-CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint",
-    "best_loss",
-    ["best_loss", "best_nll"],
-    "best_loss: smallest validation loss, as in the paper; best_nll: smallest NLL alone.",
-)
+CHECKPOINT = run_flags.checkpoint()
 PORT = flags.DEFINE_integer("port", 7860, "The page's port; 0: any free one.", lower_bound=0, upper_bound=65535)
 HOST = flags.DEFINE_string("host", "127.0.0.1", "The address to serve on. The default is this machine alone; the page asks nobody's name.")
 

@@ -12,16 +12,11 @@ from pathlib import Path
 
 from absl import flags
 
-from hcl_tf import cli
+from hcl_tf import cli, run_flags
 from hcl_tf.errors import UserError
 
-RUN_DIR = flags.DEFINE_string("run_dir", None, "The run, a folder that hcl_tf.train wrote.")
-CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint",
-    "best_loss",
-    ["best_loss", "best_nll"],
-    "best_loss: smallest validation loss, as in the paper; best_nll: smallest NLL alone.",
-)
+RUN_DIR = run_flags.run_dir()
+CHECKPOINT = run_flags.checkpoint()
 INPUT = flags.DEFINE_string("input", None, "Text file in UTF-8, one text a line. Default: standard input.")
 KEYWORDS = flags.DEFINE_string(
     "keywords", None, "Keywords for every text, separated by commas, in place of TextRank's. A word that the graph lacks counts as unknown."
@@ -36,8 +31,7 @@ OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace --export if it is 
 
 def main() -> None:
     """Runs the command that the flags ask for."""
-    if not RUN_DIR.value:
-        raise UserError("--run_dir is needed: the folder that python -m hcl_tf.train wrote")
+    run_dir = run_flags.run_folder(RUN_DIR)
     if EXPORT.value is not None:
         others = [f"--{flag.name}" for flag in (INPUT, KEYWORDS, SAMPLES) if flag.value]
         if others:
@@ -45,7 +39,7 @@ def main() -> None:
         cli.import_tensorflow()
         from hcl_tf.serving.export import export
 
-        export(Path(RUN_DIR.value), CHECKPOINT.value, Path(EXPORT.value), OVERWRITE.value)
+        export(run_dir, CHECKPOINT.value, Path(EXPORT.value), OVERWRITE.value)
         return
     if OVERWRITE.value:
         raise UserError("--overwrite belongs to --export")
@@ -53,7 +47,7 @@ def main() -> None:
     from hcl_tf.serving.generation import generate
 
     sys.stdout.reconfigure(encoding="utf-8")  # whatever the terminal's locale: outputs are read by programs
-    generate(Path(RUN_DIR.value), CHECKPOINT.value, Path(INPUT.value) if INPUT.value else None, KEYWORDS.value, SAMPLES.value)
+    generate(run_dir, CHECKPOINT.value, run_flags.optional_path(INPUT), KEYWORDS.value, SAMPLES.value)
 
 
 if __name__ == "__main__":

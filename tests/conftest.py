@@ -1,5 +1,6 @@
 """What the tests share: no hub, quiet libraries, and folders prepared once a session from the bundled samples."""
 
+import fcntl
 import importlib
 import os
 import shutil
@@ -8,6 +9,7 @@ import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests behave alike with and without a network
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,8 +21,21 @@ from hcl_tf import cli, config
 cli.quieten_libraries()
 cli.import_tensorflow()
 
+import tensorflow as tf  # noqa: E402
+import tf_keras as keras  # noqa: E402
+
 from hcl_tf.data.preparation import PreparationSettings, prepare  # noqa: E402
 from hcl_tf.files.array_cache import CACHE  # noqa: E402
+
+# Tests run each graph a few times only, so it costs more to improve a graph than its improvement gains.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _single_precision():
+    """Takes back the policy that a system in mixed precision leaves to the whole process, and so to the next module of tests."""
+    yield
+    keras.mixed_precision.set_global_policy("float32")
 
 
 def entry_point(name: str) -> ModuleType:
@@ -43,15 +58,34 @@ def prepare_sample(out: Path, task: str = "qqp", workers: int = 1, raw: Path | N
 
 
 @pytest.fixture(scope="session")
-def qqp_folder(tmp_path_factory) -> Path:
-    """The bundled questions, prepared. Tests that change files work on a copy."""
-    return prepare_sample(tmp_path_factory.mktemp("prepared") / "qqp", "qqp")
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A function that gives the folder of a name, which it has made once for all processes of the test run: (name, make) -> folder."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def douban_folder(tmp_path_factory) -> Path:
+def qqp_folder(once) -> Path:
+    """The bundled questions, prepared. Tests that change files work on a copy."""
+    return once("prepared/qqp", prepare_sample)
+
+
+@pytest.fixture(scope="session")
+def douban_folder(once) -> Path:
     """The bundled Chinese dialogues, prepared."""
-    return prepare_sample(tmp_path_factory.mktemp("prepared") / "douban", "douban")
+    return once("prepared/douban", lambda folder: prepare_sample(folder, "douban"))
 
 
 def fresh_copy(folder: Path, place: Path) -> Path:
@@ -60,39 +94,43 @@ def fresh_copy(folder: Path, place: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def rocstories_folder(tmp_path_factory) -> Path:
+def rocstories_folder(once) -> Path:
     """The bundled stories, prepared."""
-    return prepare_sample(tmp_path_factory.mktemp("prepared") / "rocstories", "rocstories")
+    return once("prepared/rocstories", lambda folder: prepare_sample(folder, "rocstories"))
 
 
 @pytest.fixture(scope="session")
-def trained_run(qqp_folder, tmp_path_factory) -> Path:
+def trained_run(qqp_folder, once) -> Path:
     """A run of a few steps on `qqp_folder`, far too small to be good. Tests that write into it work on a copy."""
-    from hcl_tf.training.launch import launch
 
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    given = {
-        "encoder": "random:1x32", "decoder_layers": 1, "latent_size": 8, "latent_hidden": 16, "batch_size": 16, "max_steps": 6,
-        "graph_node_budget": 256, "learning_rate": 0.01, "warmup_steps": 1,
-    }  # fmt: skip
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        launch("qqp", qqp_folder, str(folder), "tiny", given, ["hcl_tf.train"])
-    finally:
-        for number, handler in handlers.items():  # training takes them over
-            signal.signal(number, handler)
-    return folder
+    def train(folder: Path) -> None:
+        from hcl_tf.training.launch import launch
+
+        given = {
+            "encoder": "random:1x32", "decoder_layers": 1, "latent_size": 8, "latent_hidden": 16, "batch_size": 16, "max_steps": 6,
+            "graph_node_budget": 256, "learning_rate": 0.01, "warmup_steps": 1,
+        }  # fmt: skip
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            launch("qqp", qqp_folder, str(folder), "tiny", given, ["hcl_tf.train"])
+        finally:
+            for number, handler in handlers.items():  # training takes them over
+                signal.signal(number, handler)
+
+    return once("runs/tiny", train)
 
 
 @pytest.fixture(scope="session")
-def evaluated_run(trained_run, qqp_folder, tmp_path_factory) -> Path:
+def evaluated_run(trained_run, qqp_folder, once) -> Path:
     """A copy of `trained_run` with the results of its test split."""
-    from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 
-    folder = tmp_path_factory.mktemp("evaluated") / "run"
-    shutil.copytree(trained_run, folder)
-    evaluate(EvaluationRequest(folder, data_dir=qqp_folder))
-    return folder
+    def score(folder: Path) -> None:
+        from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
+
+        shutil.copytree(trained_run, folder)
+        evaluate(EvaluationRequest(folder, data_dir=qqp_folder))
+
+    return once("evaluated/run", score)
 
 
 @pytest.fixture(scope="session")

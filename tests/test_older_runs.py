@@ -32,6 +32,8 @@ OLD = Path(__file__).parent / "fixtures" / "637db7d"
 SYSTEMS = ("hcl", "bert_gen", "groupwise", "claps")
 REPORTS = sorted(path for path in (Path(__file__).parents[1] / "experiments" / "reports").iterdir() if path.is_dir())
 TOLERANCE = 1e-4
+AS_THEN = ("--contrast_scale=both", "--impostor=mean", "--graph_whole=0")  # what hcl did then and does not by default any more
+MOVED = ("nll_prior", "nll_prior_u_unknown", "nll_prior_u_shuffled")  # then under a sample of the prior, now at its mean
 TEXT = "How can I lose weight?"
 
 
@@ -120,8 +122,10 @@ def test_a_setting_that_was_renamed_keeps_its_value():
 
 
 def each() -> list:
-    """Whether settings were added, and a system. They change nothing of a model, which one system shows in the default suite."""
-    slow = {True: set(SYSTEMS) - {"bert_gen"}, False: set()}
+    """Whether settings were added, and a system. They change nothing of a model, which one system shows in the default suite; Group-wise
+    takes longest and is left to `make test-all`.
+    """
+    slow = {True: set(SYSTEMS) - {"bert_gen"}, False: {"groupwise"}}
     return [
         pytest.param(later, system, marks=[pytest.mark.slow] if system in slow[later] else [], id=f"{system}-{'later' if later else 'now'}")
         for later in (False, True)
@@ -146,11 +150,21 @@ def test_a_run_is_evaluated_to_what_it_was(later, system, data, copied):
     for name in ("scores.test.json", "figures.test.json"):
         recorded = json.loads((OLD / "runs" / system / name).read_text())
         assert recorded.pop("ablate") == ""  # what has become "variant"
+        if "nll_prior" in recorded.get("figures", {}).get("means", {}):
+            recorded["figures"] = as_named_now(recorded["figures"])
         assert_same(json.loads((run / name).read_text()), recorded, f"{system}/{name}")
     found, recorded = (lines_of(folder / "predictions.test.jsonl") for folder in (run, OLD / "runs" / system))
     assert_same(found, recorded, system)
     (result,), apart = rows.collect([run])
     assert (result.row, apart) == (system, [])
+
+
+def as_named_now(figures: dict) -> dict:
+    """What was recorded of the latent variable, by the names that it has now: NLL under a sample of the prior is `nll_prior_sampled`."""
+    moved = {"nll_prior_minus_posterior", "nll_u_unknown_minus_graph", "nll_u_shuffled_minus_graph"}
+    found = figures | {"differences": {name: entry for name, entry in figures["differences"].items() if name not in moved}}
+    found["means"] = {name: entry for name, entry in figures["means"].items() if name not in MOVED}
+    return found | {"means": found["means"] | {"nll_prior_sampled": figures["means"]["nll_prior"]}}
 
 
 def words_of(system: str) -> tuple[list[str], setting_flags.TrainingFlags]:
@@ -162,7 +176,7 @@ def words_of(system: str) -> tuple[list[str], setting_flags.TrainingFlags]:
 def go_on(system: str, data: Path, run: Path, *more: str) -> str:
     """The same command again, on a copy."""
     words, _ = words_of(system)
-    flags = setting_flags.read([*words[1:], *more])
+    flags = setting_flags.read([*words[1:], *(AS_THEN if system == "hcl" else ()), *more])
     return launch(flags.task.value, data, str(run), flags.preset.value, flags.given, [*words, *more], flags.row.value)
 
 
@@ -202,6 +216,15 @@ def test_a_finished_run_is_not_begun_again(later, system, data, copied, plain, c
     assert "this run is finished" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("left_out", AS_THEN)
+def test_a_default_that_has_changed_needs_the_flag_that_says_what_was_done_then(data, copied, plain, left_out):
+    name, value = left_out[2:].split("=")
+    now = getattr(registry.resolve("tiny", {"model": "hcl"}), name)
+    assert str(now) != value
+    with pytest.raises(UserError, match=rf'settings\.{name} was "?{value}"?, now "?{now}"?;'):
+        go_on("hcl", data, copied("hcl"), f"--{name}={now}")
+
+
 def test_other_settings_are_refused_as_ever(later, data, copied, plain):
     run = copied("bert_gen", "done.json")
     with pytest.raises(UserError, match=r"settings\.batch_size was 8, now 4;"):
@@ -218,14 +241,14 @@ def changed(kind: type[Settings]) -> type[Settings]:
     return Later
 
 
-def test_where_a_later_default_is_not_what_was_done_before_the_flag_that_says_so_is_needed(data, copied, plain, monkeypatch):
+def test_where_a_later_default_is_not_what_was_done_before_the_flag_that_says_so_is_needed(data, copied, plain, budget, monkeypatch):
     add_settings(monkeypatch, changed)
     run = copied("bert_gen")
     assert TrainedRun(run).settings.later == 0.5
     with pytest.raises(UserError, match=r"settings\.later was 0\.5, now 0\.7;"):
         go_on("bert_gen", data, run)
     assert go_on("bert_gen", data, run, "--later=0.5") == "steps"
-    plan = plan_of(Path("nowhere"))
+    plan = plan_of(Path("nowhere"), budget)
     monkeypatch.chdir(OLD)
     with pytest.raises(UserError, match=r"hcl-1\.json: kept with --later=0\.5, and this command's flags and files give 0\.7;"):
         reproduction.reproduce(dataclasses.replace(plan, out=OLD / "reports" / "qqp"), ["hcl"], [1])
@@ -256,9 +279,17 @@ def test_a_command_that_a_report_prints_is_taken_by_this_version(later):
         assert registry.resolve(flags.preset.value, flags.given) == registry.read(result.record["settings"])
 
 
-def plan_of(out: Path) -> reproduction.Plan:
+@pytest.fixture
+def budget(tmp_path) -> Path:
+    """The fixture's budget, and what a later version has to be told."""
+    folder = Path(shutil.copytree(OLD / "budget", tmp_path / "budget"))
+    (folder / "hcl.flags").write_text("\n".join(("# As version 0.1.0.", *AS_THEN, "")))
+    return folder
+
+
+def plan_of(out: Path, budget: Path) -> reproduction.Plan:
     """The fixture's command, `reproduce --experiments=experiments --budget=budget --data_dir=data`."""
-    folders = (Path("experiments"), Path("data"), Path("budget"), None)
+    folders = (Path("experiments"), Path("data"), budget, None)
     return reproduction.Plan("qqp", "tiny", *folders, Path("nowhere"), out, Path("paper_claims.yaml"))
 
 
@@ -270,8 +301,8 @@ def kept(tmp_path, monkeypatch) -> Path:
     return Path(shutil.copytree(OLD / "reports" / "qqp", tmp_path / "kept"))
 
 
-def test_kept_rows_count_as_done_and_both_seeds_are_one_row(later, kept, capsys):
-    assert reproduction.reproduce(plan_of(kept), ["hcl"], [1, 2]) == 0
+def test_kept_rows_count_as_done_and_both_seeds_are_one_row(later, kept, budget, capsys):
+    assert reproduction.reproduce(plan_of(kept, budget), ["hcl"], [1, 2]) == 0
     assert "2 of 2 rows are there, missing: none" in capsys.readouterr().out
     table, apart = report.table_of("qqp", rows.collect([kept])[0], claims.read(OLD / "paper_claims.yaml"))
     assert apart == []
@@ -280,19 +311,19 @@ def test_kept_rows_count_as_done_and_both_seeds_are_one_row(later, kept, capsys)
     assert "seeds 1, 2" in (kept / report.PAGE).read_text().lower()
 
 
-def test_a_row_that_this_version_keeps_stands_beside_one_that_was_kept_then(later, kept):
+def test_a_row_that_this_version_keeps_stands_beside_one_that_was_kept_then(later, kept, budget):
     path = kept / "rows" / "hcl-2.json"
     record = json.loads(path.read_text())
     now = record | {"version": hcl_tf.__version__, "settings": registry.read(record["settings"]).to_dict()}
     assert now["settings"] != record["settings"]
     path.write_bytes(to_json(now))
-    assert reproduction.reproduce(plan_of(kept), ["hcl"], [1, 2]) == 0
+    assert reproduction.reproduce(plan_of(kept, budget), ["hcl"], [1, 2]) == 0
     table, apart = report.table_of("qqp", rows.collect([kept])[0], claims.read(OLD / "paper_claims.yaml"))
     assert (apart, len(table.rows["hcl"])) == ([], 2)
 
 
-def test_a_row_of_another_budget_is_refused_as_ever(later, kept):
-    plan = dataclasses.replace(plan_of(kept), max_steps=5)
+def test_a_row_of_another_budget_is_refused_as_ever(later, kept, budget):
+    plan = dataclasses.replace(plan_of(kept, budget), max_steps=5)
     with pytest.raises(UserError, match=r"hcl-1\.json: kept with --max_steps=4, and this command's flags and files give 5;"):
         reproduction.reproduce(plan, ["hcl"], [1, 2])
 

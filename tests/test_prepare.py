@@ -331,3 +331,14 @@ def test_the_manifest_does_not_tell_where_it_was_made(run_here, tmp_path):
         assert run_here("--task=qqp", f"--raw={tmp_path / 'raw.jsonl'}", f"--out={out}", *QUICK).returncode == 0
     assert content(tmp_path / "one") == content(tmp_path / "two" / "three")
     assert str(tmp_path) not in json.dumps(tfrecords.read_manifest(tmp_path / "one"))
+
+
+def test_how_edges_are_ranked_can_be_asked_for(run_here, tmp_path):
+    for name, flag in (("association", ()), ("count", ("--edge_strength=count",))):
+        assert run_here("--task=qqp", "--limit=60", f"--out={name}", *QUICK, *flag).returncode == 0
+        assert tfrecords.read_manifest(tmp_path / name)["settings"]["edge_strength"] == name
+    edges = [(tmp_path / name / "graph" / "edges.npz").read_bytes() for name in ("association", "count")]
+    assert edges[0] != edges[1]
+    refused = run_here("--task=qqp", "--limit=60", "--out=third", *QUICK, "--edge_strength=other")
+    assert refused.returncode == 1
+    assert "edge_strength" in refused.stderr

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
-from conftest import entry_point
+from conftest import entry_point, fresh_copy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import hcl_tf
@@ -28,6 +28,7 @@ from hcl_tf.training import launch
 from hcl_tf.training.checkpoints import Checkpoints
 from hcl_tf.training.run_folder import RunFolder, load_run
 
+OLDER = Path(__file__).parent / "fixtures" / "637db7d" / "data"
 PACKAGE = str(Path(hcl_tf.__file__).parents[1])
 SMALL = (
     "--encoder=random:1x32", "--decoder_layers=1", "--latent_size=8", "--latent_hidden=16", "--batch_size=16", "--max_steps=30",
@@ -221,9 +222,17 @@ def test_damaged_data_leave_no_run_folder(run_here, tmp_path, qqp_folder, harm, 
     assert not existed or not list((tmp_path / "run").iterdir())
 
 
+def test_training_says_where_its_negatives_come_from(run_here, tmp_path, qqp_folder) -> None:
+    flags = ("--model=seq2seq", "--batch_size=16", "--max_steps=1", "--maximum_length=5", "--beams=1", "--encoder=random:1x16")
+    said = run_here("--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=new", *flags).stdout
+    assert "negatives in training: labelled 100.0%; 0.0% are another example's target" in said
+    said = run_here("--task=qqp", f"--data_dir={fresh_copy(OLDER, tmp_path / 'data')}", "--run_dir=old", *flags).stdout
+    assert "negatives in training: labelled 100.0%\n" in said
+
+
 def test_a_node_budget_that_is_too_small_leaves_no_run_folder(run_here, tmp_path, qqp_folder) -> None:
     """Found only when the sampler is made, after the run folder was opened."""
-    result = run_here("--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL, "--graph_node_budget=3")
+    result = run_here("--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL, "--graph_whole=0", "--graph_node_budget=3")
     assert result.returncode == 1
     assert "--graph_node_budget=3" in result.stderr
     assert not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hcl_tf.evaluation import links
 from hcl_tf.evaluation.intervals import columns
 from hcl_tf.metrics import significance
 from hcl_tf.training.diagnostics import summarise
@@ -52,6 +53,7 @@ def lines(found: dict) -> list[str]:
     if "active_units" in found:
         beyond = f", {found['active_units_beyond_prior']} beyond the prior" if "active_units_beyond_prior" in found else ""
         text += ["", f"active latent dimensions: {found['active_units']} of {found['latent_size']}{beyond}"]
+    text += ["", *links.lines(links.links(found["differences"]))] if "latent_size" in found else []
     if found["collapsed"]:
         text.append("COLLAPSED: with another example's z the NLL is not certainly higher, so the decoder does not use z")
     return text

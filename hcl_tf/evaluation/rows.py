@@ -5,7 +5,6 @@ and what keyword control and Figure 3 found, if they were made.
 """
 
 import hashlib
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hcl_tf.data.batching.sample_rows import sample_rows
+from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.files.json_text import from_json, to_json
@@ -65,8 +65,24 @@ class Result:
     @property
     def cautions(self) -> dict[str, str]:
         """Why it can't be taken at face value: mark -> what that means (`Settings.cautions`)."""
-        arithmetic = self.record["environment"].get("arithmetic", 1)  # recorded since version 0.2.0
-        return registry.read(self.record["settings"]).cautions(self.record["encoder"], arithmetic)
+        return registry.read(self.record["settings"], self.origin).cautions(self.record["encoder"], self.arithmetic)
+
+    @property
+    def arithmetic(self) -> int:
+        """The version of the arithmetic that it was made under, which is recorded since version 0.2.0."""
+        return self.record["environment"].get("arithmetic", 1)
+
+    @property
+    def diagnostics(self) -> dict[str, Any]:
+        """What `evaluation.diagnostics.summary` says of it, named as this version names it.
+
+        Before version 2 of the arithmetic `nll_prior` had a z drawn from the prior, which is `nll_prior_sampled` now.
+        """
+        found = self.record["figures"]
+        if self.arithmetic >= 2:
+            return found
+        renamed = {"nll_prior": "nll_prior_sampled", "nll_prior_minus_posterior": "nll_prior_sampled_minus_posterior"}
+        return found | {part: {renamed.get(name, name): entry for name, entry in found[part].items()} for part in ("means", "differences")}
 
     @property
     def scaled(self) -> bool:
@@ -127,14 +143,6 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
         "environment": run.run.environment,
         **{name: [{k: p[k] for k in SHOWN} | {RANKED_BY: p["scores"][RANKED_BY]} for p in part] for name, part in chosen.items()},
     }  # fmt: skip
-
-
-def negative_routes(manifest: dict[str, Any]) -> dict[str, float]:
-    """Reads from a manifest which share of the training negatives comes from where; of folders before version 0.3 from their notes."""
-    if known := manifest["splits"]["train"].get("negatives"):
-        return known["routes"]
-    note = next((note for note in manifest.get("notes", []) if note.startswith("negatives in train: ")), "")
-    return {route: float(share) / 100 for route, share in re.findall(r"(\w+) [\d,]+ \(([\d.]+)%\)", note)}
 
 
 def _point(line: dict[str, Any], curves: Collection[str]) -> dict[str, float]:

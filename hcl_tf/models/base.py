@@ -1,8 +1,9 @@
-"""What every system offers, so that all share one training loop, one decoder and one evaluation.
+"""Defines what every system offers, so that all of them share one training loop, one search and one evaluation.
 
-A system is a Keras model built from its settings and `Inputs`. The loop asks it for sums of losses, never for means: micro-batches
-and devices then add up to the same number. All noise comes from the `Noise` it is handed. What differs between systems (terms of the
-objective, curves, what a line of progress says) a system declares here; nothing outside of this folder asks which one it is.
+A system is a Keras model that is built from its settings and `Inputs`. It computes sums of losses, never means: sums over micro-batches
+and devices add up to the same number however a batch is divided. All of its noise comes from the `Noise` that it is given. A system
+declares here in what it differs from others (terms of the objective, curves of a report, lines of progress), so that nothing outside of
+this folder needs to know which system it has.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,13 +27,13 @@ from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.shapes import dimension
 from hcl_tf.settings import Settings
 
-# What one unit of a loss is: the two differ by the length of a text, so every term of an objective says which it is.
+# The units of losses. They differ by a factor, the number of tokens in a text, so every term of an objective says which one it has.
 A_TEXT = "nats a text"  # a sum over a text's tokens, or a number that stands beside such a sum
 A_TOKEN = "nats a token"  # a mean over tokens, or a number that stands beside such a mean
 
 
 class Sum(NamedTuple):
-    """A sum over a batch, and the name of the count (`System.counts`) that makes a mean of it."""
+    """A sum over a batch, and the name of the count (`System.counts`) by which it is divided for a mean."""
 
     value: tf.Tensor
     per: str = "examples"
@@ -40,16 +41,17 @@ class Sum(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a system knows of its task, the same in training and in generation.
+    """What a system knows of its task. It is the same in training and in generation.
 
     Attributes:
-      language: "en" or "zh". source_length, target_length: pieces without special ones. max_keywords: K.
-      pad_id, unknown_id, cls_id, sep_id: of the vocabulary, which has `vocabulary` pieces.
-      output_ids: [V'] int32 vocabulary ids that an output may contain, ascending.
+      language: "en" or "zh". source_length, target_length: the most pieces of a text, without special ones.
+      max_keywords: K, the most keywords of a text. vocabulary: V, the number of pieces in the vocabulary.
+      pad_id, unknown_id, cls_id, sep_id: the vocabulary's special pieces.
+      output_ids: [V'] int32, the vocabulary ids that an output may contain, ascending.
       neighbours: [N, 2, M] int32, the keyword graph (`KeywordGraph.table`).
-      keyword_ids: [N, P] int32, the pieces of each node's keyword, `[CLS] pieces [SEP]` and padding.
+      keyword_ids: [N, P] int32, the pieces of each node's keyword: `[CLS] pieces [SEP]` and padding.
       shape: the encoder's sizes; None for a system without weights.
-      library: configuration of published weights that are not BERT's (`System.read_published`); None: there are none.
+      library: the configuration of a library model's published weights (`System.read_published`); None: there are none.
     """
 
     language: str
@@ -69,7 +71,7 @@ class Inputs:
 
 
 def dummy_batch(inputs: Inputs, rows: int = 2) -> Batch:
-    """A batch of the right shapes and no meaning, through which a system makes its variables."""
+    """Makes a batch of the right shapes, with meaningless content. A system runs on it once to make its variables."""
 
     def text(length: int) -> tf.Tensor:
         return tf.tile([[inputs.cls_id, inputs.unknown_id, inputs.sep_id] + [inputs.pad_id] * (length - 1)], [rows, 1])
@@ -88,14 +90,15 @@ class System(keras.Model):
     """Base of all systems. Subclasses build their layers in `__init__` and implement `losses`, `start` and `step`.
 
     Attributes:
-      random_sizes: preset -> LAYERSxWIDTH of random weights, where they are not those of all systems (`settings.RANDOM_ENCODER`).
-      is_trained: False for a row without weights, whose run is finished as soon as it is begun.
-      scales: of each term that the objective may have, `A_TEXT` or `A_TOKEN`.
-      curves: the losses whose course over training a report draws.
-      orders: the diagnostics that say how often a contrast orders its pair right; a line of progress names them.
-      output_nll: of the means of `losses` in validation, the NLL of targets under that which outputs are made from. Its smallest value
-        chooses a checkpoint, `best_nll`.
-      comparisons: name -> two diagnostics whose difference, example by example, says what the second one's condition is worth.
+      random_sizes: preset -> LAYERSxWIDTH of random weights, for presets in which they differ from `settings.RANDOM_ENCODER`.
+      is_trained: False for a system without weights, whose run is finished at once.
+      scales: term that the objective may have -> its unit, `A_TEXT` or `A_TOKEN`.
+      curves: the losses that a report draws over the steps of training.
+      orders: the diagnostics that say how often a contrast orders its pair right; lines of progress show them.
+      output_nll: the loss that is the NLL of targets in the way in which outputs are generated. The checkpoint `best_nll` is chosen by its
+        mean over the validation split.
+      places: part of the system -> how the paths of its variables begin; reports say which parts a gradient reaches.
+      comparisons: name -> two diagnostics. Their difference in each example says what the condition of the second is worth.
     """
 
     random_sizes: ClassVar[dict[str, str]] = {}
@@ -105,24 +108,25 @@ class System(keras.Model):
     orders: ClassVar[tuple[str, ...]] = ()
     output_nll = "nll"
     comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    places: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __init__(self, settings: Settings, inputs: Inputs, **kwargs) -> None:
         super().__init__(**kwargs)
         self.settings, self.inputs_ = settings, inputs
 
     def make_variables(self) -> None:
-        """Makes every variable, by running once on meaningless data."""
+        """Makes every variable by running once on meaningless data (`dummy_batch`)."""
         batch = dummy_batch(self.inputs_)
         noise = Noise(0, 0, batch["example_rows"])
         self.losses(batch, tf.constant(0), noise, training=True)
 
     @classmethod
     def read_published(cls, source: str) -> PublishedModel:
-        """What `--pretrained` names, for systems that have the flag. Raises `UserError` where it can't be used."""
+        """Reads the weights that `--pretrained` names, for systems with that flag. Raises `UserError` where they can't be used."""
         raise NotImplementedError
 
     def load_published(self, published: Any) -> list[str]:
-        """Puts published weights (`--encoder`'s or `--pretrained`'s) in place and returns lines that say which went where."""
+        """Assigns published weights (`--encoder`'s or `--pretrained`'s). Returns lines that say which tensor went into which variable."""
         raise NotImplementedError
 
     def begin_from(self, taken: Callable[[tf.Variable], bool]) -> list[str]:
@@ -142,7 +146,7 @@ class System(keras.Model):
 
     @property
     def frozen_encoder(self) -> keras.layers.Layer | None:
-        """The encoder whose states of the training texts may be computed once, because nothing trains it; None: there is none."""
+        """The encoder if nothing trains it, so that its states of the training texts may be computed once and kept; else None."""
         return None
 
     def columns_of_texts(self, texts) -> Columns | None:
@@ -153,36 +157,39 @@ class System(keras.Model):
     # -- training ---------------------------------------------------------------------------------------------------
 
     def counts(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """Name -> how many the means of `losses` are taken over. A function of the batch alone: known before any loss."""
+        """Returns name -> count, by which sums of `losses` are divided. They depend on the batch alone, so they are known before losses."""
         real = batch["example_mask"][:, None] * tf.cast(self.labels(batch) != self.inputs_.pad_id, tf.float32)
         return {"examples": tf.reduce_sum(batch["example_mask"]), "tokens": tf.reduce_sum(real)}
 
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
-        """Every loss term and every number worth a curve, summed over the batch's real examples.
+        """Computes all terms of the objective and all other numbers to report, summed over the batch's real examples.
 
         Args:
-          batch: see `data.batching.batches.Batches.make` and `data.batching.pairs.PairColumns`; step: int32 scalar. noise: of this step.
-          training: dropout is on, and the keyword graph is the batch's sub-graph; else the whole one.
+          batch: see `data.batching.batches.Batches.make` and `data.batching.pairs.PairColumns`.
+          step: int32 scalar. noise: that of this step.
+          training: True: dropout is on, and the keyword graph is the batch's sub-graph; False: there is no dropout, and the graph is whole.
         """
         raise NotImplementedError
 
     def weights_of(self, step: tf.Tensor | None) -> dict[str, tf.Tensor | float]:
-        """Weight of each term of `losses` that the objective has; `step` None: after all ramps, for validation."""
+        """Returns the weight of each term of the objective at a step; `step` None: the weights after all ramps, which validation takes."""
         raise NotImplementedError
 
     def objective(self, sums: dict[str, Sum], counts: dict[str, tf.Tensor], step: tf.Tensor | None) -> tf.Tensor:
-        """The sum of `terms`."""
+        """Computes the objective, which is the sum of `terms`."""
         return tf.add_n(list(self.terms(sums, counts, step).values()))
 
     def terms(self, sums: dict[str, Sum], counts: dict[str, tf.Tensor], step: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """The weighted means of the objective, in nats a text. `counts` are those of the whole step, of which `sums` may cover a part.
+        """Computes the weighted terms of the objective, in nats per text.
 
-        A term that stands beside a mean over tokens (`A_TOKEN`) counts as many times as a text of the step has tokens: its weight then
-        means what it means in a paper whose likelihood is such a mean.
+        A term in nats per token (`A_TOKEN`) is multiplied by the mean number of tokens in a text of this step. Its weight then means the
+        same as in a paper whose likelihood is a mean over tokens.
+
+        Args:
+          sums: those of `losses`, over the whole step or a part of it. counts: those of the whole step.
 
         Raises:
-          ValueError: a term's scale is not declared. Nobody can tell it from a value, and a wrong guess makes a term as many times too
-            weak as a text has tokens.
+          ValueError: `scales` does not declare a term. A wrong guess would make the term too weak by the number of tokens in a text.
         """
         weights, tokens = self.weights_of(step), tf.math.divide_no_nan(counts["tokens"], counts["examples"])
         if missing := [name for name in weights if self.scales.get(name) not in (A_TEXT, A_TOKEN)]:
@@ -191,58 +198,62 @@ class System(keras.Model):
         return {name: weight * texts[name] for name, weight in weights.items()}
 
     def schedule(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Name -> a weight that changes while training goes on, to be logged; default: none does."""
+        """Returns name -> weight, for the log, of weights that change during training; default: none."""
         return {}
 
     def progress(self, means: Mapping[str, float]) -> str:
-        """What a line about a validation says besides loss and NLL; `means`: of losses and diagnostics."""
+        """Returns what the line about a validation says besides loss and NLL; `means` has the means of losses and diagnostics."""
         return ""
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
-        """Optimiser group -> its variables and learning rate. Together they are the trainable variables."""
+        """Returns group -> its variables and their learning rate. Together the groups have all trainable variables."""
         return {"all": (self.trainable_variables, self.settings.learning_rate)}
 
     def phases(self) -> tuple[int, ...]:
-        """The steps at which a phase of training begins, ascending; the first, which begins at 0, is not among them.
+        """Returns the steps at which phases of training begin, ascending, without the first phase, which begins at step 0.
 
-        Validation losses of different phases are different losses, so each phase has best checkpoints of its own, which replace those
-        of the phase before it; and patience counts in the last one.
+        Each phase has its own validation loss, which can't be compared with another's. So the best checkpoints of a phase replace those of
+        the phase before it, and patience counts in the last phase only.
         """
         return ()
 
     @property
     def ramp_steps(self) -> int:
-        """Steps until the objective's weights stay as they are. Patience counts from there on: until then, what training makes smaller
-        is not what validation measures."""
+        """The step from which the objective's weights stay the same. Patience counts from there on, because before it training minimises
+        another objective than validation measures."""
         return 0
 
     @property
     def phase(self) -> int:
-        """How many phases have begun besides the first, a function of variables. Where it changes, `losses` are traced anew."""
+        """The number of the current phase, from 0. It depends on variables alone. When it changes, TensorFlow traces `losses` anew."""
         return 0
 
     def begin_phase(self) -> None:
-        """Changes variables for the phase that begins. A run that goes on from right before it does this again, to the same end."""
+        """Changes variables for the phase that begins. A run that is resumed just before it does this again, with the same result."""
 
     def sampler(self, graph: KeywordGraph) -> SubgraphSampler | None:
-        """What draws a sub-graph for each training batch; default: the system reads no graph."""
+        """Returns what draws a sub-graph for each training batch; default: None, because the system reads no graph."""
         return None
 
     @property
     def impostors(self) -> str | None:
-        """Which impostors batches bring (`by` of `data.keywords.subgraph.find_impostors`); None: none."""
+        """How impostors for the batches are found (`by` of `data.keywords.subgraph.find_impostors`); None: batches have none."""
         return None
 
     def columns(self, data: PreparedData, split: str, arrays: SplitArrays, train: SplitArrays) -> Columns | None:
-        """What batches of a split (`arrays`) need for `losses` besides the columns of `data.batching.pairs`; default: nothing.
+        """Returns the columns that `losses` needs in batches of a split besides those of `data.batching.pairs`; default: none.
 
-        Generation has none of it. `train`: the training split.
+        Generation has no such columns.
+
+        Args:
+          split: the split's name. arrays: its examples. train: the training split.
         """
         return None
 
     def stays(self, steps: int, epoch_steps: int) -> str:
-        """Why a training of so many steps can't be handed out as compiled programs (portable/): what it does between two of them that
-        needs TensorFlow, and the flag that avoids it. Empty where nothing stands in the way.
+        """Says why a training of so many steps can't be exported as compiled programs (portable/), or "" if it can.
+
+        The reason names what needs TensorFlow between two programs, and the flag that avoids it.
         """
         return ""
 
@@ -253,19 +264,20 @@ class System(keras.Model):
         return 0, {}
 
     def before_epoch(self, epoch: int, texts) -> None:
-        """Computes what depends on the training texts (a `training.text_states.TextStates`) as a whole; default: nothing."""
+        """Computes what depends on all training texts; default: nothing. `texts` is a `training.text_states.TextStates`."""
 
     def before_inference(self) -> None:
-        """Computes what stays the same as long as weights do; called before validation and generation."""
+        """Computes what depends on weights alone. Callers do this before validation and generation, whenever weights have changed."""
 
     def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
-        """Name -> [B] (or [B, Z]) diagnostics of each example for reports; NaN where one does not apply to an example."""
+        """Computes diagnostics of each example: name -> [B] or [B, Z], NaN where one does not apply to an example; default: none."""
         return {}
 
     def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
-        """Space -> name -> [B, C] vectors that may be compared within that space; NaN where an example has none; default: nothing.
+        """Computes vectors that may be compared with each other, by space: space -> name -> [B, C]; default: none.
 
-        Names: source, positive, negative, and of systems with keywords keyword, positive_keyword, impostor.
+        Names are source, positive and negative, and in systems with keywords also keyword, positive_keyword and impostor. A vector is NaN
+        where the example has none.
         """
         return {}
 
@@ -277,38 +289,47 @@ class System(keras.Model):
         return self.settings.append_keywords
 
     def source_prior(self, batch: Batch) -> Gaussian | None:
-        """The distribution [B, Z] of z that generation draws from or takes the mean of; default: there is no z."""
+        """Computes the prior of z [B, Z], from which generation draws, or of which it takes the mean; default: None, there is no z."""
         return None
 
     @property
     def start_id(self) -> int:
-        """The token before the first of an output."""
+        """The vocabulary id of the token that decoding starts from."""
         return self.inputs_.cls_id
 
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
-        """What decoding keeps of a batch (see decoding/beam_search.py): a cache [B * beams, ...] and what is fixed.
+        """Prepares the decoding of a batch (see decoding/beam_search.py).
 
-        `noise`: sample what can be sampled (z); None: the most likely.
+        Args:
+          beams: hypotheses that are kept for each example. noise: for drawing z from the prior; None: the prior's mean.
+
+        Returns:
+          The cache, tensors [B * beams, ...] that every step replaces, and what stays fixed for all steps.
         """
         raise NotImplementedError
 
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
-        """Last tokens [rows] -> scores [rows, V' or more] of the next, new cache.
+        """Takes a step of decoding.
 
-        Ids are columns of V'; scores are logits or log-probabilities, and -inf in columns that stand for no piece.
+        Args:
+          ids: [rows] the last tokens, as columns of the scores. position: how many tokens were read before. cache, fixed: see `start`.
+
+        Returns:
+          Scores of the next token, [rows, V' or more], which are logits or log-probabilities, and -inf in columns that stand for no piece;
+          and the new cache.
         """
         raise NotImplementedError
 
     def output_ids(self, columns: tf.Tensor, batch: Batch) -> tf.Tensor:
-        """Columns of `step`'s scores [B, beams, T] -> vocabulary ids; V + position for an unknown word copied from the source."""
+        """Turns columns of `step`'s scores, [B, beams, T], into vocabulary ids; V + position is an unknown word copied from the source."""
         return tf.gather(self.inputs_.output_ids, columns)
 
     def generate(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Searches for outputs, from the sources alone.
+        """Searches for outputs, given the sources alone.
 
         Returns:
-          [B, hypotheses, maximum_length] ids (`output_ids`), best first, padded; [B, hypotheses] scores. `DecodingSettings.hypotheses`
-          says how many there are.
+          [B, hypotheses, maximum_length] ids (`output_ids`), best first, with padding; and [B, hypotheses] their scores.
+          `DecodingSettings.hypotheses` says how many there are.
         """
         size = dimension(batch["source_ids"])
         column = {int(i): c for c, i in enumerate(self.inputs_.output_ids)}
@@ -317,10 +338,10 @@ class System(keras.Model):
         return tf.where(real, self.output_ids(ids, batch), self.inputs_.pad_id), scores
 
     def search(self, batch: Batch, noise: Noise | None, size: int | tf.Tensor, start: int, end: int) -> Hypotheses:
-        """Searches with beams among the columns of `step`'s scores.
+        """Searches with beams; tokens are columns of `step`'s scores.
 
         Args:
-          size: B. start, end: the columns of the tokens before and after an output.
+          size: B. start, end: the columns of the token before and of the token after an output.
         """
         s = self.settings
         beam = BeamSettings(s.beams, s.minimum_length, s.maximum_length, s.length_penalty, s.no_repeat_ngram)
@@ -329,11 +350,11 @@ class System(keras.Model):
     # -- shared pieces ----------------------------------------------------------------------------------------------
 
     def labels(self, batch: Batch) -> tf.Tensor:
-        """[B, T + 1]: the tokens to predict, [SEP] at their end."""
+        """Returns the tokens to predict, [B, T + 1], with [SEP] at the end."""
         return batch["target_ids"][:, 1:]
 
     def decoder_inputs(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
-        """[B, T + 1]: what the decoder reads under teacher forcing, in training (noise) with words hidden by `--word_dropout`."""
+        """Returns what the decoder reads under teacher forcing, [B, T + 1]. With noise, `--word_dropout` makes some words unknown."""
         inputs = batch["target_ids"][:, :-1]
         if noise is None or not self.settings.word_dropout:
             return inputs
@@ -341,19 +362,20 @@ class System(keras.Model):
         return tf.where(dropped, self.inputs_.unknown_id, inputs)
 
     def label_weights(self, batch: Batch) -> tf.Tensor:
-        """[B, T + 1] float32: 1 for tokens of real examples."""
+        """Returns the weights of `labels`, [B, T + 1] float32: 1 for tokens of real examples, 0 for padding and for rows that fill up."""
         return tf.cast(self.labels(batch) != self.inputs_.pad_id, tf.float32) * batch["example_mask"][:, None]
 
 
 def partners(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-    """[B] the place of another real example for each row, and whether there is one.
+    """Finds another real example of the batch for each example. Rows that fill up a batch come last, and are no real examples.
 
-    Rows that fill up a batch come last, and an example alone in its batch has no other.
+    Returns:
+      [B] int32, the row of the other example; and a bool scalar, which is False if the batch has one real example only.
     """
     rows, real = tf.range(batch["example_mask"].shape[0]), tf.math.count_nonzero(batch["example_mask"], dtype=tf.int32)
     return tf.math.floormod(rows + tf.maximum(real // 2, 1), real), real > 1
 
 
 def mean(total: Sum, counts: dict[str, tf.Tensor]) -> tf.Tensor:
-    """The mean that a sum stands for; 0 where nothing was counted."""
+    """Divides a sum by its count; 0 where nothing was counted."""
     return tf.math.divide_no_nan(total.value, counts[total.per])

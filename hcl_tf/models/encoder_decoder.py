@@ -1,10 +1,10 @@
-"""BERT encoder and Transformer decoder.
+"""A BERT encoder with a Transformer decoder (Vaswani et al. 2017).
 
     source x --BERT--> states --.
                                 Transformer decoder --> y
 
-As it is, it is `bert_gen` (published encoder weights). HCL puts a latent variable between the two. With `--copy` the decoder
-may also point at source pieces.
+This is the system `bert_gen`, whose encoder has published weights. HCL puts a latent variable between the two. With `--copy` the decoder
+can also copy pieces of the source.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from hcl_tf.layers.decoder import TransformerDecoder
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.output import Mixture
 from hcl_tf.layers.pointer import CopyAttention
+from hcl_tf.layers.shapes import dimension
 from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.bert_body import BertBody
 from hcl_tf.models.copying import Copying
@@ -26,7 +27,11 @@ from hcl_tf.models.settings.encoder_decoder import EncoderDecoderSettings, Trans
 
 
 class EncoderDecoder(Copying, BertBody):
-    """The body with a Transformer decoder."""
+    """A system of a BERT encoder and a Transformer decoder.
+
+    Raises:
+      UserError: `--maximum_length` is longer than the targets that the decoder learns from.
+    """
 
     scales: ClassVar[Mapping[str, str]] = {**BertBody.scales, "nll_smoothed": A_TEXT}
 
@@ -62,10 +67,12 @@ class EncoderDecoder(Copying, BertBody):
         return {self.likelihood_term(step): 1.0}
 
     def likelihood(self, batch: Batch, texts: dict, states: tf.Tensor, training: bool) -> dict[str, Sum]:
-        """NLL by example and by token, never smoothed, and with `--label_smoothing` the `nll_smoothed` that training minimises.
+        """Computes the NLL of the targets, per example (`nll`) and per token (`nll_token`), both without label smoothing.
+
+        In training with `--label_smoothing` there is also `nll_smoothed`, which training then minimises.
 
         Args:
-          texts: of `encode`. states: [B, T + 1, D], of the decoder.
+          texts: what `encode` returned. states: [B, T + 1, D], the decoder's.
         """
         smoothing = self.settings.label_smoothing if training else 0.0
         mixture = self.mixture(batch, texts, states)
@@ -76,27 +83,27 @@ class EncoderDecoder(Copying, BertBody):
         return {"nll": Sum(plain), "nll_token": Sum(plain, "tokens"), "nll_smoothed": Sum(total)}
 
     def text_nll(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
-        """[B] differentiable NLL of each target, for losses that are no sum of them.
+        """Computes the NLL of each target, [B], with gradients. It is for losses that are no sum of NLLs, such as Group-wise's.
 
         Args:
-          batch: source_ids, target_ids, example_mask.
+          batch: needs source_ids, target_ids and example_mask only. noise: for dropout; None: no dropout.
         """
         texts = self.encode(batch, noise)
         return self.nll_of_states(batch, texts, self.teach(batch, texts["states"], texts["mask"], noise))
 
     def nll_of_states(self, batch: Batch, texts: dict, states: tf.Tensor) -> tf.Tensor:
-        """`text_nll` of what was encoded and decoded already; arguments as in `likelihood`."""
+        """Computes `text_nll` from states of encoder and decoder. Arguments are those of `likelihood`."""
         return self.tokens.text_nll(states, self.labels(batch), self.label_weights(batch), self.mixture(batch, texts, states))
 
     def mixture(self, batch: Batch, texts: dict, states: tf.Tensor) -> Mixture | None:
-        """What copying adds to the probabilities of the targets, with `--copy`."""
+        """Returns what copying adds to the probabilities of the targets; None without `--copy`."""
         if not self.copies:
             return None
         attention, context = self.copy_attention(states, *self.copy_memory(batch, texts))
         return self.pointer.mixture(context, attention, batch["source_ids"], self.labels(batch))
 
     def likelihood_term(self, step: tf.Tensor | None) -> str:
-        """Which sum of `likelihood` the objective has. Validation (`step` None) compares runs, so it has the plain one."""
+        """Says which sum of `likelihood` the objective has. Validation (`step` None) takes the plain NLL, so that runs can be compared."""
         return "nll_smoothed" if self.settings.label_smoothing and step is not None else "nll"
 
     # -- parts ------------------------------------------------------------------------------------------------------
@@ -104,10 +111,11 @@ class EncoderDecoder(Copying, BertBody):
     def teach(
         self, batch: Batch, memory: tf.Tensor, memory_mask: tf.Tensor, noise: Noise | None, added: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """[B, T + 1, D] decoder states under teacher forcing.
+        """Computes the decoder's states under teacher forcing, [B, T + 1, D].
 
         Args:
-          memory: [B, M, D]. memory_mask: [B, M] bool. added: [B, D], to every input embedding.
+          memory: [B, M, D], which the decoder attends to. memory_mask: [B, M] bool. noise: for dropout; None: no dropout.
+          added: [B, D], a vector that is added to every input embedding of its example.
         """
         embedded = self.tokens.embed(self.decoder_inputs(batch, noise))
         if added is not None:
@@ -115,7 +123,7 @@ class EncoderDecoder(Copying, BertBody):
         return self.decoder(embedded, memory, memory_mask, noise)
 
     def copy_memory(self, batch: Batch, texts: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """What `copy_attention` looks into: every source piece but [CLS] and [SEP]."""
+        """Returns what `copy_attention` attends to: all pieces of the source but [CLS], [SEP] and padding."""
         return self.copy_attention.remember(texts["states"], self.is_word(batch["source_ids"]))
 
     # -- decoding ---------------------------------------------------------------------------------------------------
@@ -127,8 +135,8 @@ class EncoderDecoder(Copying, BertBody):
     def start_from(
         self, batch: Batch, texts: dict, memory: tf.Tensor, memory_mask: tf.Tensor, beams: int, added: tf.Tensor | None = None
     ) -> tuple[dict, dict]:
-        """`start` of decoding from a memory (see `teach`)."""
-        rows = (memory.shape[0] or tf.shape(memory)[0]) * beams
+        """Does what `start` does, from a memory. Arguments are those of `teach`, and `texts` is what `encode` returned."""
+        rows = dimension(memory) * beams
         cache, fixed = self.decoder.start(memory, memory_mask, rows, self.settings.maximum_length + 1)
         if self.copies:
             fixed |= self.copying_start(batch) | {"copy_memory": self.copy_memory(batch, texts)}
@@ -151,17 +159,17 @@ class EncoderDecoder(Copying, BertBody):
         return self.step_scores(states, fixed), cache
 
     def step_states(self, ids: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
-        """Reads the last tokens [rows] and returns the decoder's states after them [rows, D] and the new cache; `step` adds scores."""
+        """Reads the last tokens [rows]. Returns the decoder's states after them, [rows, D], and the new cache."""
         embedded = self.tokens.embed(self.copied_pieces(ids, fixed) if self.copies else self.tokens.ids(ids))
-        if "added" in fixed:  # one a text, for all of its beams
+        if "added" in fixed:  # [B, D]: all beams of a text share its vector
             added = tf.cast(fixed["added"], embedded.dtype)[:, None]
             embedded = tf.reshape(tf.reshape(embedded, [tf.shape(added)[0], -1, embedded.shape[-1]]) + added, tf.shape(embedded))
         return self.decoder.step(embedded, position, cache, fixed)
 
     def step_scores(self, states: tf.Tensor, fixed: dict) -> tf.Tensor:
-        """Scores the tokens after states [rows, D], of which every text has equally many: [rows, V' or more], as `step` gives them."""
+        """Scores the next tokens after states [rows, D]; every text has the same number of rows. Returns scores as `step` does."""
         if not self.copies:
             return self.tokens.scores(states, fixed["output"])
-        by_text = tf.reshape(states, [tf.shape(fixed["slots"])[0], -1, states.shape[-1]])
+        by_text = self.by_text(states, fixed)
         attention, context = self.copy_attention(by_text, *fixed["copy_memory"])
         return self.copying_scores(by_text, context, attention, fixed)

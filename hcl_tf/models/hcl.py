@@ -10,7 +10,6 @@ With every contrast's weight 0 this is `bert_cvae`, the base that the contrasts 
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
@@ -26,8 +25,9 @@ from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keywo
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.encoder_decoder import EncoderDecoder
-from hcl_tf.models.examples import NOT_A_NUMBER, another, as_float, has_impostor, have_different_keywords, weighted_sum, where_applies
-from hcl_tf.models.latent_variable import LatentVariable, latent_diagnostics
+from hcl_tf.models.examples import NOT_A_NUMBER, as_float, has_impostor, weighted_sum
+from hcl_tf.models.hcl_diagnostics import HCLDiagnostics
+from hcl_tf.models.latent_variable import LatentVariable
 from hcl_tf.models.settings.hcl import HCLSettings
 
 
@@ -47,7 +47,7 @@ class KeywordComparison(NamedTuple):
     hardness: tf.Tensor
 
 
-class HCL(LatentVariable, EncoderDecoder):
+class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
     """The paper's model. What `--ablate` leaves out has no layers."""
 
     scales: ClassVar[Mapping[str, str]] = {
@@ -55,12 +55,26 @@ class HCL(LatentVariable, EncoderDecoder):
     }  # fmt: skip
     curves = (*EncoderDecoder.curves, *LatentVariable.curves, "ins", "key", "ma")
     orders = ("order_ins", "order_key", "order_ma")
+    places: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "embeddings": tuple(f"encoder.bert._{kind}" for kind in ("embedding", "position_embedding", "type_embedding")),
+        "encoder": ("encoder",),
+        "prior": ("prior",),
+        "posterior": ("posterior",),
+        "graph": ("node_projection", "graph", "impostor"),
+        "z's projection": ("latent_memory", "latent_inputs"),
+        "decoder": ("decoder", "copy_attention", "pointer", "keyword_memory", "tokens"),
+    }
     comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {
         **LatentVariable.comparisons,
         "nll_u_unknown_minus_graph": ("nll_prior_u_unknown", "nll_prior"),
         "nll_u_shuffled_minus_graph": ("nll_prior_u_shuffled", "nll_prior"),
         "kl_u_unknown_minus_graph": ("kl_u_unknown", "kl"),
         "kl_u_shuffled_minus_graph": ("kl_u_shuffled", "kl"),
+        "nll_u_graph_minus_oracle": ("nll_prior", "nll_prior_u_oracle"),
+        "nll_prior_minus_moved": ("nll_prior", "nll_moved"),
+        "nll_negative_minus_target": ("nll_negative", "nll_prior"),
+        "h_negative_minus_target": ("h_negative", "h_target"),
+        "h_of_means_negative_minus_target": ("h_negative_of_means", "h_target_of_means"),
     }
 
     def __init__(self, settings: HCLSettings, inputs: Inputs, **kwargs) -> None:
@@ -334,73 +348,6 @@ class HCL(LatentVariable, EncoderDecoder):
         z = self.drawn(prior, noise)
         added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
         return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, added)
-
-    def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
-        texts = self.encode(batch, None, ROLES)
-        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False), noise)
-        prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
-        draw = noise.normal((self.settings.latent_size,))
-        found = latent_diagnostics(prior, posterior, draw, batch, partial(self.nll_given, batch, texts, keywords))
-        found |= self.instance_diagnostics(batch, texts, prior, posterior)
-        if self.uses_keywords:
-            found |= self.condition_diagnostics(batch, texts, keywords, posterior)
-            found |= self.keyword_diagnostics(batch, keywords, posterior)
-        return found
-
-    def condition_diagnostics(self, batch: Batch, texts: dict, keywords: dict, posterior) -> dict[str, tf.Tensor]:
-        """Computes the NLL at the prior's mean, and KL, [B] each, where u_x is replaced.
-
-        `unknown`: by the state of a text whose keywords are not nodes. `shuffled`: by another example's.
-        """
-        found = {}
-        for name, u in (("unknown", self.project(texts["source"])), ("shuffled", another(keywords["source"], batch))):
-            prior, states = self.prior_of(texts, keywords, u), {**keywords, "source": u}
-            found[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, prior.mean())
-            found[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1)
-        return found
-
-    def instance_diagnostics(self, batch: Batch, texts: dict, prior, posterior) -> dict[str, tf.Tensor]:
-        """Computes h(y) of target and negative, what means and what variances contribute to each, and whether the target's is smaller.
-
-        Orders are 1 or 0, NaN where there is no pair; [B] each.
-
-        `_random`: than that of another example's target. `_differ`: only where target and negative have different keywords.
-        """
-        target, negative = self.instance_distances(texts, prior, posterior)
-        other = self.posterior_of(texts["source"], another(texts["target"], batch))
-        random = tfp.distributions.kl_divergence(other, prior)
-        means, variances = zip(*(latent.kl_parts(q, prior) for q in (posterior, self.negative_posterior(texts))), strict=True)
-        return {
-            "h_target": target,
-            "h_negative": negative,
-            "h_target_of_means": means[0],
-            "h_negative_of_means": means[1],
-            "h_target_of_variances": variances[0],
-            "h_negative_of_variances": variances[1],
-            "margin_ins": negative - target,
-            "order_ins": as_float(target < negative),
-            "order_ins_random": where_applies(~tf.math.is_nan(random), target < random),
-            "order_ins_differ": where_applies(have_different_keywords(batch), target < negative),
-        }
-
-    def keyword_diagnostics(self, batch: Batch, keywords: dict, posterior) -> dict[str, tf.Tensor]:
-        """Says whether L_key and L_ma order their pair right, and how near impostors are to u_y; as in `instance_diagnostics`."""
-        paired = has_impostor(batch)
-        own = self.compare_keywords(keywords, keywords["impostor"], posterior)
-        random = self.compare_keywords(keywords, another(keywords["target"], batch), posterior)
-        found = {}
-        for suffix, pair, applies in (
-            ("", own, paired),
-            ("_random", random, ~tf.math.is_nan(random.hardness)),
-            ("_differ", own, paired & have_different_keywords(batch)),
-        ):
-            found[f"order_key{suffix}"] = where_applies(applies, pair.cosine_target > pair.cosine_impostor)
-            found[f"order_ma{suffix}"] = where_applies(applies, pair.distance_target < pair.distance_impostor)
-        found["margin_key"] = tf.where(paired, own.cosine_target - own.cosine_impostor, NOT_A_NUMBER)
-        found["margin_ma"] = tf.where(paired, own.distance_impostor - own.distance_target, NOT_A_NUMBER)
-        found["impostor_cosine"] = tf.where(paired, own.hardness, NOT_A_NUMBER)
-        found["random_cosine"] = random.hardness
-        return found
 
     def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
         """Returns vectors of texts and keywords in two spaces.

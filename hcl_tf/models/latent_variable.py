@@ -27,6 +27,8 @@ class LatentVariable:
         "nll_prior_minus_posterior": ("nll_prior", "nll_posterior"),
         "nll_prior_shuffled_minus_prior": ("nll_prior_shuffled", "nll_prior"),
         "nll_prior_sampled_minus_prior": ("nll_prior_sampled", "nll_prior"),
+        "nll_zero_minus_prior": ("nll_zero", "nll_prior"),
+        "kl_prior_shuffled_minus_prior": ("kl_prior_shuffled", "kl"),
     }
 
     def build_latent(self, width: int) -> None:
@@ -48,7 +50,10 @@ class LatentVariable:
         return {"kl_weight": tf.convert_to_tensor(self.latent_weights(step)["kl_objective"])}
 
     def progress(self, means: Mapping[str, float]) -> str:
-        return f"KL {means['kl']:.3f}, active units {means.get('active_units_beyond_prior', 0)} beyond the prior"
+        said = f"KL {means['kl']:.3f}, active units {means.get('active_units_beyond_prior', 0)} beyond the prior"
+        if "nll_prior_shuffled" in means:
+            said += f", another's prior mean costs {means['nll_prior_shuffled'] - means['nll_prior']:.3f} nats"
+        return said
 
     @property
     def ramp_steps(self) -> int:
@@ -93,13 +98,20 @@ def latent_diagnostics(
     """
     of_posterior, of_prior = (d.mean() + d.stddev() * draw for d in (posterior, prior))
     kl = latent.kl_by_dimension(posterior, prior)
+    shuffled = latent.gaussian([another(part, batch) for part in (prior.mean(), prior.stddev())])
     return {
         "nll_posterior": nll_given(of_posterior),
         "nll_prior": nll_given(prior.mean()),
         "nll_prior_sampled": nll_given(of_prior),
         "nll_prior_shuffled": nll_given(another(prior.mean(), batch)),
         "nll_shuffled": nll_given(another(of_posterior, batch)),
+        "nll_zero": nll_given(tf.zeros_like(of_prior)),
         "kl": tf.reduce_sum(kl, -1),
+        "kl_prior_shuffled": tf.reduce_sum(latent.kl_by_dimension(posterior, shuffled), -1),
+        "deviation_prior": tf.reduce_mean(prior.stddev(), -1),
+        "deviation_posterior": tf.reduce_mean(posterior.stddev(), -1),
+        "length_prior_mean": tf.norm(prior.mean(), axis=-1),
+        "length_posterior_mean": tf.norm(posterior.mean(), axis=-1),
         "kl_by_dimension": kl,
         "posterior_mean": posterior.mean(),
         "posterior_shift": posterior.mean() - prior.mean(),

@@ -75,6 +75,7 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
         "config": recorded_of(task, data, settings, begun_with, system), "environment": describe_environment(), "half": half,
         "variables": {name: _start(bundle, variables[name], starts, half) for name in sorted(used)},
         "figures": parts.names, "per": loop.validation.per, "final_weights": loop.validation.final_weights(),
+        "output_nll": loop.system.output_nll,
         "batches": _batches(bundle, loop, data), "examined": DIAGNOSED, "looked_at": LOOKED_AT,
         "patience_from": loop.system.ramp_steps, "inputs": _inputs(bundle, loop, data),
         "refresh": {"every": parts.refresh_every, "rows": SEARCHED, "variables": parts.refreshed(variables)},

@@ -179,7 +179,7 @@ class _Run:
 
     def _keep(self, found: dict) -> bool:
         """Keeps the weights if the loss is the smallest so far. Returns whether it is."""
-        self.done["best_nll"] = min(self.done["best_nll"], found.get("nll_prior", found["nll"]))
+        self.done["best_nll"] = min(self.done["best_nll"], found[self.about.get("output_nll", "nll")])  # version 0.2.0 named none
         if found["loss"] >= self.done["best_loss"]:
             return False
         self.best = copied({name: self.variables[name] for name in self._of_model})

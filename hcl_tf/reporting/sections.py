@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from hcl_tf.evaluation import links
 from hcl_tf.evaluation.intervals import entry_text, score_text
 from hcl_tf.evaluation.rows import RANKED_BY, ROWS, Result
 from hcl_tf.reporting import charts
@@ -18,11 +19,14 @@ SAMPLES = 8
 LATENT = (
     "nll_posterior",
     "nll_prior",
+    "nll_prior_sampled",
     "nll_shuffled",
     "kl",
     "nll_shuffled_minus_posterior",
+    "nll_prior_shuffled_minus_prior",
     "nll_u_shuffled_minus_graph",
     "kl_u_shuffled_minus_graph",
+    "nll_prior_minus_moved",
 )
 CONDITIONS = ("own", "swapped", "none", "another input", "swapped minus own", "own minus swapped", "own minus none")
 AGAINST = {"": "its negative", "_random": "another example's"}
@@ -131,11 +135,13 @@ def _latent(results: list[Result]) -> Section | None:
     """Whether z matters, whether keywords do, and how the contrasts order test pairs."""
     rows = []
     for result in results:
-        diagnostics = result.record["figures"]
+        diagnostics = result.diagnostics
         if diagnostics.get("collapsed") is None:
             continue
         entries = diagnostics["means"] | diagnostics["differences"]
         row = {"run": f"{result.row}, seed {result.seed}", "verdict": "COLLAPSED" if diagnostics["collapsed"] else "not collapsed"}
+        judged = links.links(diagnostics["differences"])
+        row |= {f"from {name} to the text": links.road(judged, name) for name in links.ROADS}
         row |= {name.replace("_", " "): entry_text(entries.get(name)) for name in LATENT}
         row |= {
             f"{title}: nearer than {than}": entry_text(entries.get(f"order_{contrast}{suffix}"))
@@ -143,9 +149,11 @@ def _latent(results: list[Result]) -> Section | None:
         }  # fmt: skip
         rows.append(row)
     text = (
-        "Nats a test text, with z from the posterior, the prior or another example's posterior (shuffled), u the graph's or another "
-        "example's; `minus`: paired differences, above 0 where taking the information away does harm. COLLAPSED: another example's z "
-        "does no certain harm. Then the share of test pairs whose target lies nearer than the negative."
+        "Nats a test text, with z from the posterior, at the prior's mean, drawn from the prior, or another example's posterior "
+        "(shuffled), u the graph's or another example's; `minus`: paired differences, above 0 where taking the information away does harm. "
+        "COLLAPSED: another example's z does no certain harm. Then the share of test pairs whose target lies nearer than the negative. "
+        "The roads from keywords and from negatives to the text are open if each of their links is: python -m hcl_tf.studies.channel shows "
+        "them one by one."
     )
     title = "Does the latent matter, do the keywords, do the contrasts"
     return Section(title, [text], [Grid(rows)], folded=True, see=SEE_LATENT) if rows else None

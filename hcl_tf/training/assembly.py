@@ -1,4 +1,4 @@
-"""From settings and prepared data to a system that can train."""
+"""Builds a system from settings and prepared data, and stores in the run what generation needs to build it again."""
 
 import dataclasses
 import tempfile
@@ -11,7 +11,7 @@ from hcl_tf.data.keywords.graph import KeywordGraph
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.data.store.tfrecords import GRAPH, MANIFEST, VOCABULARY
-from hcl_tf.data.tokenizers.wordpiece import SPECIAL_PIECES, Tokenizer
+from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
 from hcl_tf.models.base import Inputs, System
@@ -21,21 +21,31 @@ from hcl_tf.training.run_folder import RunFolder
 
 INPUTS = "inputs.json"
 TOKENIZER = "data/tokenizer"
-KEYWORD_PIECES = 8
-DERIVED = ("neighbours", "keyword_ids")  # of `Inputs`: computed again from the stored graph and vocabulary
+KEYWORD_PIECES = 8  # an encoder reads so many pieces of a keyword at most
+# Fields of `Inputs` that are not stored, because they are computed from the stored graph and vocabulary.
+DERIVED = ("neighbours", "keyword_ids")
 
 
 def output_ids(data: PreparedData, train: SplitArrays, which: str) -> np.ndarray:
-    """[V'] the vocabulary ids that outputs may contain; "train": those of training targets and the special ones."""
+    """Returns the vocabulary ids that outputs may contain, [V'] int32, ascending.
+
+    Args:
+      train: the training split. which: "full": the whole vocabulary; "train": the pieces of training targets, and the special pieces.
+    """
     t = data.tokenizer
     if which == "full":
         return np.arange(len(t), dtype=np.int32)
     kept = np.union1d(np.unique(train.target_ids), [t.pad_id, t.unknown_id, t.cls_id, t.sep_id]).astype(np.int32)
-    return kept[kept < len(t)]  # padding may be numbered past the pieces
+    return kept[kept < len(t)]  # a tokeniser may number its padding past its pieces
 
 
 def inputs_of(data: PreparedData, shape: EncoderShape | None, kept: np.ndarray, library: dict | None = None) -> Inputs:
-    """What a system may know of prepared data (and `library`: of published weights of a library's model)."""
+    """Collects what a system may know of prepared data.
+
+    Args:
+      shape: the encoder's sizes; None for a system without weights. kept: [V'] `output_ids`.
+      library: the configuration of published weights of a library's model, if there are any.
+    """
     t = data.tokenizer
     return Inputs(
         data.manifest["task"]["language"], data.source_length, data.target_length, data.max_keywords,
@@ -44,16 +54,20 @@ def inputs_of(data: PreparedData, shape: EncoderShape | None, kept: np.ndarray, 
 
 
 def keyword_ids(graph: KeywordGraph, tokenizer: Tokenizer) -> np.ndarray:
-    """[N, P] what the nodes' keywords are to an encoder (`Inputs.keyword_ids`), cut to `KEYWORD_PIECES`."""
-    texts = [[tokenizer.cls_id, *pieces[:KEYWORD_PIECES], tokenizer.sep_id] for pieces in tokenizer.encode(list(graph.nodes))]
-    ids = np.full((len(texts), max(map(len, texts), default=SPECIAL_PIECES)), tokenizer.pad_id, np.int32)
-    for row, text in zip(ids, texts, strict=True):
-        row[: len(text)] = text
-    return ids
+    """Returns `Inputs.keyword_ids`, [N, P] int32: of each keyword at most `KEYWORD_PIECES` pieces, in one row for each node."""
+    texts = [pieces[:KEYWORD_PIECES] for pieces in tokenizer.encode(list(graph.nodes))]
+    return tokenizer.framed(texts, max(map(len, texts), default=0))
 
 
 def new_system(settings: Settings, inputs: Inputs, begun: Initialization | None) -> tuple[System, list[str]]:
-    """A system at its starting weights, and lines that say which published tensor went where."""
+    """Builds a system at its starting weights.
+
+    Args:
+      begun: None where the weights do not matter, because those of a checkpoint will replace them.
+
+    Returns:
+      The system, and lines that say which published tensor went into which variable.
+    """
     keras.utils.set_random_seed(settings.seed)
     half = getattr(settings, "mixed_precision", False)
     keras.mixed_precision.set_global_policy("mixed_float16" if half else "float32")
@@ -65,7 +79,11 @@ def new_system(settings: Settings, inputs: Inputs, begun: Initialization | None)
 
 
 def variables(system: System) -> dict[str, object]:
-    """Path -> variable, for every variable of the system; paths are the attributes' names, the same in every process."""
+    """Returns all variables of a system by path. Paths are made of attribute names, so they are the same in every process.
+
+    Raises:
+      ValueError: a variable has no path, so that no checkpoint could hold it.
+    """
     found = system.get_weight_paths()
     if len({id(v) for v in found.values()}) != len({id(v) for v in system.variables}):
         raise ValueError("a variable of the system has no path")
@@ -73,10 +91,14 @@ def variables(system: System) -> dict[str, object]:
 
 
 def store_inputs(run: RunFolder, data: PreparedData, inputs: Inputs) -> None:
-    """Copies into the run what generation needs besides weights."""
+    """Copies into the run what generation needs besides weights.
+
+    Raises:
+      UserError: a file can't be read, or the run was begun with another one.
+    """
     for name in (VOCABULARY, GRAPH, MANIFEST):
         run.store(data.folder / name, f"data/{name}")
-    if inputs.library:  # whose texts are in the pieces of a tokeniser of its own
+    if inputs.library:  # a library's model brings its own tokeniser, which the prepared folder does not hold
         with tempfile.TemporaryDirectory() as folder:
             data.tokenizer.save(Path(folder))
             run.store(Path(folder), TOKENIZER)
@@ -86,5 +108,5 @@ def store_inputs(run: RunFolder, data: PreparedData, inputs: Inputs) -> None:
 
 
 def default_data_dir(task: str) -> Path:
-    """Where prepare.py puts a task's data unless told otherwise."""
+    """Returns the folder that hcl_tf.prepare writes a task's data to where --out is not given."""
     return Path("tfrecords") / task

@@ -1,4 +1,4 @@
-"""TensorBoard: curves, distributions, sample texts and settings of a run."""
+"""Writes the curves, distributions, sample texts and settings of a run for TensorBoard."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from hcl_tf.settings import Settings
 
 
 class Board:
-    """Writes below `folder`. Tags are `group/name`, so that TensorBoard shows one section a group."""
+    """Writes TensorBoard's files below `folder`. Tags are `group/name`, so that TensorBoard shows one section for each group."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._writer = tf.summary.create_file_writer(str(folder))
@@ -19,22 +19,22 @@ class Board:
             hparams.hparams(settings.to_dict(), trial_id=f"{settings.model}-{settings.seed}")
 
     def scalars(self, group: str, values: dict[str, float], step: int) -> None:
-        """One point of each curve."""
+        """Adds a point to the curve of each name in `values`."""
         with self._writer.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(f"{group}/{name}", value)
 
     def histogram(self, tag: str, values: np.ndarray, step: int) -> None:
-        """A distribution, such as KL by latent dimension."""
+        """Adds the distribution of an array of any shape, such as the KL of each latent dimension."""
         with self._writer.as_default(step):
             tf.summary.histogram(tag, values)
 
     def samples(self, rows: list[dict[str, str]], step: int) -> None:
-        """A table of texts: one row an example, one column a key."""
+        """Adds a table of texts with a row for each example and a column for each key."""
         with self._writer.as_default(step):
             tf.summary.text("samples", markdown_table(rows))
         self._writer.flush()
 
     def close(self) -> None:
-        """Writes out what is left."""
+        """Writes out what is still in memory."""
         self._writer.close()

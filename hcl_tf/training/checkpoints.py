@@ -1,6 +1,7 @@
-"""Exactly resumable states on disk, whole or not there: what a killed process leaves is never taken for a checkpoint.
+"""Saves and reads checkpoints, from which a run is resumed exactly.
 
-Nothing here knows a model: a state is a dict of named arrays and a JSON dict. TensorFlow is not imported.
+A checkpoint is on disk completely or not at all: what a killed process left half written is never taken for one. Nothing here knows a
+model: a checkpoint holds named arrays and a JSON dict. TensorFlow is not imported.
 """
 
 import hashlib
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 VARIABLES, RECORD = "variables.safetensors", "checkpoint.json"
-DTYPES = {  # safetensors' own names; its NumPy reader lacks bfloat16
+DTYPES = {  # by safetensors' names; its own NumPy reader lacks bfloat16
     "BOOL": np.bool_, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64,
     "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
     "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
 }  # fmt: skip
 SUPPORTED = frozenset(map(np.dtype, DTYPES.values()))
-RESERVED_NAME = "__metadata__"  # the one key of a safetensors header that is no array
+RESERVED_NAME = "__metadata__"  # the one key of a safetensors header that names no array
 DIFFERENCES_SHOWN = 5
 STEP = re.compile(r"step-(\d{8,})")
 BEST = re.compile(r"[a-z][a-z_]*")
@@ -41,8 +42,12 @@ BEST = re.compile(r"[a-z][a-z_]*")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One state as it was read: `arrays` name -> array of the saved shape and dtype, `state` the loop's JSON dict, `digest` the SHA-256 of
-    the arrays' file."""
+    """A checkpoint as it was read.
+
+    Attributes:
+      path: its folder. step: how many steps were taken. arrays: name -> array, in the shape and dtype in which it was saved.
+      state: the training loop's JSON dict. digest: the SHA-256 of the arrays' file.
+    """
 
     path: Path
     step: int
@@ -52,14 +57,15 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run: `step-00001200` to go on from, and named ones (`best_loss`, `best_nll`) to evaluate.
+    """The checkpoints of one run. Training resumes from those called `step-00001200`; named ones (`best_loss`, `best_nll`) are evaluated.
 
-    One process writes (the run folder's lock sees to it); others may read meanwhile. Writing goes to `.NAME.partial`, which
-    is forced to disk and renamed; what it replaces waits as `.NAME.old` until then, and counts as NAME while NAME is missing.
+    One process writes, which the run folder's lock makes sure of; others may read meanwhile. A checkpoint NAME is written as
+    `.NAME.partial`, forced to disk and then renamed. One that it replaces is renamed to `.NAME.old` before that and deleted after it.
+    As long as there is no NAME, `.NAME.old` is read in its place.
 
     Args:
-      folder: made by the first save.
-      keep: how many `step-` checkpoints stay.
+      folder: the first save makes it.
+      keep: how many `step-` checkpoints stay, at least 1 (else ValueError).
     """
 
     def __init__(self, folder: Path | str, keep: int = 2) -> None:
@@ -68,18 +74,18 @@ class Checkpoints:
         self.folder, self.keep = Path(folder), keep
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], state: dict[str, Any]) -> Path:
-        """Makes this state the newest, then removes all but the `keep` newest, and any of a later step.
+        """Saves the newest checkpoint and returns its folder; then removes all but the `keep` newest, and those of later steps.
 
-        A later one is there when the run went on from an earlier step because it was damaged: it will be written anew.
+        Where a later one is there, it was damaged, so that the run was resumed from an earlier step. Training writes it anew.
 
         Args:
-          step: from 0.
-          arrays: name -> array; NumPy's booleans, integers and floats, and bfloat16, of any shape.
-          state: any JSON dict (tuples become lists). Floats come back bit for bit; NaN and infinities come back too.
+          step: how many steps were taken.
+          arrays: name -> array of any shape, of NumPy's booleans, integers and floats, or of bfloat16.
+          state: any JSON dict (tuples become lists). Floats come back bit for bit, also NaN and infinities.
 
         Raises:
-          UserError: the disk refuses; what was saved before is untouched.
-          ValueError, TypeError: an array's dtype or a value of `state` can't be kept.
+          UserError: the disk refuses to write. What was saved before is untouched.
+          ValueError, TypeError: an array's dtype or a value of `state` can't be saved.
         """
         place = self._write(f"step-{step:08d}", step, arrays, state)
         saved = self._steps()
@@ -89,19 +95,19 @@ class Checkpoints:
         return place
 
     def save_best(self, name: str, step: int, arrays: Mapping[str, np.ndarray], state: dict[str, Any]) -> Path:
-        """Replaces the checkpoint `name`. At any moment, whatever is killed, `read(name)` finds the earlier or the new one whole.
+        """Replaces the checkpoint `name`. Whenever this process may be killed, `read(name)` finds the earlier or the new one complete.
 
-        Arguments and errors as in `save`; `name` is of lower-case letters and underscores.
+        `name` has lower-case letters and underscores only; the other arguments and the errors are those of `save`.
         """
         if not BEST.fullmatch(name):
             raise ValueError(f"{name!r}: a named checkpoint is called by lower-case letters and underscores")
         return self._write(name, step, arrays, state)
 
     def newest(self) -> Checkpoint | None:
-        """The newest whole `step-` checkpoint, or None where there is none at all. A damaged one is named and passed over.
+        """Reads the newest `step-` checkpoint that is not damaged, and prints which ones are. Returns None where none was saved.
 
         Raises:
-          UserError: there are checkpoints and every one is damaged.
+          UserError: every checkpoint is damaged.
         """
         saved = self._steps()
         for step in sorted(saved, reverse=True):
@@ -117,17 +123,17 @@ class Checkpoints:
         return None
 
     def read(self, name: str) -> Checkpoint:
-        """The checkpoint of that name (`best_loss`, `step-00001200`), verified.
+        """Reads and verifies the checkpoint called `name` (`best_loss`, `step-00001200`).
 
         Raises:
-          UserError: there is none, or it is damaged (the file is named).
+          UserError: there is none of that name, or it is damaged; the text then names the file.
         """
         before = place, identity = self._look(name)
         step = STEP.fullmatch(name)
         try:
             return _read(place, int(step[1]) if step else None)
         except _Damaged as damage:
-            # The training process replaced it, or had moved the earlier one aside, while it was being read.
+            # While it was being read, the training process replaced it or renamed the earlier one: the next look finds the new one.
             if self._look(name) != before:
                 return self.read(name)
             others = ", ".join(sorted(other for other in self._names() if other != name)) or "none"
@@ -173,13 +179,13 @@ class Checkpoints:
         return place
 
     def _remove(self, place: Path) -> None:
-        """Takes the name away first: a half-deleted folder must not look like a damaged checkpoint."""
+        """Removes a checkpoint. Its folder is renamed first, because a half-deleted one would look like a damaged checkpoint."""
         with writing(place):
             removed = place.rename(hidden(self.folder / _name(place), "removed"))
             shutil.rmtree(removed)
 
     def _tidy(self) -> None:
-        """Clears what a killed process left, and ends the replacement that it had begun."""
+        """Removes what a killed process left, and gives a checkpoint that it had renamed its name back where there is no new one."""
         for path in sorted(self.folder.glob(".*")):
             place = self.folder / _name(path)
             if path.suffix == ".old" and not place.exists():
@@ -202,7 +208,7 @@ class Checkpoints:
         return old if old.exists() and not place.exists() else place
 
     def _look(self, name: str) -> tuple[Path, tuple[int, int] | None]:
-        """Where the checkpoint lies at this moment, and which folder that is; None where there is none."""
+        """Returns where a checkpoint lies now, and an identity that changes with its folder (None where there is none)."""
         place = self._place(name)
         try:
             status = place.stat()
@@ -212,20 +218,20 @@ class Checkpoints:
 
 
 def variables_of(model_weights: Mapping[str, "tf.Variable"]) -> dict[str, np.ndarray]:
-    """The variables' values, copied to the host. Works for the variables of a distribution strategy and of mixed precision."""
+    """Copies the values of variables to NumPy arrays. It works under a distribution strategy and in mixed precision too."""
     return {name: np.asarray(variable.numpy()) for name, variable in model_weights.items()}
 
 
 def assign(variables: Mapping[str, "tf.Variable"], arrays: Mapping[str, np.ndarray], origin: object = "the checkpoint") -> None:
-    """Gives every variable its array. Names, shapes and dtypes have to agree exactly; nothing is assigned if any does not.
+    """Gives every variable its array, or none of them if a name, shape or dtype differs.
 
     Args:
       variables: name -> variable, as in `variables_of`.
       arrays: name -> array.
-      origin: what the error calls the arrays' source, for example a checkpoint's path.
+      origin: where the arrays come from, for the error's text; for example a checkpoint's path.
 
     Raises:
-      UserError: lists the first differences.
+      UserError: names, shapes or dtypes differ; the text lists the first differences.
     """
     differences = [f"{name} is missing" for name in variables if name not in arrays]
     differences += [f"{name} is unknown to the model" for name in arrays if name not in variables]
@@ -243,11 +249,11 @@ def assign(variables: Mapping[str, "tf.Variable"], arrays: Mapping[str, np.ndarr
 
 
 class _Damaged(Exception):
-    """A checkpoint that can't be used; the text names the file and the reason."""
+    """A checkpoint can't be used; the text names the file and the reason."""
 
 
 def _read(place: Path, step: int | None) -> Checkpoint:
-    """Verifies one checkpoint and returns it; `step` is what its folder's name says, where it says one."""
+    """Reads and verifies one checkpoint; `step` is the number in its folder's name, or None where the name has none."""
     body = _unsealed(place / RECORD, _bytes(place / RECORD))
     if body["format"] != FORMAT:
         raise _Damaged(f"{place / RECORD}: format {body['format']}, but this version of hcl_tf reads format {FORMAT}")
@@ -271,12 +277,12 @@ def _bytes(path: Path) -> bytes:
 
 
 def _sealed(body: dict[str, Any]) -> bytes:
-    """The record's file: its content and, under `checksum`, the content's SHA-256."""
+    """Returns the bytes of the record's file: its content and, under `checksum`, the content's SHA-256."""
     return to_json({**body, "checksum": hashlib.sha256(to_json(body)).hexdigest()}, indent=1) + b"\n"
 
 
 def _unsealed(path: Path, data: bytes) -> dict[str, Any]:
-    """The record's content. Writing it again must give the same file, so that no changed byte, even a space, goes unseen."""
+    """Returns the content of the record's file, which must be what `_sealed` writes: a change of any byte, even of a space, is found."""
     try:
         body = from_json(data)
         whole = isinstance(body, dict) and _sealed({key: value for key, value in body.items() if key != "checksum"}) == data
@@ -292,5 +298,5 @@ def _kind(dtype: Any, shape: Any) -> str:
 
 
 def _name(path: Path) -> str:
-    """The checkpoint's name, of its folder or of one that `_hidden` gave."""
+    """Returns the name of the checkpoint that a folder holds, whether the folder has that name or a hidden one (`hidden`)."""
     return path.stem[1:] if path.name.startswith(".") else path.name

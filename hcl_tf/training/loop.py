@@ -1,7 +1,7 @@
-"""The one training loop: epochs, validation, checkpoints, and going on after any interruption exactly where it was.
+"""Trains any system: epochs, validation, checkpoints, and resuming exactly after any interruption.
 
-The data position is (epoch, batch). A checkpoint holds all variables, that position and the sums of the metrics line in
-progress, so a run that was killed writes the same bytes as one that was not.
+The position of a run in its data is (epoch, batch). A checkpoint holds all variables, that position, and the sums of steps that no line
+of metrics.jsonl has yet, so a run that was killed and resumed writes the same bytes as one that was not.
 """
 
 import math
@@ -27,32 +27,32 @@ from hcl_tf.training.run_folder import RunFolder
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.validation import Validation
 
-DIAGNOSED = 512  # validation examples of which each validation takes diagnostics
-MOST_CLIPPED = 0.9  # of the steps between two validations, before a warning
+DIAGNOSED = 64  # each validation takes diagnostics of so many validation examples
+MOST_CLIPPED = 0.9  # a warning is given if a larger share of the steps between two validations was clipped
 STATUS_EVERY = 30.0  # seconds between lines where no bar can be drawn
 
 
 @dataclass
 class Position:
-    """Where a run is; everything in it goes into a checkpoint."""
+    """Where a run is. Every field goes into a checkpoint."""
 
     step: int = 0  # steps taken
     epoch: int = 0
-    batch: int = 0  # batches of this epoch that were taken
+    batch: int = 0  # batches of this epoch that were trained on
     best_loss: float = math.inf
     best_nll: float = math.inf
     bad: int = 0  # validations since the best loss
     validated: int = -1  # the step of the last validation
-    window: dict | None = None  # sums of the metrics line in progress, and how many steps they cover
+    window: dict | None = None  # sums for the next line of metrics, and how many steps they cover
 
 
 class Loop:
     """Trains a system in a run folder.
 
     Args:
-      batches: of the training split. validation: over the held-out one. texts: handed to `System.before_epoch`.
-      run: None in a process that computes but does not write (a worker that is not the chief).
-      saved: the run's checkpoints. samples: gives outputs to look at beside what belongs to them; None: the system writes no texts.
+      batches: those of the training split. validation: passes over the validation split. texts: what `System.before_epoch` gets.
+      run: the folder to write to; None in a process that computes but does not write (a worker that is not the chief).
+      saved: the run's checkpoints. samples: returns a table of outputs for TensorBoard; None: the system writes no texts.
     """
 
     def __init__(
@@ -69,10 +69,15 @@ class Loop:
         self._caps = np.zeros(len(CAPS), np.int64)
         self._clipped = 0, 0.0  # steps since the last validation, and how many of them were clipped; of this process
         self._phases = system.phases()
-        self._going, self._trained, self._spent, self._status = False, 0, 0.0, time.monotonic()  # of this process
+        # Of this process: whether it took a step, examples and seconds that its speed is computed from, and the time of the last status.
+        self._going, self._trained, self._spent, self._status = False, 0, 0.0, time.monotonic()
 
     def resume(self) -> bool:
-        """Takes up the newest whole checkpoint. Returns whether there was one."""
+        """Resumes from the newest checkpoint that is not damaged. Returns whether there was one.
+
+        Raises:
+          UserError: every checkpoint is damaged, or the checkpoint does not fit the system.
+        """
         found = self.saved.newest()
         if self.run:
             self.run.rewind(found.step if found else -1)
@@ -84,11 +89,15 @@ class Loop:
         return True
 
     def train(self) -> str:
-        """Runs to the end, or until a signal. Returns why it ended: `steps`, `epochs`, `patience` or a signal's name."""
+        """Trains to the end, or until a signal. Returns why it ended: `steps`, `epochs`, `patience` or a signal's name.
+
+        Raises:
+          UserError: a loss, or a gradient's norm, is not finite.
+        """
         handlers = {name: signal.signal(name, self._on_signal) for name in (signal.SIGINT, signal.SIGTERM)}
         try:
             return self._train()
-        finally:  # afterwards there is nothing to save before leaving
+        finally:  # after training a signal need not wait for a checkpoint
             for name, handler in handlers.items():
                 signal.signal(name, handler)
 
@@ -117,7 +126,7 @@ class Loop:
         return ("steps" if last == self.settings.max_steps else "epochs") if self.at.step >= last else ""
 
     def _epoch(self, per_epoch: int, last: float, progress) -> None:
-        """What is left of the epoch, or as much as there is time for."""
+        """Trains on what is left of the epoch, or until training ends."""
         s, at = self.settings, self.at
         for batch in self.batches.dataset(at.epoch, at.batch):
             if at.step in self._phases:
@@ -152,18 +161,18 @@ class Loop:
                 return
 
     def _phase(self) -> int:
-        """The number of the phase that the last step taken belongs to, from 1."""
+        """Returns the number, from 1, of the phase that the last step belongs to."""
         return 1 + sum(self.at.step > first for first in self._phases)
 
     def _begin_phase(self) -> None:
-        """What phases mean to the loop: see `System.phases`."""
+        """Begins a phase. Its losses are other losses, so its best values and its patience start anew (`System.phases`)."""
         self.system.begin_phase()
         self.at.best_loss = self.at.best_nll = math.inf
         self.at.bad = 0
         print(f"step {self.at.step}: phase {self._phase() + 1} of {len(self._phases) + 1} begins", flush=True)
 
     def _log(self, scalars: dict[str, float]) -> None:
-        """Adds to the metrics line in progress and writes it every `log_every` steps."""
+        """Adds a step to the sums for the next line of metrics, and writes that line every `log_every` steps."""
         window = self.at.window or {"steps": 0, "sums": {}}
         window["steps"] += 1
         for name, value in scalars.items():
@@ -194,7 +203,7 @@ class Loop:
         )
 
     def _validate(self, batch: Batch | None = None) -> None:
-        """Measures the held-out split and what else changes as training goes on, and keeps the best weights; `batch`: the last one."""
+        """Measures and reports the validation split, and saves the weights if they are the best; `batch`: the last training batch."""
         at = self.at
         began = time.monotonic()
         self.system.before_inference()
@@ -206,7 +215,7 @@ class Loop:
         norms = self.train_step.norms_by_term(batch, at.step - 1) if batch is not None else {}
         diagnostics |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
         at.validated = at.step
-        if at.step:  # the values before training are to compare with, not to choose
+        if at.step:  # values before training are there to compare with, and never the best
             self._keep_best("best_nll", means[self.system.output_nll])
             better = self._keep_best("best_loss", means["loss"])
             at.bad = 0 if better or self._phase() <= len(self._phases) or at.step <= self.system.ramp_steps else at.bad + 1
@@ -229,7 +238,7 @@ class Loop:
             print(f"step {at.step}: {', '.join(filter(None, said))} ({time.monotonic() - began:.0f} s)", flush=True)
 
     def _say_gradients(self, norms: dict[str, float]) -> str:
-        """Says how large each term's gradient is and how often steps were shortened since the last validation, and warns of too often."""
+        """Says how large each term's gradient is, and how many steps since the last validation were clipped; warns where most were."""
         (steps, clipped), self._clipped = self._clipped, (0, 0.0)
         if not norms or not steps:
             return ""
@@ -258,7 +267,7 @@ class Loop:
         self._kept = self.at.step
 
     def _guard(self, scalars: dict[str, float]) -> None:
-        """Stops at the first number that is none, before it reaches a checkpoint."""
+        """Raises `UserError` where a number is not finite, before it gets into a checkpoint."""
         bad = [name for name, value in scalars.items() if not math.isfinite(value)]
         if bad:
             raise UserError(f"step {self.at.step + 1}: {bad[0]} is {scalars[bad[0]]}; {self._remedy()}")
@@ -269,6 +278,6 @@ class Loop:
 
     def _on_signal(self, number: int, _) -> None:
         if self._stop:
-            raise KeyboardInterrupt  # asked twice: leave at once, from the last checkpoint the run goes on all the same
+            raise KeyboardInterrupt  # the second signal: leave at once; the run resumes from its last checkpoint
         self._stop = signal.Signals(number).name
         print(f"{self._stop}: saving after this step, then leaving; the same command goes on", flush=True)

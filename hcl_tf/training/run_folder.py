@@ -1,6 +1,6 @@
-"""The folder of one run: what was asked for, on what machine, what came out. Every file opens in an editor.
+"""Keeps a run in a folder: what was asked for, on which machine, and what came out.
 
-One process at a time trains in it; any number may read it and put their results (predictions, scores, samples) beside.
+One process at a time trains in the folder. Any number may read it and write their results (predictions, scores, samples) beside.
 TensorFlow is imported only to ask for the GPUs.
 """
 
@@ -25,16 +25,16 @@ from hcl_tf.training.environment import describe_environment
 
 CONFIG, FILES, ENVIRONMENT, COMMANDS = "config.json", "files.json", "environment.json", "command.txt"
 METRICS, SPEED, DONE, LOCK, CHECKPOINTS = "metrics.jsonl", "speed.jsonl", "done.json", ".lock", "checkpoints"
-OWN = (CONFIG, FILES, ENVIRONMENT, COMMANDS, METRICS, SPEED, DONE, CHECKPOINTS)  # only the methods made for them write these
+OWN = (CONFIG, FILES, ENVIRONMENT, COMMANDS, METRICS, SPEED, DONE, CHECKPOINTS)  # `write_text` and its like refuse these names
 DIFFERENCES_SHOWN = 5
 
 
 class Run:
-    """A run as evaluation and generation see it: its training files are read, results may be written beside them.
+    """A run as evaluation and generation see it: they read what training wrote, and may write results beside it.
 
     Attributes:
       path: the folder.
-      config: every resolved key of the run.
+      config: what config.json holds, such as the run's task and all settings.
     """
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
@@ -47,30 +47,30 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Where the run was last started; `earlier` lists the different ones before."""
+        """Returns the machine and versions of the last start (environment.py); `earlier` lists those before that differ."""
         return _read_object(self.path / ENVIRONMENT)
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """The summary that training ended with, or None while it has not."""
+        """Returns the summary that training ended with, or None if it has not ended."""
         return _read_object(self.path / DONE) if (self.path / DONE).exists() else None
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The records of metrics.jsonl in order. UserError: a damaged or unfinished line, named by file and number."""
+        """Reads the records of metrics.jsonl in order. Raises `UserError` with file and line number where one is damaged or unfinished."""
         lines, unfinished = _lines(self.path / METRICS)
         if unfinished:
             raise UserError(f"{self.path / METRICS}:{len(lines) + 1}: an unfinished line; start the run again, which drops it")
         return [_metric(self.path / METRICS, number, line) for number, line in enumerate(lines, 1)]
 
     def stored(self, name: str) -> Path:
-        """Where the run keeps the input that was stored under `name`. UserError: it keeps none."""
+        """Returns the path of the input that was stored under `name`. Raises `UserError` where there is none."""
         names = _read_object(self.path / FILES)
         if not any(other == name or other.startswith(f"{name}/") for other in names):
             raise UserError(f"{self.path}: the run keeps no {name}; it holds {', '.join(sorted(names))}")
         return self.path / name
 
     def check_stored(self) -> None:
-        """Compares the configuration and every stored input with its recorded SHA-256. UserError: names the first that differs."""
+        """Compares the configuration and every stored input with its recorded SHA-256. Raises `UserError` for the first that differs."""
         for name, recorded in sorted(_read_object(self.path / FILES).items()):
             path = self.path / name
             try:
@@ -83,24 +83,31 @@ class Run:
                 )
 
     def write_text(self, name: str, text: str) -> Path:
-        """Writes a result; the earlier file or the new one is there at any moment. `name` may lead into a sub-folder."""
+        """Writes a result and returns its path. At any moment the earlier file or the new one is there complete.
+
+        Args:
+          name: the file's path in the run's folder.
+
+        Raises:
+          UserError: the disk refuses to write. ValueError: the name is one of the run's own files, is hidden, or leads out of the folder.
+        """
         return self.write_bytes(name, text.encode("utf-8"))
 
     def write_json(self, name: str, value: Any) -> Path:
-        """As `write_text`: one JSON value, indented, keys sorted."""
+        """Writes one JSON value, indented and with sorted keys, as `write_text` does."""
         return self.write_bytes(name, to_json(value, indent=2) + b"\n")
 
     def write_jsonl(self, name: str, rows: Iterable[dict[str, Any]]) -> Path:
-        """As `write_text`: one JSON record a line."""
+        """Writes one JSON record in each line, as `write_text` does."""
         return self.write_bytes(name, b"".join(to_json(row) + b"\n" for row in rows))
 
     def write_bytes(self, name: str, data: bytes) -> Path:
-        """As `write_text`: any file."""
+        """Writes any bytes, as `write_text` does."""
         write_whole(path := self._free(name), data)
         return path
 
     def _free(self, name: str) -> Path:
-        """The path of a file that is not the run's own. A wrong name is a mistake of the caller, not of the user."""
+        """Returns the path of a file that is not one of `OWN`. Raises `ValueError` for others, which are a caller's mistake."""
         parts = PurePosixPath(name).parts
         if not parts or parts[0] in OWN or any(part.startswith((".", "/")) for part in parts):
             raise ValueError(f"{name!r} can't be written here")
@@ -108,7 +115,7 @@ class Run:
 
 
 class RunFolder(Run):
-    """A run that this process trains. A context manager: leaving it (or the process's end, however it ends) frees the lock."""
+    """A run that this process trains and has locked. As a context manager it frees the lock in the end; so does any end of the process."""
 
     def __init__(self, path: Path, config: dict[str, Any], lock: BinaryIO) -> None:
         super().__init__(path, config)
@@ -119,18 +126,18 @@ class RunFolder(Run):
         cls, path: Path | str, config: dict[str, Any], command: list[str], environment: dict[str, Any] | None = None,
         same: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> "RunFolder":  # fmt: skip
-        """Begins a run in a new or empty folder, or takes up the one that is there.
+        """Begins a run in a new or empty folder, or resumes the one that is there.
 
         Args:
           path: the folder.
-          config: every resolved key -> JSON value.
-          command: the words of the command line, kept in command.txt with the time.
-          environment: where it was trained; default: here (`describe_environment`).
-          same: a configuration -> the part of it that has to be the same for a run to go on; default: all.
+          config: what config.json is to hold, a JSON dict.
+          command: the words of the command line, which command.txt keeps with the time.
+          environment: the machine and versions of the training; None: those of this process (`describe_environment`).
+          same: returns the part of a configuration that has to be the same for a run to be resumed; default: all of it.
 
         Raises:
-          UserError: the folder can't be written, holds something else, belongs to a run with another configuration, is
-            damaged, or another process is training in it.
+          UserError: the folder can't be written, holds something else or a run with another configuration, or is damaged; or another
+            process is training in it.
         """
         path, config = Path(path), from_json(to_json(config))
         try:
@@ -146,7 +153,7 @@ class RunFolder(Run):
                 raise UserError(f"--run_dir={path}: another process is training in it; wait for it, or choose another --run_dir") from error
             except OSError as error:  # some network file systems have no locks
                 raise UserError(f"--run_dir={path}: can't be locked ({error.strerror}); choose a folder on a local disk") from error
-            for name in OWN:  # what a killed process left of them; results may be being written by others
+            for name in OWN:  # a killed process may have left parts of these; others may be writing results now
                 for leftover in path.glob(f".{name}.*.partial"):
                     leftover.unlink()
             if (path / CONFIG).exists():
@@ -163,7 +170,7 @@ class RunFolder(Run):
         return run
 
     def close(self) -> None:
-        """Lets other processes train here."""
+        """Frees the lock, so that other processes can train here."""
         self._lock.close()
 
     def __enter__(self) -> "RunFolder":
@@ -173,17 +180,17 @@ class RunFolder(Run):
         self.close()
 
     def append(self, record: dict[str, Any]) -> None:
-        """Adds a line to metrics.jsonl. The record carries an integer `step` and nothing that depends on the clock."""
+        """Adds a line to metrics.jsonl. The record has an integer `step` (else ValueError), and must not depend on the clock."""
         if type(record.get("step")) is not int:
             raise ValueError("a metrics record needs an integer step")
         self._append(METRICS, record)
 
     def append_speed(self, record: dict[str, Any]) -> None:
-        """Adds a line to speed.jsonl, apart from the metrics because times differ from run to run."""
+        """Adds a line to speed.jsonl. It is not in metrics.jsonl because times differ between runs that are otherwise the same."""
         self._append(SPEED, record)
 
     def rewind(self, step: int) -> None:
-        """Drops the metrics after `step`, from which the run goes on (-1: all), and a last line that was never finished.
+        """Drops the metrics after `step`, from which training resumes (-1: all of them), and a last line that was left unfinished.
 
         Raises:
           UserError: a line is damaged.
@@ -195,12 +202,12 @@ class RunFolder(Run):
             write_whole(path, b"".join(line + b"\n" for line in kept))
 
     def sync(self) -> None:
-        """Forces the metrics to disk. Called before a checkpoint is saved, so that no power cut leaves it without its metrics."""
+        """Forces the metrics to disk. Called before a checkpoint is saved, it keeps a power cut from leaving one without its metrics."""
         if (self.path / METRICS).exists():
             sync(self.path / METRICS)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Marks the run as done; `finished` then returns `summary`."""
+        """Marks the run as finished: `finished` returns `summary` from then on."""
         write_whole(self.path / DONE, to_json(summary, indent=2) + b"\n")
 
     def store(self, source: Path, name: str) -> None:
@@ -235,12 +242,12 @@ class RunFolder(Run):
         with writing(path), path.open("ab+") as file:
             if size := file.seek(0, os.SEEK_END):
                 file.seek(size - 1)
-                if file.read() != b"\n":  # what a killed process was writing would run into this line
+                if file.read() != b"\n":  # a killed process left part of a line, which this one would run into
                     file.truncate(path.read_bytes().rfind(b"\n") + 1)
             file.write(line)
 
     def _record_start(self, command: list[str], found: dict[str, Any]) -> None:
-        """Adds this start to command.txt, and its environment to environment.json if it is another than before."""
+        """Adds this start to command.txt, and its environment to environment.json if that differs from the one before."""
         path = self.path / COMMANDS
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} {shlex.join(command)}\n")
@@ -261,7 +268,7 @@ class RunFolder(Run):
 
 
 def load_run(path: Path | str) -> Run:
-    """The run in `path` for reading, its configuration and stored inputs verified. No lock: it may be in training.
+    """Opens a run for reading, and verifies its configuration and stored inputs. It needs no lock: the run may be in training.
 
     Raises:
       UserError: there is no run, or a file is missing or damaged.
@@ -275,7 +282,7 @@ def load_run(path: Path | str) -> Run:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Lets pass an empty folder, a run, and what a process killed while it began a run left."""
+    """Raises `UserError` unless the folder is empty, a run, or what a process left that was killed while it began a run."""
     names = set(os.listdir(path))
     missing = [name for name in (CONFIG, FILES) if name not in names]
     begun = LOCK in names and all(name in (LOCK, FILES) or name.endswith(".partial") for name in names)
@@ -284,7 +291,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """The configuration, compared with its recorded SHA-256: a changed digit would pass for another experiment."""
+    """Reads the configuration, and compares it with its SHA-256: after a change of one digit it would pass for another experiment."""
     for name in (CONFIG, FILES):
         if not (path / name).is_file():
             raise UserError(f"--run_dir={path}: not a run ({name} is missing); give the folder that hcl_tf.train wrote")
@@ -300,12 +307,12 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Of a version, for comparing: 0.10.1 comes after 0.9."""
+    """Returns the numbers of a version, by which versions are compared: 0.10.1 comes after 0.9."""
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def _compare(path: Path, recorded: dict[str, Any], given: dict[str, Any]) -> None:
-    """Refuses to go on with another configuration. Values are compared as they are written, so 1, 1.0 and true differ."""
+    """Raises `UserError` where configurations differ. Values are compared as JSON writes them, so 1, 1.0 and true differ."""
     before, now = _flat(recorded), _flat(given)
     keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     if keys:
@@ -317,7 +324,7 @@ def _compare(path: Path, recorded: dict[str, Any], given: dict[str, Any]) -> Non
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested keys joined by dots -> the value as JSON."""
+    """Returns key -> value as JSON, where nested keys are joined by dots."""
     flat = {}
     for key, item in value.items():
         flat |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) and item else {prefix + key: to_json(item).decode()}
@@ -325,7 +332,7 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object. UserError: names the file."""
+    """Reads a JSON file that holds an object. Raises `UserError` with the file's name where it does not."""
     try:
         value = from_json(path.read_bytes())
         if isinstance(value, dict):
@@ -339,7 +346,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> tuple[list[bytes], bytes]:
-    """A file's lines, and what follows the last line break."""
+    """Reads the complete lines of a file, and what follows the last line break."""
     *lines, unfinished = path.read_bytes().split(b"\n") if path.exists() else [b""]
     return lines, unfinished
 

@@ -1,4 +1,4 @@
-"""One training step: losses, gradients, optimiser; over micro-batches and devices so that the numbers do not depend on them."""
+"""Takes training steps. How a batch is divided between micro-batches and devices does not change the numbers, but for rounding."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,19 @@ from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Sum, System, mean
 from hcl_tf.settings import TrainingSettings
 
-LARGEST_SCALE = 2.0**15
-STEPS_TO_GROW = 2000
+LARGEST_SCALE = 2.0**15  # of the loss in mixed precision
+STEPS_TO_GROW = 2000  # so many steps without overflow double the loss scale
 EQUAL = tf.VariableAggregation.ONLY_FIRST_REPLICA  # every replica assigns the same value
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 over `steps`, then constant."""
+    """A learning rate that rises linearly to `rate` over the first `steps` steps, and then stays there."""
 
     def __init__(self, rate: float, steps: int) -> None:
         self.rate, self.steps = rate, steps
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """The rate of the step that is number `step` from 0 on."""
+        """Returns the rate of a step; steps count from 0."""
         return self.rate * tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(self.steps, 1))
 
     def get_config(self) -> dict:
@@ -29,13 +29,17 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class TrainStep:
-    """The compiled step of a system.
+    """The training step of a system, as a TensorFlow function.
 
-    Every replica gets the whole batch and takes its rows; micro-batches take theirs of these. Means are over the whole batch,
-    whose counts are known beforehand, so gradients add up. The keyword graph's sub-graph belongs to all rows.
+    Every replica gets the whole batch and takes its share of the rows, of which each micro-batch takes its share. Losses are divided by
+    counts over the whole batch, which are known before any loss, so the gradients of the parts add up to that of the batch. The keyword
+    graph's sub-graph belongs to all rows, so every part gets all of it.
 
     Args:
-      system: built. strategy: of tf.distribute, or None. compiled: use XLA.
+      system: has its variables already. strategy: of tf.distribute; None: one device. compiled: whether XLA compiles the step.
+
+    Raises:
+      ValueError: the system's `learning_rates` do not cover its trainable variables.
     """
 
     def __init__(self, system: System, settings: TrainingSettings, strategy: tf.distribute.Strategy | None, compiled: bool) -> None:
@@ -61,11 +65,14 @@ class TrainStep:
             self._run = tf.function(lambda batch, step, phase: strategy.run(self.compute, (batch, step, phase)), autograph=False)
 
     def __call__(self, batch: Batch, step: int) -> dict[str, float]:
-        """Takes the step. Returns the means of all losses, `objective`, `grad_norm` (before clipping) and learning rates;
-        in mixed precision also `loss_scale`, and a `grad_norm` of 0 where the step was left out.
+        """Takes one step.
 
         Args:
-          batch: the whole batch. step: its number, from 0.
+          batch: the whole batch. step: the step's number, from 0.
+
+        Returns:
+          Name -> number: the mean of each loss, `objective`, `grad_norm` (before clipping), `clipped` (1 or 0), `System.schedule`, and
+          learning rates. In mixed precision also `loss_scale`, and a `grad_norm` of 0 where an overflow made the step be left out.
         """
         scalars = self._run(batch, tf.constant(step, tf.int32), self.system.phase)
         if self.strategy:
@@ -73,12 +80,12 @@ class TrainStep:
         return {name: float(value) for name, value in scalars.items()}
 
     def state(self) -> dict[str, tf.Variable]:
-        """Everything of the step that a resumed run needs besides the system's own weights."""
+        """Returns the variables that a resumed run needs besides the system's own: those of the optimisers and of the loss scale."""
         state = {f"optimizer/{name}/{i:04}": v for name, optimizer in self.optimizers.items() for i, v in enumerate(optimizer.variables())}
         return state | ({"loss_scale": self.scale, "good_steps": self.good} if self.scale is not None else {})
 
     def compute(self, batch: Batch, step: tf.Tensor, phase: int) -> dict[str, tf.Tensor]:
-        """What `__call__` runs, as a function of tensors; under a strategy, of one replica."""
+        """Takes a step as `__call__` does, with tensors for numbers; under a strategy, on one replica."""
         counts = self.system.counts(batch)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group if self.strategy else 0
         gradients, sums = self._part(_rows(batch, self.replicas, replica), counts, step, phase)
@@ -92,7 +99,9 @@ class TrainStep:
             factor = self.settings.gradient_clip / tf.maximum(norm, self.settings.gradient_clip)
             gradients = [g * factor for g in gradients]
         scalars = {"grad_norm": norm, "clipped": self._is_clipped(norm)}
-        if self.scale is not None:  # a step left out for an overflow has no norm; at the least scale it is no overflow
+        # A step that an overflow makes be left out reports norm 0. At the smallest scale a norm that is not finite is no overflow of the
+        # scaling, and is reported, so that the loop stops.
+        if self.scale is not None:
             scale = tf.convert_to_tensor(self.scale)
             scalars |= {"grad_norm": tf.where(tf.math.is_finite(norm) | (scale <= 1.0), norm, 0.0), "loss_scale": scale}
         rates = {name: optimizer.learning_rate(optimizer.iterations) for name, optimizer in self.optimizers.items()}
@@ -106,18 +115,18 @@ class TrainStep:
         }  # fmt: skip
 
     def _is_clipped(self, norm: tf.Tensor) -> tf.Tensor:
-        """Says by 1 or 0 whether a gradient of this norm is shortened before it is applied."""
+        """Returns 1.0 where a gradient of this norm is shortened before it is applied, else 0.0."""
         limit = self.settings.gradient_clip
         return tf.cast((norm > limit) & tf.math.is_finite(norm), tf.float32) if limit else tf.zeros([])
 
     def norms_by_term(self, batch: Batch, step: int) -> dict[str, float]:
-        """Computes the norm of the gradient of each term of the objective, weighted as the objective weighs it, without taking a step.
+        """Computes the gradient norm of each term of the objective, with the term's weight, without taking a step.
 
-        Terms whose gradients are much larger than the others' leave these nothing of a clipped step. One backward pass a term, on the rows
-        of one micro-batch.
+        A term whose gradient is much larger than the others' leaves these next to nothing of a clipped step. This takes a backward pass
+        for each term, on the rows of one micro-batch.
 
         Args:
-          batch: a training batch. step: whose weights and noise count.
+          batch: a training batch. step: the number of the step that weights and noise are taken from.
         """
         rows = batch["example_mask"].shape[0]
         parts = self.replicas * max(1, rows // self.replicas // min(self.settings.micro_batch or rows, rows))
@@ -125,23 +134,25 @@ class TrainStep:
         return {name: float(norm) for name, norm in norms.items()}
 
     def _norms_of(self, batch: Batch, step: tf.Tensor, phase: int) -> dict[str, tf.Tensor]:
-        del phase  # no tensor: each has a trace of its own
+        del phase  # a Python number, so TensorFlow traces this function anew for each phase
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             for variable in self.variables_:
                 tape.watch(variable)
             sums = self.system.losses(batch, step, Noise(self.settings.seed, step, batch["example_rows"]), training=True)
             terms = self.system.terms(sums, self.system.counts(batch), step)
+            scale = 1.0 if self.scale is None else tf.convert_to_tensor(self.scale)  # small gradients would be lost in float16
+            scaled = {name: term * scale for name, term in terms.items()}
         norms = {}
-        for name, term in terms.items():
+        for name, term in scaled.items():
             found = tape.gradient(term, self.variables_)
-            norms[name] = tf.linalg.global_norm([gradient for gradient in found if gradient is not None])
+            norms[name] = tf.linalg.global_norm([gradient for gradient in found if gradient is not None]) / scale
         return norms
 
     def _part(
         self, batch: Batch, counts: dict[str, tf.Tensor], step: tf.Tensor, phase: int
     ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
-        """Gradients and sums over one device's rows, micro-batch by micro-batch."""
-        del phase  # no tensor: each has a trace of its own, of this part too where a strategy makes a function of it
+        """Computes gradients and sums of losses over one device's rows, micro-batch by micro-batch."""
+        del phase  # a Python number: under a strategy this part is a function of its own, which must be traced anew for each phase too
         rows = batch["example_mask"].shape[0]
         parts = rows // min(self.settings.micro_batch or rows, rows)
         if parts == 1:
@@ -196,12 +207,12 @@ class TrainStep:
 
 
 def _counter(value: float, name: str) -> tf.Variable:
-    """A number that every replica counts for itself, to the same end."""
+    """Makes a variable that every replica counts for itself; all of them arrive at the same number."""
     return tf.Variable(value, trainable=False, name=name, aggregation=EQUAL)
 
 
 def _when(condition: tf.Tensor, action: Callable[[], object]) -> None:
-    """Does `action`, for what it assigns, if the condition holds."""
+    """Runs `action`, which assigns to variables, if the condition holds."""
 
     def done() -> tf.Tensor:
         action()
@@ -211,7 +222,7 @@ def _when(condition: tf.Tensor, action: Callable[[], object]) -> None:
 
 
 def _rows(batch: Batch, parts: int, part: tf.Tensor | int) -> Batch:
-    """The rows of one part of a batch; what begins with `graph_` belongs to all of them."""
+    """Returns the rows of one part of a batch. Tensors whose name begins with `graph_` belong to all parts and stay whole."""
     if parts == 1:
         return batch
     size = batch["example_mask"].shape[0] // parts

@@ -31,7 +31,7 @@ class TextStates:
     Args:
       data: the prepared folder, below which results for published or frozen weights are cached.
       arrays: the split.
-      keep: cache on disk, under a hash of weights and data (pointless for weights that change).
+      keep: whether results are cached on disk, under a hash of weights and data (pointless for weights that change).
 
     Attributes:
       arrays: the split.
@@ -119,7 +119,7 @@ class TextStates:
         if not self._keep:
             return self._encode(encoder, states)
         whole, small = (self._folder(kind, encoder, encoder.variables) for kind in ("states", "vectors"))
-        states_too = states or is_whole(whole, PARTS)  # which has the vectors as well
+        states_too = states or is_whole(whole, PARTS)  # the folder with the states has the vectors as well
         folder, names = (whole, PARTS) if states_too else (small, PARTS[:1])
         arrays = cached(folder, names, lambda: self._encode(encoder, states_too)[: len(names)])
         return np.array(arrays[0]), arrays[1] if states else None

@@ -1,6 +1,6 @@
-"""The one door to a trained run: evaluation, studies, generation, exports and the demo open it here.
+"""Opens trained runs, for evaluation, studies, generation, exports and the demo.
 
-What is cheap to check is checked when it is opened; the model is built, and the data read, when first asked for.
+Opening a run checks what is cheap to check. Its model is built, and its data are read, when they are first asked for.
 """
 
 import dataclasses
@@ -37,15 +37,15 @@ class TrainedRun:
     """A run at one of its checkpoints.
 
     Args:
-      run_dir: the folder that training wrote. checkpoint: its name.
-      data_dir: the prepared folder that it was trained on; None: tfrecords/<task>, where data are asked for.
-      finished: refuse a run whose training has not ended.
+      run_dir: the folder that training wrote. checkpoint: the checkpoint's name.
+      data_dir: the prepared folder that the run was trained on; None: tfrecords/<task>. It is not opened before data are asked for.
+      finished: whether to refuse a run whose training has not ended.
 
     Attributes:
       run, settings, model (the system's class), checkpoint.
 
     Raises:
-      UserError: on opening, or when a part is first asked for: something is missing, damaged, or of other data.
+      UserError: something is missing, damaged, or belongs to other data; raised on opening, or when a part is first asked for.
     """
 
     def __init__(self, run_dir: Path, checkpoint: str = BEST[0], data_dir: Path | None = None, finished: bool = False) -> None:
@@ -58,17 +58,17 @@ class TrainedRun:
 
     @cached_property
     def manifest(self) -> dict:
-        """Of the data that the run was trained on, as the run keeps it."""
+        """The manifest of the prepared data that the run was trained on, from the run's own copy."""
         return json.loads(self.run.stored(f"data/{MANIFEST}").read_text(encoding="utf-8"))
 
     @cached_property
     def graph(self) -> KeywordGraph:
-        """The keyword graph, as the run keeps it."""
+        """The keyword graph, from the run's own copy."""
         return keyword_graph.load(self.run.stored(f"data/{GRAPH}"))
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """What the run's texts were cut into pieces with."""
+        """The tokeniser that cut the run's texts into pieces."""
         if self._recorded_inputs.get("library"):
             return library.load(self.run.stored(TOKENIZER))
         return wordpiece.from_file(self.run.stored(f"data/{VOCABULARY}"))
@@ -110,7 +110,7 @@ class TrainedRun:
     def beginning(self) -> System:
         """The system as it was before its first step: the same seed, settings and weights, published ones or another run's.
 
-        Raises `UserError` where the published weights can't be had any more, or are described otherwise than the run has recorded.
+        Raises `UserError` where the published weights can't be had any more, or are not the ones that the run has recorded.
         """
         path, recorded = self.run.path, self.run.config["encoder"]
         try:
@@ -118,7 +118,7 @@ class TrainedRun:
             begun = dataclasses.replace(begun, trunk=trunk.kept(self.run.checkpoints))
         except UserError as error:
             raise UserError(f"{path}: the weights that the run began with can't be had any more: {error}") from error
-        if not recorded.startswith(begun.note):  # behind which the record may say why a random encoder was taken
+        if not recorded.startswith(begun.note):  # the record may go on: it says why a random encoder was taken
             raise UserError(f"{path}: begun with other weights ({recorded}) than are here ({begun.note}); install those again")
         system, _ = new_system(settings, self.inputs, begun)
         system.before_epoch(0, TextStates(self.data, self.data.arrays("train"), keep=begun.published is not None))
@@ -126,11 +126,11 @@ class TrainedRun:
         return system
 
     def validation(self, split: str, limit: int | None = None, system: System | None = None) -> Validation:
-        """Passes over a split, or over its first `limit` examples; `system`: in place of the trained one."""
+        """Returns passes over a split, or over its first `limit` examples, with the trained system or the given one."""
         return Validation.of_pairs(system or self.system, self.data, self.data.arrays(split).first(limit))
 
     def source_batches(self) -> SourceBatches:
-        """What makes batches of sources for this system."""
+        """Returns the object that makes batches of sources for this system."""
         return SourceBatches(self.tokenizer, self.inputs.source_length, self.inputs.max_keywords, self.settings.append_keywords)
 
     @cached_property
@@ -149,7 +149,7 @@ class TrainedRun:
 
 
 def data_of(config: dict, folder: Path | None) -> PreparedData:
-    """The data that a run was trained on, with keywords appended where the run's are. `UserError`: the folder holds another."""
+    """Reads the data that a run was trained on, with keywords appended if the run's have them. Raises `UserError` for other data."""
     folder = folder or default_data_dir(config["task"])
     if not (folder / MANIFEST).is_file():
         raise UserError(f"--data_dir={folder}: no prepared data there; give the folder that the run was trained on")

@@ -6,20 +6,24 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import prepare_sample
 
 from hcl_tf import config
 from hcl_tf.config import SPLITS
-from hcl_tf.data.corpora.formats import ROLES
-from hcl_tf.data.keywords import textrank
+from hcl_tf.data import preparation
+from hcl_tf.data.corpora.formats import ROLES, Example
+from hcl_tf.data.keywords import graph, textrank
 from hcl_tf.data.preparation import PreparationSettings, prepare
 from hcl_tf.data.store import tfrecords
+from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import Record
 from hcl_tf.data.tokenizers import wordpiece
 from hcl_tf.files.array_cache import CACHE
 
 FOLDERS = ("qqp_folder", "douban_folder", "rocstories_folder", "overlapping_folder")
+OLDER = Path(__file__).parents[1] / "fixtures" / "637db7d" / "data"
 
 
 def records_of(folder: Path) -> dict[str, list[Record]]:
@@ -176,6 +180,89 @@ def test_the_manifest_counts_and_fingerprints_what_is_there(folder):
     ids = [record.id for part in records.values() for record in part]
     assert len(set(ids)) == len(ids)
     assert str(folder) not in (folder / "manifest.json").read_text(encoding="utf-8")
+
+
+# -- negatives and impostors ------------------------------------------------------------------------------------------
+
+
+def test_the_manifest_says_where_negatives_come_from_and_which_are_another_example_s_target(folder):
+    manifest, records = tfrecords.read_manifest(folder), records_of(folder)
+    targets = {same(record.target.raw) for record in records["train"]}
+    for split, part in records.items():
+        found = manifest["splits"][split]["negatives"]
+        assert found["targets"] == pytest.approx(sum(same(record.negative.raw) in targets for record in part) / len(part))
+        (note,) = (note for note in manifest["notes"] if note.startswith(f"negatives in {split}: "))
+        shown = {name: int(count.replace(",", "")) / len(part) for name, count in re.findall(r"(\w+) ([\d,]+) \(", note)}
+        assert found["routes"] == pytest.approx(shown)
+        assert sum(shown.values()) == pytest.approx(1.0)
+    share = manifest["splits"]["train"]["negatives"]["targets"]
+    assert f"negatives that are another training example's target: {share:.1%} of train's" in manifest["notes"]
+
+
+def test_mined_negatives_are_others_targets_and_labelled_questions_are_not(qqp_folder, rocstories_folder):
+    shares = [tfrecords.read_manifest(folder)["splits"]["train"]["negatives"]["targets"] for folder in (qqp_folder, rocstories_folder)]
+    assert shares == [0.0, 1.0]
+
+
+def test_a_negative_counts_as_a_target_whatever_its_case_and_only_if_training_has_it():
+    def example(number: int, target: str, negative: str, route: str) -> Example:
+        return Example(str(number), "source", target, negative=negative, route=route)
+
+    examples = [example(1, "Fire  red", "ice", "bm25"), example(2, "water", "FIRE red", "labelled"), example(3, "ice", "sand", "labelled")]
+    found = preparation._negative_kinds(examples, {"fire red", "water", "ice"})
+    assert found == {"routes": {"bm25": pytest.approx(1 / 3), "labelled": pytest.approx(2 / 3)}, "targets": pytest.approx(2 / 3)}
+
+
+def test_what_is_said_of_impostors_is_of_the_training_records(folder):
+    """Of the samples with an eligible keyword of the negative, the share whose target's negative neighbours have one."""
+    manifest, records = tfrecords.read_manifest(folder), records_of(folder)["train"]
+    known = graph.load(folder / tfrecords.GRAPH)
+    asked = met = 0
+    routes, words = Counter(), Counter()
+    for record in records:
+        source, target, negative = ({node for node in getattr(record, role).nodes if node >= 0} for role in ROLES)
+        found = {int(place) for node in target for place in known.neighbours(node, graph.NEGATIVE)} - source - target
+        eligible = negative - source - target
+        routes["graph" if found else "negative_text" if eligible else "none"] += 1
+        found = found or eligible
+        asked, met = asked + bool(eligible), met + bool(eligible & found)
+        words.update(known.nodes[node] for node in found)
+    shares = ", ".join(f"{route} {routes[route] / len(records):.1%}" for route in ("graph", "negative_text", "none"))
+    notes = manifest["notes"]
+    assert (
+        f"impostors come from: {shares}; a keyword of the negative is among them in {met / asked:.1%} of the samples "
+        "whose negative has one that source and target lack"
+    ) in notes
+    (shown,) = (note for note in notes if note.startswith("most frequent impostors, by share of samples: "))
+    found = [entry.rsplit(" ", 1) for entry in shown.partition(": ")[2].split(", ")]
+    assert [share for _, share in found] == [f"{count / len(records):.1%}" for _, count in words.most_common(8)]
+    assert all(f"{words[word] / len(records):.1%}" == share for word, share in found)
+
+
+def test_edges_ranked_by_counts_are_the_graph_of_earlier_versions(tmp_path):
+    """Against the folder that commit 637db7d wrote; by association the same corpus gives another graph."""
+    (raw := tmp_path / "raw.jsonl").write_text("".join(config.TASKS["qqp"].sample.read_text(encoding="utf-8").splitlines(True)[:80]))
+    given = {"vocab_size": 250, "min_keyword_count": 2, "raw": raw}
+    old = graph.load(OLDER / tfrecords.GRAPH)
+    found = {}
+    for strength in graph.STRENGTHS:
+        prepare_sample(tmp_path / strength, edge_strength=strength, **given)
+        found[strength] = graph.load(tmp_path / strength / tfrecords.GRAPH)
+        assert tfrecords.read_manifest(tmp_path / strength)["settings"]["edge_strength"] == strength
+    assert found["count"].nodes == found["association"].nodes == old.nodes
+    for relation in (graph.POSITIVE, graph.NEGATIVE):
+        for name in ("indptr", "indices", "weights"):
+            np.testing.assert_array_equal(getattr(found["count"], name)[relation], getattr(old, name)[relation])
+        assert found["association"].indices[relation].tolist() != old.indices[relation].tolist()
+    assert PreparationSettings(negatives="labelled").edge_strength == "association"
+
+
+def test_a_folder_from_before_edges_had_a_strength_still_opens():
+    data = PreparedData(OLDER)
+    assert "edge_strength" not in data.manifest["settings"]
+    assert "negatives" not in data.manifest["splits"]["train"]
+    assert len(data.arrays("train")) == 72
+    assert len(data.graph) == 49
 
 
 @pytest.mark.parametrize("task", ["qqp", pytest.param("douban", marks=pytest.mark.slow)])

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 from made_results import made
@@ -10,6 +11,7 @@ import hcl_tf
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
 from hcl_tf.models import registry, setting_flags
+from hcl_tf.reporting.build_notes import BuildNotes
 
 
 def test_an_evaluated_run_folder_is_read_as_its_kept_row(evaluated_run):
@@ -82,3 +84,68 @@ def test_what_is_scaled_down(settings, changes, scaled):
     given = {"model": "hcl"} | settings
     result = made(given["model"], settings=registry.resolve(given.pop("preset", "paper"), given).to_dict(), **changes)
     assert result.scaled == scaled
+
+
+# -- cautions ---------------------------------------------------------------------------------------------------------
+
+MINILM = "encoder: all-MiniLM-L6-v2"
+
+
+def of_version(arithmetic: int | None) -> dict:
+    """Where a result was computed; None: by a version that did not record its arithmetic."""
+    known = {name: value for name, value in made().record["environment"].items() if name != "arithmetic"}
+    return {"environment": known | ({} if arithmetic is None else {"arithmetic": arithmetic})}
+
+
+@pytest.mark.parametrize(
+    ("given", "encoder", "arithmetic", "marks"),
+    [
+        ({"model": "hcl"}, MINILM, 2, []),
+        ({"model": "hcl"}, MINILM, 1, ["SPOILT"]),
+        ({"model": "hcl"}, MINILM, None, ["SPOILT"]),
+        ({"model": "bert_cvae"}, MINILM, None, ["SPOILT"]),
+        ({"model": "hcl"}, "encoder: random weights", 1, []),
+        ({"model": "hcl", "ablate": "keyword"}, MINILM, 1, []),
+        ({"model": "hcl", "freeze_encoder": True}, MINILM, 1, ["FROZEN"]),
+        ({"model": "hcl", "freeze_encoder": True}, MINILM, 2, ["FROZEN"]),
+        ({"model": "hcl", "freeze_encoder": True, "weight_ins": 0.0, "weight_key": 0.0, "weight_ma": 0.0}, MINILM, 2, []),
+        ({"model": "hcl", "freeze_encoder": True, "weight_ins": 0.0, "ablate": "keyword"}, MINILM, 2, []),
+        ({"model": "bert_cvae", "freeze_encoder": True}, MINILM, 2, []),
+        ({"model": "bert_gen"}, MINILM, 1, []),
+        ({"model": "claps", "pretrained": "t5-small"}, "t5-small", 2, []),
+        ({"model": "claps", "pretrained": "t5-small"}, "t5-small", 1, ["WEAK"]),
+        ({"model": "claps", "pretrained": "t5-small", "weight_claps": 0.0}, "t5-small", 1, []),
+        ({"model": "claps"}, "no pretrained weights", None, ["NO WEIGHTS", "WEAK"]),
+        ({"model": "t5"}, "no pretrained weights", 2, ["NO WEIGHTS"]),
+        ({"model": "dialogpt", "pretrained": "gpt2"}, "gpt2", 1, []),
+        ({"model": "copy"}, "", 1, []),
+    ],
+)  # fmt: skip
+def test_why_a_result_can_t_be_taken_at_face_value(given, encoder, arithmetic, marks):
+    result = made(given["model"], settings=registry.resolve("small", given).to_dict(), encoder=encoder, **of_version(arithmetic))
+    assert sorted(result.cautions) == marks
+    assert all(len(text) > 20 for text in result.cautions.values())
+
+
+@pytest.mark.parametrize(("mark", "note"), [("FROZEN", 92), ("SPOILT", 91), ("WEAK", 94)])
+def test_cautions_lead_to_notes_that_are_there(mark, note):
+    frozen = registry.resolve("small", {"model": "hcl", "freeze_encoder": mark == "FROZEN"}).to_dict()
+    claps = registry.resolve("small", {"model": "claps"}).to_dict()
+    result = made("hcl", settings=claps if mark == "WEAK" else frozen, encoder=MINILM, **of_version(1))
+    assert f"(BUILD_NOTES {note})" in result.cautions[mark]
+    assert note in BuildNotes.read(Path(__file__).parents[2] / "BUILD_NOTES.md").texts
+
+
+@pytest.mark.parametrize(("arithmetic", "name"), [(None, "nll_prior_sampled"), (1, "nll_prior_sampled"), (2, "nll_prior")])
+def test_the_prior_s_nll_of_an_earlier_row_had_a_drawn_z(arithmetic, name):
+    figures = {"collapsed": False, "means": {"nll_prior": 1, "kl": 2}, "differences": {"nll_prior_minus_posterior": 3}}
+    found = made("hcl", figures=figures, **of_version(arithmetic)).diagnostics
+    assert found == {"collapsed": False, "means": {name: 1, "kl": 2}, "differences": {f"{name}_minus_posterior": 3}}
+
+
+# -- negatives --------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_keeps_the_routes_of_its_negatives(evaluated_run):
+    ((result,), _) = rows.collect([evaluated_run])
+    assert result.record["corpus"]["negatives"] == {"labelled": 1.0}

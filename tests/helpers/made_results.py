@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hcl_tf import ARITHMETIC
 from hcl_tf.evaluation.rows import CORPUS, PER_SENTENCE, Result
 from hcl_tf.models.registry import SYSTEMS, resolve
 
@@ -27,8 +28,10 @@ def made(row: str = "hcl", seed: int = 1, score: float = 20.0, preset: str = "pa
     }
     model = max((name for name in SYSTEMS if f"{row} ".startswith((f"{name} ", f"{name}_"))), key=len)
     points = [{"step": step, "nll": 50.0 - step, "kl": 3.0, "loss": 60.0, "examined/order_ins": 0.5 + step / 100} for step in (0, 10, 20)]
+    settings = resolve(preset, {"model": model, "seed": seed}).to_dict()
+    settings |= {"pretrained": "published"} if "pretrained" in settings else {}  # where the row's own weights were
     record = {
-        "system": row, "seed": seed, "flags": [], "task": "qqp", "settings": resolve(preset, {"model": model, "seed": seed}).to_dict(),
+        "system": row, "seed": seed, "flags": [], "task": "qqp", "settings": settings,
         "encoder": "encoder: random weights", "finished": {"best_step": 20}, "data": "d",
         "corpus": dict.fromkeys(CORPUS) | {"whole": whole, "raw_files": {"raw.tsv": "r"}, "tokenizer": {"name": "vocab.txt"}},
         "references": "e", "examples": SENTENCES, "of": SENTENCES, "training_examples": 100, "step": 20, "validation": points[-1],
@@ -38,7 +41,18 @@ def made(row: str = "hcl", seed: int = 1, score: float = 20.0, preset: str = "pa
         "environment": {
             "cpu": {"name": "cpu", "cores": 2, "cores_usable": 1}, "memory_gib": 8, "gpus": [], "python": "3.11",
             "packages": {"tensorflow": "2", "hcl_tf": "0"}, "commit": {"id": "0123456789abcdef", "dirty": False},
+            "arithmetic": ARITHMETIC,
         },
         **{name: [known | {"BLEU-2": 1.0}] for name in ("samples", "best", "worst")},
     }  # fmt: skip
     return Result(Path("runs") / f"{row}-{seed}", record | changes)
+
+
+def without_weights(result: Result) -> Result:
+    """The same where the row's published weights were not there."""
+    return with_settings(result, pretrained="")
+
+
+def with_settings(result: Result, **settings) -> Result:
+    """The same with other settings."""
+    return Result(result.origin, result.record | {"settings": result.record["settings"] | settings})

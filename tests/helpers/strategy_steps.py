@@ -60,6 +60,8 @@ def three_steps(folder: Path, kind: str, mode: str) -> dict[str, np.ndarray]:
         step = TrainStep(system, settings, strategy, compiled=False)
     scalars = [step(batch, number) for number, batch in enumerate(batches.dataset(0).take(3))]
     found = {f"scalar/{number}/{name}": np.array(value) for number, each in enumerate(scalars) for name, value in each.items()}
+    for batch in batches.dataset(0).take(1):
+        found |= {f"norm/{name}": np.array(value) for name, value in step.norms_by_term(batch, 0).items()}
     found["replicas"], found["traces"] = np.array(step.replicas), np.array(step._run.experimental_get_tracing_count())
     return found | checkpoints.variables_of({**assembly.variables(system), **step.state()})
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine, group_contrast
+from hcl_tf.layers.noise import Noise
 
 DISTANCES = st.floats(0, 300, allow_subnormal=False)
 
@@ -136,7 +137,46 @@ def test_impostor_mean_is_the_mean_over_keywords_of_neighbours_means_at_the_posi
         np.testing.assert_allclose(found[row], direction / math.hypot(*direction) * math.hypot(*positive[row]), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["mean", "sum"])
+def drawn(neighbours: np.ndarray, kernel: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Each of some neighbours [n, Z] as the one impostor: turned by W, at the positive's length."""
+    turned = neighbours @ kernel
+    return turned / np.linalg.norm(turned, axis=1, keepdims=True) * np.linalg.norm(positive)
+
+
+def test_one_impostor_is_the_neighbour_with_the_largest_draw_at_the_positives_length():
+    states, present, positive, kernel = impostor_inputs()
+    draw = np.random.default_rng(7).uniform(size=present.shape).astype(np.float32)
+    draw[0, 1, 1] = 0.999  # the largest draw of a place where there is no neighbour
+    found = impostor_of("one", kernel)(states, present, positive, draw).numpy()
+    for row in range(2):
+        places = [(k, f) for k in range(2) for f in range(3) if present[row, k, f]]
+        k, f = max(places, key=lambda place: draw[row][place])
+        np.testing.assert_allclose(found[row], drawn(states[row, k, f][None], kernel, positive[row])[0], rtol=1e-12)
+    assert (found[2] == 0).all(), "an example without a neighbour"
+
+
+def test_one_impostor_without_a_draw_is_the_first_neighbour():
+    states, present, positive, kernel = impostor_inputs()
+    present[0, 0, 0] = False
+    found = impostor_of("one", kernel)(states, present, positive).numpy()
+    np.testing.assert_allclose(found[0], drawn(states[0, 0, 1][None], kernel, positive[0])[0], rtol=1e-12)
+    np.testing.assert_allclose(found[1], drawn(states[1, 1, 0][None], kernel, positive[1])[0], rtol=1e-12)
+    assert (found[2] == 0).all()
+
+
+def test_each_neighbour_is_drawn_equally_often():
+    """4 neighbours of two keywords, 4,000 draws: 5 deviations of a binomial are 137; a keyword's own share would be 2,000."""
+    states, present, positive, kernel = impostor_inputs()
+    many = 4000
+    draw = Noise(1, 2, tf.range(many)).uniform((2, 3))
+    found = impostor_of("one", kernel)(*(np.repeat(part[:1], many, 0) for part in (states, present, positive)), draw).numpy()
+    choices = drawn(states[0][present[0]], kernel, positive[0])  # [4, Z]
+    apart = np.abs(found[:, None] - choices[None]).max(-1)  # [many, 4]
+    assert (apart.min(1) < 1e-9).all(), "something else than one neighbour"
+    assert np.bincount(apart.argmin(1), minlength=4) == pytest.approx([many / 4] * 4, abs=5 * (many * 3 / 16) ** 0.5)
+
+
+@pytest.mark.parametrize("kind", ["one", "mean", "sum"])
 def test_neighbours_that_are_not_there_do_not_matter(kind):
     states, present, positive, kernel = impostor_inputs()
     other = np.where(present[..., None], states, 1e3)
@@ -164,15 +204,20 @@ def test_a_state_of_zero_has_gradients_that_are_numbers():
     assert np.isfinite(tape.gradient(loss, positive)).all()
 
 
-@pytest.mark.parametrize("kind", ["mean", "sum"])
+@pytest.mark.parametrize("kind", ["one", "mean", "sum"])
 def test_gradients_of_the_keyword_contrast(kind):
     _, present, _, kernel = impostor_inputs()
     impostor, contrast = Impostor(4, kind, gradient=True, dtype="float64"), KeywordContrast(0.5, dtype="float64")
     impostor.kernel.assign(kernel)
     states, anchor, positive = variables(5, (3, 2, 3, 4), (3, 4), (3, 4))
-    negative = lambda: cosine(anchor, impostor(states, present, positive))  # noqa: E731
+    draw = np.random.default_rng(8).uniform(size=present.shape).astype(np.float32)
+    negative = lambda: cosine(anchor, impostor(states, present, positive, draw))  # noqa: E731
     loss = lambda: tf.reduce_sum(contrast(cosine(anchor, positive), negative())[:2])  # noqa: E731
     assert_gradients(loss, [states, anchor, positive, impostor.kernel])
+    with tf.GradientTape() as tape:
+        value = loss()
+    reached = np.abs(tape.gradient(value, states)).sum(-1) > 0
+    assert reached.sum() == (2 if kind == "one" else present.sum()), "one neighbour of each example, or all that there are"
 
 
 @pytest.mark.parametrize("form", ["softmax", "printed"])
@@ -185,7 +230,12 @@ def test_gradients_of_the_distance_contrast(form):
 
 @pytest.mark.parametrize(
     "layer",
-    [DistanceContrast(0.5, 3.0, "printed", name="d"), KeywordContrast(0.2, name="k"), Impostor(4, "sum", True, name="i")],
+    [
+        DistanceContrast(0.5, 3.0, "printed", name="d"),
+        KeywordContrast(0.2, name="k"),
+        Impostor(4, "sum", True, name="i"),
+        Impostor(4, name="o"),
+    ],
     ids=lambda x: x.name,
 )
 def test_config(layer):
@@ -193,6 +243,10 @@ def test_config(layer):
     assert twin.get_config() == layer.get_config()
     for name in ("tau", "scale", "form", "size", "kind", "gradient"):
         assert getattr(twin, name, None) == getattr(layer, name, None)
+
+
+def test_one_neighbour_is_the_default_of_impostors():
+    assert Impostor(4).kind == "one"
 
 
 # -- Group-wise ---------------------------------------------------------------------------------------------------------

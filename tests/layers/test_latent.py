@@ -78,6 +78,25 @@ def test_kl_is_the_mean_log_ratio_of_samples():
     assert (abs(ratios.mean(0) - exact) < 5 * ratios.std(0) / count**0.5).all()
 
 
+def test_kl_parts_are_the_textbook_s_and_sum_to_the_whole():
+    """The mean's part is (m1 - m2)^2 / 2 s2^2, the variance's is KL between Gaussians of the same mean."""
+    (m1, s1), (m2, s2) = parameters(1), parameters(2)
+    posterior, prior = gaussian((m1, s1)), gaussian((m2, s2))
+    means, variances = (part.numpy() for part in kl_parts(posterior, prior))
+    for row in range(B):
+        places = [(m1[row, z], s1[row, z], m2[row, z], s2[row, z]) for z in range(Z)]
+        assert means[row] == pytest.approx(math.fsum((a - b) ** 2 / (2 * t**2) for a, _, b, t in places), rel=1e-12)
+        assert variances[row] == pytest.approx(math.fsum(kl_of_floats(0.0, s, 0.0, t) for _, s, _, t in places), rel=1e-12)
+        assert means[row] + variances[row] == pytest.approx(math.fsum(kl_of_floats(*place) for place in places), rel=1e-12)
+    np.testing.assert_allclose(means + variances, tfp.distributions.kl_divergence(posterior, prior), rtol=1e-12)
+
+
+def test_each_kl_part_is_zero_where_its_moments_agree():
+    (m1, s1), (m2, s2) = parameters(1), parameters(2)
+    np.testing.assert_array_equal(kl_parts(gaussian((m1, s1)), gaussian((m1, s2)))[0], np.zeros(B))
+    np.testing.assert_allclose(kl_parts(gaussian((m1, s1)), gaussian((m2, s1)))[1], np.zeros(B), atol=1e-15)
+
+
 def test_kl_to_itself_is_zero():
     one = gaussian(parameters(1))
     np.testing.assert_allclose(kl_by_dimension(one, one), 0, atol=1e-15)

@@ -130,6 +130,40 @@ def test_a_second_model_can_be_given_the_same_noise():
     np.testing.assert_array_equal(again.stacked(2).bits((5,)), drawn[1])
 
 
+def test_noise_apart_leaves_the_sites_of_the_original_unmoved():
+    """Whatever is drawn from it, before, between and after; a stack of the original included."""
+    noise, plain = of_rows([4, 9]), of_rows([4, 9])
+    apart = noise.apart()
+    for shape in ((3,), (5,)):
+        apart.bits((7,))
+        np.testing.assert_array_equal(noise.bits(shape), plain.bits(shape))
+        noise.apart().stacked(2).normal((2,))
+        np.testing.assert_array_equal(noise.stacked(2).bits(shape), plain.stacked(2).bits(shape))
+
+
+def test_noise_apart_is_the_same_wherever_it_is_taken_and_goes_on_from_draw_to_draw():
+    noise, later = of_rows([4, 9]), of_rows([4, 9])
+    later.bits((3,))
+    apart, again = noise.apart(), later.apart()
+    first, second = apart.bits((50,)).numpy(), apart.bits((50,)).numpy()
+    np.testing.assert_array_equal(again.bits((50,)), first)
+    assert (first != second).mean() > 0.9
+    np.testing.assert_array_equal(of_rows([9, 4]).apart().bits((50,)), first[::-1])
+
+
+def test_noise_apart_is_another_stream():
+    """Its draws are none of the original's first sites, they change with seed and step, and they are independent of the original's."""
+    rows = range(200)
+    drawn = of_rows(rows).apart().normal((200,)).numpy()
+    noise = of_rows(rows)
+    bound = stats.norm.isf(SURE / 2) / drawn.size**0.5
+    for other in [noise.normal((200,)).numpy() for _ in range(3)]:
+        assert abs((drawn * other).mean()) < bound
+    for seed, step in ((4, 7), (3, 8)):
+        other = of_rows(rows, seed, step).apart().normal((200,)).numpy()
+        assert abs((drawn * other).mean()) < bound
+
+
 def test_xla_draws_the_same():
     def draw(rows, step):
         noise = Noise(5, step, rows)

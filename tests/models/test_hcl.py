@@ -159,7 +159,7 @@ def test_an_example_without_impostor_is_left_out_of_two_contrasts_and_counted(hc
 
 OTHERS = (
     {"latent_to": "both", "decoder_keyword": True, "bag_of_words": 0.5, "impostor_gradient": True, "copy": False},
-    {"latent_to": "inputs", "ablate": "graph"},
+    pytest.param({"latent_to": "inputs", "ablate": "graph"}, marks=pytest.mark.slow),
     {"ablate": "keyword"},
 )
 
@@ -639,6 +639,7 @@ def test_diagnostics_of_each_example(hcl, whole):
 SHUFFLED = (
     "nll_shuffled",
     "nll_prior_shuffled",
+    "kl_prior_shuffled",
     "nll_prior_u_shuffled",
     "kl_u_shuffled",
     "order_ins_random",
@@ -673,7 +674,79 @@ def test_an_example_alone_has_no_partner(hcl, whole):
         "order_ins_differ",
         "order_key_differ",
         "order_ma_differ",
+        "length_u_known",
+        "length_u_unknown",
     } == {*SHUFFLED}
+
+
+def gaussians_of(system: HCL, batch) -> tuple:
+    """Prior, posterior of the target and posterior of the negative, as means and deviations [B, Z] in NumPy; and what they are made of."""
+    texts = system.encode(batch, None, ROLES)
+    keywords = system.keyword_states(batch, texts, system.node_states)
+    found = system.prior_of(texts, keywords), *(system.posterior_of(texts["source"], texts[role]) for role in ROLES[1:])
+    return [(d.mean().numpy(), d.stddev().numpy()) for d in found], texts, keywords
+
+
+@pytest.mark.parametrize("given", [{}, {"weight_ins": 2.5, "tau_ins": 3.0, "contrast_scale": "none"}])
+def test_the_pull_is_the_move_of_the_point_where_kl_and_the_contrast_are_at_rest(make, whole, given):
+    """The gradient of KL(q+ || p) + L_ins with respect to the prior's mean is 0 there, if the slope is held."""
+    system = make(**given)
+    found = {name: values.numpy() for name, values in system.diagnose(whole, noise_of(whole)).items()}
+    ((prior, deviation), (near, _), (far, _)), texts, keywords = gaussians_of(system, whole)
+    scale = system.settings.tau_ins * (Z if system.settings.contrast_scale == "both" else 1)
+    slope = system.settings.weight_ins / scale / (1 + np.exp((found["h_negative"] - found["h_target"]) / scale))
+    moved = slope[:, None] * (near - far)
+    rest = near + moved
+    gradient = (rest - near) / deviation**2 + slope[:, None] * ((rest - near) - (rest - far)) / deviation**2
+    np.testing.assert_allclose(gradient, 0, atol=1e-4)
+    np.testing.assert_allclose(found["pull_ins"], np.linalg.norm(moved / deviation, axis=-1), rtol=1e-3)
+    expected = system.nll_given(whole, texts, keywords, tf.constant(prior + moved, tf.float32))
+    np.testing.assert_allclose(found["nll_moved"][: B - 1], expected[: B - 1], rtol=1e-4)
+
+
+def test_what_z_says_of_the_target_is_infonce_over_the_real_examples(make, whole):
+    system = make()
+    found = system.diagnose(whole, noise_of(whole))["infonce"].numpy()
+    texts = system.encode(whole, None, ROLES)
+    x, y = texts["source"].numpy(), texts["target"].numpy()
+    draw = noise_of(whole).normal((Z,)).numpy()
+    for i in range(B - 1):
+        mean, deviation = head_of(system.posterior, x[i], y[i])
+        z = mean + deviation * draw[i]
+        densities = []
+        for j in range(B - 1):
+            m, s = head_of(system.posterior, x[i], y[j])
+            densities.append(math.exp(-0.5 * (((z - m) / s) ** 2).sum() - np.log(s).sum()))
+        assert found[i] == pytest.approx(math.log(densities[i] / (sum(densities) / (B - 1))), abs=1e-4)
+        assert found[i] <= math.log(B - 1)
+
+
+def test_the_negative_is_scored_as_a_target_would_be(make, whole):
+    """At the prior's mean: a batch in which negatives are targets gives the same figure."""
+    system = make()
+    found = system.diagnose(whole, noise_of(whole))["nll_negative"].numpy()
+    swapped = {**whole, "target_ids": whole["negative_ids"]}
+    np.testing.assert_allclose(found[: B - 1], system.diagnose(swapped, noise_of(whole))["nll_prior"][: B - 1], rtol=1e-4)
+
+
+def test_what_if_moves_the_prior_s_mean_along_the_posterior_s(make, whole):
+    system = make(latent_to="both")
+    ((prior, _), (near, _), (far, _)), texts, keywords = gaussians_of(system, whole)
+    for alpha in (0.0, 0.5):
+        expected = system.nll_given(whole, texts, keywords, tf.constant(prior + alpha * (near - far), tf.float32))
+        found = system.what_if(whole, noise_of(whole), tf.constant(alpha))
+        np.testing.assert_allclose(found[: B - 1], expected[: B - 1], rtol=1e-4)
+
+
+def test_the_oracle_has_the_keywords_of_the_target(make, whole):
+    system = make(latent_to="both")
+    found = system.diagnose(whole, noise_of(whole))
+    swapped = {**whole, **{f"source_{part}": whole[f"target_{part}"] for part in ("nodes", "unknown")}}
+    texts = system.encode(whole, None, ROLES)
+    u = system.keyword_states(swapped, {**texts, "source": texts["target"]}, system.node_states)["source"]
+    prior = system.prior_of(texts, {}, u)
+    expected = system.nll_given(whole, texts, {"source": u}, prior.mean())
+    np.testing.assert_allclose(found["nll_prior_u_oracle"][: B - 1], expected[: B - 1], rtol=1e-4)
 
 
 def test_sets_of_keywords_differ():

@@ -78,7 +78,7 @@ def test_gpt2_s_logits_and_loss_are_the_published_class_s(data, folders):
 
 
 @pytest.mark.parametrize(("model", "kind"), [("t5", "t5"), ("dialogpt", "gpt2")])
-@pytest.mark.parametrize("vocabulary", ["full", "train"])
+@pytest.mark.parametrize("vocabulary", [pytest.param("full", marks=pytest.mark.slow), "train"])
 def test_contract_in_the_own_pieces(data, folders, model, kind, vocabulary):
     kit = kit_of(data, model, folders[kind], output_vocab=vocabulary)
     kept = kit.inputs.output_ids

@@ -118,7 +118,11 @@ def test_keywords_matter(system, held_out, column):
     assert (apart[rows] > 1e-5).all()
 
 
-@pytest.fixture(scope="module", params=[{"recurrent_layers": 2, "word_dropout": 0.2}, {"freeze_encoder": True}], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[{"recurrent_layers": 2, "word_dropout": 0.2}, pytest.param({"freeze_encoder": True}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def varied(request, qqp_folder) -> Kit:
     return Kit(qqp_folder, "seq2seq_du", **request.param)
 

@@ -113,7 +113,7 @@ def trained(folder: Path, compiled: bool, weight: float) -> list[dict[str, float
     return [step(batch, number) for number in range(10)]
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_likelihood_draws_states_together_and_the_contrast_keeps_them_apart(qqp_folder, compiled):
     with_contrast, without = (trained(qqp_folder, compiled, weight) for weight in (1.0, 0.0))
     assert without[-1]["simctg"] > 2 * without[0]["simctg"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import entry_point
 from html_page import Page
-from made_results import made
+from made_results import made, without_weights
 from toy_study import toy_study
 
 from hcl_tf import cli
@@ -84,6 +84,28 @@ def test_a_run_that_the_clock_cut_off_and_an_exported_one_are_named():
     assert "GPUs: none; Python 3.11, TensorFlow 2, hcl_tf 0: claps seed 1." in text
 
 
+def test_what_can_t_be_taken_at_face_value_is_said_with_its_reason_above_the_tables_and_in_the_csv():
+    old = {"environment": {**made().record["environment"], "arithmetic": 1}}
+    table, _ = report.table_of("qqp", [made("hcl"), without_weights(made("claps", **old)), without_weights(made("t5"))], read(SHIPPED))
+    text = page.markdown(report_sections.sections(table, [], NO_NOTES))
+    (line,) = (line for line in text.splitlines() if line.startswith("NO WEIGHTS: "))
+    assert line.endswith("a claim about it can't be tested: t5, claps.") or line.endswith("a claim about it can't be tested: claps, t5.")
+    assert any(line.startswith("WEAK: ") and line.endswith(": claps.") for line in text.splitlines())
+    assert "SPOILT" not in text
+    lines = {line["system"]: line for line in csv.DictReader(io.StringIO(report.csv_of(table))) if line["metric"] == "BLEU-1"}
+    assert [lines[row]["cautions"] for row in ("hcl", "claps", "t5")] == ["", "NO WEIGHTS WEAK", "NO WEIGHTS"]
+
+
+def test_the_share_of_each_kind_of_negative_stands_above_the_tables():
+    def head(negatives) -> str:
+        corpus = made().record["corpus"] | ({} if negatives is None else {"negatives": negatives})
+        return page.markdown(report_sections.sections(Table("qqp", [made("hcl", corpus=corpus)], read(SHIPPED)), [], NO_NOTES))
+
+    assert "Negatives in training: bm25 30.9%, labelled 69.1%." in head({"labelled": 0.691, "bm25": 0.309})
+    for unknown in (None, {}):
+        assert "Negatives in training" not in head(unknown)
+
+
 def test_the_csv_has_a_line_for_every_cell(table):
     lines = list(csv.DictReader(io.StringIO(report.csv_of(table))))
     assert len(lines) == len(METRICS) * sum(map(len, table.claims.tables.values()))
@@ -130,6 +152,8 @@ def test_check(table, capsys):
     nothing, _ = report.table_of("qqp", [made("hcl")], read(SHIPPED))
     assert report.check(nothing) == 2
     assert "nothing checked" in capsys.readouterr().out
+    weightless, _ = report.table_of("qqp", [made("hcl", score=1.0), without_weights(made("claps"))], read(SHIPPED))
+    assert report.check(weightless) == 2, "what can't be compared is neither right nor wrong"
     claims = read(SHIPPED)
     failing, _ = report.table_of("qqp", [made("hcl")], Claims(claims.tables, {("qqp", "hcl", "BLEU-1"): 90.0}, claims.claims))
     assert report.check(failing) == 1

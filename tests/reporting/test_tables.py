@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from html_page import Page
-from made_results import made
+from made_results import made, with_settings, without_weights
 from toy_study import SYSTEMS, toy_study
 
 from hcl_tf.errors import UserError
@@ -96,6 +96,25 @@ def test_a_gain_is_the_paired_difference_with_its_verdict(table):
 def test_without_ours_nothing_is_credited():
     table, _ = report.table_of("qqp", [made("claps"), made("bert_cvae")], CLAIMS)
     assert "What a gain is credited to" not in [section.title for section in tables.tables(table, NO_NOTES)]
+
+
+# -- cautions ---------------------------------------------------------------------------------------------------------
+
+
+def test_cautions_stand_beside_a_row_s_name_wherever_it_is_shown():
+    old = {"environment": {**made().record["environment"], "arithmetic": 1}}
+    frozen = with_settings(made("hcl_without_graph"), freeze_encoder=True)
+    runs = [made("hcl"), without_weights(made("claps", **old)), made("bert_cvae", encoder="encoder: minilm", **old), frozen]
+    table = report.table_of("qqp", runs, CLAIMS)[0]
+    names = {row["system"] for title in ("Table 1", "Table 2", "Control rows") for row in grid(table, title)}
+    marked = {"T5-CLAPS (NO WEIGHTS, WEAK)", "Ours, all contrasts off (SPOILT)", "without the keyword graph (FROZEN)"}
+    assert marked <= names
+    assert {name for name in names if name.endswith(")")} == marked, "nobody else has one"
+    gains = {row["hcl minus"] for row in grid(table, "What a gain is credited to")}
+    assert {"Ours, all contrasts off (SPOILT)", "without the keyword graph (FROZEN)", "without keywords"} <= gains
+    assert {row["system"] for row in tables.scores(table).rows} >= {
+        "hcl", "claps (NO WEIGHTS, WEAK)", "bert_cvae (SPOILT)", "hcl_without_graph (FROZEN)",
+    }  # fmt: skip
 
 
 # -- claims -----------------------------------------------------------------------------------------------------------

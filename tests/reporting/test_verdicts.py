@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_results import made
+from made_results import made, without_weights
 
 from hcl_tf.metrics.significance import paired_bootstrap
 from hcl_tf.reporting.claims import Claim, Claims, read
@@ -86,6 +86,35 @@ def test_several_rows_stand_for_their_mean_and_a_missing_one_is_not_run():
     assert checked.verdict == "OK"
     missing = Table("qqp", rows[1:], NONE).check(claim)
     assert (missing.verdict, missing.percent, missing.comparison) == ("NOT RUN", None, None)
+
+
+@pytest.mark.parametrize("paper", [20.0, 90.0])
+def test_a_row_without_the_weights_that_define_it_has_no_verdict(paper):
+    """Neither OK nor FAIL, whatever it scores; where there is no run or no cell, that is said as ever."""
+    cells = {("qqp", row, "BLEU-1"): paper for row in ("claps", "hcl", "t5")}
+    judged = {}
+    for name, run in (("with", made("claps")), ("without", without_weights(made("claps")))):
+        table = Table("qqp", [made("hcl"), run], Claims({}, cells, ()))
+        judged[name] = [table.cell(row, "BLEU-1").verdict for row in ("claps", "hcl", "t5")] + [table.cell("claps", "BLEU-2").verdict]
+    assert judged["with"] == [*["OK" if paper == 20.0 else "FAIL"] * 2, "NOT RUN", ""]
+    assert judged["without"] == ["NOT COMPARABLE", *judged["with"][1:]]
+
+
+@pytest.mark.parametrize("score", [19.0, 21.0])
+def test_a_claim_about_a_row_without_its_weights_is_not_judged(score):
+    runs = [made("hcl", 1, score), without_weights(made("claps", 1, 20.0)), made("t5", 1, 20.0)]
+    table = Table("qqp", runs, NONE)
+    assert table.check(ABOVE).verdict == table.check(replace(ABOVE, to=("t5", "claps"))).verdict == "NOT COMPARABLE"
+    assert table.check(replace(ABOVE, of=("claps",), to=("hcl",))).verdict == "NOT COMPARABLE"
+    assert table.check(replace(ABOVE, to=("t5",))).verdict == ("OK" if score > 20 else "FAIL")
+    assert table.check(replace(ABOVE, to=("claps", "gone"))).verdict == "NOT RUN"
+    assert table.check(ABOVE).comparison is not None, "by how much is shown all the same"
+
+
+def test_one_run_of_a_row_is_enough_for_its_caution():
+    table = Table("qqp", [made("claps", 1), without_weights(made("claps", 2)), made("hcl")], NONE)
+    assert list(table.cautions(["claps", "gone"])) == ["NO WEIGHTS"]
+    assert table.cautions(["hcl"]) == {}
 
 
 def test_claims_of_other_tasks_are_not_asked():

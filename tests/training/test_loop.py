@@ -61,7 +61,7 @@ class Toys:
                 how()
             return after(number, self.step(batch, number))
 
-        step.state = self.step.state
+        step.state, step.norms_by_term = self.step.state, self.step.norms_by_term
         with RunFolder.open(path, {"settings": self.settings.to_dict()}, ["train"]) as run:
             saved = checkpoints.Checkpoints(path / "checkpoints", self.settings.keep_checkpoints)
             loop = Loop(self.system, step, self.batches, self.validation, None, self.settings, run, saved, self.samples)
@@ -117,7 +117,9 @@ def whole_in_phases(phased, tmp_path_factory) -> tuple:
     return outcome(path, phased)
 
 
-@pytest.mark.parametrize("stop", [5, 6, 7, 9, 10, 11, 12])
+@pytest.mark.parametrize(
+    "stop", [pytest.param(stop, marks=[pytest.mark.slow] if stop in (6, 10, 11) else []) for stop in (5, 6, 7, 9, 10, 11, 12)]
+)
 def test_killed_around_a_phase_s_beginning_it_ends_the_same(phased, whole, whole_in_phases, tmp_path, stop) -> None:
     with pytest.raises(Killed):
         phased.go(tmp_path / "run", stop, kill)
@@ -241,7 +243,7 @@ def test_every_epoch_takes_every_example_once_and_begins_with_its_features(qqp_f
     original = toys.step
 
     class Watching:
-        state = original.state
+        state, norms_by_term = original.state, original.norms_by_term
 
         def __call__(self, batch, number):
             seen.append(batch["example_rows"].numpy()[batch["example_mask"].numpy() > 0])
@@ -317,6 +319,59 @@ def test_best_checkpoints_are_those_of_the_smallest_losses(qqp_folder, tmp_path,
         assert checkpoint.arrays.keys() == weights[6].keys(), "weights alone: what evaluation needs"
         for name, value in weights[checkpoint.step].items():
             np.testing.assert_array_equal(checkpoint.arrays[name], value, err_msg=name)
+
+
+def test_the_best_nll_is_that_under_which_outputs_are_made(qqp_folder, tmp_path, monkeypatch) -> None:
+    """Under the posterior the smallest is at step 9, at the prior's mean at step 3."""
+    toys = Toys(qqp_folder, validate_every=3, max_steps=9, patience=0)
+    monkeypatch.setattr(type(toys.system), "output_nll", "nll_prior")
+    found = iter([(9.0, 9.0, 9.0), (5.0, 3.0, 6.0), (4.0, 2.0, 7.0), (4.5, 1.0, 8.0)])
+    names = ("loss", "nll", "nll_prior")
+    monkeypatch.setattr(toys.validation, "loss", lambda most: {"nll_token": 0.1, **dict(zip(names, next(found), strict=True))})
+    _, loop = toys.go(tmp_path / "run")
+    saved = load_run(tmp_path / "run").checkpoints
+    assert (saved.read("best_nll").step, saved.read("best_nll").state) == (3, {"validation": 6.0})
+    assert saved.read("best_loss").step == 6
+    assert loop.at.best_nll == 6.0
+
+
+# -- gradients --------------------------------------------------------------------------------------------------------
+
+
+def test_a_validation_says_each_term_s_gradient_norm_and_how_many_steps_were_clipped(qqp_folder, tmp_path, capsys) -> None:
+    toys = Toys(qqp_folder, validate_every=4, max_steps=8)
+    clipped = iter([0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0])
+    toys.go(tmp_path / "run", after=lambda number, scalars: scalars | {"clipped": next(clipped)})
+    lines = [line for line in capsys.readouterr().out.splitlines() if "validation loss" in line]
+    assert "gradient norms" not in lines[0], "before training there is no batch"
+    metrics = {line["step"]: line for line in load_run(tmp_path / "run").read_metrics() if line["kind"] == "validation"}
+    last = next(iter(toys.batches.dataset(1, 0).take(1)))  # of 7 batches an epoch, the eighth step's
+    wanted = toys.step.norms_by_term(last, 7)
+    assert wanted.keys() == {"nll", "kl_objective", "key"}
+    for name, norm in wanted.items():
+        assert metrics[8][f"examined/grad_norm_{name}"] == norm, "after the step: of the weights that were validated"
+    shown = ", ".join(f"{name} {norm:.3g}" for name, norm in wanted.items())
+    assert f"gradient norms {shown}, 75% of steps clipped" in lines[2]
+    assert "25% of steps clipped" in lines[1], "of the four steps since the validation before"
+
+
+@pytest.mark.parametrize(("share", "warmup", "warns"), [(10, 5, True), (9, 5, False), (10, 10, False)])
+def test_too_many_clipped_steps_are_warned_of_after_warm_up(qqp_folder, tmp_path, capsys, share, warmup, warns) -> None:
+    toys = Toys(qqp_folder, validate_every=10, max_steps=10, warmup_steps=warmup, gradient_clip=0.7)
+    toys.go(tmp_path / "run", after=lambda number, scalars: scalars | {"clipped": float(number < share)})
+    said = capsys.readouterr().out
+    assert f"{share * 10}% of steps clipped" in said
+    warnings = [line for line in said.splitlines() if line.startswith("warning: ")]
+    assert bool(warnings) == warns
+    if warns:
+        (line,) = (line for line in load_run(tmp_path / "run").read_metrics() if line["kind"] == "validation" and line["step"] == 10)
+        norms = {name.removeprefix("examined/grad_norm_"): value for name, value in line.items() if "grad_norm_" in name}
+        largest = max(norms, key=norms.get)
+        assert len(norms) == 3
+        assert warnings == [
+            "warning: 100% of the last 10 steps were clipped, so the largest gradient decides where they go: that of "
+            f"{largest}, of norm {norms[largest]:.3g} where --gradient_clip=0.7"
+        ]
 
 
 @pytest.mark.parametrize("stop", [None, 7])

@@ -23,14 +23,17 @@ def run(folder, steps: int = STEPS, **given):
     return [step(batch, number) for number, batch in enumerate(first_batches(batches, steps))], system, step
 
 
-def by_hand(folder, steps: int, **given) -> tuple[list[dict], dict]:
-    """The same in NumPy, float64: gradients by algebra, Adam as Kingma and Ba (2015) print it (algorithm 1)."""
+def by_hand(folder, steps: int, **given) -> tuple[list[dict], dict, list[dict]]:
+    """The same in NumPy, float64: gradients by algebra, Adam as Kingma and Ba (2015) print it (algorithm 1).
+
+    Returns the scalars of each step, the weights after the last one, and the norm of each term's gradient at each step.
+    """
     system, batches = toy(folder, toy_settings(**given))
     s = system.settings
     weights = {"slope": system.slope.numpy().astype(np.float64), "level": float(system.level)}
     moments = {name: [np.zeros_like(value), np.zeros_like(value)] for name, value in weights.items()}
     rates = {"slope": s.learning_rate, "level": s.encoder_learning_rate}
-    scalars = []
+    scalars, norms = [], []
     for number, batch in enumerate(first_batches(batches, steps)):
         mask, rows = batch["example_mask"].numpy(), batch["example_rows"]
         noise = Noise(s.seed, number, rows)
@@ -48,11 +51,14 @@ def by_hand(folder, steps: int, **given) -> tuple[list[dict], dict]:
             "key": (0.5 * apart**2).sum() / paired.sum(),
         }
         means["objective"] = means["nll"] + kl_weight * means["kl"] + 0.5 * means["key"]
-        gradient = {
-            "slope": inputs.T @ error / mask.sum() + 0.5 * apart.sum() / paired.sum() * np.ones(FEATURES),
-            "level": error.sum() / mask.sum() + kl_weight * (weights["level"] - 2),
+        by_term = {
+            "nll": {"slope": inputs.T @ error / mask.sum(), "level": error.sum() / mask.sum()},
+            "kl_objective": {"slope": np.zeros(FEATURES), "level": kl_weight * (weights["level"] - 2)},
+            "key": {"slope": 0.5 * apart.sum() / paired.sum() * np.ones(FEATURES), "level": 0.0},
         }
-        norm = np.sqrt((gradient["slope"] ** 2).sum() + gradient["level"] ** 2)
+        norms.append({name: length_of(term) for name, term in by_term.items()})
+        gradient = {name: sum(term[name] for term in by_term.values()) for name in weights}
+        norm = length_of(gradient)
         clip = min(1.0, s.gradient_clip / norm) if s.gradient_clip else 1.0
         warm = min(1, (number + 1) / s.warmup_steps)
         for name, (first, second) in moments.items():
@@ -61,21 +67,61 @@ def by_hand(folder, steps: int, **given) -> tuple[list[dict], dict]:
             mean, square = moments[name][0] / (1 - 0.9 ** (number + 1)), moments[name][1] / (1 - 0.999 ** (number + 1))
             weights[name] = weights[name] - rates[name] * warm * mean / (np.sqrt(square) + 1e-8)
         learning = {"learning_rate_rest": warm * rates["slope"], "learning_rate_encoder": warm * rates["level"]}
-        scalars.append(means | learning | {"grad_norm": norm, "kl_weight": kl_weight})
-    return scalars, weights
+        clipped = float(bool(s.gradient_clip) and norm > s.gradient_clip)
+        scalars.append(means | learning | {"grad_norm": norm, "clipped": clipped, "kl_weight": kl_weight})
+    return scalars, weights, norms
 
 
-@pytest.mark.parametrize("clip", [0.0, 0.3])
+def length_of(gradient: dict) -> float:
+    return float(np.sqrt((gradient["slope"] ** 2).sum() + gradient["level"] ** 2))
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.3, 3.6])
 def test_step_equals_the_algebra(qqp_folder, clip) -> None:
     given = {"learning_rate": 0.02, "encoder_learning_rate": 0.005, "gradient_clip": clip, "batch_size": 30}
     found, system, _ = run(qqp_folder, 6, **given)
-    wanted, weights = by_hand(qqp_folder, 6, **given)
+    wanted, weights, _ = by_hand(qqp_folder, 6, **given)
     for ours, theirs in zip(found, wanted, strict=True):
         for name, value in theirs.items():
             assert ours[name] == pytest.approx(value, rel=2e-5), name
     np.testing.assert_allclose(system.slope, weights["slope"], rtol=2e-5, atol=1e-6)
     np.testing.assert_allclose(system.level, weights["level"], rtol=2e-5)
     assert any(step["grad_norm"] > 0.3 for step in found), "nothing to clip: the case says nothing"
+    assert {step["clipped"] for step in found} == {0.0: {0.0}, 0.3: {1.0}, 3.6: {0.0, 1.0}}[clip], [step["grad_norm"] for step in found]
+
+
+def test_each_term_s_gradient_norm_equals_the_algebra_and_takes_no_step(qqp_folder) -> None:
+    given = {"learning_rate": 0.02, "encoder_learning_rate": 0.005, "batch_size": 30}
+    plain, other, _ = run(qqp_folder, 6, **given)
+    _, _, wanted = by_hand(qqp_folder, 6, **given)
+    system, batches = toy(qqp_folder, toy_settings(**given))
+    step = TrainStep(system, system.settings, None, compiled=False)
+    for number, batch in enumerate(first_batches(batches, 6)):
+        before = checkpoints.variables_of({**step.state(), "slope": system.slope, "level": system.level})
+        found = step.norms_by_term(batch, number)
+        after = checkpoints.variables_of({**step.state(), "slope": system.slope, "level": system.level})
+        for name, value in before.items():
+            np.testing.assert_array_equal(after[name], value, err_msg=name)
+        assert found == pytest.approx(wanted[number], rel=2e-5)
+        assert step(batch, number) == plain[number]
+    assert all(np.array_equal(a, b) for a, b in zip(values(system).values(), values(other).values(), strict=True))
+
+
+@pytest.mark.parametrize("micro", [8, 10])
+def test_gradient_norms_by_term_are_those_of_the_first_micro_batch(qqp_folder, micro) -> None:
+    system, batches = toy(qqp_folder, toy_settings(batch_size=40, micro_batch=micro))
+    batch = first_batches(batches, 1)[0]
+    found = TrainStep(system, system.settings, None, compiled=False).norms_by_term(batch, 2)
+    whole = TrainStep(system, toy_settings(batch_size=40), None, compiled=False)
+    assert found == pytest.approx(whole.norms_by_term({name: tensor[:micro] for name, tensor in batch.items()}, 2), rel=1e-6)
+    assert found["nll"] != pytest.approx(whole.norms_by_term(batch, 2)["nll"], rel=1e-3)
+
+
+def test_gradient_norms_by_term_are_not_scaled_as_float16_s_gradients_are(qqp_folder) -> None:
+    system, batches = toy(qqp_folder, toy_settings())
+    batch = first_batches(batches, 1)[0]
+    plain, mixed = (TrainStep(system, toy_settings(mixed_precision=on), None, compiled=False) for on in (False, True))
+    assert mixed.norms_by_term(batch, 0) == plain.norms_by_term(batch, 0)
 
 
 def test_rows_that_fill_up_count_nothing(qqp_folder) -> None:
@@ -175,7 +221,7 @@ def test_overflow_halves_the_scale_and_leaves_the_step_out(mixed) -> None:
     start, states = values(system), checkpoints.variables_of(step.state())
     for number, scale in enumerate((LARGEST_SCALE, LARGEST_SCALE / 2)):
         scalars = step(batch, number)
-        assert (scalars["loss_scale"], scalars["grad_norm"]) == (scale, 0.0)
+        assert (scalars["loss_scale"], scalars["grad_norm"], scalars["clipped"]) == (scale, 0.0, 0.0)
         assert float(step.scale) == scale / 2
         for name, value in start.items():
             np.testing.assert_array_equal(values(system)[name], value, err_msg=name)

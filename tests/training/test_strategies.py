@@ -55,6 +55,9 @@ def test_two_devices_and_micro_batches_agree_with_one(qqp_folder, tmp_path, kind
     assert all(found[mode]["traces"] == 1 for mode in modes)
     for mode in ("micro", "mirrored", "both"):
         check_agree(found[mode], found["one"])
+    norms = [{name: float(value) for name, value in found[mode].items() if name.startswith("norm/")} for mode in ("both", "micro")]
+    assert len(norms[1]) >= 3
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3), "of the same eight rows"
     if kind == "toy":
         check_agree(found["mixed"], found["one"])  # the toy computes in float32 all the same
         for name in ("model/slope", "model/level"):

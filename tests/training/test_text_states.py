@@ -1,6 +1,8 @@
 """Node features against a loop over distinct texts; cached columns against live encoding; the cache itself."""
 
 import dataclasses
+import math
+import statistics
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +11,7 @@ import tensorflow as tf
 from conftest import fresh_copy
 from toy_system import read
 
+from hcl_tf.data.batching import distinct_texts
 from hcl_tf.data.batching.batches import Columns, Place
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.corpora.formats import ROLES
@@ -60,6 +63,12 @@ class Mixing:
         return tokens * np.sqrt(1.0 + np.arange(len(ids)))[:, None] + 0.1 * tokens.sum(0)
 
 
+def floors(values: np.ndarray) -> list[float]:
+    """The deviation of each column, or a twentieth of the middle column's where it is smaller."""
+    deviations = [math.sqrt(np.mean((column - column.mean()) ** 2)) for column in values.T]
+    return [max(deviation, 0.05 * statistics.median(deviations)) for deviation in deviations]
+
+
 @pytest.fixture(scope="module")
 def few(qqp_folder) -> SplitArrays:
     """Examples of the training split, one of them twice and one text in another role: distinct texts are fewer than texts."""
@@ -92,11 +101,11 @@ def test_node_features_equal_a_loop_over_distinct_texts(data, few) -> None:
         for node in nodes:
             members[node].add(ids)
     raw = np.array([np.mean([vectors[ids] for ids in found], 0) if found else np.zeros(WIDTH) for found in members.values()])
-    np.testing.assert_allclose(features, (raw - raw.mean(0)) / (raw.std(0) + 1e-6), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features, (raw - raw.mean(0)) / floors(raw), rtol=1e-4, atol=1e-5)
     distinct = np.array(list(vectors.values()))
     assert len(distinct) < 3 * EXAMPLES
     np.testing.assert_allclose(mean, distinct.mean(0), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(scale, distinct.std(0) + 1e-6, rtol=1e-4)
+    np.testing.assert_allclose(scale, floors(distinct), rtol=1e-4)
     assert features.dtype == np.float32
     assert max(map(len, members.values())) > 1, "no keyword has two texts: the case says nothing"
 
@@ -243,3 +252,62 @@ def test_frozen_encoder_trains_everything_else(data, few) -> None:
     assert changed <= trained
     assert len(changed) > len(trained) / 2
     assert system.encoder.variables
+
+
+# -- dead dimensions --------------------------------------------------------------------------------------------------
+
+DEAD = [2, 7, 11]
+
+
+@pytest.mark.parametrize(
+    ("scale", "wanted"),
+    [
+        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]),
+        ([1e-7, 1.0, 2.0, 4.0, 0.09], [0.05, 1.0, 2.0, 4.0, 0.09]),
+        ([0.0, 0.0, 0.0], [1e-6, 1e-6, 1e-6]),
+        ([0.0, 0.02, 1.0, 1.0], [0.0505 / 2 + 0.00025, 0.0505 / 2 + 0.00025, 1.0, 1.0]),
+    ],
+)  # fmt: skip
+def test_no_scale_is_under_a_twentieth_of_the_middle_one(scale, wanted) -> None:
+    found = distinct_texts.floored(np.array(scale))
+    assert found == pytest.approx(wanted, rel=1e-6)
+    assert found.dtype == np.float32
+
+
+def test_features_and_text_scales_of_dead_dimensions_stay_small(data, few) -> None:
+    """A dimension whose deviation is a millionth is not blown up to the size of the others."""
+    encoder = Mixing(len(data.tokenizer))
+    alive, _, _ = TextStates(data, few, keep=False).node_features(encoder)
+    encoder.table.assign(encoder.table * tf.constant([1, 1, 1, 1, 1, 1e-6]))
+    features, _, scale = TextStates(data, few, keep=False).node_features(encoder)
+    assert np.abs(features[:, -1]).max() < 1e-4 * np.abs(alive[:, -1]).max()
+    np.testing.assert_allclose(features[:, :-1], alive[:, :-1], rtol=1e-3, atol=1e-4)
+    assert scale[-1] == pytest.approx(0.05 * np.median(scale), rel=1e-6)
+
+
+def norms_of(data: PreparedData, arrays: SplitArrays, dead: list[int]) -> dict[str, float]:
+    """Gradient norms by term, at the first step of a trained encoder whose last LayerNorm leaves some dimensions out."""
+    given = {"encoder": "random:1x16", "decoder_layers": 1, "latent_size": 4, "latent_hidden": 8, "batch_size": len(arrays), "kl_ramp": 1}
+    settings, encoder = initialize(resolve("tiny", given), data, given)
+    system, _ = assembly.new_system(settings, assembly.inputs_of(data, encoder.shape, assembly.output_ids(data, arrays, "train")), encoder)
+    for weight in system.encoder.bert.transformer_layers[-1]._output_layer_norm.weights:  # gamma and beta, as all-MiniLM has them
+        weight.assign(np.where(np.isin(np.arange(16), dead), 1e-7, weight.numpy()))
+    system.before_epoch(0, TextStates(data, arrays, keep=False))
+    step = TrainStep(system, settings, None, compiled=False)
+    (batch,) = pair_batches(data, arrays, len(arrays), 1, system.sampler(data.graph)).dataset(0).take(1)
+    return step.norms_by_term(batch, 0)
+
+
+def test_a_dead_dimension_does_not_rule_the_gradient(data, monkeypatch) -> None:
+    """Of texts with an unknown keyword, whose states come from the encoder; by the rule before, deviation + 1e-6, it does."""
+    train = data.arrays("train")
+    rows = np.flatnonzero((train.source_unknown > 0) & (train.target_unknown > 0))[:24]
+    unknown = SplitArrays(**{field.name: getattr(train, field.name)[rows] for field in dataclasses.fields(train)})
+    assert len(unknown) == 24
+    alive, dead = norms_of(data, unknown, []), norms_of(data, unknown, DEAD)
+    assert {"nll", "kl_objective", "ins", "key", "ma"} == alive.keys()
+    for name, norm in dead.items():
+        assert alive[name] / 10 < norm < 10 * alive[name], name
+    monkeypatch.setattr(distinct_texts, "floored", lambda scale: scale + 1e-6)
+    before = norms_of(data, unknown, DEAD)
+    assert max(before[name] / alive[name] for name in alive) > 1000

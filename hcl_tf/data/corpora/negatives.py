@@ -7,11 +7,13 @@ Three rules hold whatever the mode:
   * the choice is a function of the corpus and the seed alone.
 """
 
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -84,6 +86,14 @@ def choose(
             + ", ".join(f"{route} {count:,} ({count / len(kept[split]):.1%})" for route, count in sorted(routes.items()))
         )
     return {split: kept[split] for split in splits}, notes
+
+
+def negative_routes(manifest: dict[str, Any]) -> dict[str, float]:
+    """Reads from a manifest which share of the training negatives comes from where; of folders before version 0.3 from their notes."""
+    if known := manifest["splits"]["train"].get("negatives"):
+        return known["routes"]
+    note = next((note for note in manifest.get("notes", []) if note.startswith("negatives in train: ")), "")
+    return {route: float(share) / 100 for route, share in re.findall(r"(\w+) [\d,]+ \(([\d.]+)%\)", note)}
 
 
 def _take_given(examples: list[Example], allowed: Allowed) -> None:

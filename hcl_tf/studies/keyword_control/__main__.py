@@ -4,22 +4,14 @@ python -m hcl_tf.studies.keyword_control --run_dir=runs/qqp/hcl-paper-1
 python -m hcl_tf.studies.keyword_control --run_dir=runs/qqp/hcl-paper-1 --ids=17,2251 --swaps=5
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from hcl_tf import cli, config
-from hcl_tf.errors import UserError
+from hcl_tf import cli, run_flags
 
-RUN_DIR = flags.DEFINE_string("run_dir", None, "The run, a folder that hcl_tf.train wrote.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared folder that the run was trained on. Default: tfrecords/<task>.")
-SPLIT = flags.DEFINE_enum("split", "test", config.SPLITS, "The split whose sources are the inputs.")
-CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint",
-    "best_loss",
-    ["best_loss", "best_nll"],
-    "best_loss: smallest validation loss, as in the paper; best_nll: smallest NLL alone.",
-)
+RUN_DIR = run_flags.run_dir()
+DATA_DIR = run_flags.data_dir()
+SPLIT = run_flags.split("The split whose sources are the inputs.")
+CHECKPOINT = run_flags.checkpoint()
 INPUTS = flags.DEFINE_integer(
     "inputs", None, "How many inputs, evenly spread over the split (all, if it has fewer). Default: 200.", lower_bound=1
 )
@@ -32,15 +24,12 @@ SEED = flags.DEFINE_integer("seed", 1, "Decides which keywords are swapped in.",
 
 def main() -> None:
     """Runs the command that the flags ask for."""
-    if not RUN_DIR.value:
-        raise UserError("--run_dir is needed: the folder that python -m hcl_tf.train wrote")
+    run_dir = run_flags.run_folder(RUN_DIR)
     cli.import_tensorflow()
     from hcl_tf.studies.keyword_control.swaps import KeywordControlRequest, keyword_control
 
-    data_dir, ids = Path(DATA_DIR.value) if DATA_DIR.value else None, tuple(name.strip() for name in IDS.value)
-    keyword_control(
-        KeywordControlRequest(Path(RUN_DIR.value), data_dir, INPUTS.value, SWAPS.value, SEED.value, SPLIT.value, ids, CHECKPOINT.value)
-    )
+    data_dir, ids = run_flags.optional_path(DATA_DIR), tuple(name.strip() for name in IDS.value)
+    keyword_control(KeywordControlRequest(run_dir, data_dir, INPUTS.value, SWAPS.value, SEED.value, SPLIT.value, ids, CHECKPOINT.value))
 
 
 if __name__ == "__main__":

@@ -4,16 +4,13 @@ python -m hcl_tf.studies.representations --run_dir=runs/qqp/hcl-small-1 --data_d
 python -m hcl_tf.studies.representations --run_dir=runs/qqp/hcl-small-1 --space=latent --examples=500
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from hcl_tf import cli, config
-from hcl_tf.errors import UserError
+from hcl_tf import cli, run_flags
 
-RUN_DIR = flags.DEFINE_string("run_dir", None, "The run, a folder that hcl_tf.train wrote.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared folder that the run was trained on. Default: tfrecords/<task>.")
-SPLIT = flags.DEFINE_enum("split", "test", config.SPLITS, "The split that examples are drawn from.")
+RUN_DIR = run_flags.run_dir()
+DATA_DIR = run_flags.data_dir()
+SPLIT = run_flags.split("The split that examples are drawn from.")
 EXAMPLES = flags.DEFINE_integer("examples", 200, "How many examples are shown, or all if there are fewer.", lower_bound=2)
 SEED = flags.DEFINE_integer("seed", 1, "Which examples are drawn; also t-SNE's.", lower_bound=0, upper_bound=2**32 - 1)
 PERPLEXITY = flags.DEFINE_float("perplexity", 30.0, "t-SNE's: about how many neighbours of a point count.", lower_bound=1.0)
@@ -27,14 +24,13 @@ SPACE = flags.DEFINE_enum(
 
 def main() -> None:
     """Runs the command that the flags ask for."""
-    if not RUN_DIR.value:
-        raise UserError("--run_dir is needed: the folder that python -m hcl_tf.train wrote")
+    run_dir = run_flags.run_folder(RUN_DIR)
     cli.import_tensorflow()
     from hcl_tf.studies.representations.figure3 import Figure3Request, make
     from hcl_tf.studies.representations.publication import publish
     from hcl_tf.training.trained_run import TrainedRun
 
-    trained = TrainedRun(Path(RUN_DIR.value), data_dir=Path(DATA_DIR.value) if DATA_DIR.value else None)
+    trained = TrainedRun(run_dir, data_dir=run_flags.optional_path(DATA_DIR))
     publish(trained.run, make(trained, Figure3Request(SPLIT.value, EXAMPLES.value, SEED.value, PERPLEXITY.value, SPACE.value)))
 
 

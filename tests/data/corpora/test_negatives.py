@@ -3,6 +3,7 @@
 import copy
 import math
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,12 @@ from hypothesis import strategies as st
 from hcl_tf.data.corpora import formats, negatives
 from hcl_tf.data.corpora.bm25 import words_of
 from hcl_tf.data.corpora.formats import Example
+from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.data.corpora.qqp import Clusters, text_key
+from hcl_tf.data.store import tfrecords
 from hcl_tf.errors import UserError
 
+OLD = Path(__file__).parents[2] / "fixtures" / "637db7d"
 HELD_OUT = ("validation", "test")
 MODES = ("labelled", "labelled_then_bm25", "bm25", "random")
 
@@ -318,3 +322,18 @@ def test_a_negative_is_no_turn_of_its_source_and_of_no_story_of_its_own(mode):
 def test_a_random_negative_is_found_wherever_the_only_allowed_text_stands():
     same = [(f"source {i}", "yes") for i in range(300)]
     assert chosen(corpus([*same, ("other", "no")]), mode="random")["train7"] == ("no", "random")
+
+
+def test_routes_of_negatives_are_the_manifest_s(qqp_folder):
+    manifest = tfrecords.read_manifest(qqp_folder)
+    manifest["notes"] = []
+    assert negative_routes(manifest) == manifest["splits"]["train"]["negatives"]["routes"] == {"labelled": 1.0}
+
+
+def test_routes_of_negatives_of_an_older_folder_are_read_from_its_notes():
+    old = tfrecords.read_manifest(OLD / "data")
+    assert negative_routes(old) == {"labelled": 1.0}
+    old["notes"] = ["negatives in test: labelled 4 (100.0%)", "negatives in train: bm25 1,234 (30.9%), labelled 2,766 (69.1%)"]
+    assert negative_routes(old) == {"bm25": pytest.approx(0.309), "labelled": pytest.approx(0.691)}
+    old["notes"] = []
+    assert negative_routes(old) == {}

@@ -100,7 +100,9 @@ def assert_refused(folder: Path, name: str, says: str = "") -> None:
         assert re.search(says, message), message
 
 
-@pytest.mark.parametrize("name", ["qqp_folder", "douban_folder", "rocstories_folder"])
+@pytest.mark.parametrize(
+    "name", ["qqp_folder", *(pytest.param(f"{task}_folder", marks=pytest.mark.slow) for task in ("douban", "rocstories"))]
+)
 def test_a_prepared_folder_verifies_and_loads(name, request):
     folder = request.getfixturevalue(name)
     manifest = verify(folder)

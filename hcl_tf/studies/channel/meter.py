@@ -1,0 +1,113 @@
+"""Measures the channel of a trained run: all that the rule of `evaluation.links` asks, and what lies behind it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from hcl_tf.data.batching.pairs import pair_batches
+from hcl_tf.errors import UserError
+from hcl_tf.evaluation import diagnostics
+from hcl_tf.evaluation.links import links
+from hcl_tf.evaluation.scoring import head_of
+from hcl_tf.metrics.significance import means
+from hcl_tf.models.base import Batch
+from hcl_tf.studies.channel import gradients
+from hcl_tf.studies.channel.contrasts import of_contrasts, overlap, preference
+from hcl_tf.training import assembly
+from hcl_tf.training.text_states import TextStates
+from hcl_tf.training.trained_run import TrainedRun
+from hcl_tf.training.validation import Validation
+
+ALPHAS = (0.0, 0.5, 1.0)
+GRADIENT_BATCHES = 8
+NEAR = 0.05  # of two overlaps with the source that count as equal
+
+
+@dataclass(frozen=True)
+class MeterRequest:
+    """What to measure.
+
+    Attributes:
+      split, limit: the examples, or the first so many of them. what_if: also decode from where L_ins would have the prior's mean.
+      untrained: also build the model as it was before its first step, for the orders that it had then.
+    """
+
+    split: str = "validation"
+    limit: int | None = None
+    what_if: bool = False
+    untrained: bool = True
+
+
+def measure(trained: TrainedRun, request: MeterRequest) -> dict:
+    """Measures a run. Returns all figures, ready for JSON.
+
+    Raises:
+      UserError: the system has no channel to measure, that is no latent variable.
+    """
+    system = trained.system
+    if system.output_nll != "nll_prior":
+        raise UserError(
+            f"--run_dir={trained.run.path}: {trained.settings.model} has no latent variable z, so there is no channel to measure"
+        )
+    validation = trained.validation(request.split, request.limit)
+    print(f"measuring {validation.batches.count:,} examples of {request.split}", flush=True)
+    found = validation.diagnose()
+    head = head_of(
+        trained.run.config, trained.settings, trained.checkpoint, trained.step, trained.data, request.split, validation.batches.count
+    )
+    figures = diagnostics.summary(found, system.comparisons)
+    result = head | {
+        "figures": figures,
+        "links": [asdict(link) for link in links(figures["differences"])],
+        "infonce_ceiling": float(np.log(min(validation.batches.batch_size, validation.batches.count))),
+        "contrasts": of_contrasts(found, _untrained(trained, request) if request.untrained else None),
+        "negatives": trained.data.manifest["splits"]["train"].get("negatives"),
+    }
+    if "nll_negative" in found:
+        result["preference"] = _preference(trained, request, found)
+    if system.places:
+        parts = gradients.parts_of(assembly.variables(system), system.places)
+        result["gradients"] = gradients.by_part(system, parts, _training_batches(trained), trained.settings.seed)
+    if request.what_if:
+        result["what_if"] = _what_if(validation)
+    return result
+
+
+def _untrained(trained: TrainedRun, request: MeterRequest) -> dict[str, np.ndarray] | None:
+    try:
+        return trained.validation(request.split, request.limit, trained.beginning).diagnose()
+    except UserError as error:
+        print(f"the model before training can't be had, so nothing is said of it: {error}", flush=True)
+        return None
+
+
+def _preference(trained: TrainedRun, request: MeterRequest, found: dict[str, np.ndarray]) -> dict:
+    arrays, i = trained.data.arrays(request.split).first(request.limit), trained.inputs
+    special = (i.pad_id, i.cls_id, i.sep_id)
+    texts = {"target": arrays.target_ids, "negative": arrays.negative_ids}
+    lengths = {role: (ids[:, 1:] != i.pad_id).sum(1) for role, ids in texts.items()}
+    return preference(found, lengths, {role: overlap(ids, arrays.source_ids, special) for role, ids in texts.items()}, NEAR)
+
+
+def _training_batches(trained: TrainedRun) -> Iterator[Batch]:
+    """The first training batches of an epoch that training never sees."""
+    system, data, s = trained.system, trained.data, trained.settings
+    arrays = data.arrays("train")
+    frozen = [TextStates(data, arrays, keep=False).columns(system.frozen_encoder)] if system.frozen_encoder else []
+    size = min(s.batch_size, len(arrays))
+    batches = pair_batches(data, arrays, size, s.seed, system.sampler(data.graph), system.impostors, frozen)
+    plan = batches.plan(2**31)[:GRADIENT_BATCHES]
+    for number, rows in enumerate(plan):
+        yield {name: tf.constant(value) for name, value in batches.make(rows, 2**31, number).items()}
+
+
+def _what_if(validation: Validation) -> dict[str, dict]:
+    """NLL where the prior's mean is moved by alpha times the difference of the posterior's means, for each of `ALPHAS`."""
+    ask = tf.function(lambda batch, alpha: validation.system.what_if(batch, validation.noise(batch), alpha), autograph=False)
+    columns = {}
+    for alpha in ALPHAS:
+        parts = [ask(batch, tf.constant(alpha)).numpy()[batch["example_mask"].numpy() > 0] for batch in validation.batches.dataset(None)]
+        columns[f"{alpha:g}"] = np.concatenate(parts).astype(np.float64)
+    return means(columns)

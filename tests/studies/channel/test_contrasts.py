@@ -1,0 +1,67 @@
+"""What is said of each contrast, and of target against negative, by loops over examples."""
+
+import math
+
+import numpy as np
+import pytest
+
+from hcl_tf.studies.channel.contrasts import LEAST_PAIRS, of_contrasts, overlap, preference
+
+N, Z = 60, 3
+
+
+def diagnostics(shift: float = 0.0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(1)
+    margins = random.normal(0.5, 1, N)
+    margins[::6] = np.nan
+    found = {f"margin_{name}": margins for name in ("ins", "key", "ma")}
+    found |= {f"order_{name}": np.where(np.isnan(margins), np.nan, margins > 0) for name in ("ins", "key", "ma")}
+    vectors = ("posterior_mean", "negative_mean", "target_state", "impostor_state")
+    return found | {name: random.normal(shift if name == "impostor_state" else 0.0, 1, (N, Z)) for name in vectors}
+
+
+def test_margins_and_orders_are_those_of_the_pairs_that_there_are():
+    found, given = of_contrasts(diagnostics(), None), diagnostics()
+    kept = sorted(value for value in given["margin_ins"] if not math.isnan(value))
+    for name in ("ins", "key", "ma"):
+        row = found[name]
+        assert row["margin"]["value"] == pytest.approx(sum(kept) / len(kept))
+        assert row["order"]["value"] == pytest.approx(sum(value > 0 for value in kept) / len(kept))
+        assert row["margin"]["examples"] == len(kept) == 50
+        assert row["median"] == pytest.approx((kept[24] + kept[25]) / 2)
+        assert row["untrained_order"] is None
+
+
+def test_blind_order_is_of_the_pairs_own_vectors_and_the_untrained_one_of_the_other_model():
+    found = of_contrasts(diagnostics(shift=4.0), {f"order_{name}": np.array([1.0, 0.0, np.nan, 0.0]) for name in ("ins", "key", "ma")})
+    assert found["key"]["blind_order"] > 0.95
+    assert 0.2 < found["ins"]["blind_order"] < 0.8
+    assert found["ma"]["untrained_order"] == pytest.approx(1 / 3)
+
+
+def test_a_contrast_that_the_model_does_not_have_is_left_out_and_few_pairs_have_no_blind_order():
+    given = diagnostics() | {"margin_ma": np.full(N, np.nan)}
+    del given["margin_ins"]
+    assert set(of_contrasts(given, None)) == {"key"}
+    few = {name: values[: LEAST_PAIRS // 2] for name, values in diagnostics().items()}
+    assert of_contrasts(few, None)["key"]["blind_order"] is None
+
+
+def test_preference_is_counted_by_text_and_its_size_a_token():
+    found = preference(
+        {"nll_prior": np.array([4.0, 6.0, 8.0]), "nll_negative": np.array([6.0, 5.0, 9.0])},
+        {"target": np.array([2, 3, 4]), "negative": np.array([3, 1, 6])},
+        {"target": np.array([0.5, 0.5, 0.2]), "negative": np.array([0.52, 0.9, 0.2])}, 0.05,
+    )  # fmt: skip
+    assert found["target_preferred"]["value"] == pytest.approx(2 / 3)
+    assert found["difference_a_token"]["value"] == pytest.approx(((6 / 3 - 4 / 2) + (5 / 1 - 6 / 3) + (9 / 6 - 8 / 4)) / 3)
+    assert found["target_preferred_equal_overlap"] | {"low": 0, "high": 0} == {"value": 1.0, "low": 0, "high": 0, "examples": 2}
+    assert found["difference_a_token_equal_overlap"]["value"] == pytest.approx((0.0 - 0.5) / 2)
+
+
+def test_overlap_counts_the_texts_own_words():
+    texts, sources = (
+        np.array([[2, 7, 8, 7, 3, 0], [2, 9, 3, 0, 0, 0], [2, 3, 0, 0, 0, 0]]),
+        np.array([[2, 7, 3, 0], [2, 8, 7, 3], [2, 9, 3, 0]]),
+    )
+    assert overlap(texts, sources, (0, 2, 3)).tolist() == [pytest.approx(2 / 3), 0.0, 0.0]
