@@ -24,6 +24,7 @@ from hcl_tf.models import registry
 from hcl_tf.portable import bundle, compiling, loop, starting_weights
 from hcl_tf.portable.loop import train
 from hcl_tf.portable.results import take_back
+from hcl_tf.training import text_states
 from hcl_tf.training.launch import assemble, launch, settle
 
 GIVEN = {
@@ -161,14 +162,15 @@ def test_epochs_ramps_and_patience_are_tensorflows(qqp_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_upper_layers_another_run_s_weights_and_refreshed_features_are_tensorflows(qqp_folder, tmp_path):
-    """Two epochs, the second of which begins with new node features."""
+def test_upper_layers_another_run_s_weights_and_refreshed_features_are_tensorflows(qqp_folder, tmp_path, monkeypatch):
+    """Two epochs, the second of which begins with new node features. TensorFlow's steps compute the fixed layers too: no 16 bits."""
+    monkeypatch.setattr(text_states, "MOST_KEPT", 0)
     more = {"encoder": "random:2x32", "max_steps": 6, "batch_size": 128, "validate_every": 2, "log_every": 1}
     launch("qqp", qqp_folder, str(tmp_path / "trunk"), "tiny", {**HCL, **more, "max_steps": 2}, ["test"])
     more |= {"init_from": str(tmp_path / "trunk"), "trainable_layers": 1, "refresh_graph_every": 1}
     ours, plain = both_ways(qqp_folder, tmp_path, {**HCL, **more})
     assert ours.run.config["init_from"] == plain.run.config["init_from"]
-    check_same(ours, plain, 5e-3)  # TensorFlow goes on from states in 16 bits
+    check_same(ours, plain, 1e-3)
     about = bundle.read(tmp_path / "bundle", "it").description
     assert about["refresh"]["every"] == 1
     assert "vectors" in about["programs"]
@@ -182,14 +184,14 @@ def test_a_library_s_published_weights_travel_with_their_tokeniser(qqp_folder, t
     (published_models.t5 if model == "t5" else published_models.gpt2)(published)
     names = registry.names_of(model)
     given = {name: value for name, value in GIVEN.items() if name in names and name != "encoder"}
-    given |= {"model": model, "pretrained": str(published)}
+    given |= {"model": model, "pretrained": str(published), "learning_rate": 1e-4}  # Adam makes steps of T5's rounding errors too
     plain = by_tensorflow(data, tmp_path / "plain", given)
     whole = export_all(data, tmp_path / "bundle", given, "it")
     shutil.rmtree(published)
     train(whole, tmp_path / "results")
     take_back(whole, tmp_path / "results", data, tmp_path / "back")
     ours = EvaluatedRun(tmp_path / "back")
-    check_same(ours, plain, 2e-4)
+    check_same(ours, plain, 1e-3)
     check_same_outputs(ours, plain)
     assert (ours.run.path / "data" / "tokenizer").is_dir()
 
