@@ -22,9 +22,15 @@ PAD, UNKNOWN, CLS, SEP = 0, 100, 101, 102  # of bert-base-uncased's vocabulary
 FIRST_WORD = 1000  # ids below are special or single characters
 QUIET = 0.05  # share of the processor that others may take while runtimes are compared
 DROPOUT, CLIP, RATE = 0.1, 1.0, 5e-4
-SHAPE = (
-    f"vocabulary {VOCABULARY:,}, encoder {LAYERS} and decoder {LAYERS} layers of width {WIDTH}, batch {BATCH}, {LENGTH} + 2 tokens a text"
-)
+
+
+def shape_of(layers: int = LAYERS, width: int = WIDTH) -> str:
+    """Says what is measured, for the top of a report; `layers`: of the encoder."""
+    blocks = f"encoder {layers} and decoder {LAYERS} layers of width {width}"
+    return f"vocabulary {VOCABULARY:,}, {blocks}, batch {BATCH}, {LENGTH} + 2 tokens a text"
+
+
+SHAPE = shape_of()
 
 
 def draw_texts(count: int, seed: int) -> np.ndarray:
@@ -175,19 +181,26 @@ def describe_machine(peer_versions: dict) -> str:
     )
 
 
-def build(name: str, neighbours: np.ndarray, max_keywords: int, **given):
-    """A system of this benchmark's shape at random weights, and its settings."""
+def build(
+    name: str, neighbours: np.ndarray, max_keywords: int, encoder: tuple[int, int] = (LAYERS, WIDTH), pieces: int = VOCABULARY, **given
+):  # fmt: skip
+    """A system of this benchmark's shape at random weights, and its settings.
+
+    Args:
+      encoder: layers and width, which is the decoder's too. pieces: how many outputs may contain, the vocabulary's last and special ones.
+    """
     import tf_keras as keras
 
     from hcl_tf.layers.encoder import EncoderShape
     from hcl_tf.models import registry
     from hcl_tf.models.base import Inputs
 
-    given = {"encoder": f"random:{LAYERS}x{WIDTH}", "batch_size": BATCH, "decoder_layers": LAYERS, "learning_rate": RATE, **given}
+    layers, width = encoder
+    given = {"encoder": f"random:{layers}x{width}", "batch_size": BATCH, "decoder_layers": LAYERS, "learning_rate": RATE, **given}
     given |= {"dropout": DROPOUT, "gradient_clip": CLIP}
     settings = registry.resolve("small", registry.used(name, {"model": name, **given}))
-    shape = EncoderShape(VOCABULARY, WIDTH, LAYERS, HEADS, INTERMEDIATE)
-    kept = np.arange(VOCABULARY, dtype=np.int32)
+    shape = EncoderShape(VOCABULARY, width, layers, width // 64, 4 * width)
+    kept = np.union1d(np.arange(VOCABULARY - pieces, VOCABULARY), [PAD, UNKNOWN, CLS, SEP]).astype(np.int32)
     keywords = np.tile([[CLS, UNKNOWN, SEP]], [len(neighbours), 1])
     inputs = Inputs("en", LENGTH, LENGTH, max_keywords, PAD, UNKNOWN, CLS, SEP, VOCABULARY, kept, neighbours, keywords, shape)
     keras.utils.set_random_seed(settings.seed)

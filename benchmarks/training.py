@@ -1,6 +1,8 @@
 """How fast a training step is: beside transformers on PyTorch, beside the plain model, and beside what the machine can do.
 
   python benchmarks/training.py --peer_python=PYTHON_WITH_TORCH --data_dir=tfrecords/qqp --out=benchmarks/training.md
+  python benchmarks/training.py --peer_python= --encoder=6x384 --pieces=6730 --trainable_layers=2 --subject=graph --subject=hcl \
+    --data_dir=tfrecords/qqp --out=benchmarks/upper_layers.md   # what contrasts cost where the encoder's lower layers are fixed
 
 All subjects take turns on the same batches, blocks of --steps steps; ratios are taken within a round. The machine must be quiet:
 the report says how much of the processor others took, and that it is no result where that was too much. Prints Markdown;
@@ -28,6 +30,16 @@ STEPS = flags.DEFINE_integer("steps", 4, "Steps of a turn.", lower_bound=1)
 BATCHES = flags.DEFINE_integer("batches", 8, "Different batches, used in turn.", lower_bound=1)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared qqp folder whose keyword graph is used. Default: the bundled sample's.")
 PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch and transformers; empty: no peer.")
+ENCODER = flags.DEFINE_string("encoder", f"{sbs.LAYERS}x{sbs.WIDTH}", "LAYERSxWIDTH of our encoders; decoders have its width.")
+PIECES = flags.DEFINE_integer("pieces", sbs.VOCABULARY, "Pieces that our outputs may contain.", lower_bound=4)
+TRAINED = flags.DEFINE_multi_integer(
+    "trainable_layers",
+    [],
+    "Our subjects once more, with so many of the encoder's layers trained: from cached states of the others and without.",
+)
+PROCESSOR = flags.DEFINE_boolean(
+    "processor_time", False, "Seconds of processor time in place of the clock's: for a machine that others use."
+)
 COMPILED = flags.DEFINE_boolean("compiled", False, "Compile our steps with XLA (training does so on GPUs).")
 PEER_COMPILED = flags.DEFINE_boolean("peer_compiled", False, "Also measure the peer under torch.compile (needs a C++ compiler).")
 PRODUCT = flags.DEFINE_integer("product", 2048, "Rows and columns of the matrix product that shows the machine's ceiling.", lower_bound=64)
@@ -39,6 +51,7 @@ SYSTEMS = {  # our subjects: what they are, and the arguments of `side_by_side.b
     "graph": ("bert_cvae: the graph in its prior", "bert_cvae", {}),
     "hcl": ("hcl: all contrasts", "hcl", {}),
 }
+CACHED, LIVE = "cached", "live"  # the states of fixed layers: brought by the batch, or computed in the step
 PEERS = {  # PyTorch's: one table for encoder, decoder and output as in ours, or as the library's class comes
     "torch": ("transformers, one embedding table", {"shared": True, "compiled": False}),
     "torch_one_thread": ("transformers, one embedding table, 1 thread", {"shared": True, "compiled": False, "threads": 1}),
@@ -48,12 +61,13 @@ PEERS = {  # PyTorch's: one table for encoder, decoder and output as in ours, or
 SUBJECTS = flags.DEFINE_multi_enum("subject", list(SYSTEMS), list(SYSTEMS), "Which of ours to measure; XLA takes its time over each.")
 GOALS = (
     "Goals: the encoder-decoder at 1.5 times the examples/s of the fastest of the peer's rows; a step of hcl at most 1.8 times "
-    "that of the CVAE without keywords, the graph at most 0.25 of it; the tiny preset's first step within 20 s of the command."
+    "that of the CVAE without keywords, the graph at most 0.25 of it; with two upper layers trained at most 1.3 times that of bert_cvae; "
+    "the tiny preset's first step within 20 s of the command."
 )
 
 
 def make_batches(folder: Path, texts: dict[str, np.ndarray]) -> tuple[list[dict], np.ndarray, int]:
-    """Batches with the folder's keywords and sub-graphs and with drawn texts; the whole graph; K."""
+    """Batches with the folder's keywords and graph, sampled where training would, and with drawn texts; the whole graph; K."""
     from hcl_tf.data.batching.pairs import pair_batches
     from hcl_tf.data.keywords.subgraph import SubgraphSampler
     from hcl_tf.data.store.prepared_data import PreparedData
@@ -61,7 +75,8 @@ def make_batches(folder: Path, texts: dict[str, np.ndarray]) -> tuple[list[dict]
 
     data = PreparedData(folder)
     settings = HCLSettings()
-    sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget)
+    sampled = len(data.graph) > settings.graph_whole
+    sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget) if sampled else None
     batches = pair_batches(data, data.arrays("train"), sbs.BATCH, 1, sampler)
     count = len(texts["source_ids"])
     made = [batch | {name: ids[i] for name, ids in texts.items()} for i, batch in enumerate(batches.dataset(0).take(count))]
@@ -78,10 +93,13 @@ class Subject:
     def __init__(self, name: str, neighbours: np.ndarray, max_keywords: int, batches: list[dict]) -> None:
         from hcl_tf.training.step import TrainStep
 
-        _, model, given = SYSTEMS[name]
-        system, settings = sbs.build(model, neighbours, max_keywords, **given)
+        model, given, trained, states = subject_of(name)
+        shape = {"encoder": encoder_shape(), "pieces": PIECES.value}
+        system, settings = sbs.build(model, neighbours, max_keywords, **shape, **given, trainable_layers=trained)
         if hasattr(system, "node_features"):
             system.node_features.assign(np.random.default_rng(1).standard_normal(system.node_features.shape))
+        if states == CACHED:
+            batches = [batch | lower_states(system, batch) for batch in batches]
         self.step, self.batches, self.number = TrainStep(system, settings, None, compiled=COMPILED.value), batches, 0
         self.parameters = sum(int(np.prod(v.shape)) for v in system.trainable_variables)
         self.first = sbs.timed(lambda: self.steps(1))
@@ -89,15 +107,45 @@ class Subject:
 
     def steps(self, count: int) -> float:
         """Seconds a step."""
-        start = time.perf_counter()
+        clock = time.process_time if PROCESSOR.value else time.perf_counter
+        start = clock()
         for _ in range(count):
             self.scalars = self.step(self.batches[self.number % len(self.batches)], self.number)
             self.number += 1
-        return (time.perf_counter() - start) / count
+        return (clock() - start) / count
+
+
+def subject_of(name: str) -> tuple[str, dict, int, str]:
+    """A subject's system, its settings, how many of its encoder's layers train (-1: all), and where the states of the others come from.
+
+    Args:
+      name: one of `SYSTEMS`, or "NAME/LAYERS/cached" or "NAME/LAYERS/live".
+    """
+    name, *rest = name.split("/")
+    return *SYSTEMS[name][1:], *((int(rest[0]), rest[1]) if rest else (-1, LIVE))
+
+
+def title_of(name: str) -> str:
+    """A subject's name in the report."""
+    trained, states = subject_of(name)[2:]
+    return SYSTEMS[name.split("/")[0]][0] + (f"; {trained} upper layers trained, the others' states {states}" if "/" in name else "")
+
+
+def encoder_shape() -> tuple[int, int]:
+    """Layers and width of our encoders."""
+    layers, width = map(int, ENCODER.value.split("x"))
+    return layers, width
+
+
+def lower_states(system, batch: dict) -> dict:
+    """The states of the fixed layers in 16 bits, as training has them from its cache."""
+    import tensorflow as tf
+
+    return {f"{role}_lower": tf.cast(system.encoder.lower_states(batch[f"{role}_ids"]), tf.float16) for role in system.encoded}
 
 
 def model_flops(texts: dict[str, np.ndarray], encoded: tuple[str, ...]) -> float:
-    """Floating-point operations that a training step needs, padding left out, mean over the batches.
+    """Floating-point operations that a training step of all layers needs, padding left out, mean over the batches.
 
     Forward, with n the tokens and L the lengths of what is encoded, t and T those of the decoder's input (a target's pieces
     and [CLS]), m and M those of the source, 2 operations for a multiplication and its addition:
@@ -106,19 +154,20 @@ def model_flops(texts: dict[str, np.ndarray], encoded: tuple[str, ...]) -> float
       output    2 t V D
     The backward pass takes twice as many. Latent variable and graph are left out: they are below 2%.
     """
-    width, inner = sbs.WIDTH, sbs.INTERMEDIATE
+    layers, width = encoder_shape()
+    inner = 4 * width
     lengths = {name: (ids != sbs.PAD).sum(-1).astype(float) for name, ids in texts.items()}
     source, target = lengths["source_ids"], lengths["target_ids"] - 1
     each = np.concatenate([lengths[name] for name in encoded], 1)
-    encoder = sbs.LAYERS * (each.sum() * (8 * width**2 + 4 * width * inner) + 4 * width * (each**2).sum())
+    encoder = layers * (each.sum() * (8 * width**2 + 4 * width * inner) + 4 * width * (each**2).sum())
     decoder = target.sum() * (12 * width**2 + 4 * width * inner) + 4 * source.sum() * width**2
     decoder = sbs.LAYERS * (decoder + 4 * width * (target**2 + target * source).sum())
-    return 3 * (encoder + decoder + 2 * target.sum() * sbs.VOCABULARY * width) / len(source)
+    return 3 * (encoder + decoder + 2 * target.sum() * PIECES.value * width) / len(source)
 
 
 def encoded_by(name: str) -> tuple[str, ...]:
     """The texts that a subject's encoder reads."""
-    return ("source_ids", "target_ids", "negative_ids")[: {"hcl": 3, "cvae": 2, "graph": 2}.get(name, 1)]
+    return ("source_ids", "target_ids", "negative_ids")[: {"hcl": 3, "cvae": 2, "graph": 2}.get(name.split("/")[0], 1)]
 
 
 def first_step(folder: Path) -> tuple[float, str]:
@@ -161,7 +210,8 @@ def main(_) -> None:
         sbs.prepare_sample(sample)
         batches, neighbours, max_keywords = make_batches(Path(DATA_DIR.value or sample), texts)
         begun, line = first_step(sample)
-    ours = {name: Subject(name, neighbours, max_keywords, batches) for name in SUBJECTS.value}
+    subjects = [*SUBJECTS.value, *(f"{name}/{n}/{states}" for n in TRAINED.value for states in (CACHED, LIVE) for name in SUBJECTS.value)]
+    ours = {name: Subject(name, neighbours, max_keywords, batches) for name in subjects}
     peer = sbs.Peer(PEER_PYTHON.value, **texts) if PEER_PYTHON.value else None
     names = [name for name in PEERS if peer and (PEER_COMPILED.value or name != "torch_compiled")]
     theirs = {name: peer.ask("train", count=1, **PEERS[name][1]) for name in names}
@@ -182,6 +232,18 @@ def main(_) -> None:
         peer.close()
 
 
+def beside_the_base(found: dict[str, list[float]]) -> list[tuple[str, str]]:
+    """How long a step of hcl takes beside one of bert_cvae, for all layers and for each number of upper ones."""
+    pairs = []
+    for name in found:
+        model, *rest = name.split("/")
+        base = "/".join(["graph", *rest])
+        if model == "hcl" and base in found:
+            which = f", {rest[0]} upper layers, {rest[1]}" if rest else ""
+            pairs.append((f"hcl beside bert_cvae{which}", f"a step takes {sbs.ratio(found[name], found[base])} times as long"))
+    return pairs
+
+
 def report(
     found: dict[str, list[float]],
     texts: dict,
@@ -197,11 +259,12 @@ def report(
     median = {name: statistics.median(seconds) for name, seconds in found.items()}
     speeds = {name: 2 * PRODUCT.value**3 / seconds / 1e9 for name, seconds in median.items() if name.startswith("product")}
     ceiling = max(speeds.values())
-    titles = {name: f"ours, {SYSTEMS[name][0]}" if name in SYSTEMS else PEERS[name][0] for name in parameters}
+    titles = {name: PEERS[name][0] if name in PEERS else f"ours, {title_of(name)}" for name in parameters}
+    unrelated = [name for name in parameters if "/" in name or PROCESSOR.value]  # to the ceiling, which is of the clock and of all layers
     rows = [
         [
             titles[name], f"{sbs.BATCH / median[name]:.1f}", sbs.milliseconds(found[name]), f"{parameters[name] / 1e6:.1f} M",
-            f"{flops[name] / 1e9:.0f}", f"{flops[name] / median[name] / 1e9 / ceiling:.0%}", firsts[name],
+            f"{flops[name] / 1e9:.0f}", "" if name in unrelated else f"{flops[name] / median[name] / 1e9 / ceiling:.0%}", firsts[name],
         ]
         for name in parameters
     ]  # fmt: skip
@@ -215,8 +278,12 @@ def report(
         pairs += [
             ("hcl beside the CVAE without keywords", f"a step takes {sbs.ratio(found['hcl'], found['cvae'])} times as long"),
             ("the graph's part", f"{share} of the step of the CVAE without keywords"),
-            ("hcl beside bert_cvae", f"a step takes {sbs.ratio(found['hcl'], found['graph'])} times as long"),
         ]
+    pairs += beside_the_base(found)
+    pairs += [
+        (f"{titles[name]}, beside all layers", f"a step takes {sbs.ratio(found[name], found[name.partition('/')[0]])} of the time")
+        for name in found if "/" in name
+    ]  # fmt: skip
     pairs += [
         (
             "first step of the tiny preset",
@@ -225,22 +292,31 @@ def report(
         ("matrix product of this size, GFLOP/s", ", ".join(f"{name.partition(', ')[2]} {speed:.0f}" for name, speed in speeds.items())),
     ]
     lengths = {name: float((ids != sbs.PAD).sum(-1).mean()) - 2 for name, ids in texts.items()}
-    nodes = np.mean([int((batch["graph_nodes"].numpy() >= 0).sum()) for batch in batches])
-    shape = batches[0]["graph_neighbours"].shape
+    if "graph_nodes" in batches[0]:
+        nodes, shape = np.mean([int((batch["graph_nodes"].numpy() >= 0).sum()) for batch in batches]), batches[0]["graph_neighbours"].shape
+        graph = f"{nodes:.0f} nodes on average, of at most {shape[0]}, each with at most {shape[2]} neighbours a relation"
+    else:
+        graph = "the graph whole at each step"
     header = ["", "examples/s", "ms a step (smallest to largest)", "parameters", "GFLOP needed", "of the ceiling", "first step"]
     corpus = "a prepared corpus" if DATA_DIR.value else "the bundled sample"
     how = "compiled by XLA" if COMPILED.value else "a plain tf.function"
-    text = (
-        f"Made by `benchmarks/training.py`. {sbs.SHAPE}; drawn texts of {lengths['source_ids']:.1f} pieces on average (`draw_texts`); "
-        f"dropout {sbs.DROPOUT}, Adam, gradient norm clipped at {sbs.CLIP}; float32. Ours is {how} and deterministic, as in "
-        f"training; the peer's optimiser is PyTorch's fused AdamW. Keywords and sub-graphs are those of {corpus}: {nodes:.0f} nodes on "
-        f"average, of at most {shape[0]}, each with at most {shape[2]} neighbours a relation. {BATCHES.value} batches in turn; "
-        f"{REPEATS.value} rounds, {STEPS.value} steps a turn; medians, and in brackets the range over rounds. GFLOP needed: `model_flops`, "
-        f"real tokens only. Ceiling: the faster product of two {PRODUCT.value} x {PRODUCT.value} matrices in the same rounds."
+    clock = (
+        " Times of ours are processor time, of all threads, which other processes change less than the clock's." if PROCESSOR.value else ""
     )
+    text = (
+        f"Made by `benchmarks/training.py`. {sbs.shape_of(*encoder_shape())}; outputs from {PIECES.value:,} pieces; "
+        f"drawn texts of {lengths['source_ids']:.1f} pieces on average (`draw_texts`); "
+        f"dropout {sbs.DROPOUT}, Adam, gradient norm clipped at {sbs.CLIP}; float32. Ours is {how} and deterministic, as in "
+        f"training; the peer's optimiser is PyTorch's fused AdamW. Keywords and sub-graphs are those of {corpus}: {graph}. "
+        f"{BATCHES.value} batches in turn; "
+        f"{REPEATS.value} rounds, {STEPS.value} steps a turn; medians, and in brackets the range over rounds. GFLOP needed: `model_flops`, "
+        f"real tokens only. Ceiling: the faster product of two {PRODUCT.value} x {PRODUCT.value} matrices in the same rounds.{clock}"
+    )
+    shared = f"Other processes took {statistics.median(others):.0%} of the processor (at most {max(others):.0%} in a round)."
+    load = shared if PROCESSOR.value else sbs.judge(others)
     return sbs.page(
         "Training: measured",
-        [text, f"Machine: {sbs.describe_machine(versions)}.", sbs.judge(others), GOALS],
+        [text, f"Machine: {sbs.describe_machine(versions)}.", load, GOALS],
         sbs.table(header, rows),
         pairs,
     )

@@ -132,6 +132,11 @@ class TrainingSettings(Settings):
 
     group: ClassVar[str] = "training"
 
+    init_from: str = setting(
+        "", "Run whose weights this one begins with where path and shape agree; optimiser and schedules start anew; empty: none.",
+        before="",
+    )  # fmt: skip
+    init_checkpoint: str = setting("best_loss", "Which checkpoint of --init_from: best_loss, best_nll, or step-NUMBER.", before="best_loss")
     dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9)
     batch_size: int = setting(256, "Examples of a step, over all devices.", small=64, tiny=32, stated=True, low=1, unit="examples")
     micro_batch: int = setting(0, "Examples computed at once; the step's gradients are summed over them. 0: all.", low=0, unit="examples")
@@ -165,6 +170,8 @@ class TrainingSettings(Settings):
 
     def check_together(self) -> None:
         super().check_together()
+        if self.init_checkpoint != "best_loss" and not self.init_from:
+            raise UserError(f"--init_checkpoint={self.init_checkpoint} is one of --init_from, which is not given; give both, or none")
         if self.micro_batch and self.batch_size % self.micro_batch:
             raise UserError(f"--micro_batch={self.micro_batch}: --batch_size={self.batch_size} is no multiple of it")
 
@@ -200,6 +207,25 @@ class BertSettings(EncoderSettings):
         small=5e-5, tiny=1e-3, low=0.0, high=1.0,
     )  # fmt: skip
     freeze_encoder: bool = setting(False, "Train everything but the encoder, whose states are computed once and cached.")
+    trainable_layers: int = setting(
+        -1, "The encoder's upper layers that train; embeddings and layers below stay as they begin, without dropout, and their states are "
+        "computed once and cached. -1: all, and the embeddings; 0: --freeze_encoder.", low=-1, unit="layers", before=-1,
+    )  # fmt: skip
+
+    @property
+    def trained_layers(self) -> int | None:
+        """How many of the encoder's upper layers train; None: all, and the embeddings."""
+        if self.freeze_encoder:
+            return 0
+        return None if self.trainable_layers < 0 else self.trainable_layers
+
+    def check_together(self) -> None:
+        super().check_together()
+        if self.freeze_encoder and self.trainable_layers > 0:
+            raise UserError(
+                f"--trainable_layers={self.trainable_layers} and --freeze_encoder contradict each other: with the one, so many layers of "
+                "the encoder train, with the other none; drop one of them"
+            )
 
     def settled(self, published: bool, given: dict[str, Any]) -> "Settings":
         found = super().settled(published, given)

@@ -89,6 +89,8 @@ def test_a_word_that_is_no_choice_is_refused_with_the_choices(name):
         {"ablate": "keyword", "decoder_keyword": True, "model": "bert_cvae"},
         {"micro_batch": 8, "model": "claps"},
         {"claps_group": 5, "model": "claps"},
+        {"trainable_layers": 1, "freeze_encoder": True},
+        {"init_checkpoint": "best_nll"},
     ],
     ids=str,
 )

@@ -1,4 +1,8 @@
-"""The text encoder: BERT (Devlin et al. 2019, as the paper's section 4.1 says) whose dropout is a function of its noise."""
+"""The text encoder: BERT (Devlin et al. 2019, as the paper's section 4.1 says) whose dropout is a function of its noise.
+
+Its lower part may be fixed: then it has neither dropout nor gradients, so that its states are a function of the text alone and can be
+computed once for each.
+"""
 
 from dataclasses import asdict, dataclass
 
@@ -56,14 +60,26 @@ class TextEncoder(keras.layers.Layer):
     Args:
       shape: the sizes. pad_id: the id that is never attended to.
       output_dropout, attention_dropout: rates.
+      trained_layers: how many of the upper layers train, while embeddings and layers below are fixed; None: everything trains.
 
     Attributes:
       bert: the BertEncoderV2 inside, for the loader of published weights.
+
+    Raises:
+      UserError: there are fewer layers than are to train.
     """
 
-    def __init__(self, shape: EncoderShape, pad_id: int = 0, output_dropout: float = 0.1, attention_dropout: float = 0.1, **kwargs) -> None:
+    def __init__(
+        self, shape: EncoderShape, pad_id: int = 0, output_dropout: float = 0.1, attention_dropout: float = 0.1,
+        trained_layers: int | None = None, **kwargs,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        self.shape = shape
+        if trained_layers is not None and trained_layers > shape.layers:
+            raise UserError(
+                f"--trainable_layers={trained_layers}: the encoder has {shape.layers} layers; give at most so many, or -1, with which the "
+                "embeddings train too"
+            )
+        self.shape, self.trained_layers = shape, trained_layers
         self.pad_id = pad_id
         self._rates = (output_dropout, attention_dropout)
         self.bert = BertEncoderV2(
@@ -90,6 +106,37 @@ class TextEncoder(keras.layers.Layer):
         for block in self.bert.transformer_layers:
             # The library drops the attention's output with the rate of its probabilities; in BERT it has the other rate.
             block._attention_dropout.rate = output_dropout
+        self._fix_lower_part()
+
+    def _fix_lower_part(self) -> None:
+        """Takes embeddings and lower layers, or all of it, from what is trained."""
+        if self.trained_layers is None:
+            return
+        if not self.trained_layers:
+            self.trainable = False
+            return
+        bert = self.bert
+        embedding = (bert._embedding_layer, bert._position_embedding_layer, bert._type_embedding_layer, bert._embedding_norm_layer)
+        for layer in (*embedding, *self._lower_blocks):
+            layer.trainable = False
+
+    @property
+    def _lower_blocks(self) -> list[keras.layers.Layer]:
+        return self.bert.transformer_layers[: self.shape.layers - self.trained_layers]
+
+    @property
+    def _upper_blocks(self) -> list[keras.layers.Layer]:
+        return self.bert.transformer_layers[self.shape.layers - self.trained_layers :]
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether a part of it is fixed and another trains."""
+        return bool(self.trained_layers)
+
+    @property
+    def fixed_variables(self) -> list[tf.Variable]:
+        """The variables that nothing trains, in a fixed order."""
+        return self.non_trainable_variables
 
     @property
     def embedding_table(self) -> tf.Variable:
@@ -114,12 +161,13 @@ class TextEncoder(keras.layers.Layer):
                 "prepare the data with a shorter --source_length, or choose another --encoder"
             )
 
-    def call(self, ids: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
+    def call(self, ids: tf.Tensor, noise: Noise | None = None, lower: tf.Tensor | None = None) -> tf.Tensor:
         """Computes the states of the last layer.
 
         Args:
           ids: [B, S] int32, [CLS] pieces [SEP], padded with `pad_id`.
-          noise: of these B rows, for dropout; None: no dropout.
+          noise: of these B rows, for dropout in layers that are not fixed; None: no dropout.
+          lower: [B, S, D] what `lower_states` gave for these ids, in any precision; padding may hold anything finite. None: computed here.
 
         Returns:
           [B, S, D], float32 under mixed precision too (the last operation is a layer normalisation, kept in float32).
@@ -129,8 +177,18 @@ class TextEncoder(keras.layers.Layer):
         """
         if ids.shape[1] is not None:
             self.check_length(ids.shape[1])
+        if not self.is_divided:
+            with self._switch.on(None if self.trained_layers == 0 else noise):
+                return self._states(ids)
+        states = tf.cast(self.lower_states(ids) if lower is None else lower, tf.float32)
         with self._switch.on(noise):
-            return self._states(ids)
+            return self._through(self._upper_blocks, states, ids)
+
+    def lower_states(self, ids: tf.Tensor) -> tf.Tensor:
+        """Computes what the fixed part of a divided encoder makes of ids [B, S]. Returns [B, S, D] float32, without a gradient."""
+        words = self.bert._get_embeddings(ids, tf.zeros_like(ids), None, None, None)
+        states = self._through(self._lower_blocks, self.bert._embedding_norm_layer(words), ids)
+        return tf.stop_gradient(tf.cast(states, tf.float32))
 
     def get_config(self) -> dict:
         output_dropout, attention_dropout = self._rates
@@ -140,6 +198,7 @@ class TextEncoder(keras.layers.Layer):
             "pad_id": self.pad_id,
             "output_dropout": output_dropout,
             "attention_dropout": attention_dropout,
+            "trained_layers": self.trained_layers,
         }
 
     @classmethod
@@ -149,6 +208,13 @@ class TextEncoder(keras.layers.Layer):
     def _states(self, ids: tf.Tensor) -> tf.Tensor:
         inputs = {"input_word_ids": ids, "input_mask": tf.cast(self.mask(ids), tf.int32), "input_type_ids": tf.zeros_like(ids)}
         return self.bert(inputs)["sequence_output"]
+
+    def _through(self, blocks: list[keras.layers.Layer], states: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        """Passes states [B, S, D] of ids [B, S] through some layers."""
+        attended = self.bert._attention_mask_layer(states, tf.cast(self.mask(ids), tf.int32))
+        for block in blocks:
+            states = block([states, attended])
+        return states
 
 
 def text_vector(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ declares here in what it differs from others (terms of the objective, curves of 
 this folder needs to know which system it has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -129,9 +129,29 @@ class System(keras.Model):
         """Assigns published weights (`--encoder`'s or `--pretrained`'s). Returns lines that say which tensor went into which variable."""
         raise NotImplementedError
 
+    def begin_from(self, taken: Callable[[tf.Variable], bool]) -> list[str]:
+        """Completes what follows from weights of another run, which were put in place of its first ones.
+
+        Args:
+          taken: says which variables have values of that run.
+
+        Returns:
+          Lines that say what was completed.
+        """
+        return []
+
+    def of_graph(self) -> list[tf.Variable]:
+        """The variables whose rows belong to the nodes of one keyword graph, with all that was computed beside them."""
+        return []
+
     @property
     def frozen_encoder(self) -> keras.layers.Layer | None:
         """The encoder if nothing trains it, so that its states of the training texts may be computed once and kept; else None."""
+        return None
+
+    def columns_of_texts(self, texts) -> Columns | None:
+        """What training batches bring of texts that weights which nothing trains have read already (a `training.text_states.TextStates`);
+        default: nothing."""
         return None
 
     # -- training ---------------------------------------------------------------------------------------------------
@@ -236,6 +256,12 @@ class System(keras.Model):
         The reason names what needs TensorFlow between two programs, and the flag that avoids it.
         """
         return ""
+
+    def refreshed(self) -> tuple[int, dict[str, tf.Variable]]:
+        """How many epochs after another `before_epoch` does again what depends on weights (0: never), and the variables that it then gives
+        the values of `DistinctTexts.node_features`, by the names `features`, `mean` and `scale`. An export has nothing else to go by.
+        """
+        return 0, {}
 
     def before_epoch(self, epoch: int, texts) -> None:
         """Computes what depends on all training texts; default: nothing. `texts` is a `training.text_states.TextStates`."""

@@ -9,7 +9,7 @@
 With every contrast's weight 0 this is `bert_cvae`, the base that the contrasts are measured against.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
@@ -80,6 +80,7 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
     def __init__(self, settings: HCLSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
         s, width = settings, inputs.shape.width
+        self._has_features = False  # of another run, which this one begins from
         self.build_latent(width)
         if s.latent_to != "inputs":
             self.latent_memory = keras.layers.Dense(width, name="latent_memory")
@@ -122,6 +123,10 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
     def impostors(self) -> str:
         return self.settings.impostors
 
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        return ROLES if self.contrasts else ROLES[:2]
+
     # -- objective --------------------------------------------------------------------------------------------------
 
     @property
@@ -144,8 +149,7 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
         return super().counts(batch) | {"contrasted": tf.reduce_sum(batch["example_mask"] * as_float(has_impostor(batch)))}
 
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
-        roles = ROLES if self.contrasts else ROLES[:2]
-        texts = self.encode(batch, noise if training else None, roles)
+        texts = self.encode(batch, noise if training else None, self.encoded)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training), noise)
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
@@ -306,19 +310,24 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
 
     # -- outside the training step ----------------------------------------------------------------------------------
 
-    def stays(self, steps: int, epoch_steps: int) -> str:
-        every = self.settings.refresh_graph_every
-        if not self.uses_keywords or not 0 < every * epoch_steps < steps:
-            return ""
-        return f"--refresh_graph_every={every} computes node features again within {steps} steps; export with --refresh_graph_every=0"
+    def refreshed(self) -> tuple[int, dict[str, tf.Variable]]:
+        if not self.uses_keywords:
+            return 0, {}
+        return self.settings.refresh_graph_every, {"features": self.node_features, "mean": self.text_mean, "scale": self.text_scale}
+
+    def of_graph(self) -> list[tf.Variable]:
+        return [self.node_features, self.text_mean, self.text_scale, self.node_states] if self.uses_keywords else []
+
+    def begin_from(self, taken: Callable[[tf.Variable], bool]) -> list[str]:
+        self._has_features = self.uses_keywords and taken(self.node_features)
+        return super().begin_from(taken)
 
     def before_epoch(self, epoch: int, texts) -> None:
         every = self.settings.refresh_graph_every
-        if self.uses_keywords and (epoch == 0 or (every and epoch % every == 0)):
-            features, mean, scale = texts.node_features(self.encoder)
-            self.node_features.assign(features)
-            self.text_mean.assign(mean)
-            self.text_scale.assign(scale)
+        begins = epoch == 0 and not self._has_features  # features that are never refreshed stay those of the weights before training
+        if self.uses_keywords and (begins or (every and epoch % every == 0)):
+            for variable, value in zip(self.refreshed()[1].values(), texts.node_features(self.encoder), strict=True):
+                variable.assign(value)
 
     def before_inference(self) -> None:
         if self.uses_keywords:

@@ -12,7 +12,7 @@ from hcl_tf.models.encoder_decoder import EncoderDecoder
 class Transformer(EncoderDecoder):
     """One learning rate for all of it: nothing here was trained before."""
 
-    frozen = False
+    trained_layers = None
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
         return System.learning_rates(self)

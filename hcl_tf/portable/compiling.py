@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,13 @@ from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.decoding.generator import SOURCE_COLUMNS
 from hcl_tf.errors import UserError
+from hcl_tf.layers.encoder import text_vector
 from hcl_tf.models.base import Batch
 from hcl_tf.portable import starting_weights
 from hcl_tf.portable.bundle import Bundle, Program
 from hcl_tf.settings import BertSettings, TrainingSettings
 from hcl_tf.training import assembly
+from hcl_tf.training.branching import with_trunk
 from hcl_tf.training.environment import describe_environment
 from hcl_tf.training.launch import LOOKED_AT, assemble, recorded_of, settle
 from hcl_tf.training.loop import DIAGNOSED, Loop
@@ -47,9 +50,8 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
       UserError: the training needs more than compiled programs between one validation and the next; the bundle has the system already, or
         can't be written.
     """
-    if given.get("pretrained"):
-        raise UserError("--pretrained: the weights and tokeniser of a library do not travel; export without, or train where TensorFlow is")
     data, settings, begun_with = settle(task, data_dir, preset, given)
+    begun_with = with_trunk(begun_with, settings, data, None)
     bundle = Bundle(out, system or settings.row)
     bundle.check_new()
     if not isinstance(settings, TrainingSettings):
@@ -57,11 +59,11 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
     if settings.mixed_precision or settings.strategy != "none":
         raise UserError("--mixed_precision and --strategy have state that only TensorFlow keeps; export without them")
     with starting_points() as starts:
-        loop = assemble(data, settings, begun_with, None, out, None)
+        loop = assemble(data, settings, begun_with, None, out, None, keep_states=False)
     _refuse_what_stays(loop)
-    loop.batches = dataclasses.replace(loop.batches, columns=loop.batches.columns[:1])  # a frozen encoder's states come of the step
+    loop.batches = dataclasses.replace(loop.batches, columns=loop.batches.columns[:1])
     loop.system.before_epoch(0, loop.texts)
-    if loop.system.frozen_encoder:
+    if isinstance(settings, BertSettings) and settings.trained_layers is not None:
         _forget_unread_pieces(loop, data)
     starts = drawable(loop, starts)
     parts = _Parts(loop)
@@ -75,7 +77,8 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
         "figures": parts.names, "per": loop.validation.per, "final_weights": loop.validation.final_weights(),
         "output_nll": loop.system.output_nll,
         "batches": _batches(bundle, loop, data), "examined": DIAGNOSED, "looked_at": LOOKED_AT,
-        "patience_from": loop.system.ramp_steps,
+        "patience_from": loop.system.ramp_steps, "inputs": _inputs(bundle, loop, data),
+        "refresh": {"every": parts.refresh_every, "rows": SEARCHED, "variables": parts.refreshed(variables)},
     }  # fmt: skip
     bundle.write(description, programs)
     print(f"wrote {bundle.system} to {out}: {', '.join(programs)}", flush=True)
@@ -107,6 +110,14 @@ class _Parts:
 
     def __init__(self, loop: Loop) -> None:
         self._loop, self.names = loop, {}
+        every, s = loop.system.refreshed()[0], loop.settings
+        steps = min(s.max_steps or math.inf, s.epochs * len(loop.batches))
+        self.refresh_every = every if every * len(loop.batches) < steps else 0  # epochs; no further ones than it has
+
+    def refreshed(self, variables: Mapping[str, tf.Variable]) -> dict[str, str]:
+        """Returns the names of the variables that are given new values between epochs."""
+        names = {id(variable): name for name, variable in variables.items()}
+        return {key: names[id(variable)] for key, variable in self._loop.system.refreshed()[1].items()} if self.refresh_every else {}
 
     def all(self) -> dict[str, tuple[Callable[[Batch], Values], Batch]]:
         """Returns each part by its name in the bundle, with a batch to trace it on."""
@@ -114,7 +125,8 @@ class _Parts:
         batch, validated, searched = (next(iter(batches.dataset(epoch))) for batches, epoch in (
             (self._loop.batches, 0), (held_out, None), (dataclasses.replace(held_out, batch_size=SEARCHED), None),
         ))  # fmt: skip
-        return {
+        texts = {"ids": tf.constant(self._loop.texts.ids[np.arange(SEARCHED) % len(self._loop.texts.ids)], tf.int32)}
+        return ({"vectors": (self.vectors, texts)} if self.refresh_every else {}) | {
             "step": (self.step, batch | {"step": tf.constant(0)}),
             "prepare": (self.prepare, {}),
             "validate": (self.validate, validated),
@@ -126,6 +138,11 @@ class _Parts:
         """Takes a training step. Returns its scalars."""
         number = batch.pop("step")
         return self._stacked("step", self._loop.train_step.compute(batch, number, self._loop.system.phase))
+
+    def vectors(self, batch: Batch) -> Values:
+        """Computes the vectors of texts, of which node features are made."""
+        encoder = self._loop.system.encoder
+        return {"vectors": text_vector(encoder(batch["ids"]), encoder.mask(batch["ids"]))}
 
     def prepare(self, _: Batch) -> Values:
         """Runs `System.before_inference`, which for some systems computes nothing."""
@@ -230,6 +247,18 @@ def _digest(values: np.ndarray) -> bytes:
     return hashlib.sha256(values.tobytes()).digest()
 
 
+def _inputs(bundle: Bundle, loop: Loop, data: PreparedData) -> dict:
+    """Describes what a run keeps of the encoder's sizes and of a library's model: its configuration and its tokeniser's files."""
+    inputs = loop.system.inputs_
+    found = {"shape": inputs.shape and inputs.shape.to_dict(), "library": inputs.library, "tokenizer": {}}
+    if inputs.library:
+        with tempfile.TemporaryDirectory() as folder:
+            data.tokenizer.save(Path(folder))
+            files = {path.name: np.frombuffer(path.read_bytes(), np.uint8) for path in sorted(Path(folder).iterdir())}
+        found["tokenizer"] = {name: bundle.store(content) for name, content in files.items()}
+    return found
+
+
 def _batches(bundle: Bundle, loop: Loop, data: PreparedData) -> dict:
     """Stores the splits, and describes how their batches are made."""
     pairs, held_out = (batches.columns[0] for batches in (loop.batches, loop.validation.batches))
@@ -243,7 +272,7 @@ def _batches(bundle: Bundle, loop: Loop, data: PreparedData) -> dict:
     sampler, graph = pairs.sampler, data.graph
     return {
         "columns": columns, "batch_size": loop.batches.batch_size, "held_out_batch_size": loop.validation.batches.batch_size,
-        "search_batch_size": SEARCHED, "seed": loop.batches.seed, "max_keywords": data.max_keywords,
+        "search_batch_size": SEARCHED, "pad_id": data.tokenizer.pad_id, "seed": loop.batches.seed, "max_keywords": data.max_keywords,
         "sampler": sampler and {"fanout": list(sampler.fanout), "node_budget": sampler.node_budget, "impostors": sampler.impostors},
         "impostors": held_out.impostors, "nodes": len(graph), "degree": data.whole_graph.shape[2],
         "indptr": [bundle.store(part) for part in graph.indptr], "indices": [bundle.store(_small(part)) for part in graph.indices],

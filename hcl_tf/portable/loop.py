@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from hcl_tf.data.batching.batches import Batches
+from hcl_tf.data.batching.distinct_texts import DistinctTexts
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.keywords.graph import KeywordGraph
 from hcl_tf.data.keywords.subgraph import SubgraphSampler
@@ -85,6 +86,7 @@ class _Run:
         read = ("prepare", "validate", "examine", "search")
         self._of_model = {v for name in read if name in self.programs for v in self.about["programs"][name]["variables"]}
         self.best: Values = {}
+        self._texts: DistinctTexts | None = None
         self.speed: list[dict] = []
         self.done = {
             "system": bundle.system,
@@ -105,6 +107,8 @@ class _Run:
         validating = 0.0  # seconds
         batches = ((epoch, batch) for epoch in itertools.count() for batch in _ahead(self.splits["train"], epoch))
         for step, (epoch, batch) in enumerate(batches, 1):
+            if epoch and step % per_epoch == 1 % per_epoch:
+                self._refresh(epoch)
             window.append(self.programs["step"](self.variables, batch | {"step": np.int32(step - 1)})["step"])
             now, whole = time.monotonic(), step % per_epoch == 0
             if step % s["log_every"] == 0:
@@ -129,6 +133,22 @@ class _Run:
                 self.done |= {"ended": ended, "step": step, "seconds": round(time.monotonic() - began, 1)}
                 break
         return lines
+
+    def _refresh(self, epoch: int) -> None:
+        """Computes node features of the weights as they are, where the epoch that begins has new ones, as `System.before_epoch` does."""
+        r = self.about.get("refresh", {"every": 0})  # bundles of version 0.2.0 and earlier have none
+        if not r["every"] or epoch % r["every"]:
+            return
+        if self._texts is None:
+            b, arrays = self.about["batches"], self.splits["train"].columns[0].arrays
+            self._texts = DistinctTexts(arrays, b["pad_id"], b["nodes"])
+        ids, found = self._texts.ids.astype(np.int32), []
+        for start in range(0, len(ids), r["rows"]):
+            rows = np.arange(start, start + r["rows"]) % len(ids)
+            found.append(np.asarray(self.programs["vectors"](self.variables, {"ids": ids[rows]})["vectors"]))
+        values = self._texts.node_features(np.concatenate(found)[: len(ids)])
+        for key, value in zip(("features", "mean", "scale"), values, strict=True):
+            self.variables[r["variables"][key]] = jax.device_put(value.astype(np.float32))
 
     def _means(self, window: list[jax.Array], step: int) -> dict[str, float]:
         """Computes the means of the steps since the last line. This waits for the device.

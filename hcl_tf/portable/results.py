@@ -3,6 +3,7 @@
 import io
 import shutil
 import sys
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -12,13 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from hcl_tf.data.store import retokenized
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import Record
+from hcl_tf.data.tokenizers import library
 from hcl_tf.decoding.generator import text_of
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import diagnostics
 from hcl_tf.evaluation.scoring import EvaluationRequest, head_of, report
 from hcl_tf.files.json_text import from_json
+from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
 from hcl_tf.portable.bundle import DIAGNOSTICS, OUTPUTS, Bundle
 from hcl_tf.settings import Settings
@@ -41,7 +45,7 @@ def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Pat
     config, there = bundle.description["config"], _Results(results, bundle)
     if run_dir.exists() and not (run_dir.is_dir() and not any(run_dir.iterdir())):
         raise UserError(f"--run_dir={run_dir}: not an empty folder; choose another")
-    data, settings = data_of(config, data_dir), registry.read(config["settings"])
+    data, settings = _as_trained(bundle, data_of(config, data_dir)), registry.read(config["settings"])
     compared = registry.class_of(settings.model).comparisons
     records = {
         split: list(islice(data.records(split), most)) for split, most in (("validation", bundle.description["looked_at"]), ("test", None))
@@ -49,7 +53,7 @@ def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Pat
     outputs = {split: _texts(data, split, there.ids(split, len(known)), known) for split, known in records.items()}
     try:
         with RunFolder.open(run_dir, config, sys.argv, there.environment(bundle)) as run:
-            _store_inputs(run, data, settings)
+            _store_inputs(run, bundle, data, settings)
             for line in there.metrics:
                 run.append(line)
             for line in there.speed:
@@ -115,8 +119,24 @@ def _texts(data: PreparedData, split: str, ids: np.ndarray, records: list[Record
     return [text_of(data.tokenizer, *row, record.source.raw) for *row, record in zip(ids, sources, records, strict=False)]
 
 
-def _store_inputs(run: RunFolder, data: PreparedData, settings: Settings) -> None:
+def _as_trained(bundle: Bundle, data: PreparedData) -> PreparedData:
+    """Returns data in the pieces that the training saw them in: those of a library's tokeniser, if one travelled in the bundle."""
+    files = bundle.description.get("inputs", {}).get("tokenizer")
+    if not files:
+        return data
+    with tempfile.TemporaryDirectory() as folder:
+        for name, key in files.items():
+            (Path(folder) / name).write_bytes(bundle.array(key).tobytes())
+        return retokenized.with_tokenizer(data, library.load(Path(folder)))
+
+
+def _store_inputs(run: RunFolder, bundle: Bundle, data: PreparedData, settings: Settings) -> None:
     """Stores what every run keeps of its data."""
-    settings, begun_with = initialize(settings, data, settings.to_dict())
+    known = bundle.description.get("inputs")
+    if known is None:  # a bundle of version 0.2.0 or earlier
+        settings, begun_with = initialize(settings, data, settings.to_dict())
+        shape, config = begun_with.shape, None
+    else:
+        shape, config = known["shape"] and EncoderShape.from_dict(known["shape"]), known["library"]
     kept = assembly.output_ids(data, data.arrays("train"), settings.output_vocab)
-    assembly.store_inputs(run, data, assembly.inputs_of(data, begun_with.shape, kept))
+    assembly.store_inputs(run, data, assembly.inputs_of(data, shape, kept, config))

@@ -73,6 +73,8 @@ def new_system(settings: Settings, inputs: Inputs, begun: Initialization | None)
     keras.mixed_precision.set_global_policy("mixed_float16" if half else "float32")
     system = registry.build(settings, inputs)
     lines = system.load_published(begun.published) if begun and begun.published else []
+    if begun and begun.trunk:
+        lines += begun.trunk.put(system, variables(system))
     return system, lines
 
 

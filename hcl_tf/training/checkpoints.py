@@ -46,13 +46,14 @@ class Checkpoint:
 
     Attributes:
       path: its folder. step: how many steps were taken. arrays: name -> array, in the shape and dtype in which it was saved.
-      state: the training loop's JSON dict.
+      state: the training loop's JSON dict. digest: the SHA-256 of the arrays' file.
     """
 
     path: Path
     step: int
     arrays: dict[str, np.ndarray]
     state: dict[str, Any]
+    digest: str = ""
 
 
 class Checkpoints:
@@ -139,6 +140,10 @@ class Checkpoints:
             if identity is None:
                 raise UserError(f"{self.folder}: no checkpoint {name!r}; there are: {others}") from damage
             raise UserError(f"{damage}; restore it from a copy, or use another checkpoint (there are: {others})") from damage
+
+    def has(self, name: str) -> bool:
+        """Says whether there is a checkpoint of that name, whole or damaged."""
+        return name in self._names()
 
     def _write(self, name: str, step: int, arrays: Mapping[str, np.ndarray], state: dict[str, Any]) -> Path:
         step = operator.index(step)
@@ -261,7 +266,7 @@ def _read(place: Path, step: int | None) -> Checkpoint:
     if hashlib.sha256(data).hexdigest() != wanted["sha256"]:
         raise _Damaged(f"{path}: damaged (its SHA-256 is not the recorded one)")
     arrays = {name: np.frombuffer(a["data"], DTYPES[a["dtype"]]).reshape(a["shape"]) for name, a in deserialize(data)}
-    return Checkpoint(place, body["step"], arrays, body["state"])
+    return Checkpoint(place, body["step"], arrays, body["state"], wanted["sha256"])
 
 
 def _bytes(path: Path) -> bytes:

@@ -14,6 +14,7 @@ from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.models import registry
 from hcl_tf.settings import RANDOM_ENCODER, BertSettings, EncoderSettings, LibrarySettings, Settings
+from hcl_tf.training.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class Initialization:
       shape: the encoder's sizes; None for a system without weights. A library's model with published weights has its own and ignores them.
       published: the encoder's published weights, or those of a library's whole model; None: weights are drawn at random.
       note: says in words which weights these are; it is printed, and kept in config.json.
+      trunk: another run's weights, which take the place of these (`--init_from`); None: there is none.
     """
 
     shape: EncoderShape | None
     published: PublishedBert | PublishedModel | None
     note: str
+    trunk: Trunk | None = None
 
     @property
     def library(self) -> PublishedModel | None:

@@ -26,6 +26,7 @@ from hcl_tf.models import registry
 from hcl_tf.settings import EncoderSettings, Settings, TrainingSettings
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.assembly import default_data_dir
+from hcl_tf.training.branching import with_trunk
 from hcl_tf.training.initialization import Initialization, initialize
 from hcl_tf.training.loop import Loop
 from hcl_tf.training.run_folder import CHECKPOINTS, CONFIG, Run, RunFolder
@@ -54,6 +55,7 @@ def launch(
     """
     data, settings, begun_with = settle(task, data_dir, preset, given)
     path = Path(run_dir or default_run_dir(task, settings))
+    begun_with = with_trunk(begun_with, settings, data, path)
     print(f"{settings.model}, preset {settings.preset} ({begun_with.note}), run folder {path}", flush=True)
     trained = registry.class_of(settings.model).is_trained
     strategy = _strategy(settings) if trained else None
@@ -78,6 +80,8 @@ def launch(
                 if existed:
                     path.mkdir()
             raise
+        if run and begun_with.trunk:
+            begun_with.trunk.keep(loop.saved)
         loop.resume()
         why = loop.train()
         if run and not why.startswith("SIG"):
@@ -102,7 +106,7 @@ def recorded_of(task: str, data: PreparedData, settings: Settings, begun_with: I
     """Returns the configuration that a run keeps in config.json."""
     return {
         "version": hcl_tf.__version__, "row": row or settings.row, "task": task, "settings": settings.to_dict(),
-        "encoder": begun_with.note, "data": data.manifest["sha256"],
+        "encoder": begun_with.note, "data": data.manifest["sha256"], **({"init_from": begun_with.trunk.record} if begun_with.trunk else {}),
     }  # fmt: skip
 
 
@@ -166,13 +170,15 @@ def _is_chief() -> bool:
 
 
 def assemble(
-    data: PreparedData, settings: TrainingSettings, begun_with: Initialization, run: RunFolder | None, path: Path, strategy
-) -> Loop:
+    data: PreparedData, settings: TrainingSettings, begun_with: Initialization, run: RunFolder | None, path: Path, strategy,
+    keep_states: bool = True,
+) -> Loop:  # fmt: skip
     """Builds a training loop with everything that it needs.
 
     Args:
       run: the folder to write to; None: nothing is written. path: the same folder, from which checkpoints are read.
       strategy: of tf.distribute; None: one device.
+      keep_states: whether batches bring what an encoder's fixed part makes of their texts; else each step computes it.
     """
     train, held_out = data.arrays("train"), data.arrays("validation")
     kept = assembly.output_ids(data, train, settings.output_vocab)
@@ -188,8 +194,8 @@ def assemble(
     if run and lines:
         run.write_text("published_weights.txt", "\n".join(lines) + "\n")
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
-    texts = TextStates(data, train, keep=begun_with.published is not None)
-    cached = texts.columns(system.frozen_encoder) if system.frozen_encoder else None
+    texts = TextStates(data, train, keep=begun_with.published is not None or begun_with.trunk is not None)
+    cached = system.columns_of_texts(texts) if keep_states else None
     own, held_out_own = (system.columns(data, split, arrays, train) for split, arrays in (("train", train), ("validation", held_out)))
     batches = pair_batches(
         data, train, settings.batch_size, settings.seed, system.sampler(data.graph), system.impostors, _real(cached, own)

@@ -3,6 +3,7 @@
 Opening a run checks what is cheap to check. Its model is built, and its data are read, when they are first asked for.
 """
 
+import dataclasses
 import json
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
 from hcl_tf.models.base import Inputs, System
-from hcl_tf.training import checkpoints
+from hcl_tf.training import checkpoints, trunk
 from hcl_tf.training.assembly import DERIVED, INPUTS, TOKENIZER, default_data_dir, keyword_ids, new_system, variables
 from hcl_tf.training.checkpoints import Checkpoint
 from hcl_tf.training.initialization import initialize
@@ -107,13 +108,14 @@ class TrainedRun:
 
     @cached_property
     def beginning(self) -> System:
-        """The system as it was before its first step: the same seed, settings and published weights.
+        """The system as it was before its first step: the same seed, settings and weights, published ones or another run's.
 
         Raises `UserError` where the published weights can't be had any more, or are not the ones that the run has recorded.
         """
         path, recorded = self.run.path, self.run.config["encoder"]
         try:
             settings, begun = initialize(self.settings, self.data, self.settings.to_dict())
+            begun = dataclasses.replace(begun, trunk=trunk.kept(self.run.checkpoints))
         except UserError as error:
             raise UserError(f"{path}: the weights that the run began with can't be had any more: {error}") from error
         if not recorded.startswith(begun.note):  # the record may go on: it says why a random encoder was taken

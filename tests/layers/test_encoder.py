@@ -51,9 +51,13 @@ def random_encoder(**kwargs) -> TextEncoder:
     return encoder
 
 
-def numpy_bert(encoder: TextEncoder, ids: np.ndarray, noise: Noise | None = None, rates: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-    """BERT's equations; dropout where Devlin et al. have it, in the order in which a text passes through."""
+def numpy_bert(
+    encoder: TextEncoder, ids: np.ndarray, noise: Noise | None = None, rates: tuple[float, float] = (0.0, 0.0), quiet: int | None = None
+) -> np.ndarray:
+    """BERT's equations; dropout where Devlin et al. have it, in the order in which a text passes through. quiet: not in the embeddings and
+    so many layers above them."""
     shape = encoder.shape
+    later, noise = noise, None if quiet is not None else noise
     weights = {variable.name.split("/bert/")[1].removesuffix(":0"): variable.numpy() for variable in encoder.variables}
 
     def drop(x: np.ndarray, rate: float) -> np.ndarray:
@@ -73,7 +77,7 @@ def numpy_bert(encoder: TextEncoder, ids: np.ndarray, noise: Noise | None = None
     x = weights["word_embeddings/embeddings"][ids] + weights["position_embedding/embeddings"][: ids.shape[1]]
     x = drop(norm(x + weights["type_embeddings/embeddings"][0], "embeddings/layer_norm"), output_rate)
     for layer in range(shape.layers):
-        at = f"transformer/layer_{layer}"
+        at, noise = f"transformer/layer_{layer}", later if layer >= (quiet or 0) else None
         q, k, v = (heads(dense(x, f"{at}/self_attention/{name}", shape.width)) for name in ("query", "key", "value"))
         scores = q @ k.swapaxes(2, 3) / np.sqrt(shape.width / shape.heads) + np.where(ids == encoder.pad_id, -np.inf, 0)[:, None, None, :]
         read = (drop(softmax(scores, -1), attention_rate) @ v).swapaxes(1, 2).reshape(x.shape)
@@ -255,3 +259,77 @@ def test_what_cannot_be_encoded_is_refused(encoder):
         EncoderShape(50, 24, 2, 5, 40)
     with pytest.raises(UserError, match=r"layers=0 .* must be positive"):
         EncoderShape(50, 24, 0, 4, 40)
+
+
+# -- fixed lower layers -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def divided(request) -> TextEncoder:
+    """With one of two layers trained, or with all layers, whose embeddings are fixed."""
+    return random_encoder(output_dropout=0.2, attention_dropout=0.4, trained_layers=request.param)
+
+
+def test_fixed_layers_have_no_dropout_and_the_others_have_bert_s(divided):
+    noise = Noise(7, 3, tf.constant(ROWS))
+    np.testing.assert_allclose(divided(tf.constant(IDS)), numpy_bert(divided, IDS), atol=1e-5)
+    expected = numpy_bert(divided, IDS, noise, (0.2, 0.4), SHAPE.layers - divided.trained_layers)
+    np.testing.assert_allclose(divided(tf.constant(IDS), Noise(7, 3, tf.constant(ROWS))), expected, atol=1e-5)
+    assert divided._switch.noise is None
+
+
+def test_going_on_from_lower_states_is_the_same_whatever_stands_at_padding(divided):
+    ids, noise = tf.constant(IDS), Noise(7, 3, tf.constant(ROWS))
+    lower, real = divided.lower_states(ids), (IDS != PAD)[..., None]
+    np.testing.assert_array_equal(divided(ids, Noise(7, 3, tf.constant(ROWS)), lower), divided(ids, noise))
+    filled = tf.where(real, lower, 5.0)
+    np.testing.assert_allclose(divided(ids, lower=filled) * real, divided(ids) * real, atol=1e-5)
+
+
+@pytest.mark.parametrize("trained", [0, 1, 2, None])
+def test_what_trains_is_the_upper_layers(trained):
+    encoder = random_encoder(output_dropout=0.0, attention_dropout=0.0, trained_layers=trained)
+    with tf.GradientTape() as tape:
+        tape.watch(encoder.variables)
+        loss = tf.reduce_sum(text_vector(encoder(tf.constant(IDS)), encoder.mask(tf.constant(IDS))) ** 3)
+    reached = {v.name for v, g in zip(encoder.variables, tape.gradient(loss, encoder.variables), strict=True) if g is not None}
+    names = {variable.name for variable in encoder.trainable_variables}
+    upper = range(SHAPE.layers - trained, SHAPE.layers) if trained is not None else range(SHAPE.layers)
+    wanted = {v.name for v in encoder.variables if any(f"/layer_{i}/" in v.name for i in upper)}
+    assert names == (wanted if trained is not None else {variable.name for variable in encoder.variables})
+    assert len(encoder.variables) == 5 + 16 * SHAPE.layers
+    if trained:  # a frozen encoder's variables are watched here, and by no training
+        assert reached == names
+        assert {v.name for v in encoder.fixed_variables} == {v.name for v in encoder.variables} - names
+
+
+def test_the_upper_layers_gradient_is_that_part_of_the_whole_encoder_s(divided):
+    whole = random_encoder(output_dropout=0.0, attention_dropout=0.0)
+    values = {variable.name.split("/bert/")[1]: variable.numpy() for variable in divided.variables}
+    for variable in whole.variables:
+        variable.assign(values[variable.name.split("/bert/")[1]])
+    found = []
+    for encoder in (divided, whole):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(text_vector(encoder(tf.constant(IDS)), encoder.mask(tf.constant(IDS))) ** 3)
+        variables = encoder.trainable_variables
+        found.append({v.name.split("/bert/")[1]: g for v, g in zip(variables, tape.gradient(loss, variables), strict=True)})
+    assert len(found[0]) == 16 * divided.trained_layers
+    for name, gradient in found[0].items():
+        np.testing.assert_allclose(gradient, found[1][name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_half_precision_of_a_divided_encoder_stays_near_single(divided, half_precision):
+    half = TextEncoder(SHAPE, pad_id=PAD, output_dropout=0.2, attention_dropout=0.4, trained_layers=divided.trained_layers)
+    for ours, theirs in zip(half.variables, divided.variables, strict=True):
+        ours.assign(theirs)
+    exact = divided(tf.constant(IDS), Noise(7, 3, tf.constant(ROWS)))
+    for lower in (None, tf.cast(divided.lower_states(tf.constant(IDS)), tf.float16)):
+        states = half(tf.constant(IDS), Noise(7, 3, tf.constant(ROWS)), lower)
+        assert states.dtype == tf.float32
+        assert 1e-5 < np.abs(states - exact).max() < 0.05
+
+
+def test_more_layers_than_there_are_can_not_train():
+    with pytest.raises(UserError, match="--trainable_layers=3: the encoder has 2 layers; give at most so many, or -1"):
+        TextEncoder(SHAPE, trained_layers=3)

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import published_models
 import pytest
+from conftest import fresh_copy
 from epochs import assert_same, epoch_of
 
 from hcl_tf.data.batching.pairs import pair_batches
@@ -18,9 +20,11 @@ from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
+from hcl_tf.models import registry
 from hcl_tf.portable import bundle, compiling, loop, starting_weights
 from hcl_tf.portable.loop import train
 from hcl_tf.portable.results import take_back
+from hcl_tf.training import text_states
 from hcl_tf.training.launch import assemble, launch, settle
 
 GIVEN = {
@@ -157,6 +161,41 @@ def test_epochs_ramps_and_patience_are_tensorflows(qqp_folder, tmp_path):
     check_same(ours, plain, 5e-3)
 
 
+@pytest.mark.slow
+def test_upper_layers_another_run_s_weights_and_refreshed_features_are_tensorflows(qqp_folder, tmp_path, monkeypatch):
+    """Two epochs, the second of which begins with new node features. TensorFlow's steps compute the fixed layers too: no 16 bits."""
+    monkeypatch.setattr(text_states, "MOST_KEPT", 0)
+    more = {"encoder": "random:2x32", "max_steps": 6, "batch_size": 128, "validate_every": 2, "log_every": 1}
+    launch("qqp", qqp_folder, str(tmp_path / "trunk"), "tiny", {**HCL, **more, "max_steps": 2}, ["test"])
+    more |= {"init_from": str(tmp_path / "trunk"), "trainable_layers": 1, "refresh_graph_every": 1}
+    ours, plain = both_ways(qqp_folder, tmp_path, {**HCL, **more})
+    assert ours.run.config["init_from"] == plain.run.config["init_from"]
+    check_same(ours, plain, 1e-3)
+    about = bundle.read(tmp_path / "bundle", "it").description
+    assert about["refresh"]["every"] == 1
+    assert "vectors" in about["programs"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["t5", "dialogpt"])
+def test_a_library_s_published_weights_travel_with_their_tokeniser(qqp_folder, tmp_path, monkeypatch, model):
+    """The published folder is needed where it is exported, not where results are taken back."""
+    data, published = fresh_copy(qqp_folder, tmp_path / "data"), tmp_path / "published"
+    (published_models.t5 if model == "t5" else published_models.gpt2)(published)
+    names = registry.names_of(model)
+    given = {name: value for name, value in GIVEN.items() if name in names and name != "encoder"}
+    given |= {"model": model, "pretrained": str(published), "learning_rate": 1e-4}  # Adam makes steps of T5's rounding errors too
+    plain = by_tensorflow(data, tmp_path / "plain", given)
+    whole = export_all(data, tmp_path / "bundle", given, "it")
+    shutil.rmtree(published)
+    train(whole, tmp_path / "results")
+    take_back(whole, tmp_path / "results", data, tmp_path / "back")
+    ours = EvaluatedRun(tmp_path / "back")
+    check_same(ours, plain, 1e-3)
+    check_same_outputs(ours, plain)
+    assert (ours.run.path / "data" / "tokenizer").is_dir()
+
+
 def test_the_record_says_where_it_ran(taken_back):
     environment = taken_back.run.environment
     assert environment["exported"] == {"float16": False}
@@ -180,13 +219,14 @@ def test_time_ends_it(part, tmp_path):
     [
         ({"model": "groupwise"}, "groupwise"),
         ({"mixed_precision": True}, "--mixed_precision"),
-        ({**HCL, "refresh_graph_every": 1, "max_steps": 99}, "--refresh_graph_every"),
-        ({"model": "t5", "pretrained": "t5"}, "--pretrained"),
+        ({"strategy": "mirrored"}, "--strategy"),
+        ({"model": "copy"}, "nothing to train"),
     ],
 )
 def test_what_needs_tensorflow_meanwhile_is_refused(qqp_folder, tmp_path, given, named):
+    given = registry.used(given.get("model", GIVEN["model"]), GIVEN) | given
     with pytest.raises(UserError, match=named):
-        compiling.export("qqp", qqp_folder, "tiny", {**GIVEN, **given}, tmp_path / "bundle", None, False)
+        compiling.export("qqp", qqp_folder, "tiny", given, tmp_path / "bundle", None, False)
     assert not (tmp_path / "bundle").exists()
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from conftest import fresh_copy
 from toy_system import read
 
+from hcl_tf.data.batching import distinct_texts
 from hcl_tf.data.batching.batches import Columns, Place
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.corpora.formats import ROLES
@@ -268,7 +269,7 @@ DEAD = [2, 7, 11]
     ],
 )  # fmt: skip
 def test_no_scale_is_under_a_twentieth_of_the_middle_one(scale, wanted) -> None:
-    found = text_states.floored(np.array(scale))
+    found = distinct_texts.floored(np.array(scale))
     assert found == pytest.approx(wanted, rel=1e-6)
     assert found.dtype == np.float32
 
@@ -307,6 +308,6 @@ def test_a_dead_dimension_does_not_rule_the_gradient(data, monkeypatch) -> None:
     assert {"nll", "kl_objective", "ins", "key", "ma"} == alive.keys()
     for name, norm in dead.items():
         assert alive[name] / 10 < norm < 10 * alive[name], name
-    monkeypatch.setattr(text_states, "floored", lambda scale: scale + 1e-6)
+    monkeypatch.setattr(distinct_texts, "floored", lambda scale: scale + 1e-6)
     before = norms_of(data, unknown, DEAD)
     assert max(before[name] / alive[name] for name in alive) > 1000

@@ -78,10 +78,10 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
     def cautions(self, encoder: str, arithmetic: int) -> dict[str, str]:
         found = super().cautions(encoder, arithmetic)
         contrasts = self.weight_ins or (self.ablate != "keyword" and (self.weight_key or self.weight_ma))
-        if self.freeze_encoder and contrasts:
+        if self.trained_layers == 0 and contrasts:
             found["FROZEN"] = "with a frozen encoder the contrasts have no gradient on anything that the decoder reads (BUILD_NOTES 92)"
         published = encoder.startswith("encoder: ") and "random weights" not in encoder
-        if arithmetic < SCALES_FLOORED and published and not self.freeze_encoder and self.ablate != "keyword":
+        if arithmetic < SCALES_FLOORED and published and self.trained_layers != 0 and self.ablate != "keyword":
             found["SPOILT"] = "dead dimensions of the encoder took nearly all of each clipped step from the likelihood (BUILD_NOTES 91)"
         return found
 
