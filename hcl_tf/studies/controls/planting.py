@@ -27,8 +27,8 @@ def choose_words(data: PreparedData, count: int = WORDS, seed: int = 1) -> dict[
     single = [(node, pieces[0]) for node, pieces in zip(nodes, data.tokenizer.encode(nodes), strict=True) if len(pieces) == 1]
     if len(single) < count:
         raise UserError(
-            f"--data_dir={data.folder}: its graph has only {len(single)} keywords of one piece, and {count} are planted; prepare more data, "
-            "or with a larger vocabulary"
+            f"--data_dir={data.folder}: its graph has only {len(single)} keywords of one piece, and {count} are planted; prepare more "
+            "data, or with a larger vocabulary"
         )
     return dict(single[i] for i in np.sort(np.random.default_rng(seed).choice(len(single), count, replace=False)))
 

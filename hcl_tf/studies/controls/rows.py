@@ -1,7 +1,7 @@
 """Trains the rows of a control, and scores their texts at the prior's mean, where outputs are made."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import tensorflow as tf
 
 from hcl_tf.data.batching.batches import Columns, Place
 from hcl_tf.data.batching.pairs import pair_batches
+from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.models.base import Batch
+from hcl_tf.models.hcl import HCL
 from hcl_tf.training.launch import launch
 from hcl_tf.training.trained_run import TrainedRun
 
@@ -61,19 +63,54 @@ def target_nll(trained: TrainedRun, split: str = SPLIT, places: np.ndarray | Non
     Returns:
       [n] nats.
     """
-    system, arrays = trained.system, trained.data.arrays(split)
-    if places is None:
-        places = np.ones((len(arrays), trained.data.target_length + 1), np.float32)
+    system = trained.system
 
     def nll(batch: Batch) -> tf.Tensor:
-        texts, keywords, prior = system.read_sources(batch)
-        states = system.decode(batch, texts, keywords, prior.mean(), None)
+        texts, states = _decoded(system, batch, posterior=False)
         weights = system.label_weights(batch) * batch["places"]
         return system.tokens.text_nll(states, system.labels(batch), weights, system.mixture(batch, texts, states))
 
+    return _by_example(trained, split, places, nll)
+
+
+def nll_among(trained: TrainedRun, pieces: Sequence[int], split: str, places: np.ndarray, posterior: bool = False) -> np.ndarray:
+    """Computes the NLL of the token at a place of each target, given that it is one of some pieces. Copying has no part in it.
+
+    Args:
+      pieces: vocabulary ids, each target's token among them. places: [n, T + 1], 1 at one place of each target.
+      posterior: z is the posterior's mean, which knows the target, in place of the prior's.
+
+    Returns:
+      [n] nats.
+    """
+    system = trained.system
+
+    def nll(batch: Batch) -> tf.Tensor:
+        _, states = _decoded(system, batch, posterior)
+        scores = system.tokens.logits(tf.reduce_sum(tf.cast(states, tf.float32) * batch["places"][..., None], 1))  # --> [B, V']
+        among = tf.nn.log_softmax(tf.gather(scores, system.tokens.columns(tf.constant(pieces)), axis=1))  # --> [B, P]
+        token = tf.reduce_sum(system.labels(batch) * tf.cast(batch["places"], tf.int32), 1)
+        return -tf.reduce_sum(tf.where(token[:, None] == tf.constant(pieces)[None], among, 0.0), 1)
+
+    return _by_example(trained, split, places, nll)
+
+
+def _decoded(system: HCL, batch: Batch, posterior: bool) -> tuple[dict, tf.Tensor]:
+    """Encodes a batch and decodes its targets under teacher forcing. Returns texts, and decoder states [B, T + 1, D]."""
+    texts = system.encode(batch, None, ROLES[:2])
+    keywords = system.keyword_states(batch, texts, system.states_of_nodes(batch, False))
+    found = system.posterior_of(texts["source"], texts["target"]) if posterior else system.prior_of(texts, keywords)
+    return texts, system.decode(batch, texts, keywords, found.mean(), None)
+
+
+def _by_example(trained: TrainedRun, split: str, places: np.ndarray | None, compute: Callable[[Batch], tf.Tensor]) -> np.ndarray:
+    """Computes a number for each example of a split, [n], from batches that have `places`."""
+    arrays = trained.data.arrays(split)
+    if places is None:
+        places = np.ones((len(arrays), trained.data.target_length + 1), np.float32)
     size = min(trained.settings.batch_size, len(arrays))
-    batches = pair_batches(trained.data, arrays, size, impostors=system.impostors, further=[_column("places", places)])
-    compiled, found = tf.function(nll, autograph=False), []
+    batches = pair_batches(trained.data, arrays, size, impostors=trained.system.impostors, further=[_column("places", places)])
+    compiled, found = tf.function(compute, autograph=False), []
     for batch in batches.dataset(None):
         found.append(compiled(batch).numpy()[batch["example_mask"].numpy() > 0])
     return np.concatenate(found)
