@@ -27,8 +27,8 @@ USUAL = {
 ABOUT = (
     f"Made up: {PAIRS} source words, each with a target word of its own; negatives have the target word r places further in a ring, "
     f"r = 1 to {STEPS}, so each target word has the {2 * STEPS} nearest as impostors. Orders are shares of all pairs of a target "
-    "word and one of its impostors, the impostor at the target's length. Blind: by the best fixed direction, and by a constant mu, the mean of all "
-    "posteriors' means, with their mean deviation."
+    "word and one of its impostors, the impostor at the target's length. Blind: by the best fixed "
+    "direction, and by a constant mu, the mean of all posteriors' means, with their mean deviation."
 )
 
 

@@ -23,7 +23,7 @@ VALIDATED = 64
 OPEN = 1.0  # nats: a road is open that costs less
 USUAL = {
     "model": "bert_cvae", "output_vocab": "train", "decoder_layers": 1, "dropout": 0.0, "epochs": 10_000, "patience": 0,
-    "max_steps": 400, "latent_to": "inputs", "learning_rate": 1e-3, "refresh_graph_every": 0, "validate_every": 10_000,
+    "max_steps": 500, "kl_ramp": 500, "latent_to": "inputs", "learning_rate": 1e-3, "refresh_graph_every": 0, "validate_every": 10_000,
     "checkpoint_every": 10_000, "log_every": 50,
 }  # fmt: skip
 ROWS = (
@@ -34,9 +34,9 @@ ROWS = (
 )
 ABOUT = (
     f"Real questions with a word planted in source and target, one of {planting.WORDS} nodes drawn uniformly, and hidden in the source's "
-    "text. All splits have the same questions under draws of their own, so a text is known but for the word. NLL of the word at its first place "
-    "in y+, in nats, z at the prior's mean; `among` is what of it is left once it is known that a planted word stands there, `among, "
-    "posterior` the same with the posterior's mean, which has seen y+."
+    "text. All splits have the same questions under draws of their own, so a text is known but for the word. NLL of the word at its first "
+    "place in y+, in nats, z at the prior's mean; `among` is what of it is left once it is known that a planted word stands there, "
+    "`among, posterior` the same with the posterior's mean, which has seen y+."
 )
 
 

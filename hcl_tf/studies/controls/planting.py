@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from hcl_tf.data.corpora.formats import Keyword
 from hcl_tf.data.keywords.graph import UNKNOWN
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import Record, Text
@@ -36,9 +35,9 @@ def choose_words(data: PreparedData, count: int = WORDS, seed: int = 1) -> dict[
 def plant(records: Iterable[Record], data: PreparedData, planted: dict[str, int], copies: int, seed: int) -> list[Record]:
     """Replaces a keyword that source and target share by a word drawn uniformly, and hides it in the source's text.
 
-    The word is a keyword of both texts in place of the one replaced, so nothing but the keyword state tells a decoder which it is. Of the
-    keywords that can be replaced it is the highest ranked. Records without one are left out, and so are records that have a planted word
-    already: there some draws would be likelier than others.
+    The word becomes the only keyword of both texts, so nothing but the keyword state tells a decoder which it is, and nothing else is in
+    the state. Of the keywords that can be replaced the highest ranked one is. Records without one are left out, and so are records that
+    have a planted word already: there some draws would be likelier than others.
 
     Args:
       records: of a split of `data`. planted: of `choose_words`. copies: draws for each record. seed: of the draws.
@@ -119,9 +118,9 @@ def _encoded(text: Text, tokenizer: Tokenizer, length: int, keep: str) -> Text:
 
 
 def _renamed(text: Text, name: str, word: str) -> Text:
-    """Calls a keyword by another name."""
-    renamed: tuple[Keyword, ...] = tuple(dataclasses.replace(k, text=word) if k.text == name else k for k in text.keywords)
-    return dataclasses.replace(text, keywords=renamed)
+    """Calls a keyword by another name, and leaves it as the text's only one."""
+    kept = next(keyword for keyword in text.keywords if keyword.text == name)
+    return dataclasses.replace(text, keywords=(dataclasses.replace(kept, text=word),), nodes=(UNKNOWN,))
 
 
 def _limit(data: PreparedData) -> tuple[int, str]:
