@@ -31,8 +31,8 @@ USUAL = {
 ABOUT = (
     f"Made up: {SOURCES} sources, each with {SAMPLES} training samples; y+ is b(a) in {PREFERRED}% of them and c(a) in the rest. "
     "Overlapping: y- is c(a) where y+ is b(a), else d(a). Disjoint: y- is always d(a). Scored at the prior's mean; P(b) is b's share "
-    "of b and c. The calculation (z of one dimension) is `population.optimum`. The KL term's weight rises slowly, so that z is open before "
-    "it counts: at full weight from the first step z closes, and a contrast of weight 1 does not open it again within thousands of steps."
+    "of b and c. The calculation (z of one dimension) is `population.optimum`. The KL term's weight rises slowly, so that z is open "
+    "before it counts: at full weight from the first step on (`--kl_ramp=0`) it closes, and stays so for long under a contrast of weight 1."
 )
 
 

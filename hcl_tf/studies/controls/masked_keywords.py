@@ -33,7 +33,7 @@ ABOUT = (
 
 def folder(bench: Bench, data: PreparedData, hidden: bool) -> PreparedData:
     """Writes the folder with or without its keywords hidden, or opens it. Raises `UserError` where too few questions are left."""
-    out = bench.folder / "data" / ("hidden" if hidden else "shown")
+    out = bench.folder / "data" / f"{'hidden' if hidden else 'shown'}-{data.manifest['sha256'][:12]}"
     if out.exists():
         return PreparedData(out)
     splits = {split: planting.hide_keywords(data.records(split), data)[hidden] for split in data.manifest["splits"]}

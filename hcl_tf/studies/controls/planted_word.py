@@ -42,7 +42,7 @@ ABOUT = (
 
 def folder(bench: Bench, data: PreparedData, words: dict[str, int]) -> PreparedData:
     """Writes the planted folder, or opens it."""
-    out = bench.folder / "data" / "planted"
+    out = bench.folder / "data" / f"planted-{data.manifest['sha256'][:12]}"
     if out.exists():
         return PreparedData(out)
     kept = list(data.records("train"))
