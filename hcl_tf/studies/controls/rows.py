@@ -46,7 +46,7 @@ class Bench:
 
     def train(self, row: Row, data: PreparedData, checkpoint: str = CHECKPOINT) -> TrainedRun:
         """Trains a row on a folder, or goes on with it, and opens it at a checkpoint. A finished run is not trained again."""
-        began, path = time.monotonic(), self.folder / row.name
+        began, path = time.monotonic(), self.folder / row.name.replace(" ", "_")
         settings = {**self.usual, **self.given, **row.settings}
         print(f"-- {row.name}: {', '.join(f'--{name}={value}' for name, value in settings.items())}", flush=True)
         launch(data.manifest["task"]["name"], data.folder, str(path), self.preset, settings, ["hcl_tf.studies.controls"])
