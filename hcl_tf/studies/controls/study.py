@@ -19,6 +19,7 @@ from hcl_tf.studies.controls.rows import Bench
 ON_QUESTIONS = {"planted_word": planted_word, "masked_keywords": masked_keywords}
 MADE_UP = {"disagreement": disagreement, "impostors": impostors}
 PAGE = "README.md"
+FOLDERS = ("--out", "--runs", "--data_dir")  # flags that say where things lie on one machine
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,17 @@ def control(request: ControlRequest) -> dict:
         bench = Bench(Path(folder) / name, request.preset, module.USUAL, request.given)
         data = [PreparedData(request.data_dir)] if name in ON_QUESTIONS else []
         found = module.run(bench, *data).to_json()
-    found |= {"settings": {"preset": request.preset, **module.USUAL, **request.given}, "command": shlex.join(request.command)}
+    found |= {"settings": {"preset": request.preset, **module.USUAL, **request.given}, "command": portable(request.command)}
     found |= {"seconds": time.monotonic() - began}
     write_whole(request.out / f"{name}.json", to_json(found, indent=2) + b"\n")
     write_page(request.out)
     return found
+
+
+def portable(command: Sequence[str]) -> str:
+    """Writes a command without the places that it has on one machine: folders that were given are named by their last part."""
+    words = [word.split("=", 1) for word in command]
+    return shlex.join(f"{word[0]}={Path(word[1]).name}" if word[0] in FOLDERS and len(word) > 1 else "=".join(word) for word in words)
 
 
 def write_page(out: Path) -> None:

@@ -95,3 +95,8 @@ def test_a_planted_word_is_lost_without_the_keyword_state_and_comes_through_besi
     passed = {check["what"]: check["passed"] for check in found["checks"]}
     assert passed["without u"], found["checks"]
     assert passed["slot"], found["checks"]
+
+
+def test_a_kept_command_names_no_place_of_one_machine():
+    words = ["python", "--out=/home/me/reports", "--runs=runs/here", "--control=impostors", "--freeze_encoder"]
+    assert study.portable(words) == "python --out=reports --runs=here --control=impostors --freeze_encoder"
