@@ -7,6 +7,7 @@ to nothing; and by the paper's road, keyword state, prior, z, decoder, as little
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -54,13 +55,13 @@ def folder(bench: Bench, data: PreparedData, words: dict[str, int]) -> PreparedD
     return folders.write_derived(out, data, splits, f"{QUESTIONS} questions, one of {len(words)} words planted in each of {DRAWS} draws")
 
 
-def run(bench: Bench, data: PreparedData) -> Findings:
-    """Trains the rows, measures them, and compares them with what is known."""
+def run(bench: Bench, data: PreparedData, rows: Sequence[Row] = ROWS) -> Findings:
+    """Trains rows, measures them, and compares them with what is known."""
     words = planting.choose_words(data)
     planted = folder(bench, data, words)
     counts = {split: entry["examples"] for split, entry in planted.manifest["splits"].items()}
     found = Findings("planted_word", ABOUT, {**counts, "nodes": len(planted.graph), "words": ", ".join(words)})
-    for row in ROWS:
+    for row in rows:
         found.rows[row.name], found.flags[row.name] = measures(bench.train(row, planted), words), dict(row.settings)
     judge(found, len(words))
     return found
