@@ -55,11 +55,11 @@ def launch(
     """
     data, settings, begun_with = settle(task, data_dir, preset, given)
     path = Path(run_dir or default_run_dir(task, settings))
-    begun_with = with_trunk(begun_with, settings, data, path)
     print(f"{settings.model}, preset {settings.preset} ({begun_with.note}), run folder {path}", flush=True)
     trained = registry.class_of(settings.model).is_trained
-    strategy = _strategy(settings) if trained else None
+    strategy = _strategy(settings) if trained else None  # devices can't be split any more once a trunk is read
     tf.config.experimental.enable_op_determinism()  # else a resumed run would not have the same bits
+    begun_with = with_trunk(begun_with, settings, data, path)
     chief = _is_chief()
     recorded = recorded_of(task, data, settings, begun_with, row)
     begun, existed = (path / CONFIG).exists(), path.exists()
