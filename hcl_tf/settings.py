@@ -136,7 +136,9 @@ class TrainingSettings(Settings):
         "", "Run whose weights this one begins with where path and shape agree; optimiser and schedules start anew; empty: none.",
         before="",
     )  # fmt: skip
-    init_checkpoint: str = setting("best_loss", "Which checkpoint of --init_from: best_loss, best_nll, or step-NUMBER.", before="best_loss")
+    init_checkpoint: str = setting(
+        "best_loss", "Checkpoint that is taken of --init_from, such as best_loss, best_nll or step-00000500.", before="best_loss"
+    )
     dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9)
     batch_size: int = setting(256, "Examples of a step, over all devices.", small=64, tiny=32, stated=True, low=1, unit="examples")
     micro_batch: int = setting(0, "Examples computed at once; the step's gradients are summed over them. 0: all.", low=0, unit="examples")
