@@ -1,6 +1,7 @@
 """What the tests share: no hub, quiet libraries, and folders prepared once a session from the bundled samples."""
 
 import fcntl
+import gc
 import importlib
 import os
 import shutil
@@ -29,6 +30,10 @@ from hcl_tf.files.array_cache import CACHE  # noqa: E402
 
 # Tests run each graph a few times only, so it costs more to improve a graph than its improvement gains.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+# What the libraries have made by now stays, so the collector need not look at it again and again while graphs are traced.
+gc.collect()
+gc.freeze()
+gc.set_threshold(200_000, 20, 50)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -222,6 +222,7 @@ def test_damaged_data_leave_no_run_folder(run_here, tmp_path, qqp_folder, harm, 
     assert not existed or not list((tmp_path / "run").iterdir())
 
 
+@pytest.mark.slow
 def test_training_says_where_its_negatives_come_from(run_here, tmp_path, qqp_folder) -> None:
     flags = ("--model=seq2seq", "--batch_size=16", "--max_steps=1", "--maximum_length=5", "--beams=1", "--encoder=random:1x16")
     said = run_here("--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=new", *flags).stdout

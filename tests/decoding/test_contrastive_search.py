@@ -429,6 +429,7 @@ def test_a_stored_run_without_the_settings_searched_with_beams():
     assert (before.search, before.contrastive_k, before.contrastive_alpha, before.hypotheses) == ("beam", 5, 0.6, before.beams)
 
 
+@pytest.mark.slow
 def test_commands_train_and_evaluate_with_it_and_its_one_output_is_shown_and_described(qqp_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)  # it would stay on for other tests
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

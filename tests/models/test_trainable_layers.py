@@ -36,6 +36,7 @@ def test_contract(kit, rule):
     rule(kit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [rules.every_weight_is_trained, rules.cached_decoding_scores_as_teacher_forcing], ids=str)
 @pytest.mark.parametrize("model", ["bert_gen", "seq2seq_du"])
 def test_contract_of_the_others(qqp_folder, model, rule):
@@ -61,7 +62,7 @@ def walked(kit: Kit, cached: bool, **given) -> Walk:
     return changed.walk([with_cache(kit, batch) if cached else batch for batch in kit.first_batches])
 
 
-@pytest.mark.parametrize("model", ["hcl", "bert_gen", "seq2seq_du"])
+@pytest.mark.parametrize("model", ["hcl", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bert_gen", "seq2seq_du"))])
 def test_fixed_variables_stay_and_the_others_move(qqp_folder, model):
     kit = kit_of(qqp_folder, model)
     walk = walked(kit, cached=True)
@@ -93,6 +94,7 @@ def test_cached_states_give_the_losses_of_live_ones_within_rounding(kit):
         assert not cached[f"{role}_lower"].numpy()[~real].any()
 
 
+@pytest.mark.slow
 def test_steps_from_cached_states_in_micro_batches_are_those_of_the_whole_batch(kit):
     whole, parts = walked(kit, True), walked(kit, True, micro_batch=2)
     for ours, theirs in zip(parts.scalars, whole.scalars, strict=True):
@@ -125,6 +127,7 @@ def test_what_would_be_too_large_to_keep_is_computed_in_the_step(kit, monkeypatc
     assert "steps compute their own" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_all_layers_is_what_was_done_before_the_flag(qqp_folder):
     """Bit for bit, dropout and steps included: -1 is the default and takes the same path; a stored run without the setting has it."""
     plain, named = Kit(qqp_folder, "hcl"), Kit(qqp_folder, "hcl", trainable_layers=-1)
@@ -137,6 +140,7 @@ def test_all_layers_is_what_was_done_before_the_flag(qqp_folder):
         assert ours == theirs
 
 
+@pytest.mark.slow
 def test_none_is_a_frozen_encoder(qqp_folder):
     none, frozen = Kit(qqp_folder, "hcl", trainable_layers=0), Kit(qqp_folder, "hcl", freeze_encoder=True)
     assert none.settings.cautions("", 2) == frozen.settings.cautions("", 2)

@@ -13,6 +13,8 @@ import pytest
 from conftest import fresh_copy
 from epochs import assert_same, epoch_of
 
+pytest.importorskip("jax", reason="the extra `portable` needs Python 3.11 or later")
+
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.keywords.subgraph import SubgraphSampler

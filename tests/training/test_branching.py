@@ -106,6 +106,7 @@ def test_the_record_says_what_it_was(source, arm):
     assert arm.config["settings"]["init_from"] == str(source.path)
 
 
+@pytest.mark.slow
 def test_another_checkpoint(source, qqp_folder, tmp_path):
     run = trained(qqp_folder, tmp_path / "arm", init_from=str(source.path), init_checkpoint="step-00000004", max_steps=1)
     newest = source.checkpoints.newest()
@@ -136,6 +137,7 @@ def test_what_the_trunk_lacks_starts_as_it_would_and_both_sides_are_said(hcl_sou
             np.testing.assert_array_equal(value, anew[path] if path in recorded["anew"] else theirs[path], err_msg=path)
 
 
+@pytest.mark.slow
 def test_upper_layers_from_a_trunk_whose_table_is_tied(source, qqp_folder, tmp_path):
     """The decoder goes on with the rows it knows, in a table of its own."""
     run = trained(qqp_folder, tmp_path / "arm", init_from=str(source.path), trainable_layers=1, max_steps=2)
@@ -149,6 +151,7 @@ def test_upper_layers_from_a_trunk_whose_table_is_tied(source, qqp_folder, tmp_p
             np.testing.assert_array_equal(array, weights(source)[path], err_msg=path)
 
 
+@pytest.mark.slow
 def test_one_system_from_another(source, qqp_folder, tmp_path):
     """bert_gen is hcl's body, whose latent variable starts as it would."""
     run = trained(qqp_folder, tmp_path / "arm", "hcl", init_from=str(source.path), max_steps=1)
@@ -161,7 +164,7 @@ class Killed(BaseException):
     """Nothing catches it."""
 
 
-@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_it_goes_on_without_the_trunk(source, arm, qqp_folder, tmp_path, at):
     """Killed before and after the first checkpoint, and the trunk is gone."""
     place = Path(shutil.copytree(source.path, tmp_path / "trunk"))
@@ -183,6 +186,7 @@ def test_it_goes_on_without_the_trunk(source, arm, qqp_folder, tmp_path, at):
         trained(qqp_folder, tmp_path / "stopped", init_from=str(source.path))
 
 
+@pytest.mark.slow
 def test_a_trunk_that_changed_before_it_was_kept_is_refused(source, qqp_folder, tmp_path):
     place = Path(shutil.copytree(source.path, tmp_path / "trunk"))
     with mock.patch("hcl_tf.training.trunk.Trunk.keep", side_effect=Killed), pytest.raises(Killed):
