@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from hcl_tf import cli
+from hcl_tf import cli, run_flags
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry, setting_flags
 from hcl_tf.settings import PRESETS
@@ -50,8 +50,8 @@ def main() -> None:
 
     found = control(
         ControlRequest(
-            CONTROL.value, Path(DATA_DIR.value) if DATA_DIR.value else None, Path(OUT.value), PRESET.value, setting_flags.given(SETTINGS),
-            Path(RUNS.value) if RUNS.value else None, ["python", "-m", "hcl_tf.studies.controls", *sys.argv[1:]],
+            CONTROL.value, run_flags.optional_path(DATA_DIR), Path(OUT.value), PRESET.value, setting_flags.given(SETTINGS),
+            run_flags.optional_path(RUNS), ["python", "-m", "hcl_tf.studies.controls", *sys.argv[1:]],
         )
     )  # fmt: skip
     for one in found["checks"]:
