@@ -26,8 +26,11 @@ class HCLDiagnostics:
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         draw = noise.normal((self.settings.latent_size,))
         found = latent_diagnostics(prior, posterior, draw, batch, partial(self.nll_given, batch, texts, keywords))
-        found |= self.instance_diagnostics(batch, texts, prior, posterior)
-        found |= self.reach_of_negatives(batch, texts, keywords, prior, posterior)
+        negative = self.negative_posterior(texts)
+        instance = self.instance_diagnostics(batch, texts, prior, posterior, negative)
+        slope = self.slope(instance["h_target"], instance["h_negative"])
+        moved = slope[:, None] * (posterior.mean() - negative.mean())
+        found |= instance | self.reach_of_negatives(batch, texts, keywords, prior, moved)
         found["infonce"] = self.information(batch, texts["source"], texts["target"], posterior, draw)
         if self.uses_keywords:
             found |= self.condition_diagnostics(batch, texts, keywords, posterior)
@@ -51,47 +54,49 @@ class HCLDiagnostics:
             found[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1)
         return found
 
-    def instance_diagnostics(self, batch: Batch, texts: dict, prior, posterior) -> dict[str, tf.Tensor]:
+    def instance_diagnostics(self, batch: Batch, texts: dict, prior, posterior, negative) -> dict[str, tf.Tensor]:
         """Computes h(y) of target and negative, what means and what variances contribute to each, and whether the target's is smaller.
 
         Orders are 1 or 0, NaN where there is no pair; [B] each.
 
         `_random`: than that of another example's target. `_differ`: only where target and negative have different keywords.
         """
-        target, negative = self.instance_distances(texts, prior, posterior)
+        near, far = (tfp.distributions.kl_divergence(q, prior) for q in (posterior, negative))
         other = self.posterior_of(texts["source"], another(texts["target"], batch))
         random = tfp.distributions.kl_divergence(other, prior)
-        means, variances = zip(*(latent.kl_parts(q, prior) for q in (posterior, self.negative_posterior(texts))), strict=True)
+        means, variances = zip(*(latent.kl_parts(q, prior) for q in (posterior, negative)), strict=True)
         return {
-            "h_target": target,
-            "h_negative": negative,
+            "h_target": near,
+            "h_negative": far,
             "h_target_of_means": means[0],
             "h_negative_of_means": means[1],
             "h_target_of_variances": variances[0],
             "h_negative_of_variances": variances[1],
-            "margin_ins": negative - target,
-            "negative_mean": self.negative_posterior(texts).mean(),
-            "order_ins": as_float(target < negative),
-            "order_ins_random": where_applies(~tf.math.is_nan(random), target < random),
-            "order_ins_differ": where_applies(have_different_keywords(batch), target < negative),
+            "margin_ins": far - near,
+            "negative_mean": negative.mean(),
+            "order_ins": as_float(near < far),
+            "order_ins_random": where_applies(~tf.math.is_nan(random), near < random),
+            "order_ins_differ": where_applies(have_different_keywords(batch), near < far),
         }
 
-    def reach_of_negatives(self, batch: Batch, texts: dict, keywords: dict, prior, posterior) -> dict[str, tf.Tensor]:
+    def slope(self, near: tf.Tensor, far: tf.Tensor) -> tf.Tensor:
+        """Computes the weighted slope s [B] of L_ins at the distances h(y+) and h(y-) [B]."""
+        scale = self.instance_contrast.tau * self.instance_contrast.scale
+        return self.settings.weight_ins / scale * tf.sigmoid((near - far) / scale)
+
+    def reach_of_negatives(self, batch: Batch, texts: dict, keywords: dict, prior, moved: tf.Tensor) -> dict[str, tf.Tensor]:
         """Computes how far L_ins moves what is said of each source, and how well the target is told from the negative, [B] each.
 
         Where L_cvae and L_ins are at rest, the prior's mean lies at mu+ + s (mu+ - mu-), with mu+ and mu- the posterior's means of target
-        and negative, and s the weighted slope of L_ins: beside the KL term alone, which has it at mu+, the contrast moves it by
-        s (mu+ - mu-).
+        and negative, and s the slope of L_ins: beside the KL term alone, which has it at mu+, the contrast moves it by s (mu+ - mu-).
+
+        Args:
+          moved: [B, Z] this move.
 
         Returns:
-          pull_ins: the length of this move in deviations of the prior. nll_moved: the target's NLL at the prior's mean after the move.
+          pull_ins: the length of the move in deviations of the prior. nll_moved: the target's NLL at the prior's mean after the move.
           nll_negative: the negative's NLL at the prior's mean.
         """
-        target, negative = self.instance_distances(texts, prior, posterior)
-        contrast = self.instance_contrast
-        slope = self.settings.weight_ins / (contrast.tau * contrast.scale)
-        slope *= tf.sigmoid((target - negative) / (contrast.tau * contrast.scale))
-        moved = slope[:, None] * (posterior.mean() - self.negative_posterior(texts).mean())
         return {
             "pull_ins": tf.norm(moved / prior.stddev(), axis=-1),
             "nll_moved": self.nll_given(batch, texts, keywords, prior.mean() + moved),
