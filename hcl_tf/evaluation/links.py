@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hcl_tf.evaluation.intervals import entry_text
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
-FELT = 0.05  # nats a text; a smaller gain at the prior's mean is certain sooner than it is worth anything
+FELT = 0.05  # nats a text; a smaller difference is certain long before it is worth anything
 ROADS = {"keywords": ("u -> prior", "prior -> z", "z -> decoder"), "negatives": ("y- -> posterior", "posterior -> prior")}
 
 
@@ -31,18 +31,19 @@ class Link:
 
 
 RULE = (
-    f"A link is {OPEN} if the interval of its figure lies above 0. u -> prior: the posterior is nearer to the prior with the source's own "
-    "keywords than with another example's. prior -> z: it is nearer to the source's own prior than to another example's. "
+    f"A link is {OPEN} if its figure is at least {FELT} nats and the interval lies above 0. u -> prior: the posterior is nearer to the "
+    "prior with the source's own keywords than with another example's. prior -> z: it is nearer to the source's own prior than to another "
+    "example's. "
     "z -> decoder: with another example's prior mean the target costs more. y- -> posterior: the means of the posterior tell target from "
     "negative, and at least half of what tells them is the means and not the variances. posterior -> prior: where L_ins pulls the prior's "
-    f"mean, the target costs at least {FELT} nats less."
+    "mean, the target costs less."
 )
 FIGURES = {
-    "u -> prior": ("kl_u_shuffled_minus_graph", 0.0, "another's u puts the posterior {} nats farther away"),
-    "prior -> z": ("kl_prior_shuffled_minus_prior", 0.0, "another's prior lies {} nats farther from the posterior"),
-    "z -> decoder": ("nll_prior_shuffled_minus_prior", 0.0, "another's prior mean costs the target {} nats"),
-    "y- -> posterior": ("h_of_means_negative_minus_target", 0.0, "by its mean the negative lies {} nats farther away than the target"),
-    "posterior -> prior": ("nll_prior_minus_moved", FELT, "where L_ins pulls, the target costs {} nats less"),
+    "u -> prior": ("kl_u_shuffled_minus_graph", "another's u puts the posterior {} nats farther away"),
+    "prior -> z": ("kl_prior_shuffled_minus_prior", "another's prior lies {} nats farther from the posterior"),
+    "z -> decoder": ("nll_prior_shuffled_minus_prior", "another's prior mean costs the target {} nats"),
+    "y- -> posterior": ("h_of_means_negative_minus_target", "by its mean the negative lies {} nats farther away than the target"),
+    "posterior -> prior": ("nll_prior_minus_moved", "where L_ins pulls, the target costs {} nats less"),
 }
 
 
@@ -53,12 +54,12 @@ def links(differences: Mapping[str, Mapping[str, float | None]]) -> list[Link]:
       differences: name -> value, low and high, as `evaluation.diagnostics.summary` has them. Missing ones make a link `UNKNOWN`.
     """
     found = []
-    for name, (figure, least, text) in FIGURES.items():
+    for name, (figure, text) in FIGURES.items():
         entry = differences.get(figure, {"value": None, "low": None})
         if entry["low"] is None:
             found.append(Link(name, UNKNOWN, f"{figure} could not be taken"))
             continue
-        verdict, because = OPEN if entry["low"] > 0 and entry["value"] >= least else CLOSED, text.format(entry_text(entry))
+        verdict, because = OPEN if entry["low"] > 0 and entry["value"] >= FELT else CLOSED, text.format(entry_text(entry))
         if name == "y- -> posterior":
             share = share_of_means(differences)
             because += f", which is {share:.0%} of the whole difference" if share is not None else ", and no difference in all"

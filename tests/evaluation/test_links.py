@@ -52,9 +52,11 @@ def test_variances_that_tell_more_than_half_close_the_link_of_the_negative(whole
     assert ("48%" in link.because) == (whole == 2.1)
 
 
+@pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize(("nats", "verdict"), [(FELT, OPEN), (0.9 * FELT, CLOSED)])
-def test_a_pull_that_is_certain_but_too_small_to_be_felt_leaves_its_link_closed(nats, verdict):
-    assert verdicts(differences(nll_prior_minus_moved=entry(nats, 0.5 * nats)))["posterior -> prior"] == verdict
+def test_a_figure_that_is_certain_but_too_small_to_be_felt_leaves_its_link_closed(name, nats, verdict):
+    found = differences(h_negative_minus_target=entry(0.05, 0.04), **{FIGURES[name][0]: entry(nats, 0.5 * nats)})
+    assert verdicts(found)[name] == verdict
 
 
 def test_lines_name_every_link_and_both_roads():
