@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 import hcl_tf
 from hcl_tf.config import SPLITS, TARGET_LENGTH, TARGET_MINIMUM, Task
 from hcl_tf.data.corpora import negatives, reading
@@ -12,6 +14,7 @@ from hcl_tf.data.corpora.formats import ROLES, Example, Keyword, ReadOptions
 from hcl_tf.data.corpora.qqp import text_key
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.data.keywords import graph, tagging, textrank
+from hcl_tf.data.keywords.impostor_hardness import hardness_lines
 from hcl_tf.data.keywords.impostor_statistics import Impostors
 from hcl_tf.data.store import tfrecords, word_vectors
 from hcl_tf.data.store.tfrecords import Record, Text
@@ -96,12 +99,15 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
                 f"the graph is empty: no keyword occurs in {settings.min_keyword_count} training samples; "
                 "lower --min_keyword_count or give more data"
             )
-        if len(keyword_graph):
-            say(*Impostors.of_samples(keyword_graph, samples, settings.graph_degree).lines(keyword_graph))
         targets = {text_key(example.target) for example in splits["train"]}
         kinds = {split: _negative_kinds(examples, targets) for split, examples in splits.items()}
         say(f"negatives that are another training example's target: {kinds['train']['targets']:.1%} of train's")
-        say(_write_word_vectors(task, splits["train"], folder))
+        vectors, note = _write_word_vectors(task, splits["train"], folder)
+        say(note)
+        if len(keyword_graph):
+            impostors = Impostors.of_samples(keyword_graph, samples, settings.graph_degree)
+            of_nodes = np.stack([vectors.mean(words(node, task.language)) for node in keyword_graph.nodes])
+            say(*impostors.lines(keyword_graph), *hardness_lines(impostors, of_nodes, "word vectors"))
 
         numbers = keyword_graph.numbers()
         entries = {}
@@ -170,12 +176,15 @@ def _negative_kinds(examples: list[Example], targets: set[str]) -> dict[str, dic
     }
 
 
-def _write_word_vectors(task: Task, training: list[Example], folder: Path) -> str:
-    """Learns the word vectors for the embedding scores, and writes them. Returns a line about them."""
+def _write_word_vectors(task: Task, training: list[Example], folder: Path) -> tuple[word_vectors.WordVectors, str]:
+    """Learns the word vectors for the embedding scores, and writes them. Returns them with a line about them."""
     distinct = dict.fromkeys(getattr(example, role) for example in training for role in ROLES)
     vectors = word_vectors.learn(words(text, task.language) for text in distinct)
     vectors.save(folder / tfrecords.WORD_VECTORS)
-    return f"word vectors for the embedding scores: {len(vectors):,} words x {vectors.vectors.shape[1]}, from {len(distinct):,} texts"
+    return (
+        vectors,
+        f"word vectors for the embedding scores: {len(vectors):,} words x {vectors.vectors.shape[1]}, from {len(distinct):,} texts",
+    )
 
 
 def _manifest(task: Task, settings: PreparationSettings, corpus: reading.Corpus, tokenizer: wordpiece.Tokenizer, folder: Path) -> dict:

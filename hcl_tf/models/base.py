@@ -266,6 +266,10 @@ class System(keras.Model):
     def before_epoch(self, epoch: int, texts) -> None:
         """Computes what depends on all training texts; default: nothing. `texts` is a `training.text_states.TextStates`."""
 
+    def told_at_start(self, texts) -> list[str]:
+        """Returns what a user should know of the training texts, as this system sees them after the first `before_epoch`, line by line."""
+        return []
+
     def before_inference(self) -> None:
         """Computes what depends on weights alone. Callers do this before validation and generation, whenever weights have changed."""
 

@@ -329,6 +329,9 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
             for variable, value in zip(self.refreshed()[1].values(), texts.node_features(self.encoder), strict=True):
                 variable.assign(value)
 
+    def told_at_start(self, texts) -> list[str]:
+        return texts.impostor_lines(self.node_features.numpy(), self.impostors) if self.uses_keywords else []
+
     def before_inference(self) -> None:
         if self.uses_keywords:
             states = self.node_projection(tf.convert_to_tensor(self.node_features))

@@ -110,6 +110,8 @@ class Loop:
                 if self.at.batch == 0:
                     self.system.before_epoch(self.at.epoch, self.texts)
                 if self.at.step == 0 and self.at.validated < 0:
+                    for line in self.system.told_at_start(self.texts):
+                        print(line, flush=True)
                     self._validate()  # the values before training, to compare with
                 self._epoch(per_epoch, last, progress)
         if self._board:

@@ -13,6 +13,8 @@ import tensorflow as tf
 from hcl_tf.data.batching.batches import Columns, Place
 from hcl_tf.data.batching.distinct_texts import DistinctTexts
 from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.keywords.impostor_hardness import MOST_SAMPLES, SEED, hardness_lines
+from hcl_tf.data.keywords.impostor_statistics import Impostors
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.files.array_cache import CACHE, cached, is_whole
@@ -51,6 +53,17 @@ class TextStates:
           [N, D] features; [D] mean and [D] scale of the texts' vectors.
         """
         return self._texts.node_features(self._encoded(encoder, states=False)[0])
+
+    def impostor_lines(self, features: np.ndarray, by: str) -> list[str]:
+        """Says what the impostors of the split are, and how hard they are under the features [N, D] of the nodes.
+
+        Args:
+          by: as in `data.keywords.subgraph.find_impostors`.
+        """
+        nodes = (self.arrays.source_nodes, self.arrays.target_nodes, self.arrays.negative_nodes)
+        rows = np.sort(np.random.default_rng(SEED).permutation(len(self.arrays))[:MOST_SAMPLES])
+        found = Impostors.of(self._data.whole_graph, *(part[rows] for part in nodes), by)
+        return [*found.lines(self._data.graph), *hardness_lines(found, features, "node features")] if len(features) else []
 
     def columns(self, encoder: TextEncoder) -> Columns:
         """Returns batch columns that stand in for a frozen encoder: source_states [B, S + 2, D] float16, {role}_vector [B, D] float32."""
@@ -95,7 +108,7 @@ class TextStates:
           starts: [U + 1] where each text begins, and the number of all pieces.
         """
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None], tf.int32)])
         def run(ids: tf.Tensor) -> tf.Tensor:
             return encoder.lower_states(ids)
 
@@ -140,7 +153,7 @@ class TextStates:
         place = np.full(len(self.ids), -1)  # of each text among the sources; -1: it is not a source
         place[self._sources] = np.arange(len(self._sources))
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None], tf.int32)])
         def run(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             found = encoder(ids)
             return found, text_vector(found, encoder.mask(ids))

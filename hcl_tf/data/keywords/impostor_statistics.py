@@ -1,8 +1,4 @@
-"""How hard a set of impostors is: whether they are what the negatives say, and whether they can be told without reading anything.
-
-A contrast learns nothing from impostors that one fixed direction separates from the targets' keywords, whatever source and target are
-(BUILD_NOTES 92). NumPy alone.
-"""
+"""What a set of impostors is made of: where they come from, whether they are what the negatives say, and which words they are."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,8 +10,6 @@ from hcl_tf.data.keywords.graph import UNKNOWN, KeywordGraph, SampleKeywords
 from hcl_tf.data.keywords.subgraph import ROUTES, find_impostors
 
 FREQUENT = 8
-SEED = 1
-RIDGE = 0.1  # of the mean variance: the directions are as many as the vectors' dimensions, the samples few
 
 
 @dataclass(frozen=True)
@@ -79,41 +73,3 @@ class Impostors:
             "whose negative has one that source and target lack",
             f"most frequent impostors, by share of samples: {words or 'none'}",
         ]
-
-
-def blind_order(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Measures how well one fixed direction, which sees neither source nor target, tells the better of two vectors.
-
-    The direction is Fisher's, fitted to the differences of one half of the pairs and tried on the other, both ways round.
-
-    Args:
-      positive, negative: [n, D] pairs.
-
-    Returns:
-      The share of pairs that it orders right; 0.5 is chance, and what a contrast can hope to teach begins above this.
-    """
-    differences = np.asarray(positive, np.float64) - np.asarray(negative, np.float64)
-    order = np.random.default_rng(SEED).permutation(len(differences))
-    halves = order[::2], order[1::2]
-    right = []
-    for fitted, tried in (halves, halves[::-1]):
-        part = differences[fitted]
-        covariance = part.T @ part / len(part)
-        covariance += RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-        right.append(differences[tried] @ np.linalg.solve(covariance, part.mean(0)) > 0)
-    return float(np.concatenate(right).mean())
-
-
-def one_each(nodes: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draws one of each sample's impostors [n, K, F], uniformly. Returns [n] node numbers, `UNKNOWN` where there is none."""
-    flat = nodes.reshape(len(nodes), -1)
-    keys = np.where(flat == UNKNOWN, -1.0, random.random(flat.shape))
-    chosen = keys.argmax(1)
-    return np.where(keys.max(1) < 0, UNKNOWN, flat[np.arange(len(flat)), chosen])
-
-
-def mean_vectors(vectors: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    """[N, D] vectors and [n, ...] node numbers -> [n, D] the mean over each sample's nodes; zeros where it has none."""
-    flat = nodes.reshape(len(nodes), -1)
-    known = (flat != UNKNOWN)[..., None]
-    return (vectors[np.maximum(flat, 0)] * known).sum(1) / np.maximum(known.sum(1), 1)

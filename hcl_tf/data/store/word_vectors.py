@@ -53,6 +53,11 @@ class WordVectors:
         """Returns the vectors of those tokens that have one, in order, [n, d]; n is 0 where none has."""
         return self.vectors[[row for token in tokens if (row := self.rows.get(token)) is not None]]
 
+    def mean(self, tokens: Sequence[str]) -> np.ndarray:
+        """Returns the mean vector [d] of those tokens that have one, zeros where none has."""
+        found = self.of(tokens)
+        return found.mean(0) if len(found) else np.zeros(self.vectors.shape[1], self.vectors.dtype)
+
     def save(self, path: Path) -> None:
         """Writes an .npz file, byte for byte the same for equal vectors. Words must not hold line breaks."""
         texts = {"name": self.name, "words": "\n".join(self.words)}

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from hcl_tf.data.keywords.impostor_statistics import blind_order
+from hcl_tf.data.keywords.impostor_hardness import LEAST_SAMPLES, blind_order
 from hcl_tf.metrics.significance import means
 from hcl_tf.training.diagnostics import MARGIN, gain
 
@@ -12,7 +12,6 @@ from hcl_tf.training.diagnostics import MARGIN, gain
 PAIRS = {
     "ins": ("posterior_mean", "negative_mean"), "key": ("target_state", "impostor_state"), "ma": ("target_state", "impostor_state")
 }  # fmt: skip
-LEAST_PAIRS = 20  # for a direction to be fitted
 
 
 def of_contrasts(diagnostics: dict[str, np.ndarray], untrained: dict[str, np.ndarray] | None) -> dict[str, dict]:
@@ -34,7 +33,7 @@ def of_contrasts(diagnostics: dict[str, np.ndarray], untrained: dict[str, np.nda
         found[name] = means({"margin": margins.astype(np.float64), "order": diagnostics[f"order_{name}"].astype(np.float64)}) | {
             "median": float(np.median(margins[applies])),
             "gain": gain(margins),
-            "blind_order": blind_order(*(diagnostics[vector][applies] for vector in pair)) if applies.sum() >= LEAST_PAIRS else None,
+            "blind_order": blind_order(*(diagnostics[vector][applies] for vector in pair)) if applies.sum() >= LEAST_SAMPLES else None,
             "untrained_order": float(np.nanmean(untrained[f"order_{name}"])) if untrained else None,
         }
     return found

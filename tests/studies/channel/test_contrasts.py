@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from hcl_tf.studies.channel.contrasts import LEAST_PAIRS, of_contrasts, overlap, preference
+from hcl_tf.data.keywords.impostor_hardness import LEAST_SAMPLES
+from hcl_tf.studies.channel.contrasts import of_contrasts, overlap, preference
 
 N, Z = 60, 3
 
@@ -43,7 +44,7 @@ def test_a_contrast_that_the_model_does_not_have_is_left_out_and_few_pairs_have_
     given = diagnostics() | {"margin_ma": np.full(N, np.nan)}
     del given["margin_ins"]
     assert set(of_contrasts(given, None)) == {"key"}
-    few = {name: values[: LEAST_PAIRS // 2] for name, values in diagnostics().items()}
+    few = {name: values[: LEAST_SAMPLES // 2] for name, values in diagnostics().items()}
     assert of_contrasts(few, None)["key"]["blind_order"] is None
 
 
