@@ -24,12 +24,16 @@ cli.import_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 import tf_keras as keras  # noqa: E402
+from tensorflow.python.util import tf_stack  # noqa: E402
 
 from hcl_tf.data.preparation import PreparationSettings, prepare  # noqa: E402
 from hcl_tf.files.array_cache import CACHE  # noqa: E402
 
 # Tests run each graph a few times only, so it costs more to improve a graph than its improvement gains.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+# TensorFlow notes by which calls each operation of a graph was made. Below pytest these are many, and it took an eighth of all time.
+_NOWHERE = tf_stack.extract_stack()
+tf_stack.extract_stack = lambda *_args, **_kwargs: _NOWHERE
 # What the libraries have made by now stays, so the collector need not look at it again and again while graphs are traced.
 gc.collect()
 gc.freeze()

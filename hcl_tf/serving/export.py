@@ -55,7 +55,7 @@ def save_model(trained: TrainedRun, folder: Path) -> None:
     shapes = {"source_ids": [None, inputs.source_length + 2], "source_nodes": [None, inputs.max_keywords], "source_unknown": [None]}
     specs = {name: tf.TensorSpec(shape, tf.int32, name) for name, shape in shapes.items()}
 
-    @tf.function(input_signature=[specs[name] for name in shapes])
+    @tf.function(autograph=False, input_signature=[specs[name] for name in shapes])
     def run(source_ids: tf.Tensor, source_nodes: tf.Tensor, source_unknown: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = tf.shape(source_ids)[0]
         batch = {"source_ids": source_ids, "source_nodes": source_nodes, "source_unknown": source_unknown}
