@@ -35,14 +35,21 @@ class Text:
     """A text of a record.
 
     Attributes:
-      raw: as it was given. ids: WordPiece ids, cut, without special tokens. keywords: of the part that was not cut off.
-      nodes: the node of each keyword; -1: the graph does not have it.
+      raw: as it was given. ids: WordPiece ids, cut, without special tokens. keywords: of the part that was not cut off; their places are
+        those in `normal`. nodes: the node of each keyword; -1: the graph does not have it.
+      changed: the normal form (tokenizers/normalization.py) where it is not the raw one.
     """
 
     raw: str
     ids: list[int]
     keywords: tuple[Keyword, ...] = ()
     nodes: tuple[int, ...] = ()
+    changed: str | None = None
+
+    @property
+    def normal(self) -> str:
+        """The text as it is cut into pieces, tagged and scored."""
+        return self.raw if self.changed is None else self.changed
 
 
 @dataclass(slots=True)
@@ -68,6 +75,8 @@ def serialise(record: Record) -> bytes:
         features[f"{role}_spans"] = _ints([edge for keyword in text.keywords for edge in (keyword.start, keyword.end)])
         features[f"{role}_ranks"] = _floats([keyword.rank for keyword in text.keywords])
         features[f"{role}_nodes"] = _ints(text.nodes)
+        if text.changed is not None:
+            features[f"{role}_changed"] = _bytes([text.changed])
     if record.sampled:
         features["sampled"] = _bytes([text for pair in record.sampled for text in (pair.context, pair.response)])
         features["sampled_scores"] = _floats([score for pair in record.sampled for score in (pair.response_score, pair.context_score)])
@@ -101,7 +110,8 @@ def _parse_text(features, role: str) -> Text:
     nodes = tuple(features[f"{role}_nodes"].int64_list.value)
     if len(nodes) != len(keywords):
         raise ValueError(f"{role} has {len(keywords)} keywords but {len(nodes)} nodes")
-    return Text(_texts(features[role])[0], list(features[f"{role}_ids"].int64_list.value), keywords, nodes)
+    changed = _texts(features[f"{role}_changed"])[0] if f"{role}_changed" in features else None
+    return Text(_texts(features[role])[0], list(features[f"{role}_ids"].int64_list.value), keywords, nodes, changed)
 
 
 def _bytes(values) -> tf.train.Feature:
