@@ -1,8 +1,7 @@
 """Turns texts of a user into sources as the model takes them.
 
-A raw text is treated as in preparation: it is cleaned, normalised and cut to the pieces that the model sees, and its keywords are taken from
-that part.
-So the same text gives the same batch, whether it stands in a prepared folder or comes from standard input.
+A raw text is treated as in preparation: it is cleaned, normalised and cut to the pieces that the model sees, and its keywords are
+taken from that part. So the same text gives the same batch, whether it stands in a prepared folder or comes from standard input.
 """
 
 from collections.abc import Sequence
@@ -50,9 +49,8 @@ class SourceReader:
         settings = manifest["settings"]
         # "auto" stands for what it was when the data was prepared, not for what is installed here.
         tagger = manifest["tagger"].split(" (")[0] if settings["tagger"] == "auto" else settings["tagger"]
-        found = KeywordExtractor(
-            language, tagger, settings["keyword_unit"], settings["max_keywords"], manifest.get("stop_words", [language])
-        )
+        stop_words = manifest.get("stop_words", [language])  # what was left out before it was recorded
+        found = KeywordExtractor(language, tagger, settings["keyword_unit"], settings["max_keywords"], stop_words)
         if (here := tagging.describe_tagger(language, tagger)) != manifest["tagger"]:
             self.notes.append(f"the data was prepared with the tagger {manifest['tagger']}, here it is {here}: keywords may differ")
         return found

@@ -21,8 +21,8 @@ class Source:
     """A source as the model takes it.
 
     Attributes:
-      text: in its normal form. ids: of its pieces, cut, without special ones. nodes: of its keywords, `UNKNOWN` for those that the graph lacks.
-      keywords: their names.
+      text: in its normal form. ids: of its pieces, cut, without special ones. nodes: of its keywords, `UNKNOWN` for those that the graph
+        lacks. keywords: their names.
     """
 
     text: str

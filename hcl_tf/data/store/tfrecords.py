@@ -93,7 +93,8 @@ def parse(serialised: bytes) -> Record:
     parts = [f"{role}_{part}" for role in ROLES for part in ("ids", "keywords", "spans", "ranks", "nodes")]
     if missing := [name for name in ("id", "route", *ROLES, *parts) if name not in features]:
         raise ValueError(f"feature {missing[0]} missing")
-    if several := [name for name in ("id", "route", *ROLES) if len(features[name].bytes_list.value) != 1]:
+    single = ["id", "route", *ROLES, *(name for name in map("{}_changed".format, ROLES) if name in features)]
+    if several := [name for name in single if len(features[name].bytes_list.value) != 1]:
         raise ValueError(f"feature {several[0]} has {len(features[several[0]].bytes_list.value)} values instead of 1")
     sampled, scores = _texts(features["sampled"]), features["sampled_scores"].float_list.value
     pairs = zip(sampled[::2], sampled[1::2], scores[::2], scores[1::2], strict=True)
