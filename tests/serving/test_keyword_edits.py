@@ -138,8 +138,6 @@ def test_marks_that_nobody_sees_make_no_difference(run):
     edited = [run.compare(text, [keyword]).edited for text, keyword in ((marked, "wei\u00adght"), (TEXT, "weight"))]
     assert edited[0].keywords == edited[1].keywords == ("weight",)
     assert edited[0].beams == edited[1].beams
-    assert run.own_keywords("Ｈｏｗ ｃａｎ Ｉ ｌｏｓｅ ｗｅｉｇｈｔ?") == run.own_keywords("How can I lose weight?"), (
-        "not taken for another language"
-    )
+    assert run.own_keywords("ｗｅｉｇｈｔ?") == ("weight",), "not taken for another language"
     with pytest.raises(UserError, match="there is no text"):
         run.own_keywords("\u200b\u2060")
