@@ -7,7 +7,7 @@
   word_vectors.npz                  vectors for the embedding scores (word_vectors.py)
 
 A record keeps the raw texts and keywords beside the WordPiece ids, so that another tokeniser or a pointer network can
-work on the same records.
+work on the same records; and the normal form of a text where it is not the raw one. The manifest names the normalisation.
 """
 
 import hashlib
