@@ -31,16 +31,27 @@ _TO_ASCII = {code: code - 0xFEE0 for code in range(0xFF10, 0xFF5B)}
 def visible(text: str) -> str:
     """Returns a text, cleaned before (`formats.clean`), with every word in its one spelling.
 
-    Characters that show nothing are left out, except a joiner between two emoji. What is left is composed (NFC), full-width letters and
-    digits become ASCII ones, and white space is cleaned once more where something was left out. Signs stay: "，" is Chinese for a comma.
+    Characters that show nothing are left out, except a joiner between two emoji. Full-width letters and digits become ASCII ones, what is
+    left is composed (NFC), and white space is cleaned once more where something was left out. Signs stay: "，" is Chinese for a comma.
     """
     if _PLAIN.fullmatch(text):
         return text
-    shown = _LOOSE_JOINER.sub("", _INVISIBLE.sub("", text))
-    found = _FULL_WIDTH.sub(lambda match: match[0].translate(_TO_ASCII), unicodedata.normalize("NFC", shown))
+    found = _spelled(text)
     if found == text:
         return text
-    return TURN_BREAK.join(turn for turn in map(clean, found.split(TURN_BREAK)) if turn)
+    # Where a space goes, marks may come together that have an order, and where these change places, a space may go.
+    while (again := _spelled(_cleaned(found))) != found:
+        found = again
+    return found
+
+
+def _spelled(text: str) -> str:
+    shown = _LOOSE_JOINER.sub("", _INVISIBLE.sub("", text))
+    return unicodedata.normalize("NFC", _FULL_WIDTH.sub(lambda match: match[0].translate(_TO_ASCII), shown))
+
+
+def _cleaned(text: str) -> str:
+    return TURN_BREAK.join(turn for turn in map(clean, text.split(TURN_BREAK)) if turn)
 
 
 def _as_given(text: str) -> str:
