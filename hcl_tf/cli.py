@@ -5,10 +5,14 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 
 from absl import app, logging
 
 from hcl_tf.errors import UserError
+
+# What other packages replace by a version that this code can't work with, as requirements.txt has it; the first number has to be the same.
+PINNED = {"transformers": "4.53.3", "numpy": "2.1.3"}
 
 
 def quieten_libraries() -> None:
@@ -25,8 +29,30 @@ def quieten_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
 
 
+def check_versions() -> None:
+    """Raises `UserError`, with the command that mends it, where a library is of another major version than this code works with."""
+    wrong = {}
+    for package, wanted in PINNED.items():
+        try:
+            found = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found = "none"
+        if found.split(".")[0] != wanted.split(".")[0]:
+            wrong[package] = f"{package} {wanted.split('.')[0]} is needed, and {found} is installed"
+    if wrong:
+        pins = " ".join(f"{package}=={PINNED[package]}" for package in wrong)
+        raise UserError(
+            f"{'; '.join(wrong.values())}; another package may have brought it, which pip install --no-deps prevents; "
+            f"mend it with: {sys.executable} -m pip install {pins}"
+        )
+
+
 def import_tensorflow() -> None:
-    """Imports TensorFlow with standard error closed: its libraries log a dozen false alarms before any setting counts."""
+    """Imports TensorFlow with standard error closed: its libraries log a dozen false alarms before any setting counts.
+
+    Raises `UserError` where libraries that are imported later are of versions that can't work (`check_versions`).
+    """
+    check_versions()
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -56,7 +56,9 @@ BM25_CANDIDATES = flags.DEFINE_integer(
 )
 
 VOCAB = flags.DEFINE_string(
-    "vocab", None, "WordPiece vocabulary: a hub name, folder or vocab.txt, or 'learn'. Default: BERT's if a hub is reachable, else learned."
+    "vocab",
+    None,
+    "WordPiece vocabulary: a hub name, folder, vocab.txt, tokenizer.json, or 'learn'. Default: BERT's if a hub is reachable, else learned.",
 )
 VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 8000, "Pieces of a learned vocabulary.", lower_bound=100)
 TAGGER = flags.DEFINE_string(

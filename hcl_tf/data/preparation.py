@@ -18,7 +18,7 @@ from hcl_tf.data.keywords.impostor_hardness import hardness_lines
 from hcl_tf.data.keywords.impostor_statistics import Impostors
 from hcl_tf.data.store import tfrecords, word_vectors
 from hcl_tf.data.store.tfrecords import Record, Text
-from hcl_tf.data.tokenizers import wordpiece
+from hcl_tf.data.tokenizers import normalization, wordpiece
 from hcl_tf.data.tokenizers.words import words
 from hcl_tf.files.checksums import sha256
 from hcl_tf.files.whole_folder import whole_or_nothing
@@ -71,17 +71,19 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         print(f"preparing {task.name} from {raw}", flush=True)
         named = _load_named(task, settings)
         corpus = _read(task, raw, settings)
-        say(*corpus.notes)
+        spelling = _Spelling(corpus.splits)
+        legible = spelling.legible(corpus.splits)
+        say(*corpus.notes, *spelling.notes())
         splits, how_chosen = negatives.choose(
-            corpus.splits, corpus.clusters, mode=settings.negatives, language=task.language, candidates=settings.bm25_candidates,
+            legible, corpus.clusters, mode=settings.negatives, language=task.language, candidates=settings.bm25_candidates,
             own_split=settings.split_by == "question", seed=settings.seed,
         )  # fmt: skip
         say("examples: " + ", ".join(f"{split} {len(splits[split]):,}" for split in SPLITS), *how_chosen, _overlap(splits))
 
-        training_texts = (text for e in splits["train"] for text in (e.source, e.target))
+        training_texts = (spelling.normal(text) for e in splits["train"] for text in (e.source, e.target))
         tokenizer, note = named or wordpiece.load(settings.vocab, task.language, training_texts, settings.vocab_size)
         (folder / tfrecords.VOCABULARY).write_text("\n".join(tokenizer.vocabulary()) + "\n", encoding="utf-8")
-        cut = _Cut(task, tokenizer, splits)
+        cut = _Cut(task, tokenizer, splits, spelling)
         say(note, *cut.notes())
 
         tagger = tagging.describe_tagger(task.language, settings.tagger)
@@ -102,7 +104,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         targets = {text_key(example.target) for example in splits["train"]}
         kinds = {split: _negative_kinds(examples, targets) for split, examples in splits.items()}
         say(f"negatives that are another training example's target: {kinds['train']['targets']:.1%} of train's")
-        vectors, note = _write_word_vectors(task, splits["train"], folder)
+        vectors, note = _write_word_vectors(task, splits["train"], spelling, folder)
         say(note)
         if len(keyword_graph):
             impostors = Impostors.of_samples(keyword_graph, samples, settings.graph_degree)
@@ -112,7 +114,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         numbers = keyword_graph.numbers()
         entries = {}
         for split in SPLITS:
-            records = _records(splits[split], split, tokenizer, cut, keywords, numbers)
+            records = _records(splits[split], split, tokenizer, spelling, cut, keywords, numbers)
             shards = tfrecords.write_shards(folder, split, records, len(splits[split]))
             entries[split] = {"examples": len(splits[split]), "negatives": kinds[split], "shards": shards}
 
@@ -176,15 +178,15 @@ def _negative_kinds(examples: list[Example], targets: set[str]) -> dict[str, dic
     }
 
 
-def _write_word_vectors(task: Task, training: list[Example], folder: Path) -> tuple[word_vectors.WordVectors, str]:
+def _write_word_vectors(
+    task: Task, training: list[Example], spelling: "_Spelling", folder: Path
+) -> tuple[word_vectors.WordVectors, str]:  # fmt: skip
     """Learns the word vectors for the embedding scores, and writes them. Returns them with a line about them."""
-    distinct = dict.fromkeys(getattr(example, role) for example in training for role in ROLES)
+    distinct = dict.fromkeys(spelling.normal(getattr(example, role)) for example in training for role in ROLES)
     vectors = word_vectors.learn(words(text, task.language) for text in distinct)
     vectors.save(folder / tfrecords.WORD_VECTORS)
-    return (
-        vectors,
-        f"word vectors for the embedding scores: {len(vectors):,} words x {vectors.vectors.shape[1]}, from {len(distinct):,} texts",
-    )
+    size = f"{len(vectors):,} words x {vectors.vectors.shape[1]}"
+    return vectors, f"word vectors for the embedding scores: {size}, from {len(distinct):,} texts"
 
 
 def _manifest(task: Task, settings: PreparationSettings, corpus: reading.Corpus, tokenizer: wordpiece.Tokenizer, folder: Path) -> dict:
@@ -198,6 +200,8 @@ def _manifest(task: Task, settings: PreparationSettings, corpus: reading.Corpus,
         "settings": {**asdict(settings), "vocab": tokenizer.name},
         "raw_files": corpus.files,
         "raw_rows": corpus.raw_rows,
+        "normalization": normalization.CURRENT,
+        "stop_words": list(textrank.STOP_WORDS[task.language]),
         "tokenizer": {"name": tokenizer.name, "lowercase": tokenizer.lowercase, "pieces": len(tokenizer)},
         "files": {name: sha256(folder / name) for name in others},
     }
@@ -224,15 +228,48 @@ def _overlap(splits: dict[str, list[Example]]) -> str:
     return "sources that also occur in training: " + "; ".join(parts)
 
 
-class _Cut:
-    """Cuts texts to the length limits. Keywords are those of the text that the model sees."""
+class _Spelling:
+    """The normal forms of a corpus's texts. Examples keep their raw texts."""
 
-    def __init__(self, task: Task, tokenizer: wordpiece.Tokenizer, splits: dict[str, list[Example]]) -> None:
+    def __init__(self, splits: dict[str, list[Example]]) -> None:
+        texts = {text for examples in splits.values() for e in examples for text in (e.source, e.target, *e.negatives)}
+        self._texts = len(texts)
+        self._changed = {text: found for text in texts if (found := normalization.visible(text)) != text}
+        self._left_out = 0
+
+    def normal(self, raw: str) -> str:
+        """Returns the normal form of a text."""
+        return self._changed.get(raw, raw)
+
+    def legible(self, splits: dict[str, list[Example]]) -> dict[str, list[Example]]:
+        """Leaves out examples whose source or target shows nothing, and such negatives."""
+        kept = {
+            split: [
+                e if all(map(self.normal, e.negatives)) else replace(e, negatives=tuple(filter(self.normal, e.negatives)))
+                for e in examples
+                if self.normal(e.source) and self.normal(e.target)
+            ]
+            for split, examples in splits.items()
+        }
+        self._left_out = sum(map(len, splits.values())) - sum(map(len, kept.values()))
+        return kept
+
+    def notes(self) -> list[str]:
+        """Says how many texts have another normal form than their raw one, and how many examples show nothing."""
+        said = [f"normalisation {normalization.CURRENT}: changes {len(self._changed):,} of {self._texts:,} distinct texts"]
+        return said + ([f"examples with a text that shows nothing, left out: {self._left_out:,}"] if self._left_out else [])
+
+
+class _Cut:
+    """Brings texts to their normal form, and cuts them to the length limits. Keywords are those of the text that the model sees."""
+
+    def __init__(self, task: Task, tokenizer: wordpiece.Tokenizer, splits: dict[str, list[Example]], spelling: _Spelling) -> None:
+        self._spelling = spelling
         self._limits = dict.fromkeys(ROLES, (TARGET_LENGTH, "head")) | {"source": (task.source_length, task.source_keep)}
-        self._spans: dict[str, dict[str, tuple[int, int]]] = {}  # role -> raw text -> kept characters, of cut texts only
+        self._spans: dict[str, dict[str, tuple[int, int]]] = {}  # role -> normal text -> kept characters, of cut texts only
         self._counts: dict[str, tuple[int, int]] = {}
         for role, (length, keep) in self._limits.items():
-            texts = [getattr(e, role) for split in SPLITS for e in splits[split]]
+            texts = [spelling.normal(getattr(e, role)) for split in SPLITS for e in splits[split]]
             spans = tokenizer.kept_spans(texts, length, keep)
             self._spans[role] = {text: span for text, span in zip(texts, spans, strict=True) if span}
             self._counts[role] = (len(texts), sum(span is not None for span in spans))
@@ -240,9 +277,10 @@ class _Cut:
                 self._short = sum(len(pieces) < TARGET_MINIMUM for pieces in tokenizer.encode(texts))
 
     def kept(self, role: str, raw: str) -> tuple[int, str]:
-        """Returns where the kept part of a text begins, and that part."""
-        start, end = self._spans[role].get(raw, (0, len(raw)))
-        return start, raw[start:end]
+        """Returns where the kept part of a text begins in its normal form, and that part."""
+        text = self._spelling.normal(raw)
+        start, end = self._spans[role].get(text, (0, len(text)))
+        return start, text[start:end]
 
     def ids(self, role: str, pieces: list[int]) -> list[int]:
         """Returns the kept ones of a text's pieces."""
@@ -262,6 +300,7 @@ def _records(
     examples: list[Example],
     split: str,
     tokenizer: wordpiece.Tokenizer,
+    spelling: _Spelling,
     cut: _Cut,
     keywords: Keywords,
     numbers: dict[str, int],
@@ -271,11 +310,13 @@ def _records(
     def text(role: str, raw: str, pieces: list[int]) -> Text:
         start, kept = cut.kept(role, raw)
         marked = tuple(replace(k, start=k.start + start, end=k.end + start) for k in keywords[kept])
-        return Text(raw, cut.ids(role, pieces), marked, tuple(numbers.get(k.text, graph.UNKNOWN) for k in marked))
+        nodes = tuple(numbers.get(k.text, graph.UNKNOWN) for k in marked)
+        normal = spelling.normal(raw)
+        return Text(raw, cut.ids(role, pieces), marked, nodes, None if normal == raw else normal)
 
     for start in track(range(0, len(examples), wordpiece.BATCH), f"writing {split}", unit=" blocks"):
         block = examples[start : start + wordpiece.BATCH]
-        encoded = [tokenizer.encode([getattr(e, role) for e in block]) for role in ROLES]
+        encoded = [tokenizer.encode([spelling.normal(getattr(e, role)) for e in block]) for role in ROLES]
         for example, *pieces in zip(block, *encoded, strict=True):
             texts = {role: text(role, getattr(example, role), ids) for role, ids in zip(ROLES, pieces, strict=True)}
             yield Record(example.id, **texts, route=example.route, sampled=example.sampled)

@@ -59,7 +59,7 @@ class Generator:
         """Generates the best text for each real row of the batches.
 
         Args:
-          sources: the raw texts, from which words are copied that the vocabulary lacks. draw: as of `ids`.
+          sources: the texts in their normal form, from which words are copied that the vocabulary lacks. draw: as of `ids`.
         """
         found, raw = [], iter(sources)
         for batch in batches:
@@ -83,7 +83,7 @@ def text_of(tokenizer: Tokenizer, ids: np.ndarray, source_ids: np.ndarray, sourc
     """Decodes vocabulary ids [T] to text; an id of V or more stands for an unknown word of the source (`System.output_ids`).
 
     Args:
-      source_ids: [S + 2] the source's framed pieces. source: its raw text.
+      source_ids: [S + 2] the source's framed pieces. source: its text in normal form.
     """
     vocabulary = len(tokenizer)
     if ids.max() < vocabulary:

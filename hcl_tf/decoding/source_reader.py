@@ -1,7 +1,7 @@
 """Turns texts of a user into sources as the model takes them.
 
-A raw text is treated as in preparation: it is cleaned and cut to the pieces that the model sees, and its keywords are taken from that part.
-So the same text gives the same batch, whether it stands in a prepared folder or comes from standard input.
+A raw text is treated as in preparation: it is cleaned, normalised and cut to the pieces that the model sees, and its keywords are
+taken from that part. So the same text gives the same batch, whether it stands in a prepared folder or comes from standard input.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from hcl_tf.data.corpora.formats import TURN_BREAK, clean
 from hcl_tf.data.keywords import tagging
 from hcl_tf.data.keywords.graph import UNKNOWN, KeywordGraph
 from hcl_tf.data.keywords.textrank import KeywordExtractor
+from hcl_tf.data.tokenizers import normalization
 from hcl_tf.data.tokenizers.wordpiece import Tokenizer, cut
 from hcl_tf.decoding.sources import Source
 from hcl_tf.errors import UserError
@@ -25,7 +26,7 @@ class SourceReader:
       keywords: replace those of each text; None: TextRank's.
 
     Attributes:
-      notes: lines for the user, to be shown before the first output.
+      notes: lines for the user, to be shown before the first output. normal: the function that the data was normalised with.
 
     Raises:
       UserError: the tagger can't be had, a keyword that is given holds no word, or there are more than the model was made for.
@@ -35,6 +36,7 @@ class SourceReader:
         task, settings = manifest["task"], manifest["settings"]
         self._length, self._keep = task["source_length"], task["source_keep"]
         self._tokenizer, self._numbers = tokenizer, graph.numbers()
+        self.normal = normalization.of(manifest)
         self.notes: list[str] = []
         self._extractor = self._load_extractor(task["language"], manifest)
         self._unit, self._most = settings["keyword_unit"], settings["max_keywords"]
@@ -47,7 +49,8 @@ class SourceReader:
         settings = manifest["settings"]
         # "auto" stands for what it was when the data was prepared, not for what is installed here.
         tagger = manifest["tagger"].split(" (")[0] if settings["tagger"] == "auto" else settings["tagger"]
-        found = KeywordExtractor(language, tagger, settings["keyword_unit"], settings["max_keywords"])
+        stop_words = manifest.get("stop_words", [language])  # what was left out before it was recorded
+        found = KeywordExtractor(language, tagger, settings["keyword_unit"], settings["max_keywords"], stop_words)
         if (here := tagging.describe_tagger(language, tagger)) != manifest["tagger"]:
             self.notes.append(f"the data was prepared with the tagger {manifest['tagger']}, here it is {here}: keywords may differ")
         return found
@@ -60,7 +63,7 @@ class SourceReader:
         """
         names: dict[str, None] = {}
         for keyword in keywords:
-            found = self._extractor.normalise(keyword, self._numbers)
+            found = self._extractor.normalise(self.normal(keyword), self._numbers)
             if not found:
                 raise UserError(f"--keywords: {keyword!r} holds no word; give words, separated by commas")
             names.update(dict.fromkeys(found))
@@ -77,14 +80,14 @@ class SourceReader:
 
     def read(self, line: str, keywords: tuple[str, ...] | None = None) -> Source | None:
         """Reads the source in one line; None for a line without text. `keywords`: normalised ones, in place of those of the text."""
-        raw = TURN_BREAK.join(turn for turn in map(clean, line.split(TURN_SEPARATOR)) if turn)
-        if not raw:
+        text = self.normal(TURN_BREAK.join(turn for turn in map(clean, line.split(TURN_SEPARATOR)) if turn))
+        if not text:
             return None
-        (span,) = self._tokenizer.kept_spans([raw], self._length, self._keep)
-        start, end = span or (0, len(raw))
-        (pieces,) = self._tokenizer.encode([raw])
+        (span,) = self._tokenizer.kept_spans([text], self._length, self._keep)
+        start, end = span or (0, len(text))
+        (pieces,) = self._tokenizer.encode([text])
         ids = cut(pieces, self._length, self._keep)
         names = self._given if keywords is None else keywords
         if names is None:
-            names = tuple(keyword.text for keyword in self._extractor.extract(raw[start:end]))
-        return Source(raw, ids, tuple(self._numbers.get(name, UNKNOWN) for name in names), names)
+            names = tuple(keyword.text for keyword in self._extractor.extract(text[start:end]))
+        return Source(text, ids, tuple(self._numbers.get(name, UNKNOWN) for name in names), names)

@@ -21,8 +21,8 @@ class Source:
     """A source as the model takes it.
 
     Attributes:
-      text: raw. ids: of its pieces, cut, without special ones. nodes: of its keywords, `UNKNOWN` for those that the graph lacks.
-      keywords: their names.
+      text: in its normal form. ids: of its pieces, cut, without special ones. nodes: of its keywords, `UNKNOWN` for those that the graph
+        lacks. keywords: their names.
     """
 
     text: str
@@ -33,7 +33,7 @@ class Source:
 
 def from_record(source: Text) -> Source:
     """Makes a source of a record's."""
-    return Source(source.raw, source.ids, source.nodes, tuple(keyword.text for keyword in source.keywords))
+    return Source(source.normal, source.ids, source.nodes, tuple(keyword.text for keyword in source.keywords))
 
 
 class SourceBatches:

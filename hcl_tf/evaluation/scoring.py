@@ -16,6 +16,7 @@ from hcl_tf.data.corpora.formats import clean
 from hcl_tf.data.store import word_vectors
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import Record
+from hcl_tf.data.tokenizers import normalization
 from hcl_tf.data.tokenizers.words import vocabulary
 from hcl_tf.decoding import sources
 from hcl_tf.decoding.generator import Generator
@@ -130,21 +131,30 @@ class _ScoreInputs:
 
     def __init__(self, data: PreparedData, records: list[Record], embeddings: Path | None, outputs: list[str]) -> None:
         self._language = data.manifest["task"]["language"]
-        self._references = [record.target.raw for record in records]
-        self._sources = [record.source.raw for record in records]
+        self._normal = normalization.of(data.manifest)
+        self._references = [record.target.normal for record in records]
+        self._sources = [record.source.normal for record in records]
         # As the words stand in the source: an output is not lemmatised before it is looked at.
-        self._keywords = [[record.source.raw[k.start : k.end] for k in record.source.keywords] for record in records]
-        self._targets = [record.target.raw for record in data.records("train")]
+        self._keywords = [[record.source.normal[k.start : k.end] for k in record.source.keywords] for record in records]
+        targets = [record.target for record in data.records("train")]
+        self._targets = [target.normal for target in targets]
+        # Scores against texts that are the raw ones are those that they were before there was a normalisation, and bear the same name.
+        compared = [*(getattr(record, role) for record in records for role in ("source", "target")), *targets]
+        changed = any(text.changed is not None for text in compared)
+        self._normalization = normalization.name_in(data.manifest) if changed else normalization.NONE
         self._copies = [clean(source) for source in self._sources]
         chosen = np.random.default_rng(FLOOR_SEED).integers(len(self._targets), size=len(records))
         self._random = [self._targets[i] for i in chosen]
-        texts = (outputs, self._references, self._copies, self._random)
+        texts = (map(self._normal, outputs), self._references, self._copies, self._random)
         wanted = vocabulary((text for part in texts for text in part), self._language)
         self._vectors = word_vectors.load_text(embeddings, wanted) if embeddings else data.word_vectors
 
     def score(self, outputs: list[str]) -> tuple[dict[str, dict], list[dict]]:
         """See `metrics.scores.score`."""
-        return score(outputs, self._references, self._sources, self._keywords, self._targets, self._language, self._vectors)
+        return score(
+            list(map(self._normal, outputs)), self._references, self._sources, self._keywords, self._targets, self._language, self._vectors,
+            normalization=self._normalization,
+        )  # fmt: skip
 
     def floors(self) -> dict[str, dict]:
         """Scores that need no model: what any system has to beat."""

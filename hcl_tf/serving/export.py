@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from hcl_tf.config import SPLITS
 from hcl_tf.data.store.tfrecords import GRAPH, VOCABULARY
+from hcl_tf.data.tokenizers import normalization
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.intervals import interval, number
 from hcl_tf.files.json_text import from_json, to_json
@@ -89,7 +90,7 @@ def describe(trained: TrainedRun) -> dict:
         "source_length": length, "source_keep": task["source_keep"], "max_keywords": inputs.max_keywords,
         "beams": s.hypotheses, "minimum_length": s.minimum_length, "maximum_length": s.maximum_length, "length_penalty": s.length_penalty,
         "no_repeat_ngram": s.no_repeat_ngram,
-        "lowercase": trained.tokenizer.lowercase,
+        "lowercase": trained.tokenizer.lowercase, "normalization": normalization.name_in(trained.manifest),
         "keyword_unit": trained.manifest["settings"]["keyword_unit"], "tagger": trained.manifest["tagger"],
         "special_ids": {"[PAD]": inputs.pad_id, "[UNK]": inputs.unknown_id, "[CLS]": inputs.cls_id, "[SEP]": inputs.sep_id},
         "pieces": Path(TOKENIZER).name if inputs.library else VOCABULARY,

@@ -116,7 +116,7 @@ class EditableRun:
         return Comparison(*answers, prior_change(*priors) if None not in priors else None)
 
     def _read(self, text: str, keywords: tuple[str, ...] | None = None) -> Source:
-        check_text(text, self.language)
+        check_text(self._reader.normal(text), self.language)
         source = self._reader.read(TURN_SEPARATOR.join(text.strip().splitlines()), keywords)
         if source is None:
             raise UserError("there is no text; type one")

@@ -104,9 +104,12 @@ def _sizes(name: str, preset: str) -> tuple[int, int]:
 def _published(settings: BertSettings, data: PreparedData, given: Mapping[str, Any]) -> tuple[Settings, Initialization]:
     published = bert_weights.load(settings.encoder)
     ours = data.tokenizer.vocabulary()
-    theirs = published.vocabulary
-    fits = published.shape.vocab_size == len(ours) if theirs is None else theirs == ours
-    if not fits:
+    if published.vocabulary is None:
+        raise UserError(
+            f"--encoder={settings.encoder}: its vocabulary is missing, and pieces of the same number may be others; put its vocab.txt or "
+            "tokenizer.json beside the weights and prepare the data with --vocab set to it, or train with --encoder=random"
+        )
+    if published.vocabulary != ours:
         raise UserError(
             f"--encoder={settings.encoder}: its vocabulary is not the one that {data.folder} was prepared with; "
             "prepare the data with --vocab set to this encoder's vocabulary, or train with --encoder=random"

@@ -224,10 +224,11 @@ class Samples:
     def __init__(self, generator: Generator, validation: Validation, records: list[Record]) -> None:
         self._generator, self._validation, self._chosen = generator, validation, sample_rows(len(records))
         self._known = [_known(records[i]) for i in self._chosen]
+        self._sources = [records[i].source.normal for i in self._chosen]
 
     def __call__(self) -> list[dict[str, str]]:
         """Returns a row for each example, with its source, keywords, reference and output."""
-        texts = self._generator.texts(self._validation.rows(self._chosen), (known["source"] for known in self._known))
+        texts = self._generator.texts(self._validation.rows(self._chosen), self._sources)
         return [{**known, "output": text} for known, text in zip(self._known, texts, strict=True)]
 
 
@@ -259,7 +260,7 @@ def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, wh
     count = min(LOOKED_AT, loop.validation.batches.count)
     generator = Generator(loop.system, data.tokenizer, compiled(settings) and count > 200)
     records = list(islice(data.records("validation"), count))
-    outputs = generator.texts(loop.validation.rows(np.arange(count)), (record.source.raw for record in records))
+    outputs = generator.texts(loop.validation.rows(np.arange(count)), (record.source.normal for record in records))
     summary = {"ended": why, "step": loop.at.step, "best_step": best.step}
     finish(run, data, records, outputs, summary, best.state["validation"])
 
@@ -272,7 +273,7 @@ def finish(run: RunFolder, data: PreparedData, records: list[Record], outputs: l
       summary: how training ended: `ended` (why), `step` and `best_step`.
     """
     count, step = len(records), summary["best_step"]
-    targets = set(map(data.tokenizer.decode, data.tokenizer.encode([record.target.raw for record in data.records("train")])))
+    targets = set(map(data.tokenizer.decode, data.tokenizer.encode([record.target.normal for record in data.records("train")])))
     verbatim = sum(text in targets for text in outputs) / count
     distinct = len(set(outputs)) / count
     rows = [{**_known(record), "output": text} for record, text in zip(records, outputs, strict=True)]

@@ -17,9 +17,11 @@ from hcl_tf.data.corpora.formats import ROLES, Example
 from hcl_tf.data.keywords import graph, textrank
 from hcl_tf.data.preparation import PreparationSettings, prepare
 from hcl_tf.data.store import tfrecords
+from hcl_tf.data.store.inspection import inspect
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import Record
-from hcl_tf.data.tokenizers import wordpiece
+from hcl_tf.data.store.verification import verify
+from hcl_tf.data.tokenizers import normalization, wordpiece
 from hcl_tf.files.array_cache import CACHE
 
 FOLDERS = ("qqp_folder", "douban_folder", "rocstories_folder", "overlapping_folder")
@@ -282,3 +284,87 @@ def test_another_seed_changes_the_splits_and_the_same_seed_does_not(tmp_path):
     ids = {name: [{r.id for r in part} for part in records_of(tmp_path / name).values()] for name in ("first", "other")}
     assert set.union(*ids["first"]) == set.union(*ids["other"])
     assert ids["first"][2] != ids["other"][2]
+
+
+# -- normalisation ----------------------------------------------------------------------------------------------------
+
+
+def marked(text: str) -> str:
+    """The text as a web page may leave it: a mark in each longer word, and every "a" full-width."""
+    return re.sub(r"(?<=\w\w)(?=\w)", "\u200b", text, count=3).replace("a", "ａ") + " \ufeff"
+
+
+def write_corpus(folder: Path, change) -> Path:
+    """Sixty bundled questions that are divided already, their texts changed."""
+    folder.mkdir()
+    rows = [json.loads(line) for line in config.TASKS["qqp"].sample.read_text(encoding="utf-8").splitlines()[:60]]
+    for split, part in (("train", rows[:40]), ("validation", rows[40:50]), ("test", rows[50:])):
+        texts = [{role: change(row[role]) for role in ROLES} for row in part]
+        (folder / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in texts))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def marked_folder(tmp_path_factory) -> tuple[Path, Path]:
+    """The same corpus, prepared from texts as they should be and from marked ones."""
+    place, found = tmp_path_factory.mktemp("marked"), {}
+    for name, change in (("plain", lambda text: text), ("marked", marked)):
+        raw = write_corpus(place / name, change)
+        found[name] = prepare_sample(place / f"out-{name}", raw=raw, vocab_size=300, min_keyword_count=2)
+    return found["plain"], found["marked"]
+
+
+def test_marks_that_nobody_sees_change_neither_pieces_nor_keywords_nor_graph(marked_folder):
+    plain, other = marked_folder
+    for name in ("vocab.txt", "word_vectors.npz", "graph/nodes.tsv", "graph/edges.npz"):
+        assert (plain / name).read_bytes() == (other / name).read_bytes(), name
+    assert len(graph.load(plain / tfrecords.GRAPH))
+    found = [[record for part in records_of(folder).values() for record in part] for folder in marked_folder]
+    for one, two in zip(*found, strict=True):
+        for text, same_text in ((getattr(record, role) for record in (one, two)) for role in ROLES):
+            assert same_text.raw == marked(text.raw).strip(), "raw texts stay as they were given"
+            assert same_text == dataclasses.replace(text, raw=same_text.raw, changed=text.raw)
+            assert text.changed is None
+
+
+def test_the_manifest_names_the_normalisation_and_says_what_it_changed(marked_folder):
+    for folder, count in zip(marked_folder, ("0 of", "180 of"), strict=True):
+        manifest = tfrecords.read_manifest(folder)
+        assert manifest["normalization"] == normalization.CURRENT == "nfc-visible-1"
+        assert manifest["stop_words"] == ["en"]
+        (note,) = (note for note in manifest["notes"] if note.startswith("normalisation nfc-visible-1: changes "))
+        assert f"changes {count}" in note
+        assert verify(folder) == manifest
+
+
+def test_an_example_that_shows_nothing_is_left_out_and_counted(tmp_path):
+    raw = write_corpus(tmp_path / "raw", lambda text: text)
+    rows = [json.loads(line) for line in (raw / "train.jsonl").read_text().splitlines()]
+    rows[0]["source"] = rows[1]["target"] = "\u200b\u2060"
+    (raw / "train.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    manifest = tfrecords.read_manifest(prepare_sample(tmp_path / "out", raw=raw, vocab_size=300))
+    assert manifest["splits"]["train"]["examples"] == 38
+    assert "examples with a text that shows nothing, left out: 2" in manifest["notes"]
+
+
+def test_a_folder_from_before_there_was_a_normalisation_says_so():
+    manifest = PreparedData(OLDER).manifest
+    assert "normalization" not in manifest
+    assert normalization.name_in(manifest) == "none"
+    assert "  normalisation: none" in list(inspect(OLDER, 0))
+    assert verify(OLDER) == manifest
+
+
+def test_chinese_texts_have_no_english_stop_words_as_keywords(tmp_path):
+    (raw := tmp_path / "raw.jsonl").write_text(
+        "".join(
+            json.dumps({"source": f"我觉得it is the best手机{i}", "target": f"don't worry我们的电影{i}", "negative": f"猫{i}在the家"})
+            + "\n"
+            for i in range(20)
+        )
+    )
+    folder = prepare_sample(tmp_path / "out", "douban", raw=raw, vocab_size=300, negatives="labelled")
+    assert tfrecords.read_manifest(folder)["stop_words"] == ["zh", "en"]
+    words = {k.text for part in records_of(folder).values() for r in part for role in ROLES for k in getattr(r, role).keywords}
+    assert words >= {"best", "手机", "worry", "电影", "猫"}
+    assert not words & {"it", "is", "the", "don", "t"}

@@ -1,5 +1,7 @@
 """Requests from raw texts are those that preparation would make."""
 
+from pathlib import Path
+
 import pytest
 
 from hcl_tf.data.keywords.graph import UNKNOWN
@@ -7,6 +9,8 @@ from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.decoding.sources import from_record
 from hcl_tf.errors import UserError
+
+OLDER = Path(__file__).parents[1] / "fixtures" / "637db7d" / "data"
 
 
 def reader_of(data: PreparedData, keywords=None) -> SourceReader:
@@ -86,3 +90,45 @@ def test_auto_means_the_tagger_that_prepared_the_data(qqp_folder):
     manifest = {**data.manifest, "settings": {**data.manifest["settings"], "tagger": "auto"}, "tagger": "no_such_model (1.0)"}
     with pytest.raises(UserError, match="no_such_model"):
         SourceReader(manifest, data.tokenizer, data.graph)
+
+
+# -- normalisation ----------------------------------------------------------------------------------------------------
+
+
+def test_marks_that_nobody_sees_make_no_difference(qqp_folder):
+    reader = reader_of(PreparedData(qqp_folder))
+    plain = reader.read("How can I lose weight in a cafe?")
+    assert plain.keywords
+    for text in (
+        "\ufeffHow can I lose wei\u200bght in a cafe?",
+        "How can I lose we\u00adight in a \u202acafe\u202c?",
+        "Ｈow can I lose ｗeight in a cafe?",
+    ):
+        assert reader.read(text) == plain
+    assert reader.read("\u200b \u2060") is None
+
+
+def test_given_keywords_are_normalised_too(qqp_folder):
+    data = PreparedData(qqp_folder)
+    node = max((name for name in data.graph.nodes if name.isascii()), key=len)
+    assert reader_of(data, [f"{node[:2]}\u200b{node[2:]}"]).read("Why?").nodes == (data.graph.numbers()[node],)
+
+
+def test_texts_for_data_without_a_normalisation_are_taken_as_they_are():
+    data = PreparedData(OLDER)
+    text = "How can I lose wei\u200bght and ｗork?"
+    assert reader_of(data).read(text).text == text
+    assert "wei\u200bght" in reader_of(data).read(text).keywords
+
+
+def test_chinese_data_keep_the_stop_words_that_they_were_prepared_with(douban_folder):
+    data = PreparedData(douban_folder)
+    earlier = SourceReader({k: v for k, v in data.manifest.items() if k != "stop_words"}, data.tokenizer, data.graph)
+    assert earlier.read("我觉得it is the best手机").keywords == ("is", "the", "it", "best")
+    assert not {"is", "the", "it"} & set(reader_of(data).read("我觉得it is the best手机").keywords)
+
+
+def test_a_normalisation_that_this_version_lacks_is_refused(qqp_folder):
+    data = PreparedData(qqp_folder)
+    with pytest.raises(UserError, match="normalisation 'later'"):
+        SourceReader({**data.manifest, "normalization": "later"}, data.tokenizer, data.graph)

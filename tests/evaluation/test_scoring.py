@@ -3,13 +3,15 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hcl_tf.data.corpora.formats import clean
+from hcl_tf.data.corpora.formats import ROLES, clean
 from hcl_tf.data.store import tfrecords
 from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.tokenizers import normalization
 from hcl_tf.data.tokenizers.words import words
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import scoring
@@ -145,3 +147,45 @@ def test_a_users_vectors_score_the_system_and_the_floors(qqp_folder, tmp_path):
     scores, _ = inputs.score([record.target.raw for record in records])
     assert scores["Average"]["value"] == pytest.approx(1.0)
     assert all("vectors:glove.txt#" in part["Greedy"]["signature"] for part in (scores, *inputs.floors().values()))
+
+
+# -- normalisation ----------------------------------------------------------------------------------------------------
+
+
+def marked(text: str) -> str:
+    """The text as a web page may leave it."""
+    return "\u202a" + text.replace("e", "e\u200b").replace("o", "ｏ")
+
+
+def scored(folder: Path, outputs: list[str], form: str | None, change=lambda record: record) -> dict[str, dict]:
+    """Scores of outputs for test examples of a folder whose manifest names a normalisation."""
+    data = PreparedData(folder)
+    data.manifest = {name: value for name, value in data.manifest.items() if name != "normalization"} | (
+        {"normalization": form} if form else {}
+    )
+    records = [change(record) for record in list(data.records("test"))[: len(outputs)]]
+    return scoring._ScoreInputs(data, records, None, outputs).score(outputs)[0]
+
+
+def with_marks(record):
+    """A record whose raw texts have marks, as preparation writes it."""
+    texts = {role: getattr(record, role) for role in ROLES}
+    return replace(record, **{role: replace(text, raw=marked(text.raw), changed=text.raw) for role, text in texts.items()})
+
+
+def test_scores_are_of_normal_forms_on_both_sides(qqp_folder):
+    targets = [record.target.raw for record in list(PreparedData(qqp_folder).records("test"))[:5]]
+    plain = scored(qqp_folder, targets, normalization.CURRENT)
+    assert scored(qqp_folder, list(map(marked, targets)), normalization.CURRENT) == plain
+    changed = scored(qqp_folder, list(map(marked, targets)), normalization.CURRENT, with_marks)
+    assert {name: entry["value"] for name, entry in changed.items()} == {name: entry["value"] for name, entry in plain.items()}
+    for name, entry in changed.items():
+        assert entry["signature"] == f"{plain[name]['signature']}|text:{normalization.CURRENT}"
+
+
+def test_scores_for_data_without_a_normalisation_are_of_raw_texts(qqp_folder):
+    targets = [record.target.raw for record in list(PreparedData(qqp_folder).records("test"))[:5]]
+    plain, other = (scored(qqp_folder, texts, None) for texts in (targets, list(map(marked, targets))))
+    assert plain == scored(qqp_folder, targets, normalization.CURRENT)
+    assert other["sacreBLEU"]["value"] < plain["sacreBLEU"]["value"]
+    assert {name: entry["signature"] for name, entry in other.items()} == {name: entry["signature"] for name, entry in plain.items()}

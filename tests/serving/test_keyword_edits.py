@@ -130,3 +130,14 @@ def test_folders_that_are_no_finished_runs_are_refused(trained_run, tmp_path, mo
     shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("done.json", "checkpoints", "tensorboard"))
     with pytest.raises(UserError, match=f"--run_dir={tmp_path / 'run'}: not finished"):
         load([trained_run, tmp_path / "run"], "best_loss")
+
+
+def test_marks_that_nobody_sees_make_no_difference(run):
+    marked = "\ufeff" + TEXT.replace("weight", "wei\u200bght").replace("gym", "ｇｙｍ")
+    assert run.own_keywords(marked) == run.own_keywords(TEXT)
+    edited = [run.compare(text, [keyword]).edited for text, keyword in ((marked, "wei\u00adght"), (TEXT, "weight"))]
+    assert edited[0].keywords == edited[1].keywords == ("weight",)
+    assert edited[0].beams == edited[1].beams
+    assert run.own_keywords("ｗｅｉｇｈｔ?") == ("weight",), "not taken for another language"
+    with pytest.raises(UserError, match="there is no text"):
+        run.own_keywords("\u200b\u2060")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from toy_system import SHAPE, read
+from transformers import BertConfig, BertTokenizerFast, TFBertModel
 
 from hcl_tf.data.tokenizers.wordpiece import PUBLISHED
 from hcl_tf.errors import UserError
@@ -77,6 +78,41 @@ def test_an_encoder_of_another_vocabulary_is_refused(qqp_folder, monkeypatch, na
     given = {"encoder_learning_rate": 0.02}
     assert initialize(resolve("small", given), data, given)[0].encoder_learning_rate == 0.02
     assert "minilm can't be used here" in found.note
+
+
+def test_weights_without_a_vocabulary_are_refused_though_their_pieces_are_as_many(qqp_folder, monkeypatch) -> None:
+    data = read(qqp_folder)[0]
+    load, _ = published(None, len(data.tokenizer))
+    monkeypatch.setattr(bert_weights, "load", load)
+    with pytest.raises(
+        UserError, match=r"its vocabulary is missing, .*; put its vocab.txt or tokenizer.json beside the weights .* --vocab"
+    ):
+        initialize(resolve("tiny", {"encoder": "somewhere"}), data, {"encoder": "somewhere"})
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_folder_with_tokenizer_json_alone_is_told_by_its_pieces(qqp_folder, tmp_path, same) -> None:
+    data = read(qqp_folder)[0]
+    shape = {
+        "vocab_size": len(data.tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+    model = TFBertModel(BertConfig(**shape))
+    model.build_in_name_scope()
+    model.save_pretrained(tmp_path, safe_serialization=True)
+    pieces = data.tokenizer.vocabulary()
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces if same else [*pieces[:-2], *pieces[:-3:-1]]), encoding="utf-8")
+    BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").unlink()
+    given = {"encoder": str(tmp_path)}
+    if same:
+        assert initialize(resolve("tiny", given), data, given)[1].published.vocabulary == pieces
+    else:
+        with pytest.raises(UserError, match=r"its vocabulary is not the one that .* was prepared with"):
+            initialize(resolve("tiny", given), data, given)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 from hcl_tf.data.corpora import bm25
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
+from hcl_tf.data.tokenizers import normalization
 from hcl_tf.data.tokenizers.wordpiece import cut
 from hcl_tf.errors import UserError
 from hcl_tf.files.array_cache import CACHE, cached
@@ -76,8 +77,8 @@ def groups_of(data: PreparedData, split: str, train: SplitArrays) -> Groups:
     key = hashlib.sha256(f"{data.manifest['sha256']} {FIRST} {LAST} {split}".encode())
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
-        contexts = [record.source.raw for record in data.records("train")]
-        queries = contexts if split == "train" else [record.source.raw for record in data.records(split)]
+        contexts = [record.source.normal for record in data.records("train")]
+        queries = contexts if split == "train" else [record.source.normal for record in data.records(split)]
         return neighbours(contexts, queries, data.manifest["task"]["language"])
 
     folder = data.folder / CACHE / f"groups-{key.hexdigest()[:16]}"
@@ -130,9 +131,10 @@ def _sampled(data: PreparedData, split: str) -> Groups | None:
     scores = np.zeros(members.shape, np.float32)
     for row, count in enumerate(counts):
         members[row, :count], scores[row, :count] = found[row], scored[row]
-    t, keep = data.tokenizer, data.manifest["task"]["source_keep"]
-    sources = t.framed([cut(pieces, data.source_length, keep) for pieces in t.encode(list(contexts))], data.source_length)
-    targets = t.framed([cut(pieces, data.target_length, "head") for pieces in t.encode(list(responses))], data.target_length)
+    t, keep, normal = data.tokenizer, data.manifest["task"]["source_keep"], normalization.of(data.manifest)
+    source_pieces, target_pieces = (t.encode(list(map(normal, texts))) for texts in (contexts, responses))
+    sources = t.framed([cut(pieces, data.source_length, keep) for pieces in source_pieces], data.source_length)
+    targets = t.framed([cut(pieces, data.target_length, "head") for pieces in target_pieces], data.target_length)
     return Groups(sources, targets, members, counts, np.clip(2 * scores - 1, -1, 1))  # published as about 0 to 1
 
 

@@ -147,7 +147,11 @@ _CHINESE = {**dict.fromkeys("njsile", "NOUN"), **dict.fromkeys("abz", "ADJ"), "v
 
 
 class _JiebaTokenizer:
-    """Segments and tags Chinese with jieba. Every character of the text is covered, so offsets stay true."""
+    """Segments and tags Chinese with jieba. Every character of the text is covered, so offsets stay true.
+
+    The instance is our own, and reads the dictionary that the package ships with. jieba's global one takes what another program left as
+    jieba.cache in the folder for temporary files, and the words that another part of this process adds.
+    """
 
     def __init__(self, vocab: spacy.vocab.Vocab) -> None:
         import logging
@@ -156,7 +160,10 @@ class _JiebaTokenizer:
 
         jieba.setLogLevel(logging.WARNING)
         self.vocab = vocab
-        self._cut = jieba.posseg.lcut
+        segmenter = jieba.Tokenizer()
+        segmenter.FREQ, segmenter.total = segmenter.gen_pfdict(segmenter.get_dict_file())
+        segmenter.initialized = True  # else it would look for a cache
+        self._cut = jieba.posseg.POSTokenizer(segmenter).lcut
 
     def __call__(self, text: str) -> Doc:
         pairs = [(pair.word, pair.flag) for pair in self._cut(text)]

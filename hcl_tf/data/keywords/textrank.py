@@ -6,10 +6,12 @@ A keyword is a content word (`word`, the default: TextRank's own unit, Mihalcea 
 
 import os
 import threading
-from collections.abc import Container, Iterable, Iterator
+import unicodedata
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
+from importlib import import_module
 from multiprocessing import connection, get_context, parent_process
 
 from threadpoolctl import threadpool_limits
@@ -19,7 +21,13 @@ from hcl_tf.data.keywords.tagging import NOMINAL, load_pipeline
 from hcl_tf.errors import UserError
 from hcl_tf.progress import bar
 
+STOP_WORDS = {"en": ("en",), "zh": ("zh", "en")}  # language -> the languages whose stop words are no keywords: chat mixes two
 _TITLES = frozenset(("mr", "mr.", "mrs", "mrs.", "ms", "ms.", "dr", "dr."))  # name nobody by themselves
+# What a tokeniser for Chinese leaves of "don't" and "I'll" (spaCy's lists have "n't" and "'ll").
+_CUT_CONTRACTIONS = frozenset((
+    "ain", "aren", "couldn", "didn", "doesn", "don", "hadn", "hasn", "haven", "isn", "ll", "mustn", "needn", "shouldn", "ve", "wasn",
+    "weren", "won", "wouldn",
+))  # fmt: skip
 CHUNK = 500  # texts a task handed to a worker: large enough to hide the hand-over, small enough for a smooth bar
 WORTH_A_WORKER = 15_000  # texts; starting workers takes as long as some 8,000 texts take in one process
 LONGEST = 10_000  # characters of a text that are looked at; TextRank's cost grows with the square of a text's words
@@ -30,12 +38,15 @@ class KeywordExtractor:
 
     Args:
       language: "en" or "zh". tagger: as of `tagging.load_pipeline`. unit: "word" or "phrase". most: keywords of a text.
+      stop_words: languages whose stop words are no keywords; None: `STOP_WORDS`.
     """
 
-    def __init__(self, language: str, tagger: str = "auto", unit: str = "word", most: int = 4) -> None:
+    def __init__(
+        self, language: str, tagger: str = "auto", unit: str = "word", most: int = 4, stop_words: Sequence[str] | None = None
+    ) -> None:
         self.language, self.unit, self.most = language, unit, most
         self.nlp = load_pipeline(language, tagger)
-        self._stop_words = _stop_words(language)
+        self._stop_words = _stop_words(tuple(STOP_WORDS[language] if stop_words is None else stop_words))
 
     def extract(self, text: str) -> tuple[Keyword, ...]:
         """Returns the keywords of a text, best first, at most `most`; none only where the text has no content word."""
@@ -66,6 +77,7 @@ class KeywordExtractor:
         return (
             token.pos_ in (*NOMINAL, "VERB")
             and _is_word(token.text)
+            and _has_letter(self._node(token))
             and token.lower_ not in self._stop_words
             and self._node(token) not in self._stop_words
         )
@@ -107,18 +119,18 @@ def _best(found: list[Keyword], most: int) -> list[Keyword]:
 
 def _is_word(text: str) -> bool:
     """Says whether a text has letters, and more than one character unless it is Chinese ("r" and "'s" name nothing)."""
-    if len(text) == 1:
-        return "\u3400" <= text <= "\u9fff"
-    return any(character.isalpha() for character in text)
+    return _has_letter(text) and (len(text) > 1 or "\u3400" <= text <= "\u9fff")
+
+
+def _has_letter(text: str) -> bool:
+    """Says whether a text has a letter that stands for itself; accents and length marks alone make faces ("ˊ_ˋ")."""
+    return any(character.isalpha() and unicodedata.category(character) != "Lm" for character in text)
 
 
 @lru_cache
-def _stop_words(language: str) -> frozenset[str]:
-    if language == "en":
-        from spacy.lang.en.stop_words import STOP_WORDS
-    else:
-        from spacy.lang.zh.stop_words import STOP_WORDS
-    return frozenset(STOP_WORDS) | _TITLES
+def _stop_words(languages: tuple[str, ...]) -> frozenset[str]:
+    found = frozenset().union(*(import_module(f"spacy.lang.{language}.stop_words").STOP_WORDS for language in languages))
+    return found | _TITLES | (_CUT_CONTRACTIONS if languages == STOP_WORDS["zh"] else frozenset())
 
 
 _worker: KeywordExtractor | None = None

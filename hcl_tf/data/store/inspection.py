@@ -12,7 +12,7 @@ from hcl_tf.data.keywords import graph, subgraph
 from hcl_tf.data.keywords.graph import NEGATIVE, POSITIVE, KeywordGraph
 from hcl_tf.data.store import tfrecords
 from hcl_tf.data.store.tfrecords import Record
-from hcl_tf.data.tokenizers import wordpiece
+from hcl_tf.data.tokenizers import normalization, wordpiece
 
 PERCENTILES = (5, 25, 50, 75, 95, 100)
 NEIGHBOURS = 5
@@ -26,6 +26,7 @@ def inspect(folder: Path, examples: int = 10) -> Iterator[str]:
     tokenizer = wordpiece.from_file(folder / tfrecords.VOCABULARY)
     name = manifest["tokenizer"]["name"]
     yield f"{folder}: task {manifest['task']['name']}, {name} tokeniser of {len(tokenizer):,} pieces, tagger {manifest['tagger']}"
+    yield f"  normalisation: {normalization.name_in(manifest)}"
     yield from (f"  {note}" for note in manifest["notes"])
     table = keyword_graph.table(manifest["settings"]["graph_degree"])
     shown: list[Record] = []

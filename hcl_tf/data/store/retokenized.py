@@ -1,6 +1,6 @@
 """Gives a prepared folder another tokeniser: the same examples, keywords and graph, their texts in other pieces.
 
-The raw texts of all records are encoded anew and cut to the same numbers of pieces at the same ends. The results are kept beside the
+The texts of all records are encoded anew and cut to the same numbers of pieces at the same ends. The results are kept beside the
 records, under a hash of the tokeniser and the data.
 """
 
@@ -52,7 +52,7 @@ class RetokenizedData(PreparedData):
         texts: dict[str, list[str]] = {role: [] for role in ROLES}
         for record in self._data.records(split):
             for role in ROLES:
-                texts[role].append(getattr(record, role).raw)
+                texts[role].append(getattr(record, role).normal)
         return tuple(self._framed(role, self.tokenizer.encode(texts[role])) for role in ROLES)
 
     def _framed(self, role: str, encoded: list[list[int]]) -> np.ndarray:

@@ -7,7 +7,7 @@
   word_vectors.npz                  vectors for the embedding scores (word_vectors.py)
 
 A record keeps the raw texts and keywords beside the WordPiece ids, so that another tokeniser or a pointer network can
-work on the same records.
+work on the same records; and the normal form of a text where it is not the raw one. The manifest names the normalisation.
 """
 
 import hashlib
@@ -35,14 +35,21 @@ class Text:
     """A text of a record.
 
     Attributes:
-      raw: as it was given. ids: WordPiece ids, cut, without special tokens. keywords: of the part that was not cut off.
-      nodes: the node of each keyword; -1: the graph does not have it.
+      raw: as it was given. ids: WordPiece ids, cut, without special tokens. keywords: of the part that was not cut off; their places are
+        those in `normal`. nodes: the node of each keyword; -1: the graph does not have it.
+      changed: the normal form (tokenizers/normalization.py) where it is not the raw one.
     """
 
     raw: str
     ids: list[int]
     keywords: tuple[Keyword, ...] = ()
     nodes: tuple[int, ...] = ()
+    changed: str | None = None
+
+    @property
+    def normal(self) -> str:
+        """The text as it is cut into pieces, tagged and scored."""
+        return self.raw if self.changed is None else self.changed
 
 
 @dataclass(slots=True)
@@ -68,6 +75,8 @@ def serialise(record: Record) -> bytes:
         features[f"{role}_spans"] = _ints([edge for keyword in text.keywords for edge in (keyword.start, keyword.end)])
         features[f"{role}_ranks"] = _floats([keyword.rank for keyword in text.keywords])
         features[f"{role}_nodes"] = _ints(text.nodes)
+        if text.changed is not None:
+            features[f"{role}_changed"] = _bytes([text.changed])
     if record.sampled:
         features["sampled"] = _bytes([text for pair in record.sampled for text in (pair.context, pair.response)])
         features["sampled_scores"] = _floats([score for pair in record.sampled for score in (pair.response_score, pair.context_score)])
@@ -84,7 +93,8 @@ def parse(serialised: bytes) -> Record:
     parts = [f"{role}_{part}" for role in ROLES for part in ("ids", "keywords", "spans", "ranks", "nodes")]
     if missing := [name for name in ("id", "route", *ROLES, *parts) if name not in features]:
         raise ValueError(f"feature {missing[0]} missing")
-    if several := [name for name in ("id", "route", *ROLES) if len(features[name].bytes_list.value) != 1]:
+    single = ["id", "route", *ROLES, *(name for name in map("{}_changed".format, ROLES) if name in features)]
+    if several := [name for name in single if len(features[name].bytes_list.value) != 1]:
         raise ValueError(f"feature {several[0]} has {len(features[several[0]].bytes_list.value)} values instead of 1")
     sampled, scores = _texts(features["sampled"]), features["sampled_scores"].float_list.value
     pairs = zip(sampled[::2], sampled[1::2], scores[::2], scores[1::2], strict=True)
@@ -101,7 +111,8 @@ def _parse_text(features, role: str) -> Text:
     nodes = tuple(features[f"{role}_nodes"].int64_list.value)
     if len(nodes) != len(keywords):
         raise ValueError(f"{role} has {len(keywords)} keywords but {len(nodes)} nodes")
-    return Text(_texts(features[role])[0], list(features[f"{role}_ids"].int64_list.value), keywords, nodes)
+    changed = _texts(features[f"{role}_changed"])[0] if f"{role}_changed" in features else None
+    return Text(_texts(features[role])[0], list(features[f"{role}_ids"].int64_list.value), keywords, nodes, changed)
 
 
 def _bytes(values) -> tf.train.Feature:

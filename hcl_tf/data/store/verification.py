@@ -62,14 +62,14 @@ def _check_record(record: Record, manifest: dict, vocabulary: int, numbers: dict
     lengths = {"source": manifest["task"]["source_length"]}
     for role in ROLES:
         text = getattr(record, role)
-        if not text.raw:
+        if not text.raw or not text.normal:
             raise ValueError(f"{role} is empty")
         if len(text.ids) > lengths.get(role, manifest["target_length"]):
             raise ValueError(f"{role} has {len(text.ids)} pieces, more than the task allows")
         if any(not 0 <= piece < vocabulary for piece in text.ids):
             raise ValueError(f"{role} has a piece outside the vocabulary of {vocabulary}")
         for keyword, node in zip(text.keywords, text.nodes, strict=True):
-            if not 0 <= keyword.start < keyword.end <= len(text.raw):
+            if not 0 <= keyword.start < keyword.end <= len(text.normal):
                 raise ValueError(f"{role} keyword {keyword.text!r} stands at {keyword.start}:{keyword.end}, outside the text")
             if node != numbers.get(keyword.text, graph.UNKNOWN):
                 raise ValueError(

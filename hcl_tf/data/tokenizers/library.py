@@ -18,6 +18,8 @@ from hcl_tf.errors import UserError
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "spiece.model", "vocab.json", "merges.txt", "vocab.txt")
 FRAME = "frame.json"  # beside the tokeniser's own files: what its model's configuration says
+PAIR = ("vocab.json", "merges.txt")  # of a tokeniser of byte pairs: its pieces, and how bytes become these
+LOST = 0.01  # share of pieces that no text can give, from which merges count as cut short; some models have unused pieces
 REPLACEMENT = "\ufffd"
 
 
@@ -86,16 +88,43 @@ def published(folder: Path, name: str, rows: int, start: int | None) -> LibraryT
     """
     if not any((folder / file).is_file() for file in FILES if not file.endswith(("config.json", "map.json"))):
         raise UserError(f"--pretrained={name}: {folder.name} has no tokeniser (tokenizer.json, spiece.model, or vocab.json and merges.txt)")
+    there = [file for file in PAIR if (folder / file).is_file()]
+    if len(there) == 1 and not any((folder / file).is_file() for file in ("tokenizer.json", "spiece.model", "vocab.txt")):
+        (missing,) = set(PAIR) - set(there)
+        raise UserError(
+            f"--pretrained={name}: {folder.name} has {there[0]} without {missing}, and byte pairs need both; fetch {missing} too"
+        )
     try:
         with tempfile.TemporaryDirectory() as copy:
             # As a run will keep it: written and read again, scores differ in their last digits from those of a spiece.model.
-            LibraryTokenizer(_fast(folder), name, rows, start).save(Path(copy))
+            fast = _fast(folder)
+            _check_pieces(fast, folder, name)
+            LibraryTokenizer(fast, name, rows, start).save(Path(copy))
             return load(Path(copy))
     except UserError:
         raise
     except Exception as error:  # as in `load`
         why = str(error).splitlines()[0]
         raise UserError(f"--pretrained={name}: its tokeniser can't be read ({why}); fetch its files again") from error
+
+
+def _check_pieces(fast: PreTrainedTokenizerFast, folder: Path, name: str) -> None:
+    """Raises `UserError` where files beside each other name different pieces, or merges are missing without which pieces never occur."""
+    pieces, listed = fast.get_vocab(), folder / PAIR[0]
+    if listed.is_file() and any(pieces.get(piece) != number for piece, number in json.loads(listed.read_text(encoding="utf-8")).items()):
+        raise UserError(f"--pretrained={name}: {listed.name} and its tokenizer.json name different pieces; fetch both again")
+    model = json.loads(fast.backend_tokenizer.to_str())["model"]
+    if model["type"] != "BPE":
+        return
+    made = {"".join(merge) if isinstance(merge, list) else merge.replace(" ", "") for merge in model["merges"]} | set(
+        fast.get_added_vocab()
+    )
+    lost = [piece for piece in model["vocab"] if len(piece) > 1 and piece not in made]
+    if len(lost) > LOST * len(pieces):
+        raise UserError(
+            f"--pretrained={name}: {len(lost):,} of its {len(pieces):,} pieces come from no merge, such as {lost[0]!r}: merges were cut "
+            "short, or are another model's; fetch the tokeniser again"
+        )
 
 
 def _fast(folder: Path) -> PreTrainedTokenizerFast:

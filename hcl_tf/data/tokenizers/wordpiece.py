@@ -2,6 +2,7 @@
 
 import os
 import string
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
 
 from hcl_tf.data.corpora.formats import clean
+from hcl_tf.data.tokenizers import vocabulary_files
+from hcl_tf.data.tokenizers.vocabulary_files import SPECIAL, TEXT, pieces_in
 from hcl_tf.errors import UserError
 from hcl_tf.files import hub
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SPECIAL_PIECES = 2  # [CLS] before and [SEP] after every text
 PUBLISHED = {"en": "bert-base-uncased", "zh": "bert-base-chinese"}  # [P] BERT's vocabulary
 LEARN = "learn"
@@ -136,9 +138,9 @@ def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_
     if os.path.isfile(path):  # unlike Path.is_file, false for a name too long to be a file's
         return from_file(path), f"tokeniser: vocabulary file {path.name}"
     if os.path.isdir(path):
-        if not (path / "vocab.txt").is_file():
-            raise UserError(f"--vocab={vocab}: the folder has no vocab.txt; {instead}")
-        return from_file(path / "vocab.txt"), f"tokeniser: vocabulary of folder {path.name}"
+        if (pieces := vocabulary_files.of_folder(path)) is None:
+            raise UserError(f"--vocab={vocab}: the folder has no {' or '.join(vocabulary_files.FILES)}; {instead}")
+        return _from_pieces(pieces, TEXT), f"tokeniser: vocabulary of folder {path.name}"
     if vocab.startswith((".", "/", "~")) or vocab.endswith(".txt"):
         raise UserError(f"--vocab={vocab}: no such file or folder; {instead}")
     return from_hub(vocab), f"tokeniser: {vocab}"
@@ -155,30 +157,23 @@ def from_hub(name: str) -> Tokenizer:
         raise UserError(
             f"--vocab={name}: neither a file here nor to be had from a hub ({type(error).__name__}); give a path, or --vocab=learn"
         ) from error
-    _check_special(set(fast.get_vocab()), name)
+    vocabulary_files.check_special(set(fast.get_vocab()), name)
     return Tokenizer(fast, name)
 
 
 def from_file(path: Path) -> Tokenizer:
-    """Loads a tokeniser from a vocabulary file, one piece a line. It lower-cases unless the vocabulary has upper-case pieces.
+    """Loads a tokeniser from a vocabulary file, one piece a line, or from a tokenizer.json.
 
-    Raises:
-      UserError: the file is not UTF-8, a piece stands in it twice, or one that BERT needs is missing.
+    It lower-cases unless the vocabulary has upper-case pieces. Raises `UserError` where the file can't be used (`pieces_in`).
     """
-    data = path.read_bytes()
-    try:
-        pieces = data.decode("utf-8").splitlines() if b"\r" in data else data.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}:{line}: not UTF-8; save the vocabulary as UTF-8 text, one piece a line") from error
-    while pieces and not pieces[-1]:
-        pieces.pop()
-    _check_special(set(pieces), str(path))
-    first_line = {}
-    for number, piece in enumerate(pieces, 1):
-        if first_line.setdefault(piece, number) != number:
-            raise UserError(f"{path}:{number}: piece {piece!r} stands on line {first_line[piece]} already; each line is one id")
-    return Tokenizer(BertTokenizerFast(vocab_file=str(path), do_lower_case=not _is_cased(pieces)), path.name)
+    return _from_pieces(pieces_in(path), path.name)
+
+
+def _from_pieces(pieces: list[str], name: str) -> Tokenizer:
+    with tempfile.TemporaryDirectory() as folder:  # the library reads a file, and has its own ideas of where a line ends
+        path = Path(folder) / TEXT
+        path.write_bytes("".join(f"{piece}\n" for piece in pieces).encode())
+        return Tokenizer(BertTokenizerFast(vocab_file=str(path), do_lower_case=not _is_cased(pieces)), name)
 
 
 def learn(texts: Iterable[str], size: int) -> tuple[Tokenizer, str]:
@@ -222,9 +217,3 @@ def _is_cased(pieces: Iterable[str]) -> bool:
     """Says whether a vocabulary has capitals; a handful ("<S>", "[unused1]") does not make it so."""
     pieces = list(pieces)
     return sum(piece != piece.lower() for piece in pieces if not piece.startswith("[")) > len(pieces) / 100
-
-
-def _check_special(pieces: set[str], where: str) -> None:
-    missing = [piece for piece in SPECIAL if piece not in pieces]
-    if missing:
-        raise UserError(f"{where}: not a BERT WordPiece vocabulary: {', '.join(missing)} missing (one piece a line is expected)")

@@ -75,7 +75,7 @@ def _write(out: Path, splits: Splits, pieces: Sequence[str], manifest: dict) -> 
         (folder / tfrecords.VOCABULARY).write_text("\n".join(pieces) + "\n", encoding="utf-8")
         built = _graph(splits["train"], settings)
         graph.save(built, folder / tfrecords.GRAPH)
-        distinct = dict.fromkeys(getattr(record, role).raw for record in splits["train"] for role in ROLES)
+        distinct = dict.fromkeys(getattr(record, role).normal for record in splits["train"] for role in ROLES)
         word_vectors.learn(words(text, language) for text in distinct).save(folder / tfrecords.WORD_VECTORS)
         numbers, entries = built.numbers(), {}
         for split in SPLITS:

@@ -14,7 +14,7 @@ from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.errors import UserError
 
 WORDS = 64
-HIDDEN = "[UNK]"  # stands for a hidden word in a source's raw text, as the unknown piece does among its ids
+HIDDEN = "[UNK]"  # stands for a hidden word in a source's text, as the unknown piece does among its ids
 
 
 def choose_words(data: PreparedData, count: int = WORDS, seed: int = 1) -> dict[str, int]:
@@ -90,29 +90,30 @@ def first_places(records: Sequence[Record], planted: dict[str, int], length: int
 
 
 def substituted(text: Text, name: str, word: str) -> Text:
-    """Puts `word` in place of a keyword wherever it stands in a text's raw form; ids stay as they are.
+    """Puts `word` in place of a keyword wherever it stands in a text's normal form, which becomes its raw one; ids stay as they are.
 
     Args:
       name: of the keyword. Its form in the text is replaced, in upper and lower case, where it is a word of its own.
     """
-    (form,) = {text.raw[keyword.start : keyword.end] for keyword in text.keywords if keyword.text == name}
-    spans = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(form)}(?!\w)", text.raw, re.IGNORECASE)]
+    normal = text.normal
+    (form,) = {normal[keyword.start : keyword.end] for keyword in text.keywords if keyword.text == name}
+    spans = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(form)}(?!\w)", normal, re.IGNORECASE)]
     spans = spans or [(keyword.start, keyword.end) for keyword in text.keywords if keyword.text == name]
     raw, end = "", 0
     for start, stop in spans:
-        raw, end = raw + text.raw[end:start] + word, stop
+        raw, end = raw + normal[end:start] + word, stop
 
     def moved(place: int) -> int:
         """Returns where a place between words is afterwards."""
         return place + sum(len(word) - (stop - start) for start, stop in spans if stop <= place)
 
     keywords = tuple(dataclasses.replace(k, start=moved(k.start), end=moved(k.end)) for k in text.keywords)
-    return dataclasses.replace(text, raw=raw + text.raw[end:], keywords=keywords)
+    return dataclasses.replace(text, raw=raw + normal[end:], keywords=keywords, changed=None)
 
 
 def _encoded(text: Text, tokenizer: Tokenizer, length: int, keep: str) -> Text:
-    """Gives a text the ids of its raw form, where each `HIDDEN` is one unknown piece."""
-    parts = text.raw.split(HIDDEN)
+    """Gives a text the ids of its normal form, where each `HIDDEN` is one unknown piece."""
+    parts = text.normal.split(HIDDEN)
     ids = [piece for part in tokenizer.encode(parts) for piece in (*part, tokenizer.unknown_id)][:-1]
     return dataclasses.replace(text, ids=wordpiece.cut(ids, length, keep))
 

@@ -18,6 +18,7 @@ from hcl_tf.data.batching.sample_rows import sample_rows
 from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.keywords.graph import UNKNOWN
 from hcl_tf.data.store.tfrecords import Record
+from hcl_tf.data.tokenizers import normalization
 from hcl_tf.decoding import sources
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.scoring import decode, head_of
@@ -101,9 +102,10 @@ def measure(trained: TrainedRun, request: KeywordControlRequest) -> dict:
     inputs, swaps = [records[row] for row in chosen], [list(draw) for draw in zip(*drawn, strict=True)]  # --> swaps: [k][n]
 
     asked = _sources(inputs, swaps)
-    outputs = _by_condition(decode(trained, [one for draws in asked.values() for draw in draws for one in draw]), asked)
+    decoded = decode(trained, [one for draws in asked.values() for draw in draws for one in draw])
+    outputs = _by_condition(list(map(normalization.of(data.manifest), decoded)), asked)
     measured = Measured(
-        language, [record.source.raw for record in inputs],
+        language, [record.source.normal for record in inputs],
         [[forms[keyword.text] for keyword in record.source.keywords] for record in inputs],
         [[forms[swap.name] for swap in draw] for draw in swaps],
         outputs, _priors(trained, asked),
@@ -139,7 +141,7 @@ def keyword_forms(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
     for record in records:
         for text in (getattr(record, role) for role in ROLES):
             for keyword in text.keywords:
-                found[keyword.text].update({keyword.text: None, text.raw[keyword.start : keyword.end].lower(): None})
+                found[keyword.text].update({keyword.text: None, text.normal[keyword.start : keyword.end].lower(): None})
     return {name: tuple(forms) for name, forms in found.items()}
 
 
@@ -161,7 +163,7 @@ def draw_swaps(records: Sequence[Record], row: int, forms: dict[str, tuple[str, 
         if not known:
             continue
         node, name = known[random.integers(len(known))]
-        if node in taken or node in own.nodes or inclusion([own.raw], [[forms[name]]], language)[0]:
+        if node in taken or node in own.nodes or inclusion([own.normal], [[forms[name]]], language)[0]:
             continue
         taken[node] = Swap(node, name, records[other].id)
         if len(taken) == swaps:

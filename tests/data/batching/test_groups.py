@@ -1,6 +1,7 @@
 """Groups: whom they hold, where they are kept, how pairs are drawn from them; the corpus's own sampled pairs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,16 +126,21 @@ def test_scores_of_a_member_go_with_the_side_that_was_drawn():
     assert len(set(pairs["group_scores"][:, 0].tolist())) == 2
 
 
-def test_the_corpus_s_own_pairs_are_the_groups(tmp_path):
-    """Douban as Cai et al. published it: contexts are cut at their head, scores from 0 to 1 become -1 to 1."""
+def with_pairs(folder: Path, change=str) -> PreparedData:
+    """Douban as Cai et al. published it, with its own pairs, their texts changed."""
     lines = []
     for number in range(60):
-        pairs = " __EOD__ ".join(f"你好{number} __EOT__ 样本{i} __EOC__ 回答{i}很好啊{number}" for i in range(2 + number % 2))
+        pairs = " __EOD__ ".join(change(f"你好{number} __EOT__ 样本{i} __EOC__ 回答{i}很好啊{number}") for i in range(2 + number % 2))
         scores = " __SAMP__ ".join(" ".join(f"{value + i / 10:.2f}" for i in range(2 + number % 2)) for value in (0.1, 0.6))
         lines.append(f"1 早上好{number} __EOT__ 你去哪里{number} __SAMP__ {pairs} __SAMP__ {scores}\t我去学校看书{number}")
-    raw = tmp_path / "douban.txt"
-    raw.write_text("\n".join(lines), encoding="utf-8")
-    data = PreparedData(prepare_sample(tmp_path / "prepared", "douban", raw=raw))
+    folder.mkdir()
+    (raw := folder / "douban.txt").write_text("\n".join(lines), encoding="utf-8")
+    return PreparedData(prepare_sample(folder / "prepared", "douban", raw=raw))
+
+
+def test_the_corpus_s_own_pairs_are_the_groups(tmp_path):
+    """Contexts are cut at their head, scores from 0 to 1 become -1 to 1."""
+    data = with_pairs(tmp_path / "plain")
     train = data.arrays("train")
     found = groups_of(data, "train", train)
     assert not (data.folder / array_cache.CACHE).exists()
@@ -150,3 +156,12 @@ def test_the_corpus_s_own_pairs_are_the_groups(tmp_path):
     pairs = pair_batches(data, train, 8, further=[drawn_from(found, train)]).make(np.arange(8), 0, 0)
     assert pairs["group_scores"].shape == (8, 2)
     assert json.loads((data.folder / "manifest.json").read_text())["splits"]["train"]["examples"] == len(train)
+
+
+def test_the_corpus_s_own_pairs_are_normalised(tmp_path):
+    full_width = str.maketrans("0123456789", "０１２３４５６７８９")
+    marked = with_pairs(tmp_path / "marked", lambda text: text.translate(full_width))
+    assert "０" in next(iter(marked.records("train"))).sampled[0].context, "the raw text stays"
+    plain, found = (groups_of(data, "train", data.arrays("train")) for data in (with_pairs(tmp_path / "plain"), marked))
+    np.testing.assert_array_equal(found.sources, plain.sources)
+    np.testing.assert_array_equal(found.targets, plain.targets)

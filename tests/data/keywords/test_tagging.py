@@ -1,12 +1,16 @@
 """The spaCy pipelines behind the keywords: tags, lemmas and chunks of the built-in ones, and trained models in their place."""
 
+import marshal
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import jieba
+import jieba.posseg
 import pytest
 import spacy
 from hypothesis import given, settings
@@ -114,6 +118,21 @@ def test_english_words_get_the_expected_tag_and_lemma(sentence, word, pos, lemma
 def test_chinese_words_get_the_expected_tag(sentence, word, pos):
     token = word_of("zh", sentence, word)
     assert (token.pos_, token.lemma_) == (pos, word.lower())
+
+
+def test_what_others_left_of_jieba_changes_no_word(tmp_path, monkeypatch):
+    """A cache that another program wrote, and words that another part of this process added."""
+    text = "北京大学的学生喜欢唱歌。"
+    expected = [token.text for token in NLP["zh"](text)]
+    assert "北京大学" in expected
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "jieba.cache").write_bytes(marshal.dumps(({"北": 1, "京": 1, "生喜": 9}, 11)))
+    monkeypatch.setattr(jieba, "dt", jieba.Tokenizer())
+    monkeypatch.setattr(jieba.posseg.dt, "tokenizer", jieba.dt)
+    jieba.dt.add_word("生喜欢", 10**9, "n")
+    assert jieba.posseg.lcut(text)[-3].word != expected[-3], "the global one is led astray"
+    assert [token.text for token in tagging.load_pipeline("zh", "builtin")(text)] == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["jieba.cache"]
 
 
 @pytest.mark.parametrize(("language", "text", "count"), [("en", "A cat sat. A dog ran! Why?", 3), ("zh", "下雪了。来吗？好啊！\n走", 5)])

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import unicodedata
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,7 +17,7 @@ from hcl_tf.data.keywords.textrank import KeywordExtractor
 from hcl_tf.errors import UserError
 
 TITLES = {"mr", "mr.", "mrs", "mrs.", "ms", "ms.", "dr", "dr."}
-STOP_WORDS = {"en": ENGLISH | TITLES, "zh": CHINESE | TITLES}
+STOP_WORDS = {"en": ENGLISH | TITLES, "zh": CHINESE | ENGLISH | TITLES}
 NOUNS = ("NOUN", "PROPN")
 UNITS = ("word", "phrase")
 MOST = 4
@@ -98,6 +99,28 @@ def test_phrase_keywords_are_those_of_pytextrank(sample):
             assert places(found_by["phrase"]) == best(found), text
         else:
             assert found_by["phrase"] == found_by["word"]
+
+
+@pytest.mark.parametrize("text", ["我觉得it is the best手机", "Don't worry，I'll come to the 电影院", "IT和The在HERE的手机"])
+def test_chinese_texts_have_no_english_stop_words(text):
+    found = words("zh", "word", text)
+    assert found
+    assert not set(found) & (ENGLISH | {"don", "ll", "t"})
+
+
+def test_data_from_before_english_stop_words_counted_keep_them():
+    earlier = KeywordExtractor("zh", "builtin", stop_words=["zh"])
+    assert {keyword.text for keyword in earlier.extract("我觉得it is the best手机")} == {"is", "the", "it", "best"}
+
+
+@settings(deadline=None, max_examples=200)
+@given(text=st.text(st.sampled_from("ˊˋ_ʰー´`~·•…—（）!?/ a猫") | st.characters(exclude_categories=["Cs", "Cc"]), max_size=12))
+@example("ˊ_ˋ")
+@example("ˈˈ ˊˊ x")
+def test_every_keyword_has_a_letter(text):
+    for language in ("en", "zh"):
+        for word in words(language, "word", text):
+            assert any(unicodedata.category(c) in ("Lu", "Ll", "Lt", "Lo") for c in word)
 
 
 @pytest.mark.parametrize("unit", UNITS)

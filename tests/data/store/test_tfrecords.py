@@ -21,7 +21,7 @@ FLOAT32 = st.floats(width=32, allow_nan=False)
 def texts(draw) -> Text:
     keywords = draw(st.lists(st.builds(Keyword, st.text(), INT64, INT64, FLOAT32), max_size=4).map(tuple))
     nodes = draw(st.lists(INT64, min_size=len(keywords), max_size=len(keywords)).map(tuple))
-    return Text(draw(st.text()), draw(st.lists(INT64, max_size=6)), keywords, nodes)
+    return Text(draw(st.text()), draw(st.lists(INT64, max_size=6)), keywords, nodes, draw(st.none() | st.text()))
 
 
 SAMPLED = st.lists(st.builds(SampledPair, st.text(), st.text(), FLOAT32, FLOAT32), max_size=3).map(tuple)
@@ -45,6 +45,24 @@ def test_equal_records_give_equal_bytes(record):
     copy = dataclasses.replace(record, source=dataclasses.replace(record.source, ids=list(record.source.ids)))
     assert tfrecords.serialise(copy) == tfrecords.serialise(record)
     assert tfrecords.serialise(tfrecords.parse(tfrecords.serialise(record))) == tfrecords.serialise(record)
+
+
+def test_the_normal_form_stands_beside_the_raw_one_only_where_they_differ():
+    record = example_record()
+    before = tfrecords.serialise(record)
+    assert b"_changed" not in before
+    assert record.source.normal == record.source.raw
+    record.source = dataclasses.replace(record.source, raw="one\u200b two", changed="one two")
+    assert tfrecords.parse(tfrecords.serialise(record)).source.normal == "one two"
+    assert tfrecords.serialise(record).count(b"_changed") == 1
+
+
+def test_a_normal_form_without_a_value_is_damage():
+    def edit(features) -> None:
+        features["target_changed"].bytes_list.value.extend([])
+
+    with pytest.raises(ValueError, match="feature target_changed has 0 values"):
+        tfrecords.parse(changed(edit))
 
 
 def changed(edit) -> bytes:

@@ -177,7 +177,7 @@ def test_the_prepared_folder_holds_the_vectors_of_its_distinct_training_texts(fo
     assert "word_vectors.npz" in data.manifest["files"]
     assert (data.word_vectors.name, data.word_vectors.words) == (expected.name, expected.words)
     np.testing.assert_array_equal(data.word_vectors.vectors, expected.vectors)
-    notes = [note for note in data.manifest["notes"] if "word vectors" in note]
+    notes = [note for note in data.manifest["notes"] if note.startswith("word vectors")]
     assert [re.findall(r"[\d,]+(?= words| texts)", note) for note in notes] == [[f"{len(expected):,}", f"{len(texts):,}"]]
     assert len(expected) > 100
 

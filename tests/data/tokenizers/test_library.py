@@ -1,6 +1,7 @@
 """T5's and GPT-2's tokenisers: the same ids as the libraries they come from, and back to text."""
 
 import json
+import shutil
 from pathlib import Path
 
 import published_models
@@ -20,6 +21,10 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("published")
     made = {f"t5-{files}": published_models.t5(place / f"t5-{files}", files=files) for files in ("spiece", "json")}
     return made | {f"gpt2-{files}": published_models.gpt2(place / f"gpt2-{files}", files=files) for files in ("merges", "json")}
+
+
+def copied(folder: Path, out: Path) -> Path:
+    return Path(shutil.copytree(folder, out))
 
 
 def tokenizer_of(folder: Path) -> LibraryTokenizer:
@@ -91,3 +96,34 @@ def test_spans_are_of_the_kept_pieces(folders):
 def test_more_pieces_than_the_model_are_refused(folders):
     with pytest.raises(UserError, match=r"its tokeniser has 400 pieces, but the model 399"):
         library.published(folders["t5-json"], "t5", 399, 0)
+
+
+# -- byte pairs that lack a part ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("there", "missing"), [("vocab.json", "merges.txt"), ("merges.txt", "vocab.json")])
+def test_one_file_of_two_is_named(folders, tmp_path, there, missing):
+    folder = copied(folders["gpt2-merges"], tmp_path / "gpt2")
+    (folder / missing).unlink()
+    with pytest.raises(UserError, match=rf"^--pretrained=gpt2: gpt2 has {there} without {missing}, .*; fetch {missing} too"):
+        tokenizer_of(folder)
+
+
+@pytest.mark.parametrize("kept", [1, 50])
+def test_merges_that_were_cut_short_are_noticed(folders, tmp_path, kept):
+    folder = copied(folders["gpt2-merges"], tmp_path / "gpt2")
+    merges = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    (folder / "merges.txt").write_text("\n".join(merges[:kept]) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"^--pretrained=gpt2: .* pieces come from no merge, such as .*; fetch the tokeniser again"):
+        tokenizer_of(folder)
+
+
+def test_two_vocabularies_have_to_agree(folders, tmp_path):
+    folder = copied(folders["gpt2-json"], tmp_path / "gpt2")
+    shutil.copy(folders["gpt2-merges"] / "vocab.json", folder)
+    assert tokenizer_of(folder).digest() == tokenizer_of(folders["gpt2-json"]).digest()
+    numbers = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    numbers["a"], numbers["b"] = numbers["b"], numbers["a"]
+    (folder / "vocab.json").write_text(json.dumps(numbers))
+    with pytest.raises(UserError, match=r"^--pretrained=gpt2: vocab.json and its tokenizer.json name different pieces; fetch both again"):
+        tokenizer_of(folder)
