@@ -28,7 +28,7 @@ Keywords = dict[str, tuple[Keyword, ...]]  # of each distinct text, in the part 
 class PreparationSettings:
     """The choices that prepared data depend on. All are flags of `hcl_tf.prepare`, and the manifest records them."""
 
-    negatives: str
+    negatives: str | None  # None: what suits the corpus (`reading.load`); the manifest says which that was
     bm25_candidates: int = 10
     qqp_samples: str = "nearest"
     split_by: str = "sample"
@@ -36,6 +36,8 @@ class PreparationSettings:
     fields: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     skip_bad_lines: bool = False
+    format: str | None = None
+    encoding: str | None = None
     tagger: str = "auto"
     keyword_unit: str = "word"
     max_keywords: int = 4
@@ -68,6 +70,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         print(f"preparing {task.name} from {raw}", flush=True)
         named = _load_named(task, settings)
         corpus = _read(task, raw, settings)
+        settings = replace(settings, negatives=corpus.negatives)
         say(*corpus.notes)
         splits, how_chosen = negatives.choose(
             corpus.splits, corpus.clusters, mode=settings.negatives, language=task.language, candidates=settings.bm25_candidates,
@@ -131,7 +134,8 @@ def _load_named(task: Task, settings: PreparationSettings) -> tuple[wordpiece.To
 
 def _read(task: Task, raw: Path, settings: PreparationSettings) -> reading.Corpus:
     """Reads the raw corpus."""
-    options = ReadOptions(settings.fields, settings.story_mode, BadLines(settings.skip_bad_lines), settings.limit)
+    bad = BadLines(settings.skip_bad_lines)
+    options = ReadOptions(settings.fields, settings.story_mode, bad, settings.limit, settings.format, settings.encoding)
     return reading.load(
         task, raw, options, construction=settings.qqp_samples, negatives=settings.negatives, split_by=settings.split_by, seed=settings.seed
     )
@@ -269,4 +273,4 @@ def _records(
         encoded = [tokenizer.encode([getattr(e, role) for e in block]) for role in ROLES]
         for example, *pieces in zip(block, *encoded, strict=True):
             texts = {role: text(role, getattr(example, role), ids) for role, ids in zip(ROLES, pieces, strict=True)}
-            yield Record(example.id, **texts, route=example.route, sampled=example.sampled)
+            yield Record(example.id, **texts, route=example.route, sampled=example.sampled, references=example.references)

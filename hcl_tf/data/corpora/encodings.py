@@ -52,7 +52,7 @@ def likely(data: bytes) -> str | None:
 
 
 def share_of_common(data: bytes, codec: str) -> float:
-    """Returns which share of the characters beyond ASCII are common Chinese ones if the bytes are read as GB 18030 or Big5; 0: unreadable."""
+    """Returns which share of the characters beyond ASCII are common Chinese ones if the codec reads the bytes; 0: it does not."""
     standard, rows = _COMMON[codec]
     counts = Counter(character for character in _decoded(data, codec) or "" if character > "\x7f")
     leads = {character: character.encode(standard, "ignore")[:1] for character in counts}
@@ -127,7 +127,7 @@ def _decoded(data: bytes, codec: str) -> str | None:
 
 
 def _is_text(data: bytes, codec: str) -> bool:
-    """Says whether bytes are text in one of the two orders of UTF-16: lines, letters and signs, and next to no characters that do not exist."""
+    """Says whether bytes are text in one of the two orders of UTF-16: lines, and next to no characters that do not exist."""
     text = _decoded(data[: len(data) // 2 * 2], codec)
     if not text or not ({"\n", "\r", "\t"} & set(text)):
         return False

@@ -8,9 +8,9 @@ import csv
 import io
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from hcl_tf.data.corpora import encodings
@@ -67,7 +67,7 @@ def check_readable(path: Path, encoding: str | None = None) -> None:
         return
     if encodings.likely(head) == "utf-16":
         if head.startswith(encodings.UTF16_MARKS):
-            raise UserError(f"{path}: the text is UTF-16; convert it first, for example: iconv -f UTF-16 -t UTF-8, or pass --encoding=utf-16")
+            raise UserError(f"{path}: the text is UTF-16; convert it first, as with iconv -f UTF-16 -t UTF-8, or pass --encoding=utf-16")
         raise UserError(f"{path}: a binary file, or UTF-16 without a byte order mark: pass --encoding=utf-16 for that, or convert it first")
     if _looks_binary(head):
         raise UserError(f"{path}: a binary file, not text; unpack it first if it is an archive")
@@ -164,7 +164,7 @@ def records(numbered: Iterator[Numbered], delimiter: str, fields: int, path: Pat
     Args:
       numbered: of `lines`. fields: of a record. path, bad: where bad lines are reported.
     """
-    source = _Lookahead(numbered)
+    source = Lookahead(numbered)
     while (item := source.take()) is not None:
         number, text = item
         if '"' not in text:
@@ -218,15 +218,18 @@ def _are_records(texts: list[str], fields: int) -> bool:
     return whole == len(texts) > 1 or 2 * whole > len(texts) > MANY_LINES
 
 
-class _Lookahead:
+class Lookahead(Iterator[Numbered]):
     """Lines that can be put back."""
 
     def __init__(self, numbered: Iterator[Numbered]) -> None:
         self._numbered, self._waiting = iter(numbered), deque[Numbered]()
 
+    def __next__(self) -> Numbered:
+        return self._waiting.popleft() if self._waiting else next(self._numbered)
+
     def take(self) -> Numbered | None:
         """Returns the next line; None at the end."""
-        return self._waiting.popleft() if self._waiting else next(self._numbered, None)
+        return next(self, None)
 
     def put_back(self, items: list[Numbered]) -> None:
         """Makes lines the next ones, in their order."""
