@@ -131,6 +131,8 @@ class _ScoreInputs:
     def __init__(self, data: PreparedData, records: list[Record], embeddings: Path | None, outputs: list[str]) -> None:
         self._language = data.manifest["task"]["language"]
         self._references = [record.target.raw for record in records]
+        further = [record.references for record in records]
+        self._further = further if any(further) else None
         self._sources = [record.source.raw for record in records]
         # As the words stand in the source: an output is not lemmatised before it is looked at.
         self._keywords = [[record.source.raw[k.start : k.end] for k in record.source.keywords] for record in records]
@@ -138,13 +140,14 @@ class _ScoreInputs:
         self._copies = [clean(source) for source in self._sources]
         chosen = np.random.default_rng(FLOOR_SEED).integers(len(self._targets), size=len(records))
         self._random = [self._targets[i] for i in chosen]
-        texts = (outputs, self._references, self._copies, self._random)
+        texts = (outputs, self._references, self._copies, self._random, *further)
         wanted = vocabulary((text for part in texts for text in part), self._language)
         self._vectors = word_vectors.load_text(embeddings, wanted) if embeddings else data.word_vectors
 
     def score(self, outputs: list[str]) -> tuple[dict[str, dict], list[dict]]:
         """See `metrics.scores.score`."""
-        return score(outputs, self._references, self._sources, self._keywords, self._targets, self._language, self._vectors)
+        known = (self._references, self._sources, self._keywords, self._targets, self._language, self._vectors)
+        return score(outputs, *known, further=self._further)
 
     def floors(self) -> dict[str, dict]:
         """Scores that need no model: what any system has to beat."""
@@ -173,7 +176,7 @@ def _row(record: Record, output: str, scores: dict) -> dict:
     """One line of predictions.jsonl."""
     keywords = [keyword.text for keyword in record.source.keywords]
     known = {"id": record.id, "source": record.source.raw, "keywords": keywords, "reference": record.target.raw}
-    return known | {"prediction": output, "scores": scores}
+    return known | ({"references": list(record.references)} if record.references else {}) | {"prediction": output, "scores": scores}
 
 
 def _samples(rows: list[dict], head: dict) -> str:

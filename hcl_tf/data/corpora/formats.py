@@ -65,8 +65,9 @@ class Example:
 
     Attributes:
       negatives: candidates for the negative that the corpus itself offers, best first. sampled: pairs that it offers (Group-wise).
-      group: examples of one group (prefixes of a story, responses to one context) belong in one split, and are never each other's negatives.
-      references: targets that are as right as `target`, of test examples. negative: y-, chosen later (negatives.py). route: how it was chosen.
+      group: examples of one group (prefixes of a story, responses to a context) belong in one split, and are never each other's negatives.
+      negative: y-, chosen later (negatives.py). route: how it was chosen.
+      references: of a test example, further targets that are as right as `target`.
     """
 
     id: str

@@ -127,9 +127,12 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
                 "pass --negatives=labelled_then_bm25 to fill them from similar inputs"
             )
     full = raw_rows >= task.full_corpus > 0
-    splits, found = divide(
-        splits, task.sizes if full else None, proportions=task.sizes or (8, 1, 1), by_text=split_by == "question", seed=seed
-    )
+    try:
+        splits, found = divide(
+            splits, task.sizes if full else None, proportions=task.sizes or (8, 1, 1), by_text=split_by == "question", seed=seed
+        )
+    except UserError as error:
+        raise UserError(f"{raw}: {error}") from error
     if "douban" in kinds:
         found += _join_references(splits)
     _make_ids_unique(splits)

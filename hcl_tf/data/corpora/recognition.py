@@ -34,8 +34,7 @@ def kind_of_header(columns: Collection[str], names: Names) -> str | None:
 def kind_of_labelled(lines: list[str]) -> str | None:
     """Returns the format of lines that begin with a label of 0 or 1.
 
-    The last field tells question pairs from dialogues: an id, or a response. A response is known by its Chinese, or as dialogues are by
-    their different numbers of turns; with neither, the lines could be both, and None is returned.
+    The last field tells question pairs from dialogues: an id, or a response in Chinese. Where it is neither, None is returned.
     """
     rows = [line.split("\t") for line in lines]
     labelled = [row for row in rows if len(row) >= 3 and row[0].strip() in ("0", "1")]
@@ -44,8 +43,7 @@ def kind_of_labelled(lines: list[str]) -> str | None:
     pairs = [row for row in labelled if len(row) == 4]
     if pairs and 2 * sum(bool(_ID.fullmatch(row[3].strip())) for row in pairs) >= len(labelled):
         return "pairs"
-    chinese = 2 * sum(bool(_CHINESE.search(row[-1])) for row in labelled) >= len(labelled)
-    return "douban" if chinese or len(set(map(len, labelled))) > 1 else None
+    return "douban" if 2 * sum(bool(_CHINESE.search(row[-1])) for row in labelled) >= len(labelled) else None
 
 
 def kind_of_file(path: Path, encoding: str | None, names: Names) -> str:

@@ -72,4 +72,4 @@ def rows_by_number(path: Path, bad: BadLines, encoding: str | None) -> Iterator[
 
 
 def _name(cell: str) -> str:
-    return cell.strip().strip('"').lower()
+    return cell.strip().lower()
