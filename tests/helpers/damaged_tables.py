@@ -7,8 +7,22 @@ import random
 import pandas as pd
 
 PARTS = (
-    "rice", "cook", "5\" screen", "a, b", "say \"no\"", "naïve", "中文", "so\tso", "two\nlines", "why?", "\"all\"", "1", "", "it's", "x;y", " pad ",
-)  # fmt: skip
+    "rice",
+    "cook",
+    '5" screen',
+    "a, b",
+    'say "no"',
+    "naïve",
+    "中文",
+    "so\tso",
+    "two\nlines",
+    "why?",
+    '"all"',
+    "1",
+    "",
+    "it's",
+    " pad ",
+)
 HEADERS = {
     "table": (["source", "target"], ["id", "target", "source", "note"], ["context", "response", "negative"]),
     "quora": (["id", "qid1", "qid2", "question1", "question2", "is_duplicate"], ["question1", "question2", "label", "idx"]),

@@ -15,10 +15,10 @@ from hcl_tf.errors import UserError
 
 LOOKED_AT = 1 << 18  # bytes of a file by which it is judged
 SURE = 0.8  # share of common characters from which bytes count as Chinese
-_COMMON = {  # codec -> the standard whose first rows hold the common characters, and those rows by their lead byte
-    "gb18030": ("gb2312", {0xA1, 0xA3, *range(0xB0, 0xD8)}),
-    "big5": ("big5", set(range(0xA1, 0xC7))),
-}
+# codec -> the standards whose first rows hold the common characters, and those rows by their lead bytes. GB 18030 has both scripts.
+_SIMPLIFIED, _TRADITIONAL = ("gb2312", {0xA1, 0xA3, *range(0xB0, 0xD8)}), ("big5", set(range(0xA1, 0xC7)))
+_COMMON = {"gb18030": (_SIMPLIFIED, _TRADITIONAL), "big5": (_TRADITIONAL,)}
+_FAMILY = {"gb2312": "gb18030", "gbk": "gb18030", "gb18030": "gb18030", "big5": "big5", "big5hkscs": "big5", "cp950": "big5"}
 CHINESE = tuple(_COMMON)
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NEWLINES = {"utf-16-le": b"\n\0", "utf-16-be": b"\0\n"}
@@ -43,21 +43,23 @@ def likely(data: bytes) -> str | None:
     if b"\0" in data:
         return "utf-16" if any(_is_text(data, codec) for codec in _NEWLINES) else None
     if _decoded(data, "utf-8") is not None:
-        return "utf-8"
+        return "utf-8"  # by chance, too: `agreed` looks more closely where it matters
     shares = {codec: share_of_common(data, codec) for codec in _COMMON}
     best = max(shares, key=shares.__getitem__)
-    if shares[best] >= SURE:
+    if shares[best] >= SURE and re.search(rb"[\x80-\xff]{2}", data):  # an accented letter alone can also be half of a rare character
         return best
     return "cp1252" if _decoded(data, "cp1252") is not None else None
 
 
 def share_of_common(data: bytes, codec: str) -> float:
-    """Returns which share of the characters beyond ASCII are common Chinese ones if the codec reads the bytes; 0: it does not."""
-    standard, rows = _COMMON[codec]
-    counts = Counter(character for character in _decoded(data, codec) or "" if character > "\x7f")
-    leads = {character: character.encode(standard, "ignore")[:1] for character in counts}
-    common = sum(count for character, count in counts.items() if leads[character] and leads[character][0] in rows)
+    """Returns which share of the characters beyond ASCII are common Chinese ones if a codec of `CHINESE` reads the bytes."""
+    counts = Counter(character for character in data.decode(codec, errors="replace") if character > "\x7f")
+    common = sum(count for character, count in counts.items() if any(_is_in(character, *rows) for rows in _COMMON[codec]))
     return common / max(counts.total(), 1)
+
+
+def _is_in(character: str, standard: str, leads: set[int]) -> bool:
+    return character.encode(standard, "ignore")[:1] in {bytes([lead]) for lead in leads}
 
 
 def of_lines_beyond_utf8(path: Path, line: bytes) -> tuple[str | None, bool]:
@@ -99,11 +101,15 @@ def agreed(path: Path, encoding: str) -> str:
         if len(orders) == 1:
             return orders[0]
         raise UserError(f"{path}: not UTF-16, as --encoding={encoding} says{_instead(likely(data), encoding)}")
-    found = likely(data)
-    if found == "utf-16" or (found == "utf-8" != codec and _surely_utf8(data)):
-        raise UserError(f"{path}: not {encoding}, as --encoding says, but {found.upper()}{_instead(found, encoding)}")
-    if found in _COMMON and codec not in (found, "gbk", "gb2312", "utf-8", "big5hkscs", "cp950"):
-        raise UserError(f"{path}: probably not {encoding}, as --encoding says, but Chinese in {found}{_instead(found, encoding)}")
+    found, standard = likely(data), _FAMILY.get(codec)
+    rare = standard is not None and share_of_common(data, standard) < SURE / 2
+    if found != "utf-16" and (codec == "utf-8" or data.isascii()):
+        return codec
+    if _is_mostly_utf8(data, by_chance=standard is not None and not rare):
+        found = "utf-8"
+    if found in ("utf-16", "utf-8") or (found in CHINESE and found != standard) or rare:
+        likelier = f", but {found}{_instead(found, encoding)}" if found else "; check how the file was saved"
+        raise UserError(f"{path}: probably not {encoding}, as --encoding says{likelier}")
     return codec
 
 
@@ -113,10 +119,15 @@ def _instead(found: str | None, encoding: str) -> str:
     return "; leave --encoding out" if found == "utf-8" else f"; pass --encoding={found}"
 
 
-def _surely_utf8(data: bytes) -> bool:
-    """Says whether text is UTF-8 beyond chance: a few Chinese characters of two bytes in GBK can also be valid UTF-8."""
-    beyond = [character for character in data.decode("utf-8") if character > "\x7f"]
-    return len(beyond) > 8 or any(character >= "\u0800" for character in beyond)
+def _is_mostly_utf8(data: bytes, by_chance: bool) -> bool:
+    """Says whether most lines beyond ASCII are UTF-8.
+
+    Args:
+      by_chance: whether they may be in GBK as well: characters of two bytes there can be valid UTF-8, but not of three.
+    """
+    beyond = [line for line in data.splitlines() if not line.isascii()]
+    valid = [text for line in beyond if (text := _decoded(line, "utf-8")) is not None]
+    return 2 * len(valid) > len(beyond) and (not by_chance or any(character >= "\u0800" for character in "".join(valid)))
 
 
 def _decoded(data: bytes, codec: str) -> str | None:

@@ -228,10 +228,11 @@ def _sampled_pairs(parts: list[str]) -> list[SampledPair]:
     """Parses the parts of a line that follow the context: samples, response scores, context scores. Raises `ValueError`."""
     if not parts:
         return []
-    if len(parts) != 3:
+    if len(parts) < 3:
         raise ValueError(f"{len(parts)} __SAMP__ fields instead of 3 (samples and two lists of scores)")
-    samples = [sample.split("__EOC__") for sample in parts[0].split("__EOD__") if sample.strip()]
-    scores = [[float(value) for value in part.split()] for part in parts[1:]]
+    # All samples stand behind one __SAMP__, or each behind its own.
+    samples = [sample.split("__EOC__") for part in parts[:-2] for sample in part.split("__EOD__") if sample.strip()]
+    scores = [[float(value) for value in part.split()] for part in parts[-2:]]
     if not all(math.isfinite(score) for part in scores for score in part):
         raise ValueError("a matching score that is no finite number")
     if any(len(sample) != 2 for sample in samples):

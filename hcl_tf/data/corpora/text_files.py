@@ -6,6 +6,7 @@ Nothing here knows a corpus; tables.py and formats.py build on `lines` and `reco
 
 import csv
 import io
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from hcl_tf.errors import UserError
 MOST_CHARACTERS_A_LINE = 1_000_000
 csv.field_size_limit(2 * MOST_CHARACTERS_A_LINE)
 MANY_LINES = 20  # over more than these, one line that is damaged does not make two lone quotes a pair
+_FIELD = r'(?:"(?:[^"]|"")*"|[^",]*)'  # of a record with commas: in quotes, or without any
+_BEGINS_A_RECORD = re.compile(rf'(?:{_FIELD},)*(?:{_FIELD}|"(?:[^"]|"")*)')
 BYTE_ORDER_MARK = "\ufeff"
 Numbered = tuple[int, str]  # a line's number, from 1, and its text
 
@@ -42,12 +45,12 @@ class BadLines:
         """Counts a line that is odd but usable, or that no user can mend."""
         self.noticed[what] = self.noticed.get(what, 0) + 1
 
-    def report(self, path: Path, line: int, why: str, also: str = "") -> None:
-        """Counts a bad line, or raises `UserError` naming `path:line` and, with `also`, a further remedy."""
+    def report(self, path: Path, line: int, why: str, also: str = "", over: int = 1) -> None:
+        """Counts a bad line (or as many as it goes `over`), or raises `UserError` naming `path:line` and, with `also`, a further remedy."""
         message = f"{path}:{line}: {why}"
         if not self.skip:
             raise UserError(f"{message}; mend the line, or pass --skip_bad_lines to leave such lines out and count them{also}")
-        self.count += 1
+        self.count += over
         self.first = self.first or f"{path.name}:{line}: {why}"
 
 
@@ -154,8 +157,9 @@ def _decoded_other(codec: str, raw: bytes, path: Path, number: int, bad: BadLine
 def records(numbered: Iterator[Numbered], delimiter: str, fields: int, path: Path, bad: BadLines) -> Iterator[tuple[int, list[str]]]:
     """Yields the line number and the fields of each record of delimited text. Fields may be quoted and hold line breaks.
 
-    Records are read by the CSV rules, strictly: a quote that is never closed, or text behind a closing one, makes the line a bad one, and
-    the lines that the quote would swallow are read for themselves. So no row is cut at the commas of a quoted field.
+    Records are read by the CSV rules, strictly: a quote that is never closed, or text behind a closing one, makes a bad line, which is
+    never cut at its commas. The lines that the quote swallowed are left out with it, but for the one at which it turned out to be wrong
+    if that one begins a record, and but for many of which most are records: then the quote was the mistake.
 
     TAB-separated files are the exception: some that are published do not quote, and questions do contain lone quotes. There such a line
     is read once more with quotes as plain characters, and counted. The same is done where the lines that a quote would swallow are records
@@ -178,12 +182,14 @@ def records(numbered: Iterator[Numbered], delimiter: str, fields: int, path: Pat
                 if len(row) == fields:
                     bad.notice(f"{path.name}: lines whose quotes are not those of CSV, read as plain characters")
         if row is None:
-            source.put_back(ahead)
-            bad.report(path, number, why)
+            again = _to_be_read_again(ahead, delimiter, fields)
+            source.put_back(again)
+            ahead = ahead[: len(ahead) - len(again)]
         elif len(row) != fields:
-            few = "few" if len(row) < fields else "many"
-            over = f" (the row goes on to line {ahead[-1][0]}, in quotes)" if ahead else ""
-            bad.report(path, number, f"too {few} fields: {len(row)} instead of {fields}{over}")
+            why = f"too {'few' if len(row) < fields else 'many'} fields: {len(row)} instead of {fields}"
+        if why:
+            last = f" (to line {ahead[-1][0]})" if ahead else ""
+            bad.report(path, number, why + last, over=1 + len(ahead))
         else:
             if ahead:
                 bad.notice(f"{path.name}: rows over several lines, in quotes")
@@ -209,13 +215,20 @@ def quoted_record(first: str, take: Callable[[], Numbered | None], delimiter: st
         return next(csv.reader(feed(), delimiter=delimiter, strict=True)), ahead, ""
     except csv.Error as error:
         why = "a quote is opened but never closed" if "end of data" in str(error) else "text stands behind a closing quote"
-        return None, ahead, f"{why}, or the quote was opened by mistake" if ahead else why
+        return None, ahead, why
 
 
 def _are_records(texts: list[str], fields: int) -> bool:
     """Says whether the lines of a record that goes over several are TAB-separated records by themselves."""
     whole = sum(len(text.split("\t")) == fields for text in texts)
     return whole == len(texts) > 1 or 2 * whole > len(texts) > MANY_LINES
+
+
+def _to_be_read_again(ahead: list[Numbered], delimiter: str, fields: int) -> list[Numbered]:
+    """Returns which of the lines that a wrong quote swallowed are read for themselves: all, the last one, or none (`records`)."""
+    if len(ahead) > MANY_LINES and 2 * sum(len(text.split(delimiter)) == fields for _, text in ahead) > len(ahead):
+        return ahead
+    return [item for item in ahead[-1:] if '"' in item[1] and _BEGINS_A_RECORD.fullmatch(item[1])]
 
 
 class Lookahead(Iterator[Numbered]):

@@ -16,11 +16,13 @@ READ_BY_THE_RULES = ("rows over several lines, in quotes", "lines that end with 
 
 def read(path, skip):
     """Returns what is read, and whether a repair or a bad line was counted; None where the file is refused."""
-    bad = BadLines(skip)
+    bad, refusal = BadLines(skip), ""
     try:
         rows = list(formats.read(path, ReadOptions(bad=bad)))
     except UserError as error:
-        assert str(path) in str(error)
+        refusal = str(error)
+    assert not refusal or str(path) in refusal
+    if refusal:
         return None
     texts = [(r.question1, r.question2, str(int(r.duplicate))) if isinstance(r, QuestionPair) else (r.source, r.target) for r in rows]
     return texts, bool(bad.count or [what for what in bad.noticed if not what.endswith(READ_BY_THE_RULES)])
