@@ -107,6 +107,8 @@ def agreed(path: Path, encoding: str) -> str:
         return codec
     if _is_mostly_utf8(data, by_chance=standard is not None and not rare):
         found = "utf-8"
+    elif found == "utf-8":
+        found = standard
     if found in ("utf-16", "utf-8") or (found in CHINESE and found != standard) or rare:
         likelier = f", but {found}{_instead(found, encoding)}" if found else "; check how the file was saved"
         raise UserError(f"{path}: probably not {encoding}, as --encoding says{likelier}")

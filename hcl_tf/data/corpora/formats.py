@@ -292,8 +292,10 @@ def _read_table(path: Path, options: ReadOptions) -> Iterator[Row]:
 
 
 def _read_columns(path: Path, options: ReadOptions) -> Iterator[Row]:
+    if not {"source", "target"} <= options.fields.keys():
+        raise UserError(f"{path}: without a header the columns are named by number: --fields=source:1,target:2, for example")
     by_number = replace(options, fields={ours: options.fields.get(ours, "") for ours in ALIASES})  # no other column has a name
-    for number, row in tables.rows_by_number(path, options.bad, options.encoding):
+    for number, row in tables.rows_by_number(path, options.bad, options.encoding, options.fields.values()):
         yield from _named_row(path, number, row, by_number)
 
 

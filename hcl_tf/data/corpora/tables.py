@@ -61,13 +61,20 @@ def rows(
             yield number, dict(zip(names, row, strict=True))
 
 
-def rows_by_number(path: Path, bad: BadLines, encoding: str | None) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yields the line number and {number of the column, from 1: value} of each row of a table without a header."""
-    names, delimiter = header_of(text_files.lines(path, BadLines(skip=True), encoding=encoding))
-    if not names:
-        raise UserError(f"{path}:1: the first row has a quote that is never closed, or text behind a closing one; mend it")
-    numbers = [str(place) for place in range(1, len(names) + 1)]
-    for number, row in text_files.records(text_files.lines(path, bad, encoding=encoding), delimiter, len(names), path, bad):
+def rows_by_number(path: Path, bad: BadLines, encoding: str | None, used: Collection[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields the line number and {number of the column, from 1: value} of each row of a table without a header.
+
+    Args:
+      used: numbers of the columns that the caller reads.
+
+    Raises:
+      UserError: the first row does not have these columns.
+    """
+    first, delimiter = header_of(text_files.lines(path, BadLines(skip=True), encoding=encoding))
+    numbers = [str(place) for place in range(1, len(first) + 1)]
+    if missing := [number for number in used if number not in numbers]:
+        raise UserError(f"{path}:1: no column {', '.join(missing)}; the first row has {len(first)}, which --fields numbers from 1")
+    for number, row in text_files.records(text_files.lines(path, bad, encoding=encoding), delimiter, len(first), path, bad):
         yield number, dict(zip(numbers, row, strict=True))
 
 
