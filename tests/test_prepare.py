@@ -258,22 +258,6 @@ def test_the_douban_corpus_from_end_to_end(run_here, tmp_path):
     assert "negatives in test: labelled 4 (100.0%)" in labelled.stdout
 
 
-def test_what_is_mended_is_printed_and_stands_in_the_manifest(run_here, tmp_path):
-    part = "\ufeffsource,target\r" + "".join(f'"What is it, number {i}?","It is\rthe number {i}, you see"\r' for i in range(9))
-    (tmp_path / "raw.csv").write_bytes((part + part.replace("number", "place")).encode())
-    result = run_here("--task=custom", "--lang=en", "--raw=raw.csv", "--out=out", *QUICK)
-    assert result.returncode == 0, result.stderr
-    for note in (
-        "raw.csv: 18 rows, format table",
-        "raw.csv: lines that end with CR alone: 38",
-        "raw.csv: rows over several lines, in quotes: 18",
-        "raw.csv: byte order marks inside the file (several files put together?), taken off: 1",
-        "raw.csv: headers inside the file (several files put together?), left out: 1",
-    ):
-        assert note in result.stdout
-        assert note in verify(tmp_path / "out")["notes"]
-
-
 @pytest.mark.parametrize("raw", ["missing.tsv", "missing/folder", "."])
 def test_a_missing_corpus_is_refused_and_leaves_nothing(run_here, tmp_path, raw):
     result = run_here("--task=qqp", f"--raw={raw}", *QUICK)

@@ -282,3 +282,19 @@ def test_another_seed_changes_the_splits_and_the_same_seed_does_not(tmp_path):
     ids = {name: [{r.id for r in part} for part in records_of(tmp_path / name).values()] for name in ("first", "other")}
     assert set.union(*ids["first"]) == set.union(*ids["other"])
     assert ids["first"][2] != ids["other"][2]
+
+
+def test_what_is_mended_is_printed_and_stands_in_the_manifest(tmp_path, capsys):
+    part = "\ufeffsource,target\r" + "".join(f'"What is it, number {i}?","It is\rthe number {i}, you see"\r' for i in range(9))
+    (tmp_path / "raw.csv").write_bytes((part + part.replace("number", "place")).encode())
+    prepare_sample(tmp_path / "out", "rocstories", raw=tmp_path / "raw.csv", vocab_size=300)
+    printed, notes = capsys.readouterr().out, tfrecords.read_manifest(tmp_path / "out")["notes"]
+    for note in (
+        "raw.csv: 18 rows, format table",
+        "raw.csv: lines that end with CR alone: 38",
+        "raw.csv: rows over several lines, in quotes: 18",
+        "raw.csv: byte order marks inside the file (several files put together?), taken off: 1",
+        "raw.csv: headers inside the file (several files put together?), left out: 1",
+    ):
+        assert note in printed
+        assert note in notes

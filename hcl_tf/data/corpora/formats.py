@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from hcl_tf.data.corpora import recognition, tables, text_files
 from hcl_tf.data.corpora.text_files import BadLines
@@ -274,7 +275,7 @@ def _read_douban(path: Path, options: ReadOptions) -> Iterator[Row]:
 def _read_jsonl(path: Path, options: ReadOptions) -> Iterator[Row]:
     for number, text in text_files.lines(path, options.bad, encoding=options.encoding):
         try:
-            row = json.loads(text)
+            row = json.loads(text, object_pairs_hook=_with_keys_once)
         except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
             options.bad.report(path, number, f"not JSON that can be read ({error})")
             continue
@@ -282,6 +283,15 @@ def _read_jsonl(path: Path, options: ReadOptions) -> Iterator[Row]:
             options.bad.report(path, number, "a JSON object is expected on each line")
             continue
         yield from _named_row(path, number, row, options)
+
+
+def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a dictionary of a JSON object. Raises `ValueError` where a key stands twice: one of its values would be lost."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = next(name for place, (name, _) in enumerate(pairs) if name in (other for other, _ in pairs[:place]))
+        raise ValueError(f"the key {twice} stands twice")
+    return row
 
 
 def _read_table(path: Path, options: ReadOptions) -> Iterator[Row]:
@@ -295,7 +305,9 @@ def _read_columns(path: Path, options: ReadOptions) -> Iterator[Row]:
     if not {"source", "target"} <= options.fields.keys():
         raise UserError(f"{path}: without a header the columns are named by number: --fields=source:1,target:2, for example")
     by_number = replace(options, fields={ours: options.fields.get(ours, "") for ours in ALIASES})  # no other column has a name
-    for number, row in tables.rows_by_number(path, options.bad, options.encoding, options.fields.values()):
+    kind = partial(recognition.kind_of_header, names=ALIASES.__getitem__)
+    used = options.fields.values()
+    for number, row in tables.rows_by_number(path, options.bad, options.encoding, used, lambda values: kind(values) is not None):
         yield from _named_row(path, number, row, by_number)
 
 

@@ -61,20 +61,25 @@ def rows(
             yield number, dict(zip(names, row, strict=True))
 
 
-def rows_by_number(path: Path, bad: BadLines, encoding: str | None, used: Collection[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def rows_by_number(
+    path: Path, bad: BadLines, encoding: str | None, used: Collection[str], is_header: Callable[[Collection[str]], bool]
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields the line number and {number of the column, from 1: value} of each row of a table without a header.
 
     Args:
       used: numbers of the columns that the caller reads.
+      is_header: as in `rows`.
 
     Raises:
-      UserError: the first row does not have these columns.
+      UserError: the first row does not have these columns, or there is a header.
     """
     first, delimiter = header_of(text_files.lines(path, BadLines(skip=True), encoding=encoding))
     numbers = [str(place) for place in range(1, len(first) + 1)]
     if missing := [number for number in used if number not in numbers]:
         raise UserError(f"{path}:1: no column {', '.join(missing)}; the first row has {len(first)}, which --fields numbers from 1")
     for number, row in text_files.records(text_files.lines(path, bad, encoding=encoding), delimiter, len(first), path, bad):
+        if is_header(list(map(_name, row))):
+            raise UserError(f"{path}:{number}: a header, {', '.join(map(_name, row))}; --fields has to give its names, not numbers")
         yield number, dict(zip(numbers, row, strict=True))
 
 

@@ -19,7 +19,7 @@ from hcl_tf.errors import UserError
 
 # Longer than any text here; past it the file is no line-based text, or a quote was never closed, and reading on would only fill memory.
 MOST_CHARACTERS_A_LINE = 1_000_000
-csv.field_size_limit(2 * MOST_CHARACTERS_A_LINE)
+csv.field_size_limit(3 * MOST_CHARACTERS_A_LINE)
 MANY_LINES = 20  # over more than these, one line that is damaged does not make two lone quotes a pair
 _FIELD = r'(?:"(?:[^"]|"")*"|[^",]*)'  # of a record with commas: in quotes, or without any
 _BEGINS_A_RECORD = re.compile(rf'(?:{_FIELD},)*(?:{_FIELD}|"(?:[^"]|"")*)')

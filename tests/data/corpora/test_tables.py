@@ -153,8 +153,8 @@ def test_a_column_that_fields_names_has_to_be_there(tmp_path):
 
 @pytest.mark.parametrize("delimiter", "\t,")
 def test_columns_go_by_number_where_there_is_no_header(tmp_path, delimiter):
-    content = "\n".join(delimiter.join(row) for row in (("你好", "x", "在吗"), ("source", "y", "target"), ("早", "z", "早 啊")))
-    expected = [("你好", "在吗"), ("source", "target"), ("早", "早啊")]
+    content = "\n".join(delimiter.join(row) for row in (("你好", "x", "在吗"), ("one", "y", "two"), ("早", "z", "早 啊")))
+    expected = [("你好", "在吗"), ("one", "two"), ("早", "早啊")]
     assert read(tmp_path, content, fields={"source": "1", "target": "3"})[0] == expected
 
 
@@ -176,3 +176,11 @@ def test_a_number_beyond_the_columns_is_refused(tmp_path, fields):
 def test_the_format_without_header_asks_for_numbers(tmp_path):
     with pytest.raises(UserError, match=r"my\.table: .*--fields=source:1,target:2"):
         read(tmp_path, "a\tb\n", format="columns")
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_numbers_for_a_table_that_has_a_header_are_refused(tmp_path, place):
+    lines = ["a,b", "c,d"]
+    lines.insert(place - 1, "target,source")
+    with pytest.raises(UserError, match=rf"my\.table:{place}: a header, target, source; --fields has to give its names"):
+        read(tmp_path, "\n".join(lines), fields={"source": "2", "target": "1"})
