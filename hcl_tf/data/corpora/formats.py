@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hcl_tf.data.corpora import recognition, tables, text_files
+from hcl_tf.data.corpora import raw_tables, recognition, text_files
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.errors import UserError
 
@@ -144,11 +144,11 @@ def _names(ours: str, options: ReadOptions) -> tuple[str, ...]:
 
 def _under_header(path: Path, options: ReadOptions, needed: tuple[str, ...], used: tuple[str, ...] = ()) -> Iterator[tuple[int, dict]]:
     """Yields the line number and {column: value} of each row of a table that has the needed columns."""
-    header, _ = tables.header_of(text_files.lines(path, BadLines(skip=True), encoding=options.encoding))
+    header, _ = raw_tables.header_of(text_files.lines(path, BadLines(skip=True), encoding=options.encoding))
     if missing := [name for name in needed if name not in header]:
         raise UserError(f"{path}:1: no column {', '.join(missing)}; found: {', '.join(header)}")
     kind = partial(recognition.kind_of_header, names=partial(_names, options=options))
-    yield from tables.rows(path, options.bad, options.encoding, needed + used, lambda values: kind(values) is not None)
+    yield from raw_tables.rows(path, options.bad, options.encoding, needed + used, lambda values: kind(values) is not None)
 
 
 def _read_quora(path: Path, options: ReadOptions) -> Iterator[Row]:
@@ -307,7 +307,7 @@ def _read_columns(path: Path, options: ReadOptions) -> Iterator[Row]:
     by_number = replace(options, fields={ours: options.fields.get(ours, "") for ours in ALIASES})  # no other column has a name
     kind = partial(recognition.kind_of_header, names=ALIASES.__getitem__)
     used = options.fields.values()
-    for number, row in tables.rows_by_number(path, options.bad, options.encoding, used, lambda values: kind(values) is not None):
+    for number, row in raw_tables.rows_by_number(path, options.bad, options.encoding, used, lambda values: kind(values) is not None):
         yield from _named_row(path, number, row, by_number)
 
 

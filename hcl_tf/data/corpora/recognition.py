@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from pathlib import Path
 
-from hcl_tf.data.corpora import tables, text_files
+from hcl_tf.data.corpora import raw_tables, text_files
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.errors import UserError
 
@@ -52,7 +52,7 @@ def kind_of_file(path: Path, encoding: str | None, names: Names) -> str:
     first = numbered[0][1] if numbered else ""
     if first.lstrip().startswith(("{", "[")):
         return "jsonl"
-    header, _ = tables.header_of(iter(numbered))
+    header, _ = raw_tables.header_of(iter(numbered))
     if kind := kind_of_header(header, names):
         return "unlabelled" if kind == "quora" and _has_no_labels(path, encoding) else kind
     if all(name.isdigit() and int(name) <= len(header) for ours in ("source", "target") for name in names(ours)):
@@ -71,5 +71,5 @@ def kind_of_file(path: Path, encoding: str | None, names: Names) -> str:
 
 def _has_no_labels(path: Path, encoding: str | None) -> bool:
     """Says whether the pairs at the beginning of a table all have the label that means none."""
-    found = islice(tables.rows(path, BadLines(skip=True), encoding, (), lambda _: False), LOOKED_AT)
+    found = islice(raw_tables.rows(path, BadLines(skip=True), encoding, (), lambda _: False), LOOKED_AT)
     return {row[name].strip() for _, row in found for name in LABELS if name in row} == {UNLABELLED}

@@ -1,6 +1,6 @@
 """Reads raw text files so that whatever is wrong with them is named by file and line.
 
-Nothing here knows a corpus; tables.py and formats.py build on `lines` and `records`. Whatever is mended on the way is counted
+Nothing here knows a corpus; raw_tables.py and formats.py build on `lines` and `records`. Whatever is mended on the way is counted
 (`BadLines.notice`), and printed with the other notes.
 """
 
