@@ -36,7 +36,7 @@ SKIP_BAD_LINES = flags.DEFINE_boolean(
 FORMAT = flags.DEFINE_enum(
     "format",
     None,
-    [*READERS],
+    [name for name in READERS if name != "unlabelled"],
     "Format of the raw files. Default: recognised from each file's first lines (README: what each looks like).",
 )
 ENCODING = flags.DEFINE_string(

@@ -132,7 +132,8 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
             splits, task.sizes if full else None, proportions=task.sizes or (8, 1, 1), by_text=split_by == "question", seed=seed
         )
     except UserError as error:
-        raise UserError(f"{raw}: {error}") from error
+        read = "; ".join(f"{what}: {count:,}" for what, count in options.bad.noticed.items())
+        raise UserError(f"{raw}: {error}{f' ({read})' if read else ''}") from error
     if "douban" in kinds:
         found += _join_references(splits)
     _make_ids_unique(splits)

@@ -293,3 +293,9 @@ def test_split_by_question_also_holds_for_given_splits(tmp_path):
     assert found["validation"] == {f"s{i}" for i in range(20, 35)}
     assert found["train"] == {f"s{i}" for i in range(20)}
     assert "train: 10 examples that share a text with a later split left out (--split_by=question)" in corpus.notes
+
+
+def test_what_was_mended_is_also_said_where_too_little_is_left(tmp_path):
+    raw = folder(tmp_path, r__tsv="source\ttarget\na\tb\n\ufeffsource\ttarget\nc\td\n") / "r.tsv"
+    with pytest.raises(UserError, match=r"r\.tsv: only 2 usable examples.*headers inside the file .*, left out: 1"):
+        load(raw, "custom", negatives="bm25")
