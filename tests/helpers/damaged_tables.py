@@ -1,4 +1,7 @@
-"""Makes tables, damages them as files are damaged on their way, and says what the standard library and pandas read in them."""
+"""Makes tables, damages them as files are damaged on their way, and says what the standard library and pandas read in them.
+
+pandas is there because tf-models-official needs it.
+"""
 
 import csv
 import io
