@@ -11,6 +11,8 @@ from pathlib import Path
 from absl import flags
 
 from hcl_tf import cli, config
+from hcl_tf.data.corpora.encodings import codec_of
+from hcl_tf.data.corpora.formats import READERS
 from hcl_tf.errors import UserError
 
 TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "What to prepare.")
@@ -31,7 +33,19 @@ LIMIT = flags.DEFINE_integer("limit", None, "Read at most this many rows of each
 SKIP_BAD_LINES = flags.DEFINE_boolean(
     "skip_bad_lines", False, "Leave out lines that can't be used and count them, instead of refusing the file."
 )
-FIELDS = flags.DEFINE_list("fields", [], "Other names of JSONL or table fields: source:NAME,target:NAME,negative:NAME,id:NAME.")
+FORMAT = flags.DEFINE_enum(
+    "format",
+    None,
+    [name for name in READERS if name != "unlabelled"],
+    "Format of the raw files. Default: recognised from each file's first lines (README: what each looks like).",
+)
+ENCODING = flags.DEFINE_string(
+    "encoding", None, "Encoding of the raw files if it is not UTF-8: utf-16, gb18030, big5, cp1252, or another one that Python knows."
+)
+FIELDS = flags.DEFINE_list(
+    "fields", [],
+    "Other names of JSONL or table fields: source:NAME,target:NAME,negative:NAME,id:NAME; numbers of columns where there is no header.",
+)  # fmt: skip
 
 LANG = flags.DEFINE_enum("lang", None, ["en", "zh"], "Language of --task=custom.")
 SOURCE_LENGTH = flags.DEFINE_integer(
@@ -49,7 +63,8 @@ QQP_SAMPLES = flags.DEFINE_enum(
 )
 NEGATIVES = flags.DEFINE_enum(
     "negatives", None, ["labelled", "labelled_then_bm25", "bm25", "random"],
-    "Where negatives come from. Default: labelled for qqp; for the others the corpus's own where it has some, then BM25.",
+    "Where negatives come from. Default: labelled for qqp; for the others the corpus's own where it has some, then BM25; "
+    "for the Douban Conversation Corpus BM25.",
 )  # fmt: skip
 BM25_CANDIDATES = flags.DEFINE_integer(
     "bm25_candidates", 10, "A BM25 negative is drawn from this many best hits.", lower_bound=1, upper_bound=50
@@ -102,6 +117,8 @@ def main() -> None:
         )
     task = None if INSPECT.value or VERIFY.value else config.resolve_task(TASK.value, LANG.value, SOURCE_LENGTH.value)
     fields = _fields()
+    if ENCODING.value:
+        codec_of(ENCODING.value)  # so that a wrong name is found at once
     if task and task.name == "custom" and not RAW.value:
         raise UserError("--task=custom needs --raw")
     # Imported late: --help and a mistyped flag answer at once.
@@ -121,13 +138,15 @@ def main() -> None:
     from hcl_tf.data.preparation import PreparationSettings, prepare
 
     settings = PreparationSettings(
-        negatives=NEGATIVES.value or task.negatives,
+        negatives=NEGATIVES.value,
         fields=fields,
         bm25_candidates=BM25_CANDIDATES.value,
         qqp_samples=QQP_SAMPLES.value,
         split_by=SPLIT_BY.value,
         story_mode=STORY_MODE.value,
         limit=LIMIT.value,
+        format=FORMAT.value,
+        encoding=ENCODING.value,
         skip_bad_lines=SKIP_BAD_LINES.value,
         tagger=TAGGER.value,
         keyword_unit=KEYWORD_UNIT.value,

@@ -100,6 +100,8 @@ REFUSED = {
     "length out of range": (["--task=custom", "--lang=en", "--raw=x", "--source_length=511"], "--source_length=511"),
     "unknown field": (["--task=qqp", "--fields=question:q"], "--fields=question:q"),
     "field without name": (["--task=qqp", "--fields=source:a,target:"], "--fields=target:"),
+    "unknown encoding": (["--task=qqp", "--encoding=klingon"], "--encoding=klingon"),
+    "unknown format": (["--task=qqp", "--format=table2"], "--format=table2"),
     "field without colon": (["--task=qqp", "--fields=source"], "--fields=source"),
 }
 
@@ -212,6 +214,48 @@ def test_an_unusable_corpus_is_refused_by_name_and_leaves_nothing(run_here, tmp_
     assert result.returncode == 1
     assert re.match(rf"error: .*{says}", result.stderr)
     assert names(tmp_path) == ["raw.jsonl"]
+
+
+CHAT = "".join(f"今天天气怎么样{i}\t是的我们去公园散步第{i}次\n" for i in range(12))
+AS_DOUBAN = ("--task=douban", "--raw=raw.tsv", "--out=out", *QUICK)
+
+
+@pytest.mark.parametrize(("written", "flag"), [("gb18030", "gb18030"), ("utf-16", "utf-16"), ("utf-16-le", "utf-16"), ("utf-8", "utf-8")])
+def test_chinese_in_another_encoding_is_read_where_the_flag_says_so_and_refused_elsewhere(run_here, tmp_path, written, flag):
+    (tmp_path / "raw.tsv").write_bytes(f"context\tresponse\n{CHAT}".encode(written))
+    if flag != "utf-8":
+        for more in ((), ("--skip_bad_lines",), ("--encoding=cp1252",), ("--encoding=big5", "--skip_bad_lines")):
+            refused = run_here(*AS_DOUBAN, *more)
+            assert refused.returncode == 1
+            assert re.match(rf"error: .*raw\.tsv.*--encoding={flag}", refused.stderr)
+            assert names(tmp_path) == ["raw.tsv"]
+    assert run_here(*AS_DOUBAN, f"--encoding={flag}").returncode == 0
+    manifest = verify(tmp_path / "out")
+    assert manifest["settings"]["encoding"] == flag
+    shard = tmp_path / "out" / manifest["splits"]["test"]["shards"][0]["file"]
+    texts = [tfrecords.parse(data).source.raw for data in tfrecords.read_records(shard)]
+    assert all(text.startswith("今天天气怎么样") for text in texts)
+
+
+def test_the_douban_corpus_from_end_to_end(run_here, tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name, right, wrong, count in (("train", 2, 1, 20), ("dev", 1, 1, 4), ("test", 3, 7, 4)):
+        lines = (
+            f"{label}\t{name} 上 文 {i}\t第 二 句\t{word} {name} {i} 个 {j} 号\n"
+            for i in range(count) for label, word, many in ((1, "对", right), (0, "错", wrong)) for j in range(many)
+        )  # fmt: skip
+        (raw / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+    result = run_here("--task=douban", "--raw=raw", "--out=out", *QUICK)
+    assert result.returncode == 0, result.stderr
+    manifest = verify(tmp_path / "out")
+    assert {split: part["examples"] for split, part in manifest["splits"].items()} == {"train": 40, "validation": 4, "test": 4}
+    assert manifest["settings"]["negatives"] == "bm25"
+    assert "train.txt: 40 rows, format douban" in manifest["notes"]
+    assert "with several references: 4 of 4 (100.0%), up to 3" in run_here("--inspect=out").stdout
+    labelled = run_here("--task=douban", "--raw=raw", "--out=own", "--negatives=labelled", *QUICK)
+    assert labelled.returncode == 0, labelled.stderr
+    assert "negatives in test: labelled 4 (100.0%)" in labelled.stdout
 
 
 @pytest.mark.parametrize("raw", ["missing.tsv", "missing/folder", "."])

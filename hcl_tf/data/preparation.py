@@ -31,7 +31,7 @@ Keywords = dict[str, tuple[Keyword, ...]]  # of each distinct text, in the part 
 class PreparationSettings:
     """The choices that prepared data depend on. All are flags of `hcl_tf.prepare`, and the manifest records them."""
 
-    negatives: str
+    negatives: str | None  # None: what suits the corpus (`reading.load`); the manifest says which that was
     bm25_candidates: int = 10
     qqp_samples: str = "nearest"
     split_by: str = "sample"
@@ -39,6 +39,8 @@ class PreparationSettings:
     fields: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     skip_bad_lines: bool = False
+    format: str | None = None
+    encoding: str | None = None
     tagger: str = "auto"
     keyword_unit: str = "word"
     max_keywords: int = 4
@@ -71,6 +73,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         print(f"preparing {task.name} from {raw}", flush=True)
         named = _load_named(task, settings)
         corpus = _read(task, raw, settings)
+        settings = replace(settings, negatives=corpus.negatives)
         spelling = _Spelling(corpus.splits)
         legible = spelling.legible(corpus.splits)
         say(*corpus.notes, *spelling.notes())
@@ -139,7 +142,8 @@ def _load_named(task: Task, settings: PreparationSettings) -> tuple[wordpiece.To
 
 def _read(task: Task, raw: Path, settings: PreparationSettings) -> reading.Corpus:
     """Reads the raw corpus."""
-    options = ReadOptions(settings.fields, settings.story_mode, BadLines(settings.skip_bad_lines), settings.limit)
+    bad = BadLines(settings.skip_bad_lines)
+    options = ReadOptions(settings.fields, settings.story_mode, bad, settings.limit, settings.format, settings.encoding)
     return reading.load(
         task, raw, options, construction=settings.qqp_samples, negatives=settings.negatives, split_by=settings.split_by, seed=settings.seed
     )
@@ -319,4 +323,4 @@ def _records(
         encoded = [tokenizer.encode([spelling.normal(getattr(e, role)) for e in block]) for role in ROLES]
         for example, *pieces in zip(block, *encoded, strict=True):
             texts = {role: text(role, getattr(example, role), ids) for role, ids in zip(ROLES, pieces, strict=True)}
-            yield Record(example.id, **texts, route=example.route, sampled=example.sampled)
+            yield Record(example.id, **texts, route=example.route, sampled=example.sampled, references=example.references)

@@ -55,5 +55,5 @@ def check_same_items(runs: list[EvaluatedRun]) -> None:
             counts = f"{len(other.predictions):,} predictions, {first.run.path} has {len(first.predictions):,}"
             raise UserError(f"{path}: {counts}; evaluate both on the whole split")
         for line, (mine, its) in enumerate(zip(other.predictions, first.predictions, strict=True), 1):
-            if differing := [k for k in ("id", "source", "reference") if mine.get(k) != its.get(k)]:
+            if differing := [k for k in ("id", "source", "reference", "references") if mine.get(k) != its.get(k)]:
                 raise UserError(f"{path}:{line}: another {differing[0]} than in {first.run.path}; evaluate both on the same data again")

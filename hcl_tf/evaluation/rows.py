@@ -119,7 +119,7 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
     curves = ("step", "loss", *registry.class_of(run.settings.model).curves)
     config, manifest = run.run.config, from_json(run.run.stored("data/manifest.json").read_bytes())
     predictions, scores, best = run.predictions, run.scores, [v for v in run.validations() if v["step"] == run.done["best_step"]]
-    known = [(p["id"], p["source"], p["reference"]) for p in predictions]
+    known = [(p["id"], p["source"], p["reference"], *p.get("references", ())) for p in predictions]
     ranked = sorted(predictions, key=lambda p: -p["scores"][RANKED_BY])
     chosen = {"samples": [predictions[i] for i in sample_rows(len(predictions), SAMPLES)]}
     chosen |= {"best": ranked[:EXTREMES], "worst": ranked[: -EXTREMES - 1 : -1]}

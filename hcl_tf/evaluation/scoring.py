@@ -134,27 +134,27 @@ class _ScoreInputs:
         self._normal = normalization.of(data.manifest)
         self._references = [record.target.normal for record in records]
         self._sources = [record.source.normal for record in records]
+        further = [tuple(map(self._normal, record.references)) for record in records]
+        self._further = further if any(further) else None
         # As the words stand in the source: an output is not lemmatised before it is looked at.
         self._keywords = [[record.source.normal[k.start : k.end] for k in record.source.keywords] for record in records]
         targets = [record.target for record in data.records("train")]
         self._targets = [target.normal for target in targets]
         # Scores against texts that are the raw ones are those that they were before there was a normalisation, and bear the same name.
         compared = [*(getattr(record, role) for record in records for role in ("source", "target")), *targets]
-        changed = any(text.changed is not None for text in compared)
+        changed = any(text.changed is not None for text in compared) or further != [record.references for record in records]
         self._normalization = normalization.name_in(data.manifest) if changed else normalization.NONE
         self._copies = [clean(source) for source in self._sources]
         chosen = np.random.default_rng(FLOOR_SEED).integers(len(self._targets), size=len(records))
         self._random = [self._targets[i] for i in chosen]
-        texts = (map(self._normal, outputs), self._references, self._copies, self._random)
+        texts = (map(self._normal, outputs), self._references, self._copies, self._random, *further)
         wanted = vocabulary((text for part in texts for text in part), self._language)
         self._vectors = word_vectors.load_text(embeddings, wanted) if embeddings else data.word_vectors
 
     def score(self, outputs: list[str]) -> tuple[dict[str, dict], list[dict]]:
         """See `metrics.scores.score`."""
-        return score(
-            list(map(self._normal, outputs)), self._references, self._sources, self._keywords, self._targets, self._language, self._vectors,
-            normalization=self._normalization,
-        )  # fmt: skip
+        known = (self._references, self._sources, self._keywords, self._targets, self._language, self._vectors)
+        return score(list(map(self._normal, outputs)), *known, normalization=self._normalization, further=self._further)
 
     def floors(self) -> dict[str, dict]:
         """Scores that need no model: what any system has to beat."""
@@ -183,7 +183,7 @@ def _row(record: Record, output: str, scores: dict) -> dict:
     """One line of predictions.jsonl."""
     keywords = [keyword.text for keyword in record.source.keywords]
     known = {"id": record.id, "source": record.source.raw, "keywords": keywords, "reference": record.target.raw}
-    return known | {"prediction": output, "scores": scores}
+    return known | ({"references": list(record.references)} if record.references else {}) | {"prediction": output, "scores": scores}
 
 
 def _samples(rows: list[dict], head: dict) -> str:

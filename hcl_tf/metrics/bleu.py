@@ -5,6 +5,9 @@ Three properties of NLTK's sentence BLEU under method 7 that readers of a score 
   * a hypothesis that shares no word with its reference scores 0, and so does an empty one, or any beside an empty reference;
   * method 5, within method 7, averages each precision with its neighbours', and above the last order it takes the 5-grams'.
     So weights (1,) and (1, 0, 0, 0) differ: the first is what stands here, as METHOD's (1/n,)*n says.
+
+Where a hypothesis has further references, both count an n-gram as often as the reference that has it most, and take the length of the
+nearest one (BUILD_NOTES 104).
 """
 
 from collections.abc import Sequence
@@ -21,11 +24,19 @@ _SMOOTHING = SmoothingFunction().method7
 _SACREBLEU_TOKENISERS = {"en": "13a", "zh": "zh"}
 
 
-def sentence_scores(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]], orders: Sequence[int] = ORDERS) -> np.ndarray:
-    """Computes sentence BLEU of n tokenised hypotheses against one reference each. Returns [n, orders] on a scale of 0 to 100."""
+def sentence_scores(
+    hypotheses: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    orders: Sequence[int] = ORDERS,
+    further: Sequence[Sequence[Sequence[str]]] | None = None,
+) -> np.ndarray:
+    """Computes sentence BLEU of n tokenised hypotheses against one reference each, and those in `further`.
+
+    Returns [n, orders] on a scale of 0 to 100.
+    """
     scores = [
-        [sentence_bleu([reference], hypothesis, (1 / order,) * order, _SMOOTHING) for order in orders]
-        for hypothesis, reference in zip(hypotheses, references, strict=True)
+        [sentence_bleu([reference, *others], hypothesis, (1 / order,) * order, _SMOOTHING) for order in orders]
+        for hypothesis, reference, others in zip(hypotheses, references, further or [()] * len(references), strict=True)
     ]
     return 100.0 * np.array(scores, np.float64).reshape(len(hypotheses), len(orders))
 
@@ -50,11 +61,13 @@ class CorpusBleu:
         self._corpus = sacrebleu.BLEU(**settings)
         self._sentence = sacrebleu.BLEU(**settings, effective_order=True)  # the counts are the same, without a warning a sentence
 
-    def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    def statistics(
+        self, hypotheses: Sequence[str], references: Sequence[str], further: Sequence[Sequence[str]] | None = None
+    ) -> np.ndarray:
         """Counts each sentence's n-gram matches of orders 1 to 4, n-grams of the hypothesis, and both lengths. Returns [n, 10] float64."""
         rows = []
-        for hypothesis, reference in zip(hypotheses, references, strict=True):
-            found = self._sentence.sentence_score(hypothesis, [reference])
+        for hypothesis, reference, others in zip(hypotheses, references, further or [()] * len(references), strict=True):
+            found = self._sentence.sentence_score(hypothesis, [reference, *others])
             rows.append([*found.counts, *found.totals, found.sys_len, found.ref_len])
         return np.array(rows, np.float64).reshape(len(hypotheses), 10)
 
@@ -64,7 +77,7 @@ class CorpusBleu:
         rows = np.asarray(sums).astype(np.int64).tolist()  # it formats the lengths as integers
         return np.array([compute(row[:4], row[4:8], row[8], row[9], smooth_method=method).score for row in rows], np.float64)
 
-    def signature(self) -> str:
-        """Returns sacreBLEU's own signature, for one reference a sentence."""
-        self._corpus.corpus_score(["a"], [["a"]])  # it knows the number of references only after scoring
+    def signature(self, several: bool = False) -> str:
+        """Returns sacreBLEU's own signature, for one reference a sentence or, with `several`, for some that have more."""
+        self._corpus.corpus_score(["a", "a"], [["a", "a"], ["a", None]] if several else [["a", "a"]])  # it knows their number only now
         return f"BLEU|{self._corpus.get_signature()}"

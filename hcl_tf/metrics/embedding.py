@@ -2,6 +2,7 @@
 
 The formulas are those of Liu et al. (2016, "How NOT To Evaluate Your Dialogue System"), section 3.2. Words without a vector are skipped.
 Where no word of one of the two texts has a vector (an empty text, for one), the score of the pair is NaN, to be counted and reported.
+Where a hypothesis has further references, each score is that of the reference that is nearest by it.
 """
 
 from collections.abc import Sequence
@@ -14,13 +15,23 @@ from hcl_tf.data.tokenizers.words import TOKENISATION
 NAMES = ("Extrema", "Average", "Greedy")
 
 
-def similarities(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]], vectors: WordVectors) -> np.ndarray:
-    """Computes the scores `NAMES` of n tokenised pairs: [n, 3] float64 in [-1, 1], NaN for pairs that have none."""
+def similarities(
+    hypotheses: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    vectors: WordVectors,
+    further: Sequence[Sequence[Sequence[str]]] | None = None,
+) -> np.ndarray:
+    """Computes the scores `NAMES` of n tokenised pairs, and of those with the references in `further`.
+
+    Returns [n, 3] float64 in [-1, 1], NaN for hypotheses that have no score.
+    """
     scores = np.full((len(hypotheses), len(NAMES)), np.nan)
-    for row, pair in enumerate(zip(hypotheses, references, strict=True)):
-        one, other = (vectors.of(tokens).astype(np.float64) for tokens in pair)
-        if len(one) and len(other):
-            scores[row] = cosine(extrema(one), extrema(other)), cosine(one.mean(axis=0), other.mean(axis=0)), greedy(one, other)
+    for row, (hypothesis, reference, others) in enumerate(zip(hypotheses, references, further or [()] * len(references), strict=True)):
+        one = vectors.of(hypothesis).astype(np.float64)
+        for other in (vectors.of(tokens).astype(np.float64) for tokens in (reference, *others)):
+            if len(one) and len(other):
+                found = cosine(extrema(one), extrema(other)), cosine(one.mean(axis=0), other.mean(axis=0)), greedy(one, other)
+                scores[row] = np.fmax(scores[row], found)
     return scores
 
 

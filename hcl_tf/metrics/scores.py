@@ -26,16 +26,19 @@ def score(
     vectors: WordVectors,
     seed: int = 1,
     normalization: str = NONE,
+    further: Sequence[Sequence[str]] | None = None,
 ) -> tuple[dict[str, dict], list[dict]]:
     """Scores n predictions.
 
     Args:
-      predictions, references, sources: n texts each, uncut; one reference a prediction.
+      predictions, references, sources: n texts each, uncut.
       keywords: for each prediction the keywords that it should contain, in the form that is looked for.
       training_targets: verbatim copies of these are counted.
       language: "en" or "zh".
       vectors: for the embedding scores, the same for all systems of a comparison.
       seed: of the bootstrap. normalization: of all these texts, which signatures name.
+      further: for each prediction its references beyond the first. BLEU, sacreBLEU and the embedding scores take all references of a
+        prediction, each in its way (bleu.py, embedding.py); no other score looks at references.
 
     Returns:
       scores: name -> value, low and high (95% bootstrap interval; None for scores that count different outputs, which resampling
@@ -53,31 +56,33 @@ def score(
             f"one or more predictions with a reference, source and keyword list each are needed; got lengths {sorted(lengths)}"
         )
     outputs, targets, inputs = ([words(text, language) for text in texts] for texts in (predictions, references, sources))
+    more = [[words(text, language) for text in texts] for texts in further] if further else None
     known = (words(text, language) for text in dict.fromkeys(training_targets))
     looked_for = [[words(keyword, language) for keyword in given] for given in keywords]
 
-    names, columns, signatures = _sentence_scores(outputs, targets, inputs, looked_for, known, language, vectors)
+    names, columns, signatures = _sentence_scores(outputs, targets, more, inputs, looked_for, known, language, vectors)
     samples = significance.resampled_means(columns, seed=seed)
     scores = {
         name: _entry(_mean(column), significance.percentiles(resampled), signature, _counts(name, column, outputs))
         for name, column, resampled, signature in zip(names, columns.T, samples.T, signatures, strict=True)
     }
-    scores |= _corpus_scores(predictions, references, outputs, language, seed)
+    scores |= _corpus_scores(predictions, references, further, outputs, language, seed)
     if normalization != NONE:
         scores = {name: entry | {"signature": f"{entry['signature']}|text:{normalization}"} for name, entry in scores.items()}
     per_example = [{name: _number(value) for name, value in zip(names, row, strict=True)} for row in columns]
     return scores, per_example
 
 
-def _sentence_scores(outputs, targets, inputs, looked_for, known, language, vectors) -> tuple[list[str], np.ndarray, list[str]]:
+def _sentence_scores(outputs, targets, more, inputs, looked_for, known, language, vectors) -> tuple[list[str], np.ndarray, list[str]]:
     """Computes the scores that are means over sentences. Returns their names, values [n, scores] and signatures."""
     token = TOKENISATION[language]
+    several = "|references:one or more" if more else ""
     inclusion = diversity.keyword_inclusion(outputs, looked_for)
     parts: list[tuple[str, np.ndarray, str]] = []
-    for order, column in zip(bleu.ORDERS, bleu.sentence_scores(outputs, targets).T, strict=True):
-        parts.append((f"BLEU-{order}", column, bleu.signature(order, language)))
-    for name, column in zip(embedding.NAMES, embedding.similarities(outputs, targets, vectors).T, strict=True):
-        parts.append((name, column, embedding.signature(name, language, vectors)))
+    for order, column in zip(bleu.ORDERS, bleu.sentence_scores(outputs, targets, further=more).T, strict=True):
+        parts.append((f"BLEU-{order}", column, bleu.signature(order, language) + several))
+    for name, column in zip(embedding.NAMES, embedding.similarities(outputs, targets, vectors, more).T, strict=True):
+        parts.append((name, column, embedding.signature(name, language, vectors) + several))
     overlap = bleu.sentence_scores(outputs, inputs, orders=(4,))[:, 0]
     parts += [
         (SOURCE_BLEU, overlap, f"{bleu.signature(4, language)}|against:the source, not the reference (self-BLEU)"),
@@ -89,15 +94,15 @@ def _sentence_scores(outputs, targets, inputs, looked_for, known, language, vect
     return list(names), np.stack(columns, axis=1).astype(np.float64), list(signatures)
 
 
-def _corpus_scores(predictions, references, outputs, language, seed) -> dict[str, dict]:
+def _corpus_scores(predictions, references, further, outputs, language, seed) -> dict[str, dict]:
     """Computes the scores of the outputs as a whole."""
     token = TOKENISATION[language]
     counts = {"sentences": len(outputs)}
     corpus = bleu.CorpusBleu(language)
-    statistics = corpus.statistics(predictions, references)
+    statistics = corpus.statistics(predictions, references, further)
     interval = significance.percentiles(significance.resampled(statistics, corpus.of, seed=seed))
     (value,) = corpus.of(statistics.sum(axis=0, keepdims=True))
-    scores = {CORPUS_BLEU: _entry(value, interval, f"{corpus.signature()}|scale:100", counts)}
+    scores = {CORPUS_BLEU: _entry(value, interval, f"{corpus.signature(bool(further))}|scale:100", counts)}
     for order in (1, 2):
         signature = f"distinct-{order}|level:corpus|different {order}-grams / all {order}-grams|{token}|scale:1"
         scores[f"distinct-{order}"] = _entry(diversity.distinct(outputs, order), None, signature, counts)

@@ -368,3 +368,19 @@ def test_chinese_texts_have_no_english_stop_words_as_keywords(tmp_path):
     words = {k.text for part in records_of(folder).values() for r in part for role in ROLES for k in getattr(r, role).keywords}
     assert words >= {"best", "手机", "worry", "电影", "猫"}
     assert not words & {"it", "is", "the", "don", "t"}
+
+
+def test_what_is_mended_is_printed_and_stands_in_the_manifest(tmp_path, capsys):
+    part = "\ufeffsource,target\r" + "".join(f'"What is it, number {i}?","It is\rthe number {i}, you see"\r' for i in range(9))
+    (tmp_path / "raw.csv").write_bytes((part + part.replace("number", "place")).encode())
+    prepare_sample(tmp_path / "out", "rocstories", raw=tmp_path / "raw.csv", vocab_size=300)
+    printed, notes = capsys.readouterr().out, tfrecords.read_manifest(tmp_path / "out")["notes"]
+    for note in (
+        "raw.csv: 18 rows, format table",
+        "raw.csv: lines that end with CR alone: 38",
+        "raw.csv: rows over several lines, in quotes: 18",
+        "raw.csv: byte order marks inside the file (several files put together?), taken off: 1",
+        "raw.csv: headers inside the file (several files put together?), left out: 1",
+    ):
+        assert note in printed
+        assert note in notes

@@ -189,3 +189,17 @@ def test_scores_for_data_without_a_normalisation_are_of_raw_texts(qqp_folder):
     assert plain == scored(qqp_folder, targets, normalization.CURRENT)
     assert other["sacreBLEU"]["value"] < plain["sacreBLEU"]["value"]
     assert {name: entry["signature"] for name, entry in other.items()} == {name: entry["signature"] for name, entry in plain.items()}
+
+
+def test_further_references_count_in_the_scores_and_stand_beside_the_first(qqp_folder):
+    data = PreparedData(qqp_folder)
+    records = [record for record, _ in zip(data.records("test"), range(3), strict=False)]
+    outputs = ["a text that nobody expects"] * 3
+    for record in records:
+        record.references = (outputs[0],)
+    alone, with_more = (scoring._ScoreInputs(data, chosen, None, outputs) for chosen in (list(data.records("test"))[:3], records))
+    (before, _), (after, rows) = alone.score(outputs), with_more.score(outputs)
+    for name in ("BLEU-2", "sacreBLEU", "Average"):
+        assert after[name]["value"] > (before[name]["value"] or 0)
+    row = scoring._row(records[0], outputs[0], rows[0])
+    assert (row["reference"], row["references"]) == (records[0].target.raw, [outputs[0]])

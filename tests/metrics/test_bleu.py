@@ -125,3 +125,28 @@ def test_signatures_name_the_tokeniser_of_the_language():
     assert "|tok:13a|" in CorpusBleu("en").signature()
     assert "|case:lc|" in CorpusBleu("en").signature()
     assert "|tok:zh|" in CorpusBleu("zh").signature()
+
+
+@settings(max_examples=60, deadline=None)
+@given(TOKENS, st.lists(TOKENS, min_size=1, max_size=3))
+def test_several_references_are_nltks(hypothesis, references):
+    (found,) = sentence_scores([hypothesis], references[:1], further=[references[1:]])
+    for order, value in enumerate(found, 1):
+        weights = (1 / order,) * order
+        assert value == 100 * sentence_bleu(references, hypothesis, weights=weights, smoothing_function=SmoothingFunction().method7)
+
+
+def test_an_equal_text_among_several_references_scores_as_one_alone():
+    right, other = ["a", "b", "c", "d", "e"], ["e", "e", "c"]
+    np.testing.assert_allclose(sentence_scores([right], [other], further=[[right]]), sentence_scores([right], [right]))
+
+
+def test_corpus_bleu_with_several_references_is_sacrebleus():
+    hypotheses = ["the cat sat on a mat", "a dog ran"]
+    references, further = ["the cat sat on the mat", "dogs run"], [["a cat sat on a mat", "one cat"], []]
+    streams = [references, ["a cat sat on a mat", None], ["one cat", None]]
+    ours, theirs = CorpusBleu("en"), sacrebleu.BLEU(tokenize="13a", lowercase=True)
+    (value,) = ours.of(ours.statistics(hypotheses, references, further).sum(axis=0, keepdims=True))
+    assert value == pytest.approx(theirs.corpus_score(hypotheses, streams).score)
+    assert ours.signature(several=True) == f"BLEU|{theirs.get_signature()}"
+    assert "nrefs:var" in ours.signature(several=True)

@@ -104,3 +104,13 @@ def test_signatures_name_the_vectors():
         assert found[0] == name
         assert "vectors:six" in found
         assert "oov:skipped" in found
+
+
+@settings(max_examples=60, deadline=None)
+@given(TEXT, st.lists(TEXT, min_size=1, max_size=3))
+def test_of_several_references_the_nearest_counts_by_each_score(hypothesis, references):
+    alone = np.concatenate([similarities([hypothesis], [reference], VECTORS) for reference in references])
+    found = similarities([hypothesis], references[:1], VECTORS, [references[1:]])[0]
+    for name, column in enumerate(alone.T):
+        known = column[~np.isnan(column)]
+        assert found[name] == known.max() if len(known) else np.isnan(found[name])

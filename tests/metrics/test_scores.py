@@ -164,3 +164,18 @@ def test_references_and_sources_of_a_prepared_folder_as_outputs(task, language, 
     assert copied["sacreBLEU"]["value"] < 100
     assert copied["source-BLEU-4"]["value"] > perfect["source-BLEU-4"]["value"]
     assert perfect["BLEU-4"]["value"] > 100  # method 7
+
+
+def test_further_references_reach_the_scores_that_have_references_and_no_other(scored):
+    further = [[prediction] for prediction in PREDICTIONS]
+    scores, rows = score(PREDICTIONS, REFERENCES, SOURCES, KEYWORDS, TRAINING, "en", VECTORS, further=further)
+    with_references = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "Extrema", "Average", "Greedy", "sacreBLEU"}
+    for name, entry in scores.items():
+        assert (entry != scored[0][name]) == (name in with_references), name
+        assert ("references:one or more" in entry["signature"] or "nrefs:var" in entry["signature"]) == (name in with_references)
+    for row, prediction in zip(rows, PREDICTIONS, strict=True):
+        assert not prediction or row["Average"] is None or row["Average"] == pytest.approx(1.0)
+
+
+def test_no_further_reference_at_all_changes_nothing(scored):
+    assert score(PREDICTIONS, REFERENCES, SOURCES, KEYWORDS, TRAINING, "en", VECTORS, further=None) == scored

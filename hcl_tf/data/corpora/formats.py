@@ -1,15 +1,17 @@
-"""Reads the raw files that users have: recognises the format from the first line, and turns each line into a row.
+"""Reads the raw files that users have: each format has a reader, which turns lines into rows (recognition.py tells the formats apart).
 
 A row is a `QuestionPair` (two questions and whether they are duplicates: QQP's raw material) or an `Example` (a source
 with its target). Formats, by the name that `prepare` prints:
 
-  quora       TSV with a header: id qid1 qid2 question1 question2 is_duplicate (Quora's file; GLUE's train and dev)
-  unlabelled  GLUE's test.tsv: the same without is_duplicate; no use here, left out with a notice
+  quora       table with question1, question2 and is_duplicate (Quora's file; GLUE's train and dev) or label (the hub's copy of GLUE)
+  unlabelled  GLUE's test split: the same without labels; no use here, left out with a notice
   pairs       TSV without a header: label, question, question, id (the public train/dev/test splits)
   rocstories  CSV with a header: storyid, storytitle, sentence1 .. sentence5 (2016 and 2017)
+  douban      the Douban Conversation Corpus (Wu et al., 2017): label, turns, response; word-segmented; right and wrong responses
   groupwise   Douban as Cai et al. (2020) published it: `id context TAB response` with sampled pairs and their scores
   jsonl       one JSON object a line: source (text or list of turns), target, optional negative and id
   table       TSV or CSV with a header that names the same fields
+  columns     TSV or CSV without a header, whose fields --fields names by the number of their column, from 1
 """
 
 import json
@@ -17,10 +19,12 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from hcl_tf.data.corpora import text_files
+from hcl_tf.data.corpora import raw_tables, recognition, text_files
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.errors import UserError
 
@@ -62,8 +66,9 @@ class Example:
 
     Attributes:
       negatives: candidates for the negative that the corpus itself offers, best first. sampled: pairs that it offers (Group-wise).
-      group: examples of one group (prefixes of one story) belong in one split, and are never each other's negatives.
+      group: examples of one group (prefixes of a story, responses to a context) belong in one split, and are never each other's negatives.
       negative: y-, chosen later (negatives.py). route: how it was chosen.
+      references: of a test example, further targets that are as right as `target`.
     """
 
     id: str
@@ -74,6 +79,7 @@ class Example:
     group: str = ""
     negative: str = ""
     route: str = ""
+    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +105,15 @@ class ReadOptions:
     Attributes:
       fields: our name of a field -> the file's. story_mode: "ending" or "next" (`split_story`).
       bad: what to do about bad lines. limit: the most rows of a file; None: all.
+      format: one of `READERS`; None: each file's own is recognised. encoding: of all files; None: UTF-8.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
     story_mode: str = "ending"
     bad: BadLines = field(default_factory=BadLines)
     limit: int | None = None
+    format: str | None = None
+    encoding: str | None = None
 
 
 Row = QuestionPair | Example
@@ -116,26 +125,12 @@ def clean(text: str) -> str:
 
 
 def recognise(path: Path, options: ReadOptions) -> str:
-    """Returns the name of a file's format, by its first line that is not blank. Raises `UserError` where it is none that is known."""
-    _, first = next(text_files.lines(path, BadLines(), "cp1252"), (0, ""))
-    if first.lstrip().startswith(("{", "[")):
-        return "jsonl"
-    header = {name.strip().strip('"').lower() for name in re.split(r"[\t,]", first)}
-    if {"question1", "question2"} <= header:
-        return "quora" if "is_duplicate" in header else "unlabelled"
-    if {f"sentence{i}" for i in range(1, 6)} <= header:
-        return "rocstories"
-    if all(header & {name.lower() for name in _names(ours, options)} for ours in ("source", "target")):
-        return "table"
-    columns = first.split("\t")
-    if len(columns) == 4 and columns[0].strip() in ("0", "1"):
-        return "pairs"
-    if len(columns) >= 2 and re.match(r"\d+\s+\S", columns[0]):
-        return "groupwise"
-    raise UserError(
-        f"{path}:1: no known format: the first line is {first[:80]!r}. Expected JSONL with source and target (other names: --fields), "
-        "a TSV or CSV whose header names them, Quora's or GLUE's QQP TSV, question-pair splits, a ROCStories CSV, or Group-wise's Douban"
-    )
+    """Returns the name of a file's format: the one that the user names, or else by its first lines.
+
+    Raises:
+      UserError: the format is none that is known.
+    """
+    return options.format or recognition.kind_of_file(path, options.encoding, partial(_names, options=options))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Row]:
@@ -147,28 +142,24 @@ def _names(ours: str, options: ReadOptions) -> tuple[str, ...]:
     return (options.fields[ours],) if ours in options.fields else ALIASES[ours]
 
 
-def _with_header(path: Path, options: ReadOptions, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yields (line number, {column: value}) of a delimited file whose first line names the columns."""
-    numbered = text_files.lines(path, options.bad, "cp1252")
-    _, first = next(numbered)
-    delimiter = "\t" if "\t" in first else ","
-    header = [name.strip().strip('"').lower() for name in first.split(delimiter)]
-    missing = [name for name in needed if name not in header]
-    if missing:
+def _under_header(path: Path, options: ReadOptions, needed: tuple[str, ...], used: tuple[str, ...] = ()) -> Iterator[tuple[int, dict]]:
+    """Yields the line number and {column: value} of each row of a table that has the needed columns."""
+    header, _ = raw_tables.header_of(text_files.lines(path, BadLines(skip=True), encoding=options.encoding))
+    if missing := [name for name in needed if name not in header]:
         raise UserError(f"{path}:1: no column {', '.join(missing)}; found: {', '.join(header)}")
-    for number, row in text_files.records(numbered, delimiter, len(header), path, options.bad):
-        yield number, dict(zip(header, row, strict=True))
+    kind = partial(recognition.kind_of_header, names=partial(_names, options=options))
+    yield from raw_tables.rows(path, options.bad, options.encoding, needed + used, lambda values: kind(values) is not None)
 
 
 def _read_quora(path: Path, options: ReadOptions) -> Iterator[Row]:
-    for number, row in _with_header(path, options, ("question1", "question2", "is_duplicate")):
-        yield from _question_pair(
-            path, number, options, row.get("id") or str(number), row["question1"], row["question2"], row["is_duplicate"]
-        )
+    for number, row in _under_header(path, options, recognition.QUESTIONS, recognition.LABELS):
+        label = next((row[name] for name in recognition.LABELS if name in row), "")
+        identity = row.get("id") or row.get("idx") or str(number)
+        yield from _question_pair(path, number, options, identity, row["question1"], row["question2"], label)
 
 
 def _read_pairs(path: Path, options: ReadOptions) -> Iterator[Row]:
-    numbered = text_files.lines(path, options.bad, "cp1252")
+    numbered = text_files.lines(path, options.bad, None if options.encoding else "cp1252", options.encoding)
     for number, (label, first, second, identity) in text_files.records(numbered, "\t", 4, path, options.bad):
         yield from _question_pair(path, number, options, identity.strip() or str(number), first, second, label)
 
@@ -186,14 +177,14 @@ def _question_pair(path: Path, number: int, options: ReadOptions, identity: str,
 
 def _read_unlabelled(path: Path, options: ReadOptions) -> Iterator[Row]:
     raise UserError(
-        f"{path}: GLUE's test file has no is_duplicate column, so it can't be used; give the folder (it is left out there) or train.tsv"
+        f"{path}: GLUE's test file has no is_duplicate column, or {recognition.UNLABELLED} in all of it, so it can't be used; "
+        "give the folder (it is left out there) or train.tsv"
     )
 
 
 def _read_rocstories(path: Path, options: ReadOptions) -> Iterator[Row]:
-    columns = tuple(f"sentence{i}" for i in range(1, 6))
-    for number, row in _with_header(path, options, columns):
-        sentences = [clean(row[column]) for column in columns]
+    for number, row in _under_header(path, options, recognition.SENTENCES):
+        sentences = [clean(row[column]) for column in recognition.SENTENCES]
         if not all(sentences):
             options.bad.report(path, number, f"sentence{sentences.index('') + 1} is empty")
             continue
@@ -210,7 +201,7 @@ def split_story(identity: str, sentences: list[str], mode: str) -> Iterator[Exam
 
 
 def _read_groupwise(path: Path, options: ReadOptions) -> Iterator[Row]:
-    for number, text in text_files.lines(path, options.bad):
+    for number, text in text_files.lines(path, options.bad, encoding=options.encoding):
         columns = text.split("\t")
         if len(columns) < 2:
             options.bad.report(path, number, "too few fields: no TAB between context and response")
@@ -238,10 +229,11 @@ def _sampled_pairs(parts: list[str]) -> list[SampledPair]:
     """Parses the parts of a line that follow the context: samples, response scores, context scores. Raises `ValueError`."""
     if not parts:
         return []
-    if len(parts) != 3:
+    if len(parts) < 3:
         raise ValueError(f"{len(parts)} __SAMP__ fields instead of 3 (samples and two lists of scores)")
-    samples = [sample.split("__EOC__") for sample in parts[0].split("__EOD__") if sample.strip()]
-    scores = [[float(value) for value in part.split()] for part in parts[1:]]
+    # All samples stand behind one __SAMP__, or each behind its own.
+    samples = [sample.split("__EOC__") for part in parts[:-2] for sample in part.split("__EOD__") if sample.strip()]
+    scores = [[float(value) for value in part.split()] for part in parts[-2:]]
     if not all(math.isfinite(score) for part in scores for score in part):
         raise ValueError("a matching score that is no finite number")
     if any(len(sample) != 2 for sample in samples):
@@ -251,10 +243,39 @@ def _sampled_pairs(parts: list[str]) -> list[SampledPair]:
     return [SampledPair(_turns(c), clean(r), a, b) for (c, r), a, b in zip(samples, *scores, strict=True)]
 
 
+def _read_douban(path: Path, options: ReadOptions) -> Iterator[Row]:
+    """Yields a pair for each right response of a context; the context's wrong responses are its candidates for the negative."""
+    right: dict[str, dict[str, int]] = {}  # context -> its right responses -> their line; a context may stand anywhere in the file
+    wrong: dict[str, dict[str, int]] = {}
+    for number, text in text_files.lines(path, options.bad, encoding=options.encoding):
+        label, *turns = text.split("\t")
+        if len(turns) < 2:
+            options.bad.report(path, number, "too few fields: a label, turns and a response, with TABs between them, are expected")
+            continue
+        if label.strip() not in ("0", "1"):
+            options.bad.report(path, number, f"the label is {label.strip()[:20]!r}, not 0 or 1")
+            continue
+        context, response = TURN_BREAK.join(filter(None, map(clean, turns[:-1]))), clean(turns[-1])
+        if not context or not response:
+            options.bad.report(path, number, "an empty context or response")
+            continue
+        right.setdefault(context, {})
+        (right if label.strip() == "1" else wrong).setdefault(context, {}).setdefault(response, number)
+    for context, responses in right.items():
+        others = wrong.get(context, {})
+        if not responses:
+            options.bad.notice(f"{path.name}: contexts without a right response, left out")
+        if responses.keys() & others.keys():
+            options.bad.notice(f"{path.name}: contexts with a response that is labelled both right and wrong, taken as right")
+        candidates = tuple(response for response in others if response not in responses)
+        for response, number in responses.items():
+            yield Example(str(number), context, response, candidates, group=context)
+
+
 def _read_jsonl(path: Path, options: ReadOptions) -> Iterator[Row]:
-    for number, text in text_files.lines(path, options.bad):
+    for number, text in text_files.lines(path, options.bad, encoding=options.encoding):
         try:
-            row = json.loads(text)
+            row = json.loads(text, object_pairs_hook=_with_keys_once)
         except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
             options.bad.report(path, number, f"not JSON that can be read ({error})")
             continue
@@ -264,10 +285,30 @@ def _read_jsonl(path: Path, options: ReadOptions) -> Iterator[Row]:
         yield from _named_row(path, number, row, options)
 
 
+def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a dictionary of a JSON object. Raises `ValueError` where a key stands twice: one of its values would be lost."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = next(name for place, (name, _) in enumerate(pairs) if name in (other for other, _ in pairs[:place]))
+        raise ValueError(f"the key {twice} stands twice")
+    return row
+
+
 def _read_table(path: Path, options: ReadOptions) -> Iterator[Row]:
     lowered = replace(options, fields={ours: name.lower() for ours, name in options.fields.items()})  # as the header is
-    for number, row in _with_header(path, options, ()):
+    names = tuple(name for ours in ALIASES for name in _names(ours, lowered))
+    for number, row in _under_header(path, lowered, tuple(lowered.fields.values()), names):
         yield from _named_row(path, number, row, lowered)
+
+
+def _read_columns(path: Path, options: ReadOptions) -> Iterator[Row]:
+    if not {"source", "target"} <= options.fields.keys():
+        raise UserError(f"{path}: without a header the columns are named by number: --fields=source:1,target:2, for example")
+    by_number = replace(options, fields={ours: options.fields.get(ours, "") for ours in ALIASES})  # no other column has a name
+    kind = partial(recognition.kind_of_header, names=ALIASES.__getitem__)
+    used = options.fields.values()
+    for number, row in raw_tables.rows_by_number(path, options.bad, options.encoding, used, lambda values: kind(values) is not None):
+        yield from _named_row(path, number, row, by_number)
 
 
 def _named_row(path: Path, number: int, row: dict, options: ReadOptions) -> Iterator[Row]:
@@ -277,6 +318,9 @@ def _named_row(path: Path, number: int, row: dict, options: ReadOptions) -> Iter
         name = next((name for name in _names(ours, options) if name in row), None)
         value = row.get(name) if name else None
         if value is None:
+            if ours in ("source", "target") and name:
+                options.bad.report(path, number, f"the value of field {name} is null; a text is expected")
+                return
             if ours in ("source", "target"):
                 options.bad.report(
                     path,
@@ -314,6 +358,8 @@ READERS: dict[str, Callable[[Path, ReadOptions], Iterator[Row]]] = {
     "pairs": _read_pairs,
     "rocstories": _read_rocstories,
     "groupwise": _read_groupwise,
+    "douban": _read_douban,
     "jsonl": _read_jsonl,
     "table": _read_table,
+    "columns": _read_columns,
 }

@@ -55,7 +55,7 @@ def choose(
     total = sum(map(len, splits.values()))
     notes = [f"examples with a negative of the corpus's own: {given:,} of {total:,} ({given / total:.1%})"]
     # Held-out examples choose first: what they take is then forbidden in training.
-    forbidden: set[str] = {text_key(text) for split in HELD_OUT for e in splits[split] for text in (e.source, e.target)}
+    forbidden: set[str] = {text_key(text) for split in HELD_OUT for e in splits[split] for text in (e.source, e.target, *e.references)}
     kept: dict[str, list[Example]] = {}
     for split in (*HELD_OUT, "train"):
         training = split == "train"
@@ -112,7 +112,7 @@ def _take_given(examples: list[Example], allowed: Allowed) -> None:
 def _allowed(clusters: Clusters, forbidden: set[str], text: str, example: Example, owner: Example | None = None) -> bool:
     """Says whether the rules at the top let a text (the target of `owner`, if it is another example's) be the example's negative."""
     key = text_key(text)
-    own_texts = (example.source, example.target, *example.source.split(TURN_BREAK))
+    own_texts = (example.source, example.target, *example.references, *example.source.split(TURN_BREAK))
     if key in forbidden or key in map(text_key, own_texts):
         return False
     if clusters.find(text) in (clusters.find(example.source), clusters.find(example.target)):

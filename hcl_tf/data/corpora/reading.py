@@ -25,13 +25,14 @@ class Corpus:
 
     Attributes:
       splits: examples by split. clusters: of texts that mean the same. files: raw file -> its SHA-256. raw_rows: rows of all files.
-      notes: lines about the reading, for people.
+      negatives: the --negatives mode that is in force. notes: lines about the reading, for people.
     """
 
     splits: dict[str, list[Example]]
     clusters: "qqp.Clusters"
     files: dict[str, str]
     raw_rows: int
+    negatives: str
     notes: list[str] = field(default_factory=list)
 
 
@@ -63,15 +64,16 @@ def find_files(raw: Path) -> dict[str, Path]:
     return found
 
 
-def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, negatives: str, split_by: str, seed: int) -> Corpus:
+def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, negatives: str | None, split_by: str, seed: int) -> Corpus:
     """Reads a corpus and divides it.
 
     Args:
       task: the task's settings; its paper sizes apply when the corpus is the full one.
       raw: a file, or a folder with train, validation and test files.
-      options: field names, story mode, what to do about bad lines, and --limit (raw rows a file).
+      options: field names, story mode, what to do about bad lines, --limit (raw rows a file), --format and --encoding.
       construction: how question pairs become samples (`qqp.CONSTRUCTIONS`, or `nearest`).
-      negatives: the --negatives mode; it decides which QQP inputs are usable.
+      negatives: the --negatives mode; it decides which QQP inputs are usable. None: the task's, or BM25 for the Douban Conversation Corpus,
+        whose wrong responses were drawn for another purpose.
       split_by: `sample`, or `question` (no text in two splits).
       seed: decides what is drawn for the splits that no file gives.
 
@@ -81,12 +83,14 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
     paths = find_files(raw)
     notes: list[str] = []
     rows: dict[str, list] = {}
+    kinds: set[str] = set()
     for split, path in list(paths.items()):
         kind = formats.recognise(path, options)
         if kind == "unlabelled" and split == "test":
             notes.append(f"{path.name}: GLUE's unlabelled test file left out; the test split is drawn from the training file")
             del paths[split]
             continue
+        kinds.add(kind)
         rows[split] = list(track(formats.read(path, options), f"reading {path.name}", unit=" rows"))
         notes.append(f"{path.name}: {len(rows[split]):,} rows, format {kind}")
         if not rows[split]:
@@ -105,6 +109,9 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
         raise UserError(f"{raw}: some splits hold labelled question pairs and some hold examples; give all in one format")
     if is_pairs and task.name not in ("qqp", "custom"):
         raise UserError(f"{raw}: labelled question pairs do not fit --task={task.name}; use --task=qqp")
+    if "douban" in kinds and task.name not in ("douban", "custom"):
+        raise UserError(f"{raw}: labelled responses of dialogues do not fit --task={task.name}; use --task=douban")
+    negatives = negatives or ("bm25" if "douban" in kinds else task.negatives)
     if is_pairs:
         splits, clusters, found = qqp.build(rows, construction, negatives)
         notes += found
@@ -120,11 +127,29 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
                 "pass --negatives=labelled_then_bm25 to fill them from similar inputs"
             )
     full = raw_rows >= task.full_corpus > 0
-    splits, found = divide(
-        splits, task.sizes if full else None, proportions=task.sizes or (8, 1, 1), by_text=split_by == "question", seed=seed
-    )
+    try:
+        splits, found = divide(
+            splits, task.sizes if full else None, proportions=task.sizes or (8, 1, 1), by_text=split_by == "question", seed=seed
+        )
+    except UserError as error:
+        read = "; ".join(f"{what}: {count:,}" for what, count in options.bad.noticed.items())
+        raise UserError(f"{raw}: {error}{f' ({read})' if read else ''}") from error
+    if "douban" in kinds:
+        found += _join_references(splits)
     _make_ids_unique(splits)
-    return Corpus({split: splits[split] for split in SPLITS}, clusters, files, raw_rows, notes + found)
+    return Corpus({split: splits[split] for split in SPLITS}, clusters, files, raw_rows, negatives, notes + found)
+
+
+def _join_references(splits: dict[str, list[Example]]) -> list[str]:
+    """Makes the right responses of one context several references of one test example. Returns a note where there are such contexts."""
+    joined: dict[str, Example] = {}
+    for example in splits["test"]:
+        first = joined.setdefault(example.source, example)
+        if first is not example:
+            first.references += (example.target,)
+    splits["test"] = list(joined.values())
+    several = sum(bool(example.references) for example in joined.values())
+    return [f"test: {several:,} of {len(joined):,} contexts have several references"] if several else []
 
 
 def _make_ids_unique(splits: dict[str, list[Example]]) -> None:

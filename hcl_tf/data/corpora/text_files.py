@@ -1,21 +1,30 @@
 """Reads raw text files so that whatever is wrong with them is named by file and line.
 
-Nothing here knows a corpus; formats.py builds on `lines` and `records`.
+Nothing here knows a corpus; raw_tables.py and formats.py build on `lines` and `records`. Whatever is mended on the way is counted
+(`BadLines.notice`), and printed with the other notes.
 """
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 
+from hcl_tf.data.corpora import encodings
 from hcl_tf.errors import UserError
 
-# A quoted field may hold line breaks, but a quote that is never closed would otherwise swallow the rest of the file.
-MOST_LINES_A_RECORD = 20
-# Longer than any text here; past it the file is no line-based text, and reading on would only fill memory.
+# Longer than any text here; past it the file is no line-based text, or a quote was never closed, and reading on would only fill memory.
 MOST_CHARACTERS_A_LINE = 1_000_000
-csv.field_size_limit(MOST_LINES_A_RECORD * MOST_CHARACTERS_A_LINE)
+csv.field_size_limit(3 * MOST_CHARACTERS_A_LINE)
+MANY_LINES = 20  # over more than these, one line that is damaged does not make two lone quotes a pair
+_FIELD = r'(?:"(?:[^"]|"")*"|[^",]*)'  # of a record with commas: in quotes, or without any
+_BEGINS_A_RECORD = re.compile(rf'(?:{_FIELD},)*(?:{_FIELD}|"(?:[^"]|"")*)')
+BYTE_ORDER_MARK = "\ufeff"
+Numbered = tuple[int, str]  # a line's number, from 1, and its text
 
 
 @dataclass
@@ -36,30 +45,33 @@ class BadLines:
         """Counts a line that is odd but usable, or that no user can mend."""
         self.noticed[what] = self.noticed.get(what, 0) + 1
 
-    def report(self, path: Path, line: int, why: str) -> None:
-        """Counts a bad line, or raises `UserError` naming `path:line`."""
+    def report(self, path: Path, line: int, why: str, also: str = "", over: int = 1) -> None:
+        """Counts a bad line (or as many as it goes `over`), or raises `UserError` naming `path:line` and, with `also`, a further remedy."""
         message = f"{path}:{line}: {why}"
         if not self.skip:
-            raise UserError(f"{message}; mend the line, or pass --skip_bad_lines to leave such lines out and count them")
-        self.count += 1
+            raise UserError(f"{message}; mend the line, or pass --skip_bad_lines to leave such lines out and count them{also}")
+        self.count += over
         self.first = self.first or f"{path.name}:{line}: {why}"
 
 
-def check_readable(path: Path) -> None:
-    """Raises `UserError` for a file that is missing, not a plain file, empty, unreadable or binary."""
+def check_readable(path: Path, encoding: str | None = None) -> None:
+    """Raises `UserError` for a file that is missing, not a plain file, empty, unreadable, binary, or UTF-16 where nobody said so."""
     if not path.exists():
         raise UserError(f"{path}: no such file; check --raw")
     if not path.is_file():
         raise UserError(f"{path}: not a plain file; check --raw")
     try:
-        with path.open("rb") as file:
-            head = file.read(65536)
+        head = encodings.head(path)[:65536]
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); check its permissions") from error
     if not head.strip() and path.stat().st_size <= len(head):
         raise UserError(f"{path}: the file is empty; check --raw")
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError(f"{path}: the text is UTF-16; convert it first, for example: iconv -f UTF-16 -t UTF-8")
+    if encoding and encodings.codec_of(encoding).startswith("utf-16"):
+        return
+    if encodings.likely(head) == "utf-16":
+        if head.startswith(encodings.UTF16_MARKS):
+            raise UserError(f"{path}: the text is UTF-16; convert it first, as with iconv -f UTF-16 -t UTF-8, or pass --encoding=utf-16")
+        raise UserError(f"{path}: a binary file, or UTF-16 without a byte order mark: pass --encoding=utf-16 for that, or convert it first")
     if _looks_binary(head):
         raise UserError(f"{path}: a binary file, not text; unpack it first if it is an archive")
 
@@ -69,77 +81,169 @@ def _looks_binary(head: bytes) -> bool:
     return b"\0" in head or control > len(head) / 100
 
 
-def lines(path: Path, bad: BadLines, legacy_encoding: str | None = None) -> Iterator[tuple[int, str]]:
+def lines(path: Path, bad: BadLines, legacy_encoding: str | None = None, encoding: str | None = None) -> Iterator[Numbered]:
     """Yields the number of each line, from 1, and its text without the line break. Blank lines are left out.
 
-    A line that is not UTF-8 is read as `legacy_encoding` where one is given (and counted in `bad.noticed`): the public
-    question-pair splits mix encodings line by line. Elsewhere it is a bad line.
+    A line ends with LF, CR LF or CR alone. Byte order marks are taken off; those that stand in the middle, where one file was put behind
+    another, are counted.
+
+    Args:
+      bad: where lines are reported that can't be decoded.
+      legacy_encoding: a line that is not UTF-8 is read as this and counted: the public question-pair splits mix encodings line by line.
+        Elsewhere it is a bad line.
+      encoding: of the whole file, if it is not UTF-8.
+
+    Raises:
+      UserError: the file is in another encoding as a whole; the text names the likely one, and the flag that reads it.
     """
-    check_readable(path)
-    with path.open("rb") as file:
-        number = 0
-        while raw := file.readline(4 * MOST_CHARACTERS_A_LINE):
-            number += 1
-            if b"\0" in raw:
+    check_readable(path, encoding)
+    codec = encodings.agreed(path, encoding) if encoding else "utf-8"
+    wide = codec.startswith("utf-16")
+    decode = partial(_decoded_other, codec) if encoding else partial(_decoded, legacy_encoding)
+    # Line ends stand in the same bytes in all encodings but UTF-16, and Latin-1 keeps bytes as they are.
+    with io.TextIOWrapper(path.open("rb"), encoding=codec if wide else "latin-1", errors="replace", newline="") as file:
+        for number in count(1):
+            if not (raw := file.readline(4 * MOST_CHARACTERS_A_LINE)):
+                return
+            if "\0" in raw:
                 raise UserError(f"{path}:{number}: a NUL byte: the file is damaged or no text; download it again, or convert it to UTF-8")
-            try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                if legacy_encoding is None:
-                    bad.report(path, number, f"not valid UTF-8 at byte {error.start + 1}")
-                    continue
-                bad.notice(f"{path.name}: lines that are not UTF-8, read as {legacy_encoding}")
-                text = raw.decode(legacy_encoding, errors="replace")
+            text = raw if wide else decode(raw.encode("latin-1"), path, number, bad)
+            if wide and "\ufffd" in text:  # what stands for bytes that are no UTF-16
+                bad.report(path, number, "not valid UTF-16")
+                continue
+            if text is None:
+                continue
             if len(text) > MOST_CHARACTERS_A_LINE:
                 raise UserError(f"{path}:{number}: a line of over {MOST_CHARACTERS_A_LINE:,} characters; one example a line is expected")
-            text = text.rstrip("\r\n")
+            if text.startswith(BYTE_ORDER_MARK):
+                text = text.lstrip(BYTE_ORDER_MARK)
+                if number > 1:
+                    bad.notice(f"{path.name}: byte order marks inside the file (several files put together?), taken off")
             if text.strip():
-                yield number, text
+                if text.endswith("\r"):
+                    bad.notice(f"{path.name}: lines that end with CR alone")
+                yield number, text.rstrip("\r\n")
 
 
-def records(numbered: Iterator[tuple[int, str]], delimiter: str, fields: int, path: Path, bad: BadLines) -> Iterator[tuple[int, list[str]]]:
+def _decoded(legacy_encoding: str | None, raw: bytes, path: Path, number: int, bad: BadLines) -> str | None:
+    """Decodes a line of UTF-8. Returns None for a bad line, which it reported. Raises `UserError` where the whole file is no UTF-8."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = error.start + 1
+    likely, whole = encodings.of_lines_beyond_utf8(path, raw)
+    if likely in encodings.CHINESE and whole:
+        raise UserError(f"{path}:{number}: not UTF-8 but Chinese in another encoding, probably {likely}; pass --encoding={likely}")
+    if legacy_encoding and likely not in encodings.CHINESE and encodings.is_western(raw):
+        bad.notice(f"{path.name}: lines that are not UTF-8, read as {legacy_encoding}")
+        text = raw.decode(legacy_encoding, errors="replace")
+        if "\ufffd" in text:
+            bad.notice(f"{path.name}: lines with bytes that {legacy_encoding} does not have either, read as U+FFFD")
+        return text
+    named = likely if likely in encodings.CHINESE else "cp1252"
+    bad.report(path, number, f"not valid UTF-8 at byte {place}", f"; if the whole file is in {named}, pass --encoding={named}")
+    return None
+
+
+def _decoded_other(codec: str, raw: bytes, path: Path, number: int, bad: BadLines) -> str | None:
+    """Decodes a line in the encoding that the user named. Returns None for a bad line, which it reported."""
+    try:
+        return raw.decode(codec)
+    except UnicodeDecodeError as error:
+        bad.report(path, number, f"not valid {codec} at byte {error.start + 1}")
+        return None
+
+
+def records(numbered: Iterator[Numbered], delimiter: str, fields: int, path: Path, bad: BadLines) -> Iterator[tuple[int, list[str]]]:
     """Yields the line number and the fields of each record of delimited text. Fields may be quoted and hold line breaks.
 
-    Some published files are quoted and some are not, and questions do contain lone quotes. So a line is first read with quoting. If its
-    quote does not close within a few lines, or the number of fields is wrong, the same line is read again with quotes as plain
-    characters. The same is done where the delimiter is a TAB and every line that a quote would swallow is a record by itself: nobody
-    quotes a TAB into a question, but two lone quotes a few lines apart are common. A line that can be read neither way is a bad one.
+    Records are read by the CSV rules, strictly: a quote that is never closed, or text behind a closing one, makes a bad line, which is
+    never cut at its commas. The lines that the quote swallowed are left out with it, but for the one at which it turned out to be wrong
+    if that one begins a record, and but for many of which most are records: then the quote was the mistake.
+
+    TAB-separated files are the exception: some that are published do not quote, and questions do contain lone quotes. There such a line
+    is read once more with quotes as plain characters, and counted. The same is done where the lines that a quote would swallow are records
+    by themselves (of more than `MANY_LINES` most): nobody quotes a TAB into a question, but two lone quotes some lines apart are common.
 
     Args:
       numbered: of `lines`. fields: of a record. path, bad: where bad lines are reported.
     """
-    pending: list[tuple[int, str]] = []  # lines read ahead for a quote that then turned out not to close
-    numbered = iter(numbered)
-
-    def take() -> tuple[int, str] | None:
-        return pending.pop(0) if pending else next(numbered, None)
-
-    while (item := take()) is not None:
+    source = Lookahead(numbered)
+    while (item := source.take()) is not None:
         number, text = item
-        row, ahead = text.split(delimiter) if '"' not in text else None, []
+        if '"' not in text:
+            row, ahead, why = text.split(delimiter), [], ""
+        else:
+            row, ahead, why = quoted_record(text, source.take, delimiter)
+            plain = text.split(delimiter)
+            if delimiter == "\t" and (row is None or len(row) != fields or _are_records([text, *(t for _, t in ahead)], fields)):
+                source.put_back(ahead)
+                row, ahead, why = plain, [], ""
+                if len(row) == fields:
+                    bad.notice(f"{path.name}: lines whose quotes are not those of CSV, read as plain characters")
         if row is None:
-            buffer = text
-            while (row := _quoted(buffer, delimiter)) is None and len(ahead) < MOST_LINES_A_RECORD:
-                following = take()
-                if following is None:
-                    break
-                ahead.append(following)
-                buffer += "\n" + following[1]
-            plain = delimiter == "\t" and all(len(line.split(delimiter)) == fields for line in (text, *(line for _, line in ahead)))
-            if row is None or len(row) != fields or (ahead and plain):
-                pending[:0] = ahead
-                row = text.split(delimiter)
-        if len(row) != fields:
-            few = "few" if len(row) < fields else "many"
-            bad.report(path, number, f"too {few} fields: {len(row)} instead of {fields}")
-            continue
-        yield number, row
+            again = _to_be_read_again(ahead, delimiter, fields)
+            source.put_back(again)
+            ahead = ahead[: len(ahead) - len(again)]
+        elif len(row) != fields:
+            why = f"too {'few' if len(row) < fields else 'many'} fields: {len(row)} instead of {fields}"
+        if why:
+            last = f" (to line {ahead[-1][0]})" if ahead else ""
+            bad.report(path, number, why + last, over=1 + len(ahead))
+        else:
+            if ahead:
+                bad.notice(f"{path.name}: rows over several lines, in quotes")
+            yield number, row
 
 
-def _quoted(text: str, delimiter: str) -> list[str] | None:
-    """Splits one quoted record into fields; None while a quote is still open."""
+def quoted_record(first: str, take: Callable[[], Numbered | None], delimiter: str) -> tuple[list[str] | None, list[Numbered], str]:
+    """Reads one record by the CSV rules. `take` gives the lines that follow, as long as a quote is open.
+
+    Returns the fields, the lines that were taken, and why there are no fields if they are None.
+    """
+    ahead: list[Numbered] = []
+
+    def feed() -> Iterator[str]:
+        yield first + "\n"
+        length = len(first)
+        while length < MOST_CHARACTERS_A_LINE and (item := take()) is not None:
+            ahead.append(item)
+            length += len(item[1])
+            yield item[1] + "\n"
+
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error:
-        return None
-    return rows[0] if len(rows) == 1 else None
+        return next(csv.reader(feed(), delimiter=delimiter, strict=True)), ahead, ""
+    except csv.Error as error:
+        why = "a quote is opened but never closed" if "end of data" in str(error) else "text stands behind a closing quote"
+        return None, ahead, why
+
+
+def _are_records(texts: list[str], fields: int) -> bool:
+    """Says whether the lines of a record that goes over several are TAB-separated records by themselves."""
+    whole = sum(len(text.split("\t")) == fields for text in texts)
+    return whole == len(texts) > 1 or 2 * whole > len(texts) > MANY_LINES
+
+
+def _to_be_read_again(ahead: list[Numbered], delimiter: str, fields: int) -> list[Numbered]:
+    """Returns which of the lines that a wrong quote swallowed are read for themselves: all, the last one, or none (`records`)."""
+    if len(ahead) > MANY_LINES and 2 * sum(len(text.split(delimiter)) == fields for _, text in ahead) > len(ahead):
+        return ahead
+    return [item for item in ahead[-1:] if '"' in item[1] and _BEGINS_A_RECORD.fullmatch(item[1])]
+
+
+class Lookahead(Iterator[Numbered]):
+    """Lines that can be put back."""
+
+    def __init__(self, numbered: Iterator[Numbered]) -> None:
+        self._numbered, self._waiting = iter(numbered), deque[Numbered]()
+
+    def __next__(self) -> Numbered:
+        return self._waiting.popleft() if self._waiting else next(self._numbered)
+
+    def take(self) -> Numbered | None:
+        """Returns the next line; None at the end."""
+        return next(self, None)
+
+    def put_back(self, items: list[Numbered]) -> None:
+        """Makes lines the next ones, in their order."""
+        self._waiting.extendleft(reversed(items))

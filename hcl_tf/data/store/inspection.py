@@ -71,6 +71,8 @@ def _describe_split(split: str, records: list[Record], manifest: dict, table: np
             f"{_share(sum(all(node == graph.UNKNOWN for node in t.nodes) for t in texts), len(texts))}"
         )
     yield f"  targets under {TARGET_MINIMUM} pieces: {_share(sum(len(r.target.ids) < TARGET_MINIMUM for r in records), len(records))}"
+    if several := [len(record.references) + 1 for record in records if record.references]:
+        yield f"  with several references: {_share(len(several), len(records))}, up to {max(several)}"
     yield "  negatives: " + ", ".join(
         f"{route} {_share(count, len(records))}" for route, count in sorted(Counter(r.route for r in records).items())
     )

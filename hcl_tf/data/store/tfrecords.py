@@ -54,7 +54,12 @@ class Text:
 
 @dataclass(slots=True)
 class Record:
-    """An example as it is stored. `route` says how the negative was chosen; `sampled` are pairs that the corpus brings (Group-wise)."""
+    """An example as it is stored.
+
+    Attributes:
+      route: how the negative was chosen. sampled: pairs that the corpus brings (Group-wise). references: targets that are as right as
+        `target`, of test examples.
+    """
 
     id: str
     source: Text
@@ -62,6 +67,7 @@ class Record:
     negative: Text
     route: str
     sampled: tuple[SampledPair, ...] = field(default=())
+    references: tuple[str, ...] = ()
 
 
 def serialise(record: Record) -> bytes:
@@ -80,6 +86,8 @@ def serialise(record: Record) -> bytes:
     if record.sampled:
         features["sampled"] = _bytes([text for pair in record.sampled for text in (pair.context, pair.response)])
         features["sampled_scores"] = _floats([score for pair in record.sampled for score in (pair.response_score, pair.context_score)])
+    if record.references:
+        features["references"] = _bytes(record.references)
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
@@ -100,8 +108,9 @@ def parse(serialised: bytes) -> Record:
     pairs = zip(sampled[::2], sampled[1::2], scores[::2], scores[1::2], strict=True)
     texts = {role: _parse_text(features, role) for role in ROLES}
     return Record(
-        _texts(features["id"])[0], **texts, route=_texts(features["route"])[0], sampled=tuple(SampledPair(*pair) for pair in pairs)
-    )
+        _texts(features["id"])[0], **texts, route=_texts(features["route"])[0], sampled=tuple(SampledPair(*pair) for pair in pairs),
+        references=tuple(_texts(features["references"])),
+    )  # fmt: skip
 
 
 def _parse_text(features, role: str) -> Text:

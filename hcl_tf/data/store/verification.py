@@ -78,8 +78,9 @@ def _check_record(record: Record, manifest: dict, vocabulary: int, numbers: dict
 
 
 def _check_not_in_training(record: Record, training_negatives: dict[str, str]) -> None:
-    for role in ROLES:
-        if where := training_negatives.get(text_key(getattr(record, role).raw)):
+    texts = [(role, getattr(record, role).raw) for role in ROLES] + [("reference", text) for text in record.references]
+    for role, text in texts:
+        if where := training_negatives.get(text_key(text)):
             raise ValueError(f"its {role} is a training negative ({where})")
 
 

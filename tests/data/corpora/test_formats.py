@@ -50,6 +50,11 @@ VALID = {
         "quora",
         [QuestionPair("0", "What is it?", "What?", True), QuestionPair("1", "How?", "In what way?", False)],
     ),
+    "hub.csv": (
+        'question1,label,question2,idx\n"One, two?",1,What?,7\nWho?,0,"Who\n""now""?",8\n',
+        "quora",
+        [QuestionPair("7", "One, two?", "What?", True), QuestionPair("8", "Who?", 'Who "now"?', False)],
+    ),
     "pairs.tsv": (
         b"1\tIs it  na\xefve ?\tIs it caf\xe9\x96like ?\t101\n0\tWho ?\tWhose caf\xc3\xa9 ?\t102\n",
         "pairs",
@@ -74,6 +79,11 @@ VALID = {
             ),
             Example("3", "新对话", "嗯嗯"),
         ],
+    ),
+    "conversations.txt": (
+        "1\t你 好\t在 吗\t在\n0\t你 好\t在 吗\t好 吃\n0\t谁 啊\t你 猜\n1\t谁 啊\t是 Tom\n",
+        "douban",
+        [Example("1", "你好\n在吗", "在", ("好吃",), group="你好\n在吗"), Example("4", "谁啊", "是 Tom", ("你猜",), group="谁啊")],
     ),
     "named.jsonl": (
         '{"source": "我 们  走", "target": "好 的 ！", "negative": "不 行", "id": "x"}\n\n'
@@ -114,7 +124,7 @@ def read(path, skip=False, **options):
     return list(formats.read(path, ReadOptions(bad=BadLines(skip), **options)))
 
 
-@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("name", VALID)
 def test_every_format_is_recognised_and_read_exactly(tmp_path, name, newline):
     content, kind, rows = VALID[name]
@@ -260,6 +270,8 @@ BAD_LINES = {
     "jsonl_list_as_id": (GOOD + '{"id": [], "source": "s", "target": "t"}\n', 2, "field id: a text is expected", 1),
     "jsonl_no_target": (GOOD + '{"source": "s", "reply": "t"}\n', 2, "no field target or response; found: source, reply.*target:NAME", 1),
     "jsonl_null_source": (GOOD + '{"source": null, "target": "t"}\n', 2, "source", 1),
+    "jsonl_null_target": (GOOD + '{"source": "s", "target": null}\n', 2, "the value of field target is null; a text is expected", 1),
+    "jsonl_key_twice": (GOOD + '{"source": "s", "target": "t", "source": "u"}\n', 2, "the key source stands twice", 1),
     "jsonl_empty_source": (GOOD + '{"source": " ", "target": "t"}\n', 2, "field source is empty", 1),
     "jsonl_empty_turns": (GOOD + '{"source": ["", " "], "target": "t"}\n', 2, "field source is empty", 1),
     "jsonl_no_turns": (GOOD + '{"source": [], "target": "t"}\n', 2, "field source is empty", 1),

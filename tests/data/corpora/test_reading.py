@@ -293,3 +293,19 @@ def test_split_by_question_also_holds_for_given_splits(tmp_path):
     assert found["validation"] == {f"s{i}" for i in range(20, 35)}
     assert found["train"] == {f"s{i}" for i in range(20)}
     assert "train: 10 examples that share a text with a later split left out (--split_by=question)" in corpus.notes
+
+
+def test_what_was_mended_is_also_said_where_too_little_is_left(tmp_path):
+    raw = folder(tmp_path, r__tsv="source\ttarget\na\tb\n\ufeffsource\ttarget\nc\td\n") / "r.tsv"
+    with pytest.raises(UserError, match=r"r\.tsv: only 2 usable examples.*headers inside the file .*, left out: 1"):
+        load(raw, "custom", negatives="bm25")
+
+
+def test_the_hubs_folder_is_read_without_its_unlabelled_test_file(tmp_path):
+    header = "question1,question2,label,idx\n"
+    rows = {name: "".join(f'"{name} {i}, a",{name} {i} b,1,{i}\n"{name} {i}, a",{name} {i} c,0,{i}\n' for i in range(9)) for name in "tv"}
+    folder(tmp_path, train__csv=header + rows["t"], validation__csv=header + rows["v"], test__csv=f"{header}x?,y?,-1,0\n")
+    corpus = load(tmp_path)
+    assert sources(corpus)["validation"] == [f"v {i}, a" for i in range(9)]
+    assert list(corpus.files) == ["train.csv", "validation.csv"]
+    assert any(note.startswith("test.csv: GLUE's unlabelled test file left out") for note in corpus.notes)

@@ -25,7 +25,8 @@ def texts(draw) -> Text:
 
 
 SAMPLED = st.lists(st.builds(SampledPair, st.text(), st.text(), FLOAT32, FLOAT32), max_size=3).map(tuple)
-RECORDS = st.builds(Record, st.text(), texts(), texts(), texts(), st.text(), SAMPLED)
+REFERENCES = st.lists(st.text(), max_size=3).map(tuple)
+RECORDS = st.builds(Record, st.text(), texts(), texts(), texts(), st.text(), SAMPLED, REFERENCES)
 
 
 def example_record(identity: str = "id") -> Record:
@@ -198,3 +199,9 @@ def test_a_manifest_without_format_number_is_refused(tmp_path):
 def test_a_folder_without_manifest_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match=rf"{tmp_path}: not a prepared folder"):
         tfrecords.read_manifest(tmp_path)
+
+
+def test_a_record_without_references_has_the_bytes_of_earlier_versions():
+    features = tf.train.Example.FromString(tfrecords.serialise(example_record())).features.feature
+    assert set(features) == set(NAMES)
+    assert tfrecords.parse(tfrecords.serialise(example_record())).references == ()

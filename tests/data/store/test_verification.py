@@ -295,6 +295,14 @@ def test_a_training_negative_that_is_a_held_out_text_is_found(folder, role, held
     assert f"{folder / held_out}: record 0: its {role} is a training negative ({folder / SHARDS[1]}: record 1)" in message
 
 
+def test_a_training_negative_that_is_a_further_reference_is_found(folder):
+    leaked = first_record(folder, SHARDS[0]).negative.raw
+    spoil(folder, SHARDS[-1], 0, lambda record: setattr(record, "references", ("fine", leaked)))
+    assert f"{folder / SHARDS[-1]}: record 0: its reference is a training negative ({folder / SHARDS[0]}: record 0)" in refusal(
+        lambda: verify(folder)
+    )
+
+
 def test_a_record_that_does_not_parse_is_found_under_right_checksums(folder):
     records = list(tfrecords.read_records(folder / SHARDS[1]))
     write(folder / SHARDS[1], [*records[:3], b"\xff", *records[4:]])
