@@ -209,7 +209,7 @@ def test_a_failed_row_does_not_stop_the_others(plan, calls, monkeypatch, capsys)
     assert "failed: bert_cvae seed 1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("code", [130, 143])
+@pytest.mark.parametrize("code", [130, pytest.param(143, marks=pytest.mark.slow)])
 def test_a_signal_ends_the_command_and_the_next_one_goes_on(plan, calls, monkeypatch, code):
     working = ends_with(monkeypatch, "hcl-1", code)
     assert reproduction.reproduce(plan, [], [1]) == code

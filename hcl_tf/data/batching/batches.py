@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hcl_tf.data.untuned import untuned
 from hcl_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -114,4 +115,4 @@ class Batches:
                 tensor.set_shape(example[name].shape)
             return batch
 
-        return tf.data.Dataset.range(start, len(rows)).map(tensors, num_parallel_calls=2, deterministic=True).prefetch(2)
+        return untuned(tf.data.Dataset.range(start, len(rows)).map(tensors, num_parallel_calls=2, deterministic=True).prefetch(2))

@@ -31,7 +31,8 @@ from hcl_tf.errors import UserError
 ROLES = ("source", "target", "negative")  # of the texts of an example
 ALIASES = {"source": ("source", "context"), "target": ("target", "response"), "negative": ("negative",), "id": ("id",)}
 TURN_BREAK = "\n"  # joins turns and sentences in `Example.source`; a tokeniser sees white space, a reader sees turns
-_CHINESE = "\u3000-\u303f\u3400-\u9fff\uff00-\uffef\U00020000-\U0003ffff"  # ideographs and full-width signs
+# Ideographs and full-width signs; not full-width letters and digits (FF10, FF21 and FF41 on), between which a space parts words.
+_CHINESE = "\u3000-\u303f\u3400-\u9fff\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uffef\U00020000-\U0003ffff"
 _SHARED = "\u2014\u2018-\u201d\u2026\u00b7"  # dashes, quotes and dots that English uses too: only beside a Chinese character
 _BETWEEN_CHINESE = re.compile(f"(?<=[{_CHINESE}])[ \\t]+(?=[{_CHINESE}{_SHARED}])|(?<=[{_SHARED}])[ \\t]+(?=[{_CHINESE}])")
 

@@ -21,6 +21,7 @@ from hcl_tf.data.store.tfrecords import Record, Text
 from hcl_tf.data.store.word_vectors import WordVectors
 from hcl_tf.data.tokenizers import keyword_suffix, wordpiece
 from hcl_tf.data.tokenizers.wordpiece import SPECIAL_PIECES
+from hcl_tf.data.untuned import untuned
 from hcl_tf.errors import UserError
 
 PARSED_AT_ONCE = 4096
@@ -75,7 +76,7 @@ class PreparedData:
         """Reads a split into memory."""
         columns: dict[str, list[np.ndarray]] = {}
         # The kernel that parses a block uses all cores, and outside of `Dataset.map` no graph has to be traced for a small folder.
-        for block in tf.data.TFRecordDataset([str(path) for path in self._shards(split)]).batch(PARSED_AT_ONCE):
+        for block in untuned(tf.data.TFRecordDataset([str(path) for path in self._shards(split)]).batch(PARSED_AT_ONCE)):
             for name, values in self._parse(block).items():
                 columns.setdefault(name, []).append(values.numpy())
         if not columns:

@@ -19,6 +19,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from hcl_tf.data.corpora.formats import ROLES, Keyword, SampledPair
+from hcl_tf.data.untuned import untuned
 from hcl_tf.errors import UserError
 from hcl_tf.files.checksums import sha256
 
@@ -158,7 +159,7 @@ def read_records(path: Path) -> Iterator[bytes]:
     """Yields the serialised records of a shard. Raises `UserError` with file and record (from 0) at the first damaged one."""
     count = 0
     try:
-        for serialised in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for serialised in untuned(tf.data.TFRecordDataset(str(path))).as_numpy_iterator():
             yield serialised
             count += 1
     except tf.errors.OpError as error:

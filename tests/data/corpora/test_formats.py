@@ -200,6 +200,7 @@ def test_a_fields_mapping_names_other_columns(tmp_path, name, content):
         ("等 等 …… 我", "等等……我"),
         ("a  b \n c", "a b c"),
         (" \t ", ""),
+        ("Ｈｏｗ ｃａｎ ＢＭＷ １ ？", "Ｈｏｗ ｃａｎ ＢＭＷ １ ？"),  # full-width letters are words, as others are
     ],
 )
 def test_spaces_between_chinese_characters_go_and_others_collapse(raw, expected):

@@ -282,7 +282,7 @@ def the_second_call_traces_nothing(kit: Kit) -> None:
 # -- types and state --------------------------------------------------------------------------------------------------
 
 
-@rule()
+@rule(DEAR)
 def half_precision_is_finite(kit: Kit) -> None:
     """With --mixed_precision: float32 losses and texts with scores; or, of a system that is known for it, a refusal by the flag's name."""
     batch = kit.training
@@ -304,7 +304,7 @@ def half_precision_is_finite(kit: Kit) -> None:
         single_precision()
 
 
-@rule(untrained=True)
+@rule(DEAR, untrained=True)
 def a_checkpoint_holds_all_state(kit: Kit) -> None:
     """A system that was just built computes the same bits once it has the variables of a checkpoint: nothing stands beside them."""
     system = kit.system
