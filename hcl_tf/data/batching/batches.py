@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hcl_tf.data.untuned import untuned
+from hcl_tf.data.store.untuned import untuned
 from hcl_tf.errors import UserError
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from hcl_tf.data.keywords.graph import UNKNOWN, KeywordGraph
 from hcl_tf.data.store import tfrecords, word_vectors
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.data.store.tfrecords import Record, Text
+from hcl_tf.data.store.untuned import untuned
 from hcl_tf.data.store.word_vectors import WordVectors
 from hcl_tf.data.tokenizers import keyword_suffix, wordpiece
 from hcl_tf.data.tokenizers.wordpiece import SPECIAL_PIECES
-from hcl_tf.data.untuned import untuned
 from hcl_tf.errors import UserError
 
 PARSED_AT_ONCE = 4096

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.store.prepared_data import PreparedData
-from hcl_tf.data.untuned import untuned
+from hcl_tf.data.store.untuned import untuned
 
 
 def test_elements_and_order_are_those_of_the_dataset():
