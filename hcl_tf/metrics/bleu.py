@@ -4,7 +4,7 @@ Three properties of NLTK's sentence BLEU under method 7 that readers of a score 
   * it is not bounded by 1: an identical sentence of 9 words scores 1.333, 1.217, 1.154 and 1.117 for n = 1 to 4;
   * a hypothesis that shares no word with its reference scores 0, and so does an empty one, or any beside an empty reference;
   * method 5, within method 7, averages each precision with its neighbours', and above the last order it takes the 5-grams'.
-    So weights (1,) and (1, 0, 0, 0) differ: the first is what stands here, as METHOD's (1/n,)*n says.
+    So weights (1,) and (1, 0, 0, 0) differ: the first is what stands here, the weights (1/n,)*n of BLEU-n.
 
 Where a hypothesis has further references, both count an n-gram as often as the reference that has it most, and take the length of the
 nearest one (BUILD_NOTES 104).

@@ -1,4 +1,4 @@
-"""Chooses the negative y- of every example (the paper's "negative samples" of section 3.3; METHOD: BUILD_NOTES.md).
+"""Chooses the negative y- of every example (the paper's "negative samples" of section 3.3; how: BUILD_NOTES.md).
 
 Three rules hold whatever the mode:
   * a negative is never the source, a turn of it, or the target of its own example, nor a text of the same cluster of
