@@ -126,7 +126,8 @@ def test_hcl_s_training_is_tensorflows(qqp_folder, tmp_path, graph):
     check_same(ours, plain, 2e-4)
     check_same_outputs(ours, plain)
     validated = [line for line in ours.metrics if line["kind"] == "validation" and line["step"]]
-    assert ours.done["best_nll"] == min(line["nll_prior"] for line in validated) != min(line["nll"] for line in validated)
+    done = json.loads((tmp_path / "results" / "done.json").read_text())
+    assert done["best_nll"] == min(line["nll_prior"] for line in validated) != min(line["nll"] for line in validated)
 
 
 @pytest.mark.slow
