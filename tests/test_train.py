@@ -291,7 +291,7 @@ TAGS = {
 
 def test_one_command_in_an_empty_folder_prepares_the_sample_and_trains(tmp_path, run_here) -> None:
     flags = [flag for flag in SMALL if not flag.startswith(("--max_steps", "--log_every"))]
-    result = run(tmp_path, "--task=douban", *flags, "--max_steps=4", "--log_every=2")
+    result = run_here("--task=douban", *flags, "--max_steps=4", "--log_every=2")
     assert result.returncode == 0, result.stderr
     assert "preparing the sample that ships with the package" in result.stdout
     assert "validation outputs:" in result.stdout

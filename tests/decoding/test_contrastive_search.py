@@ -299,7 +299,7 @@ def test_impossible_settings_are_refused(wrong):
 # -- systems ----------------------------------------------------------------------------------------------------------
 
 SYSTEMS = [
-    ("bert_gen", {"copy": True}), ("transformer", {}),
+    ("transformer", {}), pytest.param("bert_gen", {"copy": True}, marks=pytest.mark.slow),
     pytest.param("hcl", {"latent_to": "both", "copy": True}, marks=pytest.mark.slow),
 ]  # fmt: skip
 CONTRASTIVE = {"search": "contrastive", "contrastive_k": 4, "contrastive_alpha": 0.6, "minimum_length": 2, "maximum_length": 6}

@@ -111,7 +111,10 @@ def test_z_goes_where_it_is_sent(made, held_out, place):
     assert (abs(nll[0] - nll[1])[:-1] > 1e-4).all()
 
 
-OTHERS = ({"recurrent_layers": 2, "word_dropout": 0.2}, {"latent_to": "memory", "output_vocab": "full"}, {"latent_to": "inputs"})
+OTHERS = (
+    {"recurrent_layers": 2, "word_dropout": 0.2}, pytest.param({"latent_to": "memory", "output_vocab": "full"}, marks=pytest.mark.slow),
+    pytest.param({"latent_to": "inputs"}, marks=pytest.mark.slow),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=OTHERS, ids=str)

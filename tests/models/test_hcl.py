@@ -160,7 +160,7 @@ def test_an_example_without_impostor_is_left_out_of_two_contrasts_and_counted(hc
 OTHERS = (
     {"latent_to": "both", "decoder_keyword": True, "bag_of_words": 0.5, "impostor_gradient": True, "copy": False},
     pytest.param({"latent_to": "inputs", "ablate": "graph"}, marks=pytest.mark.slow),
-    {"ablate": "keyword"},
+    pytest.param({"ablate": "keyword"}, marks=pytest.mark.slow),
 )
 
 

@@ -71,7 +71,11 @@ def test_it_can_say_a_source_piece_that_its_output_layer_lacks(qqp_folder):
     assert all(set(found.numpy()[row, 0].tolist()) <= set(ids[row].tolist()) for row in range(B))
 
 
-@pytest.fixture(scope="module", params=[{"recurrent_layers": 2, "word_dropout": 0.2}, {"output_vocab": "full"}], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[{"recurrent_layers": 2, "word_dropout": 0.2}, pytest.param({"output_vocab": "full"}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def varied(request, qqp_folder) -> Kit:
     return Kit(qqp_folder, "seq2seq", **request.param)
 

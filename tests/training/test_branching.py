@@ -164,7 +164,8 @@ class Killed(BaseException):
     """Nothing catches it."""
 
 
-@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [1, 3])
 def test_it_goes_on_without_the_trunk(source, arm, qqp_folder, tmp_path, at):
     """Killed before and after the first checkpoint, and the trunk is gone."""
     place = Path(shutil.copytree(source.path, tmp_path / "trunk"))

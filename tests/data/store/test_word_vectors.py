@@ -168,7 +168,12 @@ def test_tokens_without_a_vector_are_skipped_and_repeated_ones_repeat():
 
 
 @pytest.mark.parametrize(
-    ("folder", "language"), [("qqp_folder", "en"), ("douban_folder", "zh"), pytest.param("rocstories_folder", "en", marks=pytest.mark.slow)]
+    ("folder", "language"),
+    [
+        ("qqp_folder", "en"),
+        pytest.param("douban_folder", "zh", marks=pytest.mark.slow),
+        pytest.param("rocstories_folder", "en", marks=pytest.mark.slow),
+    ],
 )
 def test_the_prepared_folder_holds_the_vectors_of_its_distinct_training_texts(folder, language, request):
     data = PreparedData(request.getfixturevalue(folder))
