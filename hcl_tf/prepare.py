@@ -104,6 +104,8 @@ def _fields() -> dict[str, str]:
         ours, _, name = item.partition(":")
         if ours not in ("source", "target", "negative", "id") or not name:
             raise UserError(f"--fields={item}: source:NAME, target:NAME, negative:NAME or id:NAME is expected")
+        if ours in mapping or name in mapping.values():
+            raise UserError(f"--fields={item}: {ours if ours in mapping else name} is named twice; each field has a column of its own")
         mapping[ours] = name
     return mapping
 

@@ -99,6 +99,8 @@ REFUSED = {
     "custom without corpus": (["--task=custom", "--lang=en"], "--raw"),
     "length out of range": (["--task=custom", "--lang=en", "--raw=x", "--source_length=511"], "--source_length=511"),
     "unknown field": (["--task=qqp", "--fields=question:q"], "--fields=question:q"),
+    "field named twice": (["--task=qqp", "--fields=source:a,source:b"], "--fields=source:b: source is named twice"),
+    "column named twice": (["--task=qqp", "--fields=source:a,target:a"], "--fields=target:a: a is named twice"),
     "field without name": (["--task=qqp", "--fields=source:a,target:"], "--fields=target:"),
     "unknown encoding": (["--task=qqp", "--encoding=klingon"], "--encoding=klingon"),
     "unknown format": (["--task=qqp", "--format=table2"], "--format=table2"),

@@ -79,7 +79,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         say(*corpus.notes, *spelling.notes())
         splits, how_chosen = negatives.choose(
             legible, corpus.clusters, mode=settings.negatives, language=task.language, candidates=settings.bm25_candidates,
-            own_split=settings.split_by == "question", seed=settings.seed,
+            own_split=settings.split_by == "question", seed=settings.seed, normal=spelling.normal,
         )  # fmt: skip
         say("examples: " + ", ".join(f"{split} {len(splits[split]):,}" for split in SPLITS), *how_chosen, _overlap(splits))
 
@@ -236,7 +236,7 @@ class _Spelling:
     """The normal forms of a corpus's texts. Examples keep their raw texts."""
 
     def __init__(self, splits: dict[str, list[Example]]) -> None:
-        texts = {text for examples in splits.values() for e in examples for text in (e.source, e.target, *e.negatives)}
+        texts = {text for examples in splits.values() for e in examples for text in (e.source, e.target, *e.negatives, *e.references)}
         self._texts = len(texts)
         self._changed = {text: found for text in texts if (found := normalization.visible(text)) != text}
         self._left_out = 0
@@ -246,17 +246,20 @@ class _Spelling:
         return self._changed.get(raw, raw)
 
     def legible(self, splits: dict[str, list[Example]]) -> dict[str, list[Example]]:
-        """Leaves out examples whose source or target shows nothing, and such negatives."""
+        """Leaves out examples whose source or target shows nothing, and such negatives and references."""
         kept = {
-            split: [
-                e if all(map(self.normal, e.negatives)) else replace(e, negatives=tuple(filter(self.normal, e.negatives)))
-                for e in examples
-                if self.normal(e.source) and self.normal(e.target)
-            ]
+            split: [self._legible(e) for e in examples if self.normal(e.source) and self.normal(e.target)]
             for split, examples in splits.items()
         }
         self._left_out = sum(map(len, splits.values())) - sum(map(len, kept.values()))
         return kept
+
+    def _legible(self, example: Example) -> Example:
+        """Leaves out negatives and references that show nothing, and references that show what another one does."""
+        shown = {self.normal(text): text for text in reversed((example.target, *example.references))}
+        del shown[self.normal(example.target)]
+        references = tuple(text for text in example.references if self.normal(text) and text in shown.values())
+        return replace(example, negatives=tuple(filter(self.normal, example.negatives)), references=references)
 
     def notes(self) -> list[str]:
         """Says how many texts have another normal form than their raw one, and how many examples show nothing."""

@@ -152,7 +152,10 @@ def data_of(config: dict, folder: Path | None) -> PreparedData:
     """Reads the data that a run was trained on, with keywords appended if the run's have them. Raises `UserError` for other data."""
     folder = folder or default_data_dir(config["task"])
     if not (folder / MANIFEST).is_file():
-        raise UserError(f"--data_dir={folder}: no prepared data there; give the folder that the run was trained on")
+        raise UserError(
+            f"--data_dir={folder}: no prepared data there; pass --data_dir, the folder that the run was trained on "
+            "(its command.txt may name it)"
+        )
     data = PreparedData(folder)
     if data.manifest["sha256"] != config["data"]:
         raise UserError(

@@ -154,7 +154,10 @@ def _under_header(path: Path, options: ReadOptions, needed: tuple[str, ...], use
 
 def _read_quora(path: Path, options: ReadOptions) -> Iterator[Row]:
     for number, row in _under_header(path, options, recognition.QUESTIONS, recognition.LABELS):
-        label = next((row[name] for name in recognition.LABELS if name in row), "")
+        label, *others = (row[name].strip() for name in recognition.LABELS if name in row)
+        if others and others != [label]:
+            options.bad.report(path, number, f"the columns {' and '.join(recognition.LABELS)} say {label[:20]!r} and {others[0][:20]!r}")
+            continue
         identity = row.get("id") or row.get("idx") or str(number)
         yield from _question_pair(path, number, options, identity, row["question1"], row["question2"], label)
 
@@ -204,8 +207,10 @@ def split_story(identity: str, sentences: list[str], mode: str) -> Iterator[Exam
 def _read_groupwise(path: Path, options: ReadOptions) -> Iterator[Row]:
     for number, text in text_files.lines(path, options.bad, encoding=options.encoding):
         columns = text.split("\t")
-        if len(columns) < 2:
-            options.bad.report(path, number, "too few fields: no TAB between context and response")
+        if len(columns) != 2 or "__SAMP__" in columns[1]:
+            few = len(columns) < 2
+            why = "too few fields: no TAB between context and response" if few else "text behind the response: one TAB a line is expected"
+            options.bad.report(path, number, why)
             continue
         # A line's own number restarts with every dialogue, so the line number is the identity.
         context, *rest = re.sub(r"^\d+\s+", "", columns[0]).split("__SAMP__")
@@ -274,6 +279,7 @@ def _read_douban(path: Path, options: ReadOptions) -> Iterator[Row]:
 
 
 def _read_jsonl(path: Path, options: ReadOptions) -> Iterator[Row]:
+    never = set(options.fields.values())  # seen so far
     for number, text in text_files.lines(path, options.bad, encoding=options.encoding):
         try:
             row = json.loads(text, object_pairs_hook=_with_keys_once)
@@ -283,7 +289,10 @@ def _read_jsonl(path: Path, options: ReadOptions) -> Iterator[Row]:
         if not isinstance(row, dict):
             options.bad.report(path, number, "a JSON object is expected on each line")
             continue
+        never -= row.keys()
         yield from _named_row(path, number, row, options)
+    if never:
+        raise UserError(f"{path}: no line has the field {', '.join(sorted(never))} that --fields names")
 
 
 def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -315,8 +324,17 @@ def _read_columns(path: Path, options: ReadOptions) -> Iterator[Row]:
 def _named_row(path: Path, number: int, row: dict, options: ReadOptions) -> Iterator[Row]:
     """Yields an `Example` from a row with named fields; a list under source is joined as turns."""
     values = {}
+    read = {name for ours in ALIASES for name in _names(ours, options)}
+    if wrong := next((name for name in recognition.LABELS if name not in read and str(row.get(name, "")).strip() in ("0", "False")), None):
+        why = f"the column {wrong} is 0: if that marks a wrong pair, leave it out; if it says something else, name the column otherwise"
+        options.bad.report(path, number, why)
+        return
     for ours in ALIASES:
-        name = next((name for name in _names(ours, options) if name in row), None)
+        names = [name for name in _names(ours, options) if name in row]
+        if len(names) > 1:
+            options.bad.report(path, number, f"both {' and '.join(names)}; --fields={ours}:NAME says which one to read")
+            return
+        name = names[0] if names else None
         value = row.get(name) if name else None
         if value is None:
             if ours in ("source", "target") and name:

@@ -29,7 +29,15 @@ RETRIEVED = 50  # texts looked at for each example, the most similar first, unti
 
 
 def choose(
-    splits: dict[str, list[Example]], clusters: Clusters, *, mode: str, language: str, candidates: int, own_split: bool, seed: int
+    splits: dict[str, list[Example]],
+    clusters: Clusters,
+    *,
+    mode: str,
+    language: str,
+    candidates: int,
+    own_split: bool,
+    seed: int,
+    normal: Callable[[str], str] = str,
 ) -> tuple[dict[str, list[Example]], list[str]]:
     """Sets `negative` and `route` of every example; those for which none can be had are left out and counted.
 
@@ -42,6 +50,7 @@ def choose(
       candidates: the negative is drawn from this many best eligible BM25 hits.
       own_split: held-out examples take their BM25 negatives from their own split (else from the training targets).
       seed: seeds every draw, together with the example's id.
+      normal: gives the form of a text in which BM25 compares it.
 
     Returns:
       The splits and notes for the user.
@@ -64,9 +73,9 @@ def choose(
         if mode in ("labelled", "labelled_then_bm25"):
             _take_given(splits[split], allowed)
         if mode in ("labelled_then_bm25", "bm25"):
-            _fill(splits[split], pool, _bm25_ranks, candidates, allowed, language, seed)
+            _fill(splits[split], pool, "bm25", partial(_bm25_ranks, language=language, normal=normal), candidates, allowed, seed)
         if mode != "labelled":  # what shares no word with any other text, or only with its paraphrases, still needs a negative
-            _fill(splits[split], pool, _random_ranks, 1, allowed, language, seed)
+            _fill(splits[split], pool, "random", partial(_random_ranks, seed=seed), 1, allowed, seed)
         kept[split] = [e for e in splits[split] if e.negative]
         if not training:
             forbidden.update(text_key(e.negative) for e in kept[split])
@@ -123,22 +132,19 @@ def _allowed(clusters: Clusters, forbidden: set[str], text: str, example: Exampl
     return not same_group and not clusters.together(owner.source, example.source)
 
 
-def _fill(
-    examples: list[Example], pool: list[Example], ranks: Callable, candidates: int, allowed: Allowed, language: str, seed: int
-) -> None:
+def _fill(examples: list[Example], pool: list[Example], route: str, ranks: Callable, candidates: int, allowed: Allowed, seed: int) -> None:
     """Sets the negative of each example that has none to one of the first `candidates` allowed targets of the ranked `pool`, drawn."""
     waiting = [e for e in examples if not e.negative]
     if not waiting:
         return
-    route = "bm25" if ranks is _bm25_ranks else "random"
-    for example, ranked in zip(track(waiting, f"negatives ({route})"), ranks(waiting, pool, language, seed), strict=True):
+    for example, ranked in zip(track(waiting, f"negatives ({route})"), ranks(waiting, pool), strict=True):
         found = list(islice((pool[i].target for i in ranked if allowed(pool[i].target, example, pool[i])), candidates))
         if found:
             draw = np.random.default_rng([seed, zlib.crc32(example.id.encode())])
             example.negative, example.route = found[draw.integers(len(found))], route
 
 
-def _random_ranks(examples: list[Example], pool: list[Example], _language: str, seed: int) -> Iterable[Iterable[int]]:
+def _random_ranks(examples: list[Example], pool: list[Example], seed: int) -> Iterable[Iterable[int]]:
     for example in examples:
         yield _shuffled(len(pool), np.random.default_rng([seed, 1, zlib.crc32(example.id.encode())]))
 
@@ -149,8 +155,8 @@ def _shuffled(count: int, random: np.random.Generator) -> Iterator[int]:
     yield from random.permutation(count)
 
 
-def _bm25_ranks(examples: list[Example], pool: list[Example], language: str, _seed: int) -> Iterable[np.ndarray]:
+def _bm25_ranks(examples: list[Example], pool: list[Example], language: str, normal: Callable[[str], str] = str) -> Iterable[np.ndarray]:
     """Yields for each example the numbers of examples in the pool, most similar source first."""
-    index = bm25.Index([e.source for e in pool], language)
+    index = bm25.Index([normal(e.source) for e in pool], language)
     for example in examples:
-        yield bm25.best(index.scores(example.source), RETRIEVED)
+        yield bm25.best(index.scores(normal(example.source)), RETRIEVED)

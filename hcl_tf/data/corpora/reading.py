@@ -16,6 +16,7 @@ from hcl_tf.files.checksums import sha256
 from hcl_tf.progress import track
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".json", ".txt")
+BESIDE = (".md5", ".sha1", ".sha256", ".md")  # files about a split's file
 STEMS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
 
@@ -40,7 +41,7 @@ def find_files(raw: Path) -> dict[str, Path]:
     """Finds the raw files by split. A lone file counts as `train`, from which the other splits are then drawn.
 
     Raises:
-      UserError: no file fits, or two files claim one split.
+      UserError: no file fits, two files claim one split, or one that is named after a split can't be read.
     """
     if not raw.exists():
         raise UserError(f"{raw}: no such file or folder; check --raw")
@@ -56,6 +57,9 @@ def find_files(raw: Path) -> dict[str, Path]:
             )
         if matching:
             found[split] = matching[0]
+    for path in sorted(raw.iterdir()):
+        if path.is_file() and path.suffix.lower() not in (*ENDINGS, *BESIDE) and path.name.lower().split(".")[0] in sum(STEMS.values(), ()):
+            raise UserError(f"{path}: named after a split, but it does not end in {' '.join(ENDINGS)}; unpack, rename or remove it")
     if not found and len(candidates) == 1:
         found["train"] = candidates[0]
     if "train" not in found:

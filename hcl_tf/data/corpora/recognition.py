@@ -55,18 +55,24 @@ def kind_of_file(path: Path, encoding: str | None, names: Names) -> str:
     header, _ = raw_tables.header_of(iter(numbered))
     if kind := kind_of_header(header, names):
         return "unlabelled" if kind == "quora" and _has_no_labels(path, encoding) else kind
-    if all(name.isdigit() and int(name) <= len(header) for ours in ("source", "target") for name in names(ours)):
+    if all(name.isascii() and name.isdigit() and int(name) <= len(header) for ours in ("source", "target") for name in names(ours)):
         return "columns"
     if kind := kind_of_labelled([text for _, text in numbered]):
         return kind
-    columns = first.split("\t")
-    if len(columns) >= 2 and re.match(r"\d+\s+\S", columns[0]):
+    if _are_numbered([text.split("\t") for _, text in numbered]):
         return "groupwise"
     raise UserError(
         f"{path}:1: no known format: the first line is {first[:80]!r}. Expected JSONL with source and target (other names: --fields), "
         "a TSV or CSV whose header names them (without a header, --fields=source:1,target:2 names columns by number), Quora's or GLUE's "
         "QQP table, question-pair splits, a ROCStories CSV, the Douban Conversation Corpus, or Group-wise's Douban; --format names one"
     )
+
+
+def _are_numbered(rows: list[list[str]]) -> bool:
+    """Says whether lines are a numbered context and a response. Of plain texts some may begin with a number, but not nine in ten."""
+    if not rows or len(rows[0]) != 2 or not re.match(r"\d+\s+\S", rows[0][0]):
+        return False
+    return 10 * sum(bool(re.match(r"\d+\s", row[0])) for row in rows) >= 9 * len(rows)
 
 
 def _has_no_labels(path: Path, encoding: str | None) -> bool:

@@ -20,9 +20,10 @@ from hcl_tf.errors import UserError
 # Longer than any text here; past it the file is no line-based text, or a quote was never closed, and reading on would only fill memory.
 MOST_CHARACTERS_A_LINE = 1_000_000
 csv.field_size_limit(3 * MOST_CHARACTERS_A_LINE)
-MANY_LINES = 20  # over more than these, one line that is damaged does not make two lone quotes a pair
+MANY_LINES = 20  # where a wrong quote swallowed more than these and most are records, the quote was the mistake, not the lines
 _FIELD = r'(?:"(?:[^"]|"")*"|[^",]*)'  # of a record with commas: in quotes, or without any
 _BEGINS_A_RECORD = re.compile(rf'(?:{_FIELD},)*(?:{_FIELD}|"(?:[^"]|"")*)')
+_CONTROLS = re.compile("[\x80-\x84\x86-\x9f]")
 BYTE_ORDER_MARK = "\ufeff"
 Numbered = tuple[int, str]  # a line's number, from 1, and its text
 
@@ -42,7 +43,7 @@ class BadLines:
     noticed: dict[str, int] = field(default_factory=dict)
 
     def notice(self, what: str) -> None:
-        """Counts a line that is odd but usable, or that no user can mend."""
+        """Counts a line that is odd but usable, or one that is left out because no user can mend it."""
         self.noticed[what] = self.noticed.get(what, 0) + 1
 
     def report(self, path: Path, line: int, why: str, also: str = "", over: int = 1) -> None:
@@ -148,10 +149,14 @@ def _decoded(legacy_encoding: str | None, raw: bytes, path: Path, number: int, b
 def _decoded_other(codec: str, raw: bytes, path: Path, number: int, bad: BadLines) -> str | None:
     """Decodes a line in the encoding that the user named. Returns None for a bad line, which it reported."""
     try:
-        return raw.decode(codec)
+        text = raw.decode(codec)
     except UnicodeDecodeError as error:
         bad.report(path, number, f"not valid {codec} at byte {error.start + 1}")
         return None
+    if _CONTROLS.search(text):  # quotes and dashes of cp1252, which the normal form of a text would leave out
+        bad.report(path, number, f"read as {codec} it holds control characters; it is probably cp1252 or UTF-8")
+        return None
+    return text
 
 
 def records(numbered: Iterator[Numbered], delimiter: str, fields: int, path: Path, bad: BadLines) -> Iterator[tuple[int, list[str]]]:
@@ -162,8 +167,8 @@ def records(numbered: Iterator[Numbered], delimiter: str, fields: int, path: Pat
     if that one begins a record, and but for many of which most are records: then the quote was the mistake.
 
     TAB-separated files are the exception: some that are published do not quote, and questions do contain lone quotes. There such a line
-    is read once more with quotes as plain characters, and counted. The same is done where the lines that a quote would swallow are records
-    by themselves (of more than `MANY_LINES` most): nobody quotes a TAB into a question, but two lone quotes some lines apart are common.
+    is read once more with quotes as plain characters, and counted. The same is done where most of the lines that a quote would swallow are
+    records by themselves: nobody quotes a TAB into a question, but two lone quotes some lines apart are common.
 
     Args:
       numbered: of `lines`. fields: of a record. path, bad: where bad lines are reported.
@@ -221,7 +226,7 @@ def quoted_record(first: str, take: Callable[[], Numbered | None], delimiter: st
 def _are_records(texts: list[str], fields: int) -> bool:
     """Says whether the lines of a record that goes over several are TAB-separated records by themselves."""
     whole = sum(len(text.split("\t")) == fields for text in texts)
-    return whole == len(texts) > 1 or 2 * whole > len(texts) > MANY_LINES
+    return 2 * whole > len(texts) > 1
 
 
 def _to_be_read_again(ahead: list[Numbered], delimiter: str, fields: int) -> list[Numbered]:

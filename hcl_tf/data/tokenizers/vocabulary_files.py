@@ -61,9 +61,13 @@ def _pieces_in_json(path: Path) -> list[str]:
         model = content["model"]
         if model.get("type", "WordPiece") != "WordPiece":
             raise UserError(f"{path}: a {model['type']} tokeniser, and BERT's is WordPiece; give the folder of a BERT")
+        if (prefix := model.get("continuing_subword_prefix", "##")) != "##" or model.get("unk_token", "[UNK]") != "[UNK]":
+            raise UserError(
+                f"{path}: pieces within words begin with {prefix!r}, or an unknown word is no [UNK]: not the tokeniser of a BERT"
+            )
         numbers = {**model["vocab"], **{token["content"]: token["id"] for token in content.get("added_tokens") or []}}
         pieces = sorted(numbers, key=numbers.__getitem__)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a tokeniser that can be read ({type(error).__name__}: {error}); fetch it again") from error
     if sorted(numbers.values()) != list(range(len(pieces))):
         raise UserError(f"{path}: its pieces do not have the ids 0 to {len(pieces) - 1}; fetch it again")

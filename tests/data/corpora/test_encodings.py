@@ -58,6 +58,14 @@ def test_without_the_flag_the_likely_encoding_and_its_flag_are_named(tmp_path, h
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("flag", ["latin-1", "iso8859-15"])
+def test_an_encoding_that_makes_control_characters_of_quotes_is_refused_by_line(tmp_path, flag):
+    path = write(tmp_path, "It is fine.\nIt’s “fine”\n".encode("cp1252"))
+    with pytest.raises(UserError, match=r"raw\.tsv:2: read as .* it holds control characters; it is probably cp1252"):
+        read(path, flag)
+    assert read(path, "cp1252") == ["It is fine.", "It’s “fine”"]
+
+
 @pytest.mark.parametrize(("how", "flag", "skip"), product(WRITTEN, FLAGS, [False, True]))
 def test_whatever_flag_is_given_text_comes_out_as_it_is_or_not_at_all(tmp_path, how, flag, skip):
     data, text, right = WRITTEN[how]

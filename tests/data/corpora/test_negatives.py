@@ -214,7 +214,7 @@ def test_examples_of_one_source_take_different_labelled_negatives():
 )
 def test_bm25_ranks_as_a_plain_bm25_with_ties_by_place(documents, query):
     pool = [Example(str(i), " ".join(words), f"t{i}") for i, words in enumerate(documents)]
-    ((*ranked,),) = negatives._bm25_ranks([Example("q", " ".join(query), "t")], pool, "en", 0)
+    ((*ranked,),) = negatives._bm25_ranks([Example("q", " ".join(query), "t")], pool, "en")
     scores = plain_bm25(documents, query) if any(documents) else [0.0] * len(documents)
     assert len(ranked) == len(set(ranked)) == min(negatives.RETRIEVED, sum(score > 0 for score in scores))
     best = sorted(range(len(scores)), key=lambda i: (-round(scores[i], 4), i))[: len(ranked)]

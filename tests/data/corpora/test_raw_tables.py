@@ -184,3 +184,45 @@ def test_numbers_for_a_table_that_has_a_header_are_refused(tmp_path, place):
     lines.insert(place - 1, "target,source")
     with pytest.raises(UserError, match=rf"my\.table:{place}: a header, target, source; --fields has to give its names"):
         read(tmp_path, "\n".join(lines), fields={"source": "2", "target": "1"})
+
+
+# -- labels and names that nothing reads ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("label,context,response\n1,a,b\n0,a,c\n", r":3: the column label is 0: if that marks a wrong pair"),
+        ('{"context": "a", "response": "c", "label": 0}\n', r":1: the column label is 0"),
+        ("source,context,target\na,b,c\n", r":2: both source and context; --fields=source:NAME"),
+        ('{"source": "a", "target": "b", "response": "c"}\n', r":1: both target and response; --fields=target:NAME"),
+        ("question1,question2,is_duplicate,label\na?,b?,1,0\n", r":2: the columns is_duplicate and label say '1' and '0'"),
+    ],
+)
+def test_what_contradicts_a_row_is_not_passed_over(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, content)
+    rows, _, bad = read(tmp_path, content, skip=True)
+    assert bad.count == 1
+    assert len(rows) == content.count("label,context")
+
+
+def test_fields_chooses_between_two_names_and_a_label_of_another_kind_is_no_label(tmp_path):
+    assert read(tmp_path, "source,context,target\na,b,c\n", fields={"source": "context"})[0] == [("b", "c")]
+    assert read(tmp_path, "label,source,target\nsad,a,b\n")[0] == [("a", "b")]
+
+
+def test_a_field_that_no_line_has_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no line has the field nope that --fields names"):
+        read(tmp_path, '{"source": "a", "target": "b"}\n', fields={"negative": "nope"})
+
+
+def test_lone_quotes_around_a_damaged_line_stay_characters(tmp_path):
+    """The damaged line is the bad one, not all from the first quote to the second."""
+    rows = "".join(f"m{i}\tn{i}\t0\n" for i in range(8))
+    content = f'question1\tquestion2\tlabel\n"a one\tb\t1\n{rows}x\ty\nc two"\td\t0\n'
+    with pytest.raises(UserError, match=r":11: too few fields: 2 instead of 3"):
+        read(tmp_path, content)
+    found, _, bad = read(tmp_path, content, skip=True)
+    assert [pair[0] for pair in found] == ['"a one', *(f"m{i}" for i in range(8)), 'c two"']
+    assert bad.count == 1

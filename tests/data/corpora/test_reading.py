@@ -56,6 +56,7 @@ def sources(corpus):
         (["TRAIN.jsonl", "Valid.JSONL", "README.md"], {"train": "TRAIN.jsonl", "validation": "Valid.JSONL"}),
         (["train.txt", "val.txt", "test.csv"], {"train": "train.txt", "validation": "val.txt", "test": "test.csv"}),
         (["validation.json", "train.json"], {"train": "train.json", "validation": "validation.json"}),
+        (["train.tsv", "test.tsv", "test.md5"], {"train": "train.tsv", "test": "test.tsv"}),
         (["quora_duplicate_questions.tsv", "licence.pdf"], {"train": "quora_duplicate_questions.tsv"}),
     ],
 )
@@ -76,6 +77,8 @@ def test_a_lone_file_is_the_training_file_whatever_its_name(tmp_path):
         (["README.md"], r"no training file \(train\.tsv"),
         (["dev.tsv"], r"no training file \(train\.tsv, .*found: dev\.tsv"),
         (["a.tsv", "b.tsv"], r"no training file .*found: a\.tsv, b\.tsv"),
+        (["train.tsv", "valid.tsv.gz"], r"valid\.tsv\.gz: named after a split, but it does not end in .*; unpack, rename or remove it"),
+        (["train.tsv", "test"], r"test: named after a split"),
         (["train.tsv", "train.csv"], r"train\.csv and train\.tsv both claim to be the train split; give one file or remove one"),
         (["train.tsv", "dev.tsv", "valid.tsv"], r"dev\.tsv and valid\.tsv both claim to be the validation split; give one"),
     ],

@@ -52,7 +52,11 @@ def test_the_hubs_columns_may_stand_in_any_order(tmp_path):
         assert list(formats.read(tmp_path / "raw.txt", ReadOptions())) == [QuestionPair("7", "What, now?", "How?", True)]
 
 
-@pytest.mark.parametrize("content", ["1\tWho is it ?\tIt is me .\n0\tWho is it ?\tYes , a lot .\n", "hello\tworld\ngood\tday\n"])
+@pytest.mark.parametrize("content", [
+        "1\tWho is it ?\tIt is me .\n0\tWho is it ?\tYes , a lot .\n", "hello\tworld\ngood\tday\n",
+        "2 ways out\tThere are two\n" + "hello\tworld\n" * 9, "7 wonders\tof the\tworld\n",  # numbers that belong to the text
+    ],
+)  # fmt: skip
 def test_what_could_be_several_formats_is_refused_and_the_flags_are_named(tmp_path, content):
     with pytest.raises(UserError, match=r"raw\.txt:1: no known format.*--fields=source:1,target:2.*--format") as caught:
         kind(tmp_path, content)
