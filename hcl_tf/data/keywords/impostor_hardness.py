@@ -24,7 +24,8 @@ class Hardness:
 
     Attributes:
       samples: how many have an impostor and a target keyword with vectors, of which `MOST_SAMPLES` are looked at.
-      blind_order: of impostors as long as the target's state (`blind_order`).
+      blind_order: of impostors as long as u_y, the mean of the target's keywords (`blind_order`). Under 50% means that what was fitted
+        to one half of the samples does not hold in the other.
       to_target, to_negative: mean cosine of u_- with u_y, and with the mean of the negative's keywords. Vectors are centred.
       twin_to_target, twin_to_negative: the same of random nodes as long as the impostors.
     """
@@ -53,7 +54,7 @@ def hardness_lines(impostors: Impostors, vectors: np.ndarray, kind: str) -> list
       No line where fewer than `LEAST_SAMPLES` samples have an impostor.
     """
     found = {form: hardness(impostors, vectors, drawn) for form, drawn in (("one drawn", True), ("mean of all", False))}
-    return [f"impostors by {kind}, {form}: {one}" for form, one in found.items() if one]
+    return [f"impostors by {kind}, {form}, of {one.samples:,} samples: {one}" for form, one in found.items() if one]
 
 
 def hardness(impostors: Impostors, vectors: np.ndarray, drawn: bool) -> Hardness | None:

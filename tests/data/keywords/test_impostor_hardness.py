@@ -173,7 +173,8 @@ def test_too_few_samples_give_no_line(vectors, drawn):
     nodes = np.zeros((few, 1, 1), int)
     assert hardness_lines(impostors_of(nodes, nodes[..., 0], nodes[..., 0]), vectors, "vectors") == []
     lines = hardness_lines(drawn, vectors, "vectors")
-    assert [line.split(":")[0] for line in lines] == ["impostors by vectors, one drawn", "impostors by vectors, mean of all"]
+    samples = f"of {hardness(drawn, vectors, drawn=False).samples} samples"
+    assert [line.split(":")[0] for line in lines] == [f"impostors by vectors, {form}, {samples}" for form in ("one drawn", "mean of all")]
     assert lines[1].endswith(str(hardness(drawn, vectors, drawn=False)))
 
 
