@@ -370,6 +370,7 @@ def by_teacher_forcing(system: EncoderDecoder, batch) -> list[tuple[float, tuple
     return [(score, tuple(swapped.get(token, token) for token in tokens)) for score, tokens in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "more"), SYSTEMS, ids=str)
 def test_a_system_finds_what_teacher_forcing_gives(qqp_folder, name, more):
     """So cached steps give every candidate the state that it has in training, copied pieces included."""

@@ -122,6 +122,7 @@ def varied(request, made) -> Kit:
     return made(**request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", VARIED, ids=str)
 def test_contract_with_other_settings(varied, rule):
     rule(varied)

@@ -202,6 +202,7 @@ def test_the_matching_model_knows_held_out_pairs_from_random_ones(folder, reques
     assert set(diagnostics["order_match"]) <= {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_validation_loss_belongs_to_its_phase(kit):
     system, held_out = kit.begun(), kit.data.arrays("validation")
     further = [system.columns(kit.data, "validation", held_out, kit.train)]

@@ -169,6 +169,7 @@ def varied(request, qqp_folder) -> Kit:
     return Kit(qqp_folder, "hcl", **request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", VARIED, ids=str)
 def test_contract_with_other_settings(varied, rule):
     rule(varied)

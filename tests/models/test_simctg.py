@@ -97,6 +97,7 @@ def test_the_contrast_stands_beside_the_likelihood_of_a_token(qqp_folder):
     assert objective == pytest.approx(a_token * lengths.sum() / (ROWS - 1), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_without_weight_it_is_the_transformer(qqp_folder):
     batch, found = batch_of(qqp_folder), []
     for name, given in (("simctg", {"weight_simctg": 0.0}), ("transformer", {})):

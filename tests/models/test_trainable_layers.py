@@ -62,6 +62,7 @@ def walked(kit: Kit, cached: bool, **given) -> Walk:
     return changed.walk([with_cache(kit, batch) if cached else batch for batch in kit.first_batches])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["hcl", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bert_gen", "seq2seq_du"))])
 def test_fixed_variables_stay_and_the_others_move(qqp_folder, model):
     kit = kit_of(qqp_folder, model)

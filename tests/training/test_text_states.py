@@ -229,6 +229,7 @@ def test_the_prepared_folder_stays_whole_with_a_cache(data, few) -> None:
     assert len(PreparedData(data.folder).arrays("validation")) == 22
 
 
+@pytest.mark.slow
 def test_frozen_encoder_trains_everything_else(data, few) -> None:
     given = {"encoder": "random:1x16", "decoder_layers": 1, "latent_size": 4, "latent_hidden": 8, "batch_size": 8, "warmup_steps": 0}
     settings = resolve("tiny", {**given, "freeze_encoder": True, "graph_fanout": "2", "graph_node_budget": 256})

@@ -35,7 +35,7 @@ def sampler(data) -> SubgraphSampler:
 # --- order
 
 
-@pytest.mark.parametrize("with_sampler", [False, True])
+@pytest.mark.parametrize("with_sampler", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("batch_size", [7, 36, 60])
 @pytest.mark.parametrize("epoch", [None, 0, 3])
 def test_every_example_comes_exactly_once_an_epoch(data, arrays, sampler, batch_size, epoch, with_sampler):
@@ -80,7 +80,7 @@ def test_subgraphs_of_the_same_batch_differ_with_seed_epoch_and_number(data, arr
     assert all(one != other for i, one in enumerate(variants) for other in variants[:i])
 
 
-@pytest.mark.parametrize("with_sampler", [False, True])
+@pytest.mark.parametrize("with_sampler", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("epoch", [None, 2])
 def test_starting_late_gives_the_tail_and_each_batch_is_what_make_gives(data, arrays, sampler, with_sampler, epoch):
     batches = pair_batches(data, arrays, 60, 3, sampler if with_sampler else None)
@@ -102,7 +102,7 @@ def test_batches_hold_their_examples_texts(data, arrays, sampler):
         np.testing.assert_array_equal(batch["negative_ids"], arrays.negative_ids[rows])
 
 
-@pytest.mark.parametrize("with_sampler", [False, True])
+@pytest.mark.parametrize("with_sampler", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_rows_that_fill_up_are_real_texts_without_keywords(data, arrays, sampler, with_sampler):
     seen = epoch_of(pair_batches(data, arrays, 47, sampler=sampler if with_sampler else None), 1)
     filled = 0
@@ -150,7 +150,7 @@ def test_with_a_sampler_places_lead_to_the_same_nodes(data, arrays, sampler):
             np.testing.assert_array_equal(numbers, getattr(arrays, f"{role}_nodes")[batch["example_rows"][real]])
 
 
-@pytest.mark.parametrize("with_sampler", [False, True])
+@pytest.mark.parametrize("with_sampler", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_empty_graph_gives_batches_without_keywords(tmp_path, with_sampler):
     data = PreparedData(prepare_sample(tmp_path / "qqp", "qqp", min_keyword_count=10_000))
     assert len(data.graph) == 0
@@ -165,7 +165,7 @@ def test_an_empty_graph_gives_batches_without_keywords(tmp_path, with_sampler):
 # --- shapes
 
 
-@pytest.mark.parametrize("with_sampler", [False, True])
+@pytest.mark.parametrize("with_sampler", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_there_is_one_static_shape(data, arrays, sampler, with_sampler):
     dataset = pair_batches(data, arrays, 60, sampler=sampler if with_sampler else None).dataset(0)
     assert all(spec.shape.is_fully_defined() for spec in dataset.element_spec.values())

@@ -244,6 +244,7 @@ def small_chunks(monkeypatch):
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.slow
 def test_two_workers_find_what_one_finds(small_chunks):
     texts = sample_texts("qqp")[:100] * 2
     one, two = (textrank.extract_all(iter(texts), "en", "builtin", "word", MOST, workers) for workers in (1, 2))

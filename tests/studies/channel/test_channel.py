@@ -55,6 +55,7 @@ def test_the_page_shows_each_section(found):
     assert any(line.startswith("L_key: order") for line in page.lines(found))
 
 
+@pytest.mark.slow
 def test_the_command_writes_both_files_and_prints_the_verdicts(trained, qqp_folder, capsys, monkeypatch):
     command = entry_point("studies.channel.__main__")
     from absl import flags

@@ -65,7 +65,7 @@ def test_the_page_says_what_was_expected_what_was_found_and_the_verdict():
         (["--control=impostors", "--out=OUT", "--data_dir=x"], "makes its own data; drop the flag"),
         (["--control=impostors", "--out=OUT", "--model=t5"], "trains its own rows; drop the flag"),
         (["--control=impostors", "--out=OUT", "--latent_size=0"], "--latent_size=0: at least 1"),
-        (["--control=planted_word", "--out=OUT", "--data_dir=OUT"], "not a prepared folder"),
+        pytest.param(["--control=planted_word", "--out=OUT", "--data_dir=OUT"], "not a prepared folder", marks=pytest.mark.slow),
     ],
 )
 def test_bad_flags_are_refused_with_a_remedy_and_nothing_is_made(flags, named, tmp_path):

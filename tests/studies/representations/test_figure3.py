@@ -67,6 +67,7 @@ def read_vectors(folder, name):
     return {role: numbers[roles == role] for role in dict.fromkeys(roles)}, [dict(zip(head, row, strict=True)) for row in rows]
 
 
+@pytest.mark.slow
 def test_before_is_where_the_run_began(trained):
     validation = trained.validation("validation", system=trained.beginning)
     recorded = next(record for record in trained.run.read_metrics() if record["kind"] == "validation")
