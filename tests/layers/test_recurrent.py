@@ -190,6 +190,7 @@ def test_initial_weights():
     assert abs(cell.recurrent.numpy()[:, :D] - cell.recurrent.numpy()[:, D : 2 * D]).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CELLS)
 def test_xla_gives_the_same_outputs_and_gradients(kind):
     made, text = encoder(kind, 1, 0.3), inputs()

@@ -91,6 +91,7 @@ def test_a_keywords_vector_is_that_of_its_text(kit, system):
         np.testing.assert_allclose(found[row, place], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_can_say_a_keyword_that_its_source_does_not_hold(qqp_folder, held_out):
     """Given keywords are part of the schema: with the gate at copying, an output consists of source pieces and keywords' first pieces."""
     system = Kit(qqp_folder, "seq2seq_du", minimum_length=1, maximum_length=4).system

@@ -86,6 +86,7 @@ def test_a_part_is_made_when_it_is_asked_for_and_once(trained, qqp_folder, monke
     assert found.manifest == found.data.manifest
 
 
+@pytest.mark.slow
 def test_a_split_is_passed_over_whole_or_its_first_examples(trained, qqp_folder) -> None:
     path, _, losses = trained
     found = TrainedRun(path, data_dir=qqp_folder)

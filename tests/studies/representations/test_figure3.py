@@ -77,6 +77,7 @@ def test_before_is_where_the_run_began(trained):
     figure3.check_beginning(trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["examined/kl", pytest.param("examined/impostor_cosine", marks=pytest.mark.slow)])
 def test_another_beginning_is_refused(trained, monkeypatch, changed):
     records = trained.run.read_metrics()
