@@ -9,6 +9,7 @@ import codecs
 import re
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 from hcl_tf.errors import UserError
@@ -16,7 +17,8 @@ from hcl_tf.errors import UserError
 LOOKED_AT = 1 << 18  # bytes of a file by which it is judged
 SURE = 0.8  # share of common characters from which bytes count as Chinese
 # codec -> the standards whose first rows hold the common characters, and those rows by their lead bytes. GB 18030 has both scripts.
-_SIMPLIFIED, _TRADITIONAL = ("gb2312", {0xA1, 0xA3, *range(0xB0, 0xD8)}), ("big5", set(range(0xA1, 0xC7)))
+_SIMPLIFIED = "gb2312", {bytes([lead]) for lead in (0xA1, 0xA3, *range(0xB0, 0xD8))}
+_TRADITIONAL = "big5", {bytes([lead]) for lead in range(0xA1, 0xC7)}
 _COMMON = {"gb18030": (_SIMPLIFIED, _TRADITIONAL), "big5": (_TRADITIONAL,)}
 _FAMILY = {"gb2312": "gb18030", "gbk": "gb18030", "gb18030": "gb18030", "big5": "big5", "big5hkscs": "big5", "cp950": "big5"}
 CHINESE = tuple(_COMMON)
@@ -36,6 +38,7 @@ def codec_of(name: str) -> str:
     raise UserError(f"--encoding={name}: not an encoding that can be read; utf-8, utf-16, gb18030, big5 or cp1252, for example")
 
 
+@lru_cache(maxsize=4)  # the same lines of a file are asked about for each line that is like them
 def likely(data: bytes) -> str | None:
     """Guesses the encoding of some whole lines. Returns None where nothing fits, for example for a picture or an archive."""
     if data.startswith(UTF16_MARKS):
@@ -58,18 +61,18 @@ def share_of_common(data: bytes, codec: str) -> float:
     return common / max(counts.total(), 1)
 
 
-def _is_in(character: str, standard: str, leads: set[int]) -> bool:
-    return character.encode(standard, "ignore")[:1] in {bytes([lead]) for lead in leads}
+def _is_in(character: str, standard: str, leads: set[bytes]) -> bool:
+    return character.encode(standard, "ignore")[:1] in leads
 
 
-def of_lines_beyond_utf8(path: Path, line: bytes) -> tuple[str | None, bool]:
-    """Guesses the encoding of a file's lines that are not UTF-8, of which `line` is one, by those at its beginning.
+def lines_beyond_utf8(path: Path) -> tuple[bytes, bool]:
+    """Returns the lines at a file's beginning that are not UTF-8, and whether the whole file is like them.
 
-    Returns the guess, and whether such lines are at least half of those with characters beyond ASCII: then the whole file is like this.
+    It is where they are at least half of the lines with characters beyond ASCII.
     """
     beyond = [other for other in head(path).splitlines(keepends=True) if not other.isascii()]
     foreign = [other for other in beyond if _decoded(other, "utf-8") is None]
-    return likely(b"".join(foreign or [line])), 2 * len(foreign) >= len(beyond)
+    return b"".join(foreign), 2 * len(foreign) >= len(beyond)
 
 
 def is_western(line: bytes) -> bool:

@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 
@@ -100,7 +100,8 @@ def lines(path: Path, bad: BadLines, legacy_encoding: str | None = None, encodin
     check_readable(path, encoding)
     codec = encodings.agreed(path, encoding) if encoding else "utf-8"
     wide = codec.startswith("utf-16")
-    decode = partial(_decoded_other, codec) if encoding else partial(_decoded, legacy_encoding)
+    beyond = cache(partial(encodings.lines_beyond_utf8, path))  # asked for each line that is not UTF-8, the same for all of them
+    decode = partial(_decoded_other, codec) if encoding else partial(_decoded, legacy_encoding, beyond)
     # Line ends stand in the same bytes in all encodings but UTF-16, and Latin-1 keeps bytes as they are.
     with io.TextIOWrapper(path.open("rb"), encoding=codec if wide else "latin-1", errors="replace", newline="") as file:
         for number in count(1):
@@ -126,13 +127,20 @@ def lines(path: Path, bad: BadLines, legacy_encoding: str | None = None, encodin
                 yield number, text.rstrip("\r\n")
 
 
-def _decoded(legacy_encoding: str | None, raw: bytes, path: Path, number: int, bad: BadLines) -> str | None:
-    """Decodes a line of UTF-8. Returns None for a bad line, which it reported. Raises `UserError` where the whole file is no UTF-8."""
+def _decoded(
+    legacy_encoding: str | None, beyond: Callable[[], tuple[bytes, bool]], raw: bytes, path: Path, number: int, bad: BadLines
+) -> str | None:  # fmt: skip
+    """Decodes a line of UTF-8. Returns None for a bad line, which it reported. Raises `UserError` where the whole file is no UTF-8.
+
+    Args:
+      beyond: gives what `encodings.lines_beyond_utf8` does of the file.
+    """
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         place = error.start + 1
-    likely, whole = encodings.of_lines_beyond_utf8(path, raw)
+    foreign, whole = beyond()
+    likely = encodings.likely(foreign or raw)
     if likely in encodings.CHINESE and whole:
         raise UserError(f"{path}:{number}: not UTF-8 but Chinese in another encoding, probably {likely}; pass --encoding={likely}")
     if legacy_encoding and likely not in encodings.CHINESE and encodings.is_western(raw):
@@ -181,7 +189,7 @@ def records(numbered: Iterator[Numbered], delimiter: str, fields: int, path: Pat
         else:
             row, ahead, why = quoted_record(text, source.take, delimiter)
             plain = text.split(delimiter)
-            if delimiter == "\t" and (row is None or len(row) != fields or _are_records([text, *(t for _, t in ahead)], fields)):
+            if delimiter == "\t" and (row is None or len(row) != fields or (ahead and _are_records([item, *ahead], delimiter, fields))):
                 source.put_back(ahead)
                 row, ahead, why = plain, [], ""
                 if len(row) == fields:
@@ -223,15 +231,14 @@ def quoted_record(first: str, take: Callable[[], Numbered | None], delimiter: st
         return None, ahead, why
 
 
-def _are_records(texts: list[str], fields: int) -> bool:
-    """Says whether the lines of a record that goes over several are TAB-separated records by themselves."""
-    whole = sum(len(text.split("\t")) == fields for text in texts)
-    return 2 * whole > len(texts) > 1
+def _are_records(numbered: list[Numbered], delimiter: str, fields: int) -> bool:
+    """Says whether most lines are records by themselves."""
+    return 2 * sum(len(text.split(delimiter)) == fields for _, text in numbered) > len(numbered)
 
 
 def _to_be_read_again(ahead: list[Numbered], delimiter: str, fields: int) -> list[Numbered]:
     """Returns which of the lines that a wrong quote swallowed are read for themselves: all, the last one, or none (`records`)."""
-    if len(ahead) > MANY_LINES and 2 * sum(len(text.split(delimiter)) == fields for _, text in ahead) > len(ahead):
+    if len(ahead) > MANY_LINES and _are_records(ahead, delimiter, fields):
         return ahead
     return [item for item in ahead[-1:] if '"' in item[1] and _BEGINS_A_RECORD.fullmatch(item[1])]
 
