@@ -178,7 +178,9 @@ def report(found: dict, subjects: dict, versions: dict, others: list[float]) -> 
     )
     goal = "Goal: twice the examples/s of the faster of the peer's rows."
     return sbs.page(
-        "Decoding: measured", [text, f"Machine: {sbs.describe_machine(versions)}.", sbs.judge(others), goal], sbs.table(header, rows), pairs
+        "Decoding: measured",
+        [text, f"Machine: {sbs.describe_machine(versions)}.", sbs.judge(others), goal],
+        sbs.section("", sbs.table(header, rows), pairs),
     )
 
 

@@ -12,39 +12,71 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
 
 VOCABULARY, WIDTH, LAYERS, HEADS, INTERMEDIATE = 30_522, 256, 4, 4, 1024
-BATCH, LENGTH = 32, 20  # examples; pieces of a text without [CLS] and [SEP]
+BATCH = 32  # examples, where a benchmark has no flag for it
 PAD, UNKNOWN, CLS, SEP = 0, 100, 101, 102  # of bert-base-uncased's vocabulary
 FIRST_WORD = 1000  # ids below are special or single characters
 QUIET = 0.05  # share of the processor that others may take while runtimes are compared
 DROPOUT, CLIP, RATE = 0.1, 1.0, 5e-4
 
 
+class Lengths(NamedTuple):
+    """Pieces of texts without [CLS] and [SEP]: exp(N(log middle, spread)), rounded, at least `least` and cut at `most`."""
+
+    most: int
+    middle: float
+    spread: float
+    least: int = 4
+
+
+class Texts(NamedTuple):
+    """Lengths of a task's sources and targets (negatives are as targets)."""
+
+    source: Lengths
+    target: Lengths
+
+
+# As the real corpora under BERT's vocabularies. Quora's questions, cut at 20: mean 11.5, quartiles 9, 11, 13. ROCStories: four sentences of
+# mean 40.2, quartiles 34, 39, 46, and endings of mean 10.9. Chinese chat: contexts of mean 18.0, quartiles 12, 17, 22, and answers of 9.4.
+TASKS = {
+    "questions": Texts(Lengths(20, 11.0, 0.4), Lengths(20, 11.0, 0.4)),
+    "stories": Texts(Lengths(100, 39.4, 0.21), Lengths(20, 10.5, 0.31)),
+    "chat": Texts(Lengths(100, 16.5, 0.40), Lengths(20, 7.6, 0.67, 1)),
+}
+
+
 def shape_of(layers: int = LAYERS, width: int = WIDTH) -> str:
     """Says what is measured, for the top of a report; `layers`: of the encoder."""
-    blocks = f"encoder {layers} and decoder {LAYERS} layers of width {width}"
-    return f"vocabulary {VOCABULARY:,}, {blocks}, batch {BATCH}, {LENGTH} + 2 tokens a text"
+    return f"vocabulary {VOCABULARY:,}, encoder {layers} and decoder {LAYERS} layers of width {width}"
 
 
-SHAPE = shape_of()
+def texts_of(task: str) -> str:
+    """Says how long a task's texts are."""
+    source, target = TASKS[task]
+    return f"sources of up to {source.most} + 2 pieces and targets of up to {target.most} + 2"
 
 
-def draw_texts(count: int, seed: int) -> np.ndarray:
-    """[count, BATCH, LENGTH + 2] int32 `[CLS] pieces [SEP]` and padding; uniform pieces, log-normal lengths.
-
-    exp(N(log 11, 0.4)), rounded, at least 4 and cut at 20, has mean 11.6 and quartiles 8, 11, 14. The questions of the real
-    Quora file under bert-base-uncased, cut at 20, have mean 11.5 and quartiles 9, 11, 13; both have 7% at 20.
-    """
+def draw_texts(count: int, batch: int, lengths: Lengths, seed: int) -> np.ndarray:
+    """[count, batch, most + 2] int32 `[CLS] pieces [SEP]` and padding; uniform pieces, log-normal lengths."""
     draw = np.random.default_rng(seed)
-    lengths = np.clip(np.rint(np.exp(draw.normal(np.log(11.0), 0.4, (count, BATCH, 1)))), 4, LENGTH).astype(int)
-    places = np.arange(LENGTH + 2)
-    ids = draw.integers(FIRST_WORD, VOCABULARY, (count, BATCH, LENGTH + 2))
-    ids = np.where(places == 0, CLS, np.where(places <= lengths, ids, np.where(places == lengths + 1, SEP, PAD)))
+    drawn = np.rint(np.exp(draw.normal(np.log(lengths.middle), lengths.spread, (count, batch, 1))))
+    ends = np.clip(drawn, lengths.least, lengths.most).astype(int)
+    places = np.arange(lengths.most + 2)
+    ids = draw.integers(FIRST_WORD, VOCABULARY, (count, batch, lengths.most + 2))
+    ids = np.where(places == 0, CLS, np.where(places <= ends, ids, np.where(places == ends + 1, SEP, PAD)))
     return ids.astype(np.int32)
+
+
+def draw_examples(count: int, batch: int, task: str) -> dict[str, np.ndarray]:
+    """Draws `count` batches of sources, targets and negatives."""
+    source, target = TASKS[task]
+    lengths = {"source_ids": source, "target_ids": target, "negative_ids": target}
+    return {name: draw_texts(count, batch, each, seed) for seed, (name, each) in enumerate(lengths.items())}
 
 
 class Peer:
@@ -153,10 +185,15 @@ def milliseconds(seconds: list[float]) -> str:
     return "{:.0f} ({:.0f} to {:.0f})".format(*(1e3 * f(seconds) for f in (statistics.median, min, max)))
 
 
-def page(title: str, paragraphs: list[str], table: str, numbers: list[tuple[str, str]]) -> str:
-    """A Markdown page."""
+def page(title: str, paragraphs: list[str], *sections: str) -> str:
+    """A Markdown page: a heading, paragraphs, and what `section` made."""
     wrapped = [textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) for text in paragraphs]
-    return "\n\n".join([f"# {title}", *wrapped, table, "\n".join(f"* {name}: {value}" for name, value in numbers)])
+    return "\n\n".join([f"# {title}", *wrapped, *sections])
+
+
+def section(title: str, table: str, numbers: list[tuple[str, str]]) -> str:
+    """A table and a list of numbers under a heading; without a title, without one."""
+    return "\n\n".join(([f"## {title}"] if title else []) + [table] + (["\n".join(f"* {n}: {v}" for n, v in numbers)] if numbers else []))
 
 
 def cores() -> int:
@@ -182,7 +219,8 @@ def describe_machine(peer_versions: dict) -> str:
 
 
 def build(
-    name: str, neighbours: np.ndarray, max_keywords: int, encoder: tuple[int, int] = (LAYERS, WIDTH), pieces: int = VOCABULARY, **given
+    name: str, neighbours: np.ndarray, max_keywords: int, task: str, batch: int, encoder: tuple[int, int] = (LAYERS, WIDTH),
+    pieces: int = VOCABULARY, **given,
 ):  # fmt: skip
     """A system of this benchmark's shape at random weights, and its settings.
 
@@ -196,13 +234,14 @@ def build(
     from hcl_tf.models.base import Inputs
 
     layers, width = encoder
-    given = {"encoder": f"random:{layers}x{width}", "batch_size": BATCH, "decoder_layers": LAYERS, "learning_rate": RATE, **given}
+    given = {"encoder": f"random:{layers}x{width}", "batch_size": batch, "decoder_layers": LAYERS, "learning_rate": RATE, **given}
     given |= {"dropout": DROPOUT, "gradient_clip": CLIP}
     settings = registry.resolve("small", registry.used(name, {"model": name, **given}))
     shape = EncoderShape(VOCABULARY, width, layers, width // 64, 4 * width)
     kept = np.union1d(np.arange(VOCABULARY - pieces, VOCABULARY), [PAD, UNKNOWN, CLS, SEP]).astype(np.int32)
     keywords = np.tile([[CLS, UNKNOWN, SEP]], [len(neighbours), 1])
-    inputs = Inputs("en", LENGTH, LENGTH, max_keywords, PAD, UNKNOWN, CLS, SEP, VOCABULARY, kept, neighbours, keywords, shape)
+    source, target = TASKS[task]
+    inputs = Inputs("en", source.most, target.most, max_keywords, PAD, UNKNOWN, CLS, SEP, VOCABULARY, kept, neighbours, keywords, shape)
     keras.utils.set_random_seed(settings.seed)
     return registry.build(settings, inputs), settings
 

@@ -138,7 +138,7 @@ def report(found: dict[str, list[dict]], others: list[float]) -> str:
         f"a new process; medians over rounds of a turn's median of {STEPS.value}, and in brackets the range over rounds. Memory: how much "
         "training raised the most that the process ever held, from after importing the libraries on; the corpus's arrays are part of it."
     )
-    return sbs.page("Systems: measured", [text, f"Machine: {sbs.describe_machine({})}.", sbs.judge(others)], sbs.table(header, rows), [])
+    return sbs.page("Systems: measured", [text, f"Machine: {sbs.describe_machine({})}.", sbs.judge(others)], sbs.table(header, rows))
 
 
 def _row(name: str, turns: list[dict], plain: list[dict] | None) -> list[str]:

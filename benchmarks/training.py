@@ -1,12 +1,13 @@
 """How fast a training step is: beside transformers on PyTorch, beside the plain model, and beside what the machine can do.
 
-  python benchmarks/training.py --peer_python=PYTHON_WITH_TORCH --data_dir=tfrecords/qqp --out=benchmarks/training.md
+  python benchmarks/training.py --peer_python=PYTHON_WITH_TORCH --data_dir=tfrecords/qqp --task=questions --task=stories \
+    --batch_size=32 --batch_size=256 --out=benchmarks/training.md
   python benchmarks/training.py --peer_python= --encoder=6x384 --pieces=6730 --trainable_layers=2 --subject=graph --subject=hcl \
     --data_dir=tfrecords/qqp --out=benchmarks/upper_layers.md   # what contrasts cost where the encoder's lower layers are fixed
 
 All subjects take turns on the same batches, blocks of --steps steps; ratios are taken within a round. The machine must be quiet:
 the report says how much of the processor others took, and that it is no result where that was too much. Prints Markdown;
-benchmarks/training.md holds the last result.
+benchmarks/training.md holds the last result. Where a step's time goes is step_profile.py's.
 """
 
 import statistics
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,8 @@ from hcl_tf import cli
 REPEATS = flags.DEFINE_integer("repeats", 9, "Rounds in which every subject has its turn.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 4, "Steps of a turn.", lower_bound=1)
 BATCHES = flags.DEFINE_integer("batches", 8, "Different batches, used in turn.", lower_bound=1)
+TASKS = flags.DEFINE_multi_enum("task", ["questions"], list(sbs.TASKS), "Whose lengths of texts to draw.")
+BATCH_SIZES = flags.DEFINE_multi_integer("batch_size", [sbs.BATCH], "Examples of a batch.", lower_bound=1)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared qqp folder whose keyword graph is used. Default: the bundled sample's.")
 PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch and transformers; empty: no peer.")
 ENCODER = flags.DEFINE_string("encoder", f"{sbs.LAYERS}x{sbs.WIDTH}", "LAYERSxWIDTH of our encoders; decoders have its width.")
@@ -60,9 +64,9 @@ PEERS = {  # PyTorch's: one table for encoder, decoder and output as in ours, or
 }
 SUBJECTS = flags.DEFINE_multi_enum("subject", list(SYSTEMS), list(SYSTEMS), "Which of ours to measure; XLA takes its time over each.")
 GOALS = (
-    "Goals: the encoder-decoder at 1.5 times the examples/s of the fastest of the peer's rows; a step of hcl at most 1.8 times "
-    "that of the CVAE without keywords, the graph at most 0.25 of it; with two upper layers trained at most 1.3 times that of bert_cvae; "
-    "the tiny preset's first step within 20 s of the command."
+    "Goals: the encoder-decoder at 2.0 times the examples/s of the fastest of the peer's rows and at 60% of the ceiling; hcl, with three "
+    "texts an example, as fast as the peer's plain model; the graph at most 0.25 of a step of the CVAE without keywords; with two upper "
+    "layers trained a step of hcl at most 1.3 times that of bert_cvae; the tiny preset's first step within 20 s of the command."
 )
 
 
@@ -77,30 +81,48 @@ def make_batches(folder: Path, texts: dict[str, np.ndarray]) -> tuple[list[dict]
     settings = HCLSettings()
     sampled = len(data.graph) > settings.graph_whole
     sampler = SubgraphSampler(data.graph, settings.fanout, settings.graph_node_budget) if sampled else None
-    batches = pair_batches(data, data.arrays("train"), sbs.BATCH, 1, sampler)
-    count = len(texts["source_ids"])
+    count, size = texts["source_ids"].shape[:2]
+    batches = pair_batches(data, data.arrays("train"), size, 1, sampler)
     made = [batch | {name: ids[i] for name, ids in texts.items()} for i, batch in enumerate(batches.dataset(0).take(count))]
     if len(made) < count:
-        raise SystemExit(f"{folder} has {len(made)} batches of {sbs.BATCH}, fewer than --batches={count}")
+        raise SystemExit(f"{folder} has {len(made)} batches of {size}, fewer than --batches={count}")
     import tensorflow as tf
 
     return [{name: tf.convert_to_tensor(values) for name, values in batch.items()} for batch in made], data.whole_graph, data.max_keywords
 
 
+@dataclass(frozen=True)
+class Workload:
+    """Batches of one task and size: drawn texts, with the keywords and the graph of a prepared folder."""
+
+    task: str
+    batch: int
+    texts: dict[str, np.ndarray]
+    batches: list[dict]
+    neighbours: np.ndarray
+    max_keywords: int
+
+    @classmethod
+    def drawn(cls, task: str, batch: int, folder: Path) -> "Workload":
+        texts = sbs.draw_examples(BATCHES.value, batch, task)
+        return cls(task, batch, texts, *make_batches(folder, texts))
+
+
 class Subject:
     """One of our systems in training."""
 
-    def __init__(self, name: str, neighbours: np.ndarray, max_keywords: int, batches: list[dict]) -> None:
+    def __init__(self, name: str, work: Workload) -> None:
         from hcl_tf.training.step import TrainStep
 
         model, given, trained, states = subject_of(name)
         shape = {"encoder": encoder_shape(), "pieces": PIECES.value}
-        system, settings = sbs.build(model, neighbours, max_keywords, **shape, **given, trainable_layers=trained)
+        system, settings = sbs.build(
+            model, work.neighbours, work.max_keywords, work.task, work.batch, **shape, **given, trainable_layers=trained
+        )
         if hasattr(system, "node_features"):
             system.node_features.assign(np.random.default_rng(1).standard_normal(system.node_features.shape))
-        if states == CACHED:
-            batches = [batch | lower_states(system, batch) for batch in batches]
-        self.step, self.batches, self.number = TrainStep(system, settings, None, compiled=COMPILED.value), batches, 0
+        self.batches = [batch | lower_states(system, batch) for batch in work.batches] if states == CACHED else work.batches
+        self.step, self.number = TrainStep(system, settings, None, compiled=COMPILED.value), 0
         self.parameters = sum(int(np.prod(v.shape)) for v in system.trainable_variables)
         self.first = sbs.timed(lambda: self.steps(1))
         print(f"{name}: first step {self.first:.1f} s", file=sys.stderr, flush=True)
@@ -192,9 +214,42 @@ def products(size: int, peer: sbs.Peer | None) -> dict:
     """Subjects that give seconds of a large matrix product."""
     import tensorflow as tf
 
-    a, b = tf.random.uniform([size, size]), tf.random.uniform([size, size])
+    a, b = (tf.random.stateless_uniform([size, size], [1, i]) for i in range(2))
     found = {"product, TensorFlow": lambda: sbs.timed(lambda: tf.matmul(a, b).numpy())}
     return found | ({"product, PyTorch": lambda: peer.ask("product", size=size)["seconds"]} if peer else {})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What taking turns on one workload gave: seconds of each subject's turns, and what stands beside them in the table."""
+
+    work: Workload
+    found: dict[str, list[float]]
+    others: list[float]
+    parameters: dict[str, int]
+    firsts: dict[str, float]
+    versions: dict[str, str]
+
+    @classmethod
+    def of(cls, work: Workload) -> "Measured":
+        wanted = [*SUBJECTS.value, *(f"{name}/{n}/{states}" for n in TRAINED.value for states in (CACHED, LIVE) for name in SUBJECTS.value)]
+        ours = {name: Subject(name, work) for name in wanted}
+        peer = sbs.Peer(PEER_PYTHON.value, **work.texts) if PEER_PYTHON.value else None
+        names = [name for name in PEERS if peer and (PEER_COMPILED.value or name != "torch_compiled")]
+        theirs = {name: peer.ask("train", count=1, **PEERS[name][1]) for name in names}
+        turn = lambda name: lambda: peer.ask("train", count=STEPS.value, **PEERS[name][1])["seconds"]  # noqa: E731
+        subjects = {name: lambda s=subject: s.steps(STEPS.value) for name, subject in ours.items()}
+        subjects |= {name: turn(name) for name in theirs} | products(PRODUCT.value, peer)
+        for warm in subjects.values():
+            warm()
+        found, others = sbs.take_turns(subjects, REPEATS.value)
+        parameters = {name: subject.parameters for name, subject in ours.items()}
+        parameters |= {name: answer["parameters"] for name, answer in theirs.items()}
+        firsts = {name: subject.first for name, subject in ours.items()} | {name: answer["seconds"] for name, answer in theirs.items()}
+        versions = peer.versions if peer else {}
+        if peer:
+            peer.close()
+        return cls(work, found, others, parameters, firsts, versions)
 
 
 def main(_) -> None:
@@ -204,32 +259,13 @@ def main(_) -> None:
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()  # as training does
-    texts = {name: sbs.draw_texts(BATCHES.value, seed) for seed, name in enumerate(("source_ids", "target_ids", "negative_ids"))}
     with tempfile.TemporaryDirectory() as scratch:
         sample = Path(scratch) / "sample"
         sbs.prepare_sample(sample)
-        batches, neighbours, max_keywords = make_batches(Path(DATA_DIR.value or sample), texts)
-        begun, line = first_step(sample)
-    subjects = [*SUBJECTS.value, *(f"{name}/{n}/{states}" for n in TRAINED.value for states in (CACHED, LIVE) for name in SUBJECTS.value)]
-    ours = {name: Subject(name, neighbours, max_keywords, batches) for name in subjects}
-    peer = sbs.Peer(PEER_PYTHON.value, **texts) if PEER_PYTHON.value else None
-    names = [name for name in PEERS if peer and (PEER_COMPILED.value or name != "torch_compiled")]
-    theirs = {name: peer.ask("train", count=1, **PEERS[name][1]) for name in names}
-    turn = lambda name: lambda: peer.ask("train", count=STEPS.value, **PEERS[name][1])["seconds"]  # noqa: E731
-    subjects = {name: lambda s=subject: s.steps(STEPS.value) for name, subject in ours.items()}
-    subjects |= {name: turn(name) for name in theirs} | products(PRODUCT.value, peer)
-    for warm in subjects.values():
-        warm()
-    found, others = sbs.take_turns(subjects, REPEATS.value)
-    parameters = {name: subject.parameters for name, subject in ours.items()} | {
-        name: answer["parameters"] for name, answer in theirs.items()
-    }
-    firsts = {name: f"{subject.first:.0f} s" for name, subject in ours.items()} | {
-        name: f"{theirs[name]['seconds']:.1f} s" for name in theirs
-    }
-    sbs.publish(report(found, texts, parameters, firsts, batches, (begun, line), peer.versions if peer else {}, others), OUT.value)
-    if peer:
-        peer.close()
+        begun = first_step(sample)
+        folder = Path(DATA_DIR.value or sample)
+        measured = [Measured.of(Workload.drawn(task, size, folder)) for task in TASKS.value for size in BATCH_SIZES.value]
+    sbs.publish(report(measured, begun), OUT.value)
 
 
 def beside_the_base(found: dict[str, list[float]]) -> list[tuple[str, str]]:
@@ -244,82 +280,73 @@ def beside_the_base(found: dict[str, list[float]]) -> list[tuple[str, str]]:
     return pairs
 
 
-def report(
-    found: dict[str, list[float]],
-    texts: dict,
-    parameters: dict,
-    firsts: dict,
-    batches: list[dict],
-    begun: tuple[float, str],
-    versions: dict,
-    others: list[float],
-) -> str:
-    """The Markdown page."""
-    flops = {name: model_flops(texts, encoded_by(name)) for name in parameters}
+def section(measured: Measured) -> str:
+    """One workload's part of the page."""
+    work, found, parameters = measured.work, measured.found, measured.parameters
+    flops = {name: model_flops(work.texts, encoded_by(name)) for name in parameters}
     median = {name: statistics.median(seconds) for name, seconds in found.items()}
     speeds = {name: 2 * PRODUCT.value**3 / seconds / 1e9 for name, seconds in median.items() if name.startswith("product")}
-    ceiling = max(speeds.values())
     titles = {name: PEERS[name][0] if name in PEERS else f"ours, {title_of(name)}" for name in parameters}
     unrelated = [name for name in parameters if "/" in name or PROCESSOR.value]  # to the ceiling, which is of the clock and of all layers
+
+    def share(name: str) -> str:
+        return "" if name in unrelated else f"{flops[name] / median[name] / 1e9 / max(speeds.values()):.0%}"
+
     rows = [
         [
-            titles[name], f"{sbs.BATCH / median[name]:.1f}", sbs.milliseconds(found[name]), f"{parameters[name] / 1e6:.1f} M",
-            f"{flops[name] / 1e9:.0f}", "" if name in unrelated else f"{flops[name] / median[name] / 1e9 / ceiling:.0%}", firsts[name],
+            titles[name], f"{work.batch / median[name]:.1f}", sbs.milliseconds(found[name]), f"{parameters[name] / 1e6:.1f} M",
+            f"{flops[name] / 1e9:.0f}", share(name), f"{measured.firsts[name]:.1f} s",
         ]
         for name in parameters
     ]  # fmt: skip
     pairs = [
         (f"{titles[one]}, beside {titles[other]}", f"examples/s {sbs.ratio(found[other], found[one])} times")
-        for other in PEERS if other in parameters for one in ("bert_gen", "cvae") if one in parameters
+        for other in PEERS if other in parameters for one in ("bert_gen", "hcl") if one in parameters
     ]  # fmt: skip
-    if set(SYSTEMS) <= set(parameters):
+    if {"graph", "cvae"} <= set(parameters):
         graph = [(a - b) / b for a, b in zip(found["graph"], found["cvae"], strict=True)]
-        share = f"{statistics.median(graph):.2f} ({min(graph):.2f} to {max(graph):.2f})"
-        pairs += [
-            ("hcl beside the CVAE without keywords", f"a step takes {sbs.ratio(found['hcl'], found['cvae'])} times as long"),
-            ("the graph's part", f"{share} of the step of the CVAE without keywords"),
-        ]
+        part = f"{statistics.median(graph):.2f} ({min(graph):.2f} to {max(graph):.2f})"
+        pairs.append(("the graph's part", f"{part} of the step of the CVAE without keywords"))
     pairs += beside_the_base(found)
     pairs += [
         (f"{titles[name]}, beside all layers", f"a step takes {sbs.ratio(found[name], found[name.partition('/')[0]])} of the time")
         for name in found if "/" in name
     ]  # fmt: skip
-    pairs += [
-        (
-            "first step of the tiny preset",
-            f"{begun[0]:.1f} s after the command was given, graph features and validation included; {begun[1]}",
-        ),
-        ("matrix product of this size, GFLOP/s", ", ".join(f"{name.partition(', ')[2]} {speed:.0f}" for name, speed in speeds.items())),
-    ]
-    lengths = {name: float((ids != sbs.PAD).sum(-1).mean()) - 2 for name, ids in texts.items()}
-    if "graph_nodes" in batches[0]:
-        nodes, shape = np.mean([int((batch["graph_nodes"].numpy() >= 0).sum()) for batch in batches]), batches[0]["graph_neighbours"].shape
-        graph = f"{nodes:.0f} nodes on average, of at most {shape[0]}, each with at most {shape[2]} neighbours a relation"
-    else:
-        graph = "the graph whole at each step"
+    pairs.append(("matrix product, GFLOP/s", ", ".join(f"{name.partition(', ')[2]} {speed:.0f}" for name, speed in speeds.items())))
+    if not PROCESSOR.value:
+        pairs.append(("the machine", sbs.judge(measured.others)))
+    lengths = {role: f"{float((work.texts[f'{role}_ids'] != sbs.PAD).sum(-1).mean()) - 2:.1f}" for role in ("source", "target")}
+    title = (
+        f"{work.task.capitalize()}, batch {work.batch}: {sbs.texts_of(work.task)}, "
+        f"{lengths['source']} and {lengths['target']} pieces on average"
+    )
     header = ["", "examples/s", "ms a step (smallest to largest)", "parameters", "GFLOP needed", "of the ceiling", "first step"]
-    corpus = "a prepared corpus" if DATA_DIR.value else "the bundled sample"
+    return sbs.section(title, sbs.table(header, rows), pairs)
+
+
+def report(measured: list[Measured], begun: tuple[float, str]) -> str:
+    """The Markdown page."""
+    batch = measured[0].work.batches[0]
+    graph = "the graph whole at each step"
+    if "graph_nodes" in batch:
+        nodes, shape = int((batch["graph_nodes"].numpy() >= 0).sum()), batch["graph_neighbours"].shape
+        graph = f"{nodes} nodes in the first batch, of at most {shape[0]}, each with at most {shape[2]} neighbours a relation"
     how = "compiled by XLA" if COMPILED.value else "a plain tf.function"
-    clock = (
-        " Times of ours are processor time, of all threads, which other processes change less than the clock's." if PROCESSOR.value else ""
-    )
+    corpus = "prepared questions" if DATA_DIR.value else "the bundled sample"
     text = (
-        f"Made by `benchmarks/training.py`. {sbs.shape_of(*encoder_shape())}; outputs from {PIECES.value:,} pieces; "
-        f"drawn texts of {lengths['source_ids']:.1f} pieces on average (`draw_texts`); "
-        f"dropout {sbs.DROPOUT}, Adam, gradient norm clipped at {sbs.CLIP}; float32. Ours is {how} and deterministic, as in "
-        f"training; the peer's optimiser is PyTorch's fused AdamW. Keywords and sub-graphs are those of {corpus}: {graph}. "
-        f"{BATCHES.value} batches in turn; "
-        f"{REPEATS.value} rounds, {STEPS.value} steps a turn; medians, and in brackets the range over rounds. GFLOP needed: `model_flops`, "
-        f"real tokens only. Ceiling: the faster product of two {PRODUCT.value} x {PRODUCT.value} matrices in the same rounds.{clock}"
+        f"Made by `benchmarks/training.py`. {sbs.shape_of(*encoder_shape())}; outputs from {PIECES.value:,} pieces; drawn texts "
+        f"(`draw_examples`), lengths as of the real corpora; dropout {sbs.DROPOUT}, Adam, gradient norm clipped at {sbs.CLIP}; float32. "
+        f"Ours is {how} and deterministic, as in training; the peer's optimiser is PyTorch's fused AdamW, and its batches are as long as "
+        f"their longest text. Keywords and sub-graphs are those of {corpus}: {graph}. {BATCHES.value} batches in turn; {REPEATS.value} "
+        f"rounds, {STEPS.value} steps a turn; medians, and in brackets the range over rounds. GFLOP needed: `model_flops`, real tokens only. "
+        f"Ceiling: the faster product of two {PRODUCT.value} x {PRODUCT.value} matrices in the same rounds."
     )
-    shared = f"Other processes took {statistics.median(others):.0%} of the processor (at most {max(others):.0%} in a round)."
-    load = shared if PROCESSOR.value else sbs.judge(others)
-    return sbs.page(
-        "Training: measured",
-        [text, f"Machine: {sbs.describe_machine(versions)}.", load, GOALS],
-        sbs.table(header, rows),
-        pairs,
+    clock = ["Times of ours are processor time, of all threads, which others' work changes less than the clock's."] * PROCESSOR.value
+    began = (
+        f"First step of the tiny preset: {begun[0]:.1f} s after the command was given, graph features and validation included; {begun[1]}."
     )
+    machine = f"Machine: {sbs.describe_machine(measured[0].versions)}."
+    return sbs.page("Training: measured", [text, *clock, machine, GOALS, began], *map(section, measured))
 
 
 if __name__ == "__main__":

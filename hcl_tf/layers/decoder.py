@@ -8,13 +8,17 @@ side and stay where they are written, because moving them whenever hypotheses ch
 them belong to a hypothesis is said by `writers` [rows, T]: for each position so far the beam that wrote it.
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 import tf_keras as keras
 
+from hcl_tf.layers.attention import MASKED, attend, bias_of
+from hcl_tf.layers.elementwise import LayerNorm
 from hcl_tf.layers.noise import Noise, dropout
+from hcl_tf.layers.packing import Packing
 from hcl_tf.layers.shapes import dimension
 
-MASKED = -1e4  # added to scores that must not count; finite in float16 too
 UNMOVED = "unmoved"  # the key of a decoding cache whose tensors a search does not move when hypotheses change places
 
 
@@ -34,34 +38,47 @@ class Attention(keras.layers.Layer):
         self.keys_values = keras.layers.Dense(2 * width, kernel_initializer=two, name="keys_values")
         self.out = keras.layers.Dense(width, kernel_initializer=one, name="out")
 
-    def split(self, values: tf.Tensor) -> tf.Tensor:
-        """Separates the heads: [B, L, D] -> [B, heads, L, D / heads]."""
-        batch, length = dimension(values, 0), dimension(values, 1)
-        return tf.transpose(tf.reshape(values, [batch, length, self.heads, self.width // self.heads]), [0, 2, 1, 3])
+    def remember(self, rows: tf.Tensor, packing: Packing) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the keys and values of a memory's rows [N, D]: [B, heads, m, D / heads] each, m the longest of the batch."""
+        keys, values = tf.unstack(packing.heads(self.keys_values(rows), 2, self.heads))
+        return keys, values
 
-    def remember(self, memory: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Computes the keys and values of a memory [B, M, D]: [B, heads, M, D / heads] each."""
-        keys, values = tf.split(self.keys_values(memory), 2, -1)
-        return self.split(keys), self.split(values)
-
-    def call(self, inputs: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, bias: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
-        """Attends from each of L inputs. Returns [B, L, D].
+    def call(
+        self, rows: tf.Tensor, packing: Packing, memory: tuple[tf.Tensor, tf.Tensor], length: int, bias: tf.Tensor,
+        noise: Noise | None = None,
+    ) -> tf.Tensor:  # fmt: skip
+        """Attends from each of the rows [N, D] of `packing`. Returns [N, D].
 
         Args:
-          inputs: [B, L, D]. keys, values: [B, heads, M, D / heads].
-          bias: broadcasts to [B, heads, L, M]; 0 where an input may look, `MASKED` where not.
+          memory: keys and values (`remember`), [B, heads, m, D / heads] each. length: M, what m is at most (`attend`).
+          bias: broadcasts to [B, heads, l, m]; 0 where an input may look, `MASKED` where not.
         """
-        return self.out(self.look(self.query(inputs), keys, values, bias, noise))
+        queries = tf.squeeze(packing.heads(self.query(rows), 1, self.heads), 0)
+        found = attend(queries, *memory, bias, self.dropout, noise, (packing.length, length))
+        return self.out(packing.rows_of_heads(tf.expand_dims(found, 0)))
 
-    def look(self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, bias: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
-        """Attends from projected queries [B, L, D]; `call` is this between two projections. Returns [B, L, D]."""
-        scores = tf.matmul(self.split(queries) * (self.width // self.heads) ** -0.5, keys, transpose_b=True)  # --> [B, heads, L, M]
-        weights = dropout(tf.nn.softmax(scores + tf.cast(bias, scores.dtype)), self.dropout, noise)
-        found = tf.transpose(tf.matmul(weights, values), [0, 2, 1, 3])  # --> [B, L, heads, D / heads]
-        return tf.reshape(found, tf.shape(queries))
+    def look(self, rows: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        """Attends from one position of every hypothesis, rows [B * beams, D], as `call` does; all beams of a text into one memory."""
+        # The dense layers see rows, which TensorFlow multiplies and adds in one go, unlike [B, beams, D].
+        shape = [dimension(keys), -1, self.heads, self.width // self.heads]
+        queries = tf.transpose(tf.reshape(self.query(rows), shape), [0, 2, 1, 3])
+        found = tf.transpose(attend(queries, keys, values, bias), [0, 2, 1, 3])  # --> [B, beams, heads, D / heads]
+        return self.out(tf.reshape(found, tf.shape(rows)))
 
     def get_config(self) -> dict:
         return super().get_config() | {name: getattr(self, name) for name in ("width", "heads", "dropout", "identity")}
+
+
+class Memory(NamedTuple):
+    """What a block attends to beside its own texts.
+
+    Attributes:
+      keys_values: [B, heads, m, D / heads] each (`Attention.remember`). bias: [B, 1, 1, m]. length: M, what m is at most.
+    """
+
+    keys_values: tuple[tf.Tensor, tf.Tensor]
+    bias: tf.Tensor
+    length: int
 
 
 class DecoderBlock(keras.layers.Layer):
@@ -76,20 +93,22 @@ class DecoderBlock(keras.layers.Layer):
         self.width, self.heads, self.intermediate, self.dropout, self.identity = width, heads, intermediate, dropout, identity
         self.itself = Attention(width, heads, dropout, name="itself")
         self.memory = Attention(width, heads, dropout, identity, name="memory")
-        self.norms = [keras.layers.LayerNormalization(epsilon=1e-6, name=f"norm_{i}") for i in range(3)]
+        self.norms = [LayerNorm(epsilon=1e-6, name=f"norm_{i}") for i in range(3)]
         self.inner = keras.layers.Dense(intermediate, "relu", name="inner")
         self.outer = keras.layers.Dense(width, name="outer")
 
-    def call(self, inputs, memory, causal: tf.Tensor, memory_bias: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
-        """Computes new states [B, L, D] from states [B, L, D].
+    def call(self, rows: tf.Tensor, packing: Packing, causal: tf.Tensor, memory: "Memory", noise: Noise | None = None) -> tf.Tensor:
+        """Computes new states of the rows [N, D] of `packing`. Returns [N, D].
 
         Args:
-          memory: keys and values (`Attention.remember`) of `self.memory`. causal, memory_bias: as the bias of `Attention.call`.
+          causal: [l, l], as the bias of `Attention.call`. memory: what `self.memory` attends to.
         """
-        normed = self.norms[0](inputs)
-        states = inputs + dropout(self.itself(normed, *self.itself.remember(normed), causal, noise), self.dropout, noise)
-        states += dropout(self.memory(self.norms[1](states), *memory, memory_bias, noise), self.dropout, noise)
-        return states + dropout(self.outer(self.inner(self.norms[2](states))), self.dropout, noise)
+        normed = self.norms[0](rows)
+        found = self.itself(normed, packing, self.itself.remember(normed, packing), packing.length, causal, noise)
+        rows += dropout(found, self.dropout, noise, packing)
+        found = self.memory(self.norms[1](rows), packing, memory.keys_values, memory.length, memory.bias, noise)
+        rows += dropout(found, self.dropout, noise, packing)
+        return rows + dropout(self.outer(self.inner(self.norms[2](rows))), self.dropout, noise, packing)
 
     def step(self, inputs, places: tf.Tensor, past, past_bias: tf.Tensor, memory, memory_bias: tf.Tensor) -> tuple[tf.Tensor, tuple]:
         """Computes one position of every row. The beams of a text are queries side by side into one memory and one past.
@@ -105,18 +124,12 @@ class DecoderBlock(keras.layers.Layer):
           [rows, D], and the keys and values with this position's among them.
         """
         batch, beams = dimension(places, 0), dimension(places, 1)
-
-        def attend(attention: Attention, normed: tf.Tensor, keys_values: tuple, bias: tf.Tensor) -> tf.Tensor:
-            # The dense layers see [rows, D], which TensorFlow multiplies and adds in one go, unlike [B, beams, D].
-            queries = tf.reshape(attention.query(normed), [batch, beams, self.width])
-            return attention.out(tf.reshape(attention.look(queries, *keys_values, bias), tf.shape(normed)))
-
-        normed = _normed(self.norms[0], inputs)
+        normed = self.norms[0](inputs)
         new = tf.split(tf.reshape(self.itself.keys_values(normed), [batch, beams, 2 * self.heads, -1]), 2, 2)
         past = tuple(tf.tensor_scatter_nd_update(old, places, value) for old, value in zip(past, new, strict=True))
-        states = inputs + attend(self.itself, normed, past, past_bias)
-        states += attend(self.memory, _normed(self.norms[1], states), memory, memory_bias)
-        return states + self.outer(self.inner(_normed(self.norms[2], states))), past
+        states = inputs + self.itself.look(normed, *past, past_bias)
+        states += self.memory.look(self.norms[1](states), *memory, memory_bias)
+        return states + self.outer(self.inner(self.norms[2](states))), past
 
     def get_config(self) -> dict:
         names = ("width", "heads", "intermediate", "dropout", "identity")
@@ -139,28 +152,36 @@ class TransformerDecoder(keras.layers.Layer):
         self.positions, self.dropout, self.identity = positions, dropout, identity
         self.blocks = [DecoderBlock(width, heads, intermediate, dropout, identity, name=f"block_{i}") for i in range(layers)]
         self.place = self.add_weight("positions", (positions, width), initializer=keras.initializers.TruncatedNormal(stddev=0.02))
-        self.first_norm, self.last_norm = (keras.layers.LayerNormalization(epsilon=1e-6, name=f"{end}_norm") for end in ("first", "last"))
+        self.first_norm, self.last_norm = (LayerNorm(epsilon=1e-6, name=f"{end}_norm") for end in ("first", "last"))
 
-    def call(self, embedded: tf.Tensor, memory: tf.Tensor, memory_mask: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
+    def call(
+        self, embedded: tf.Tensor, memory: tf.Tensor, memory_mask: tf.Tensor, noise: Noise | None = None, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Computes the states of whole targets (teacher forcing).
 
         Args:
           embedded: [B, T, D] embeddings of [CLS] and all tokens but the last. memory: [B, M, D]. memory_mask: [B, M] bool.
+          noise: of the B texts, for dropout; None: no dropout.
+          mask: [B, T] bool, the positions whose states are wanted, with all that precede them; None: all.
 
         Returns:
-          [B, T, D], from which the token after each position is predicted.
+          [B, T, D], from which the token after each position is predicted; what stands at other positions means nothing.
         """
-        length = embedded.shape[1]
-        states = dropout(self.first_norm(embedded + self.place[:length]), self.dropout, noise)
+        batch, length = dimension(embedded), embedded.shape[1]
+        packing = Packing(tf.fill([batch, length], True) if mask is None else mask)
+        places = tf.cast(tf.gather(self.place, packing.places), embedded.dtype)
+        rows = dropout(self.first_norm(packing.rows(embedded) + places), self.dropout, noise, packing)
         causal = tf.where(tf.linalg.band_part(tf.ones([length, length], tf.bool), -1, 0), 0.0, MASKED)
-        for block, keys_values in zip(self.blocks, self.remember(memory), strict=True):
-            states = block(states, keys_values, causal, _bias(memory_mask), noise)
-        return self.last_norm(states)
+        longest = dimension(packing.mask, 1)
+        for block, remembered in zip(self.blocks, self.remember(memory, memory_mask), strict=True):
+            rows = block(rows, packing, causal[:longest, :longest], remembered, noise)
+        return packing.texts_of(self.last_norm(rows))
 
-    def remember(self, memory: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """Computes each block's keys and values of a memory [B, M, D]."""
-        memory = tf.cast(memory, self.compute_dtype)
-        return [block.memory.remember(memory) for block in self.blocks]
+    def remember(self, memory: tf.Tensor, memory_mask: tf.Tensor) -> list[Memory]:
+        """Computes what each block attends to of a memory [B, M, D] with its mask [B, M]."""
+        packing = Packing(memory_mask)
+        rows, bias = packing.rows(tf.cast(memory, self.compute_dtype)), bias_of(packing.mask)
+        return [Memory(block.memory.remember(rows, packing), bias, packing.length) for block in self.blocks]
 
     def start(self, memory: tf.Tensor, memory_mask: tf.Tensor, rows: int | tf.Tensor, length: int) -> tuple[dict, dict]:
         """Makes what decoding keeps.
@@ -170,16 +191,17 @@ class TransformerDecoder(keras.layers.Layer):
 
         Returns:
           The cache, which changes from step to step: `writers` [rows, T] (-1: not written yet), and under `UNMOVED` the empty keys and
-          values of each stream, block by block. What stays fixed: each stream's `memory` (keys and values of each block) and `mask`.
+          values of each stream, block by block. What stays fixed: each stream's `memory` (keys and values of each block) and `bias`.
           Streams are consecutive parts of the batch (`_stream_sizes`).
         """
         batch = dimension(memory)
         sizes, slots = _stream_sizes(batch), length * (rows // batch)
         empty = [[self._empty(texts, slots) for _ in self.blocks] for texts in sizes]
-        blocks = [zip(*(_in_streams(part, sizes) for part in keys_values), strict=True) for keys_values in self.remember(memory)]
+        remembered = self.remember(memory, memory_mask)
+        blocks = [zip(*(_in_streams(part, sizes) for part in block.keys_values), strict=True) for block in remembered]
         memories = [list(of_blocks) for of_blocks in zip(*blocks, strict=True)]  # --> by stream, then by block
         cache = {"writers": tf.fill([rows, length], -1), UNMOVED: empty}
-        return cache, {"memory": memories, "mask": _in_streams(memory_mask, sizes)}
+        return cache, {"memory": memories, "bias": _in_streams(remembered[0].bias, sizes)}
 
     def _empty(self, texts: int | tf.Tensor, slots: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Makes empty keys and values, [texts, heads, slots, D / heads]."""
@@ -188,24 +210,24 @@ class TransformerDecoder(keras.layers.Layer):
     def step(self, embedded: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
         """Computes one position of every hypothesis: [rows, D] embeddings of the last tokens -> [rows, D] states, new cache."""
         rows, length = dimension(cache["writers"], 0), dimension(cache["writers"], 1)
-        sizes = [dimension(mask) for mask in fixed["mask"]]
+        sizes = [dimension(bias) for bias in fixed["bias"]]
         batch = sum(sizes)
         beams = rows // batch
         writer = tf.tile(tf.range(beams), [batch])[:, None]  # --> [rows, 1]: at this position every beam writes its own
         writers = tf.where(tf.range(length) == position, writer, cache["writers"])
         past_bias = tf.one_hot(writers, beams, 0.0, MASKED)  # --> [rows, T, beams]: 0 at the beam that wrote the position
         past_bias = tf.reshape(past_bias, [batch, 1, beams, length * beams])
-        inputs = _normed(self.first_norm, embedded + tf.cast(tf.gather(self.place, position), embedded.dtype))
+        inputs = self.first_norm(embedded + tf.cast(tf.gather(self.place, position), embedded.dtype))
 
         states, kept, first = [], [], 0  # of each stream; its first text
-        for texts, past, memory, mask in zip(sizes, cache[UNMOVED], fixed["memory"], fixed["mask"], strict=True):
+        for texts, past, memory, bias in zip(sizes, cache[UNMOVED], fixed["memory"], fixed["bias"], strict=True):
             last = first + texts
             places = self._places(texts, beams, position)
-            found = self._stream(inputs[first * beams : last * beams], places, past, past_bias[first:last], memory, _bias(mask))
+            found = self._stream(inputs[first * beams : last * beams], places, past, past_bias[first:last], memory, bias)
             states.append(found[0])
             kept.append(found[1])
             first = last
-        return _normed(self.last_norm, tf.concat(states, 0)), {"writers": writers, UNMOVED: kept}
+        return self.last_norm(tf.concat(states, 0)), {"writers": writers, UNMOVED: kept}
 
     def _places(self, texts: int | tf.Tensor, beams: int | tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         """Says where a position's keys and values go: [texts, beams, heads, 3], the text, the head, and the slot of position and beam."""
@@ -239,19 +261,6 @@ def _stream_sizes(batch: int | tf.Tensor) -> list[int | tf.Tensor]:
 def _in_streams(tensor: tf.Tensor, sizes: list[int | tf.Tensor]) -> list[tf.Tensor]:
     """Divides a tensor [B, ...] among streams."""
     return tf.split(tensor, sizes) if len(sizes) > 1 else [tensor]
-
-
-def _normed(norm: keras.layers.LayerNormalization, inputs: tf.Tensor) -> tf.Tensor:
-    """Computes what `norm` would for [rows, D]: Keras insists on the rank that it was built with, and takes twice as many operations."""
-    values = tf.cast(inputs, norm.dtype)
-    values -= tf.reduce_mean(values, -1, keepdims=True)
-    scale = tf.math.rsqrt(tf.reduce_mean(tf.square(values), -1, keepdims=True) + norm.epsilon)
-    return tf.cast(values * scale * norm.gamma + norm.beta, inputs.dtype)
-
-
-def _bias(mask: tf.Tensor) -> tf.Tensor:
-    """Turns a mask [B, M] into what is added to attention scores: [B, 1, 1, M], 0 or `MASKED`."""
-    return tf.where(mask, 0.0, MASKED)[:, None, None, :]
 
 
 def _identity_twice(shape: tuple[int, int], dtype: tf.DType) -> tf.Tensor:

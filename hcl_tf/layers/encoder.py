@@ -11,8 +11,10 @@ import tf_keras as keras
 from official.nlp.modeling.networks import BertEncoderV2
 
 from hcl_tf.errors import UserError
-from hcl_tf.layers.library_dropout import replace_dropout
-from hcl_tf.layers.noise import Noise
+from hcl_tf.layers.attention import attend, bias_of
+from hcl_tf.layers.elementwise import gelu, layer_norm
+from hcl_tf.layers.noise import Noise, dropout
+from hcl_tf.layers.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class TextEncoder(keras.layers.Layer):
 
     Attributes:
       bert: the BertEncoderV2 inside, for the loader of published weights.
+      product_dtype: of matrix products, which mixed precision takes in float16; all else is float32.
 
     Raises:
       UserError: there are fewer layers than are to train.
@@ -73,15 +76,16 @@ class TextEncoder(keras.layers.Layer):
         self, shape: EncoderShape, pad_id: int = 0, output_dropout: float = 0.1, attention_dropout: float = 0.1,
         trained_layers: int | None = None, **kwargs,
     ) -> None:  # fmt: skip
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": "float32", **kwargs})
         if trained_layers is not None and trained_layers > shape.layers:
             raise UserError(
                 f"--trainable_layers={trained_layers}: the encoder has {shape.layers} layers; give at most so many, or -1, with which the "
                 "embeddings train too"
             )
         self.shape, self.trained_layers = shape, trained_layers
-        self.pad_id = pad_id
-        self._rates = (output_dropout, attention_dropout)
+        self.pad_id, self.product_dtype = pad_id, keras.mixed_precision.global_policy().compute_dtype
+        self.output_dropout, self.attention_dropout = output_dropout, attention_dropout
+        # The library makes the variables; `call` computes with them, because the library's own pass computes padding too. Dropout is ours.
         self.bert = BertEncoderV2(
             vocab_size=shape.vocab_size,
             hidden_size=shape.width,
@@ -90,23 +94,23 @@ class TextEncoder(keras.layers.Layer):
             max_sequence_length=shape.positions,
             type_vocab_size=shape.types,
             inner_dim=shape.intermediate,
-            inner_activation=keras.activations.gelu,  # exact, as published weights were trained; the default approximates
-            output_dropout=output_dropout,
-            attention_dropout=attention_dropout,
+            output_dropout=0.0,
+            attention_dropout=0.0,
             name="bert",
         )
         # The first token's pooled vector is used nowhere: its weights would get no gradient.
         self.bert._pooler_layer = keras.layers.Activation("linear", name="no_pooler")
-        self.bert._embedding_norm_layer.epsilon = shape.epsilon
-        for block in self.bert.transformer_layers:
-            block._norm_epsilon = shape.epsilon
         with tf.init_scope(), tf.name_scope(self.name):
-            self._states(tf.constant([[pad_id]]))  # builds the variables and the dropout layers, which are then replaced
-        self._switch = replace_dropout(self.bert)
-        for block in self.bert.transformer_layers:
-            # The library drops the attention's output with the rate of its probabilities; in BERT it has the other rate.
-            block._attention_dropout.rate = output_dropout
+            self._build_bert()
         self._fix_lower_part()
+
+    def _build_bert(self) -> None:
+        """Makes the variables. Pieces are not looked up, because a variable that was gathered from is copied at each later reading."""
+        with tf.name_scope("bert"), tf.name_scope(self.bert._embedding_layer.name):
+            self.bert._embedding_layer.build(None)
+        one = tf.zeros([1, 1], tf.int32)
+        embedded = tf.zeros([1, 1, self.shape.width], self.product_dtype)
+        self.bert({"input_word_ids": one, "input_mask": one, "input_type_ids": one, "input_word_embeddings": embedded})
 
     def _fix_lower_part(self) -> None:
         """Takes embeddings and lower layers, or all of it, from what is trained."""
@@ -137,6 +141,12 @@ class TextEncoder(keras.layers.Layer):
     def fixed_variables(self) -> list[tf.Variable]:
         """The variables that nothing trains, in a fixed order."""
         return self.non_trainable_variables
+
+    @property
+    def _tables(self) -> tuple[tf.Variable, ...]:
+        """The embeddings of pieces, places and token types, of which all texts have the first."""
+        bert = self.bert
+        return tuple(layer.weights[0] for layer in (bert._embedding_layer, bert._position_embedding_layer, bert._type_embedding_layer))
 
     @property
     def embedding_table(self) -> tf.Variable:
@@ -177,27 +187,26 @@ class TextEncoder(keras.layers.Layer):
         """
         if ids.shape[1] is not None:
             self.check_length(ids.shape[1])
-        if not self.is_divided:
-            with self._switch.on(None if self.trained_layers == 0 else noise):
-                return self._states(ids)
-        states = tf.cast(self.lower_states(ids) if lower is None else lower, tf.float32)
-        with self._switch.on(noise):
-            return self._through(self._upper_blocks, states, ids)
+        packing = Packing(self.mask(ids))
+        if self.is_divided:
+            rows = self._lower_rows(ids, packing) if lower is None else packing.rows(tf.cast(lower, tf.float32))
+            return packing.texts_of(self._through(self._upper_blocks, rows, packing, noise))
+        noise = None if self.trained_layers == 0 else noise
+        rows = self._embed(ids, packing, noise)
+        return packing.texts_of(self._through(self.bert.transformer_layers, rows, packing, noise))
 
     def lower_states(self, ids: tf.Tensor) -> tf.Tensor:
         """Computes what the fixed part of a divided encoder makes of ids [B, S]. Returns [B, S, D] float32, without a gradient."""
-        words = self.bert._get_embeddings(ids, tf.zeros_like(ids), None, None, None)
-        states = self._through(self._lower_blocks, self.bert._embedding_norm_layer(words), ids)
-        return tf.stop_gradient(tf.cast(states, tf.float32))
+        packing = Packing(self.mask(ids))
+        return packing.texts_of(self._lower_rows(ids, packing))
 
     def get_config(self) -> dict:
-        output_dropout, attention_dropout = self._rates
         return {
             **super().get_config(),
             "shape": self.shape.to_dict(),
             "pad_id": self.pad_id,
-            "output_dropout": output_dropout,
-            "attention_dropout": attention_dropout,
+            "output_dropout": self.output_dropout,
+            "attention_dropout": self.attention_dropout,
             "trained_layers": self.trained_layers,
         }
 
@@ -205,16 +214,54 @@ class TextEncoder(keras.layers.Layer):
     def from_config(cls, config: dict) -> "TextEncoder":
         return cls(**{**config, "shape": EncoderShape.from_dict(config["shape"])})
 
-    def _states(self, ids: tf.Tensor) -> tf.Tensor:
-        inputs = {"input_word_ids": ids, "input_mask": tf.cast(self.mask(ids), tf.int32), "input_type_ids": tf.zeros_like(ids)}
-        return self.bert(inputs)["sequence_output"]
+    def _lower_rows(self, ids: tf.Tensor, packing: Packing) -> tf.Tensor:
+        return tf.stop_gradient(self._through(self._lower_blocks, self._embed(ids, packing, None), packing, None))
 
-    def _through(self, blocks: list[keras.layers.Layer], states: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-        """Passes states [B, S, D] of ids [B, S] through some layers."""
-        attended = self.bert._attention_mask_layer(states, tf.cast(self.mask(ids), tf.int32))
+    def _embed(self, ids: tf.Tensor, packing: Packing, noise: Noise | None) -> tf.Tensor:
+        """Embeds the tokens of ids [B, S]: [N, D] float32."""
+        words, places, types = (tf.convert_to_tensor(part) for part in self._tables)
+        rows = tf.gather(words, packing.flat(ids)) + tf.gather(places, packing.places) + tf.gather(types, tf.zeros_like(packing.places))
+        return dropout(self._normed(self.bert._embedding_norm_layer, rows), self.output_dropout, noise, packing)
+
+    def _through(self, blocks: list[keras.layers.Layer], rows: tf.Tensor, packing: Packing, noise: Noise | None) -> tf.Tensor:
+        """Passes rows [N, D] through some layers."""
+        bias = bias_of(packing.mask)
         for block in blocks:
-            states = block([states, attended])
-        return states
+            rows = self._layer(block, rows, packing, bias, noise)
+        return rows
+
+    def _layer(self, block: keras.layers.Layer, rows: tf.Tensor, packing: Packing, bias: tf.Tensor, noise: Noise | None) -> tf.Tensor:
+        """Passes rows [N, D] through one layer; sums and normalisations are float32 under mixed precision too."""
+        attention, width = block._attention_layer, self.shape.width
+        three = [attention._query_dense, attention._key_dense, attention._value_dense]
+        kernel = tf.concat([tf.reshape(_kernel(layer), [width, width]) for layer in three], 1)
+        offset = tf.concat([tf.reshape(_offset(layer), [width]) for layer in three], 0)
+        queries, keys, values = tf.unstack(packing.heads(self._dense(rows, kernel, offset), 3, self.shape.heads))
+        found = attend(queries, keys, values, bias, self.attention_dropout, noise, (packing.length, packing.length))
+        found = packing.rows_of_heads(tf.expand_dims(found, 0))
+        found = self._dense(found, tf.reshape(_kernel(attention._output_dense), [width, width]), _offset(attention._output_dense))
+        rows = self._normed(block._attention_layer_norm, self._added(rows, found, packing, noise))
+        inner = gelu(self._dense(rows, _kernel(block._intermediate_dense), _offset(block._intermediate_dense)))
+        inner = self._dense(inner, _kernel(block._output_dense), _offset(block._output_dense))
+        return self._normed(block._output_layer_norm, self._added(rows, inner, packing, noise))
+
+    def _dense(self, rows: tf.Tensor, kernel: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+        rows, kernel, offset = (tf.cast(part, self.product_dtype) for part in (rows, kernel, offset))
+        return tf.nn.bias_add(tf.matmul(rows, kernel), offset)
+
+    def _added(self, rows: tf.Tensor, more: tf.Tensor, packing: Packing, noise: Noise | None) -> tf.Tensor:
+        return rows + tf.cast(dropout(more, self.output_dropout, noise, packing), rows.dtype)
+
+    def _normed(self, norm: keras.layers.LayerNormalization, rows: tf.Tensor) -> tf.Tensor:
+        return layer_norm(rows, tf.convert_to_tensor(norm.gamma), tf.convert_to_tensor(norm.beta), self.shape.epsilon)
+
+
+def _kernel(dense: keras.layers.Layer) -> tf.Tensor:
+    return tf.convert_to_tensor(dense.kernel)
+
+
+def _offset(dense: keras.layers.Layer) -> tf.Tensor:
+    return tf.convert_to_tensor(dense.bias)
 
 
 def text_vector(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

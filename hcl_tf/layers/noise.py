@@ -11,7 +11,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from hcl_tf.layers.packing import Packing
 from hcl_tf.layers.shapes import dimension
+
+HALF = 2**16  # values of half a hash
 
 
 class Noise:
@@ -52,11 +55,15 @@ class Noise:
 
     def bits(self, shape: tuple[int, ...]) -> tf.Tensor:
         """Draws uniform [B, *shape] uint32. `shape` may hold scalar tensors."""
+        size = math.prod(shape) if all(isinstance(n, int) for n in shape) else tf.reduce_prod(tf.stack(shape))
+        rows, places = self._coordinates(size)
+        return tf.reshape(_hash(rows[:, None] ^ places[None, :]), [dimension(rows), *shape])
+
+    def _coordinates(self, size: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Begins a site. Returns the keys of its rows, [B], and of `size` places in each, [size]."""
         site = self._sites[0] = self._sites[0] + 1
         rows = _hash(self._rows_key ^ _hash(self._key ^ _constant(0x9E3779B9 * site)))
-        size = math.prod(shape) if all(isinstance(n, int) for n in shape) else tf.reduce_prod(tf.stack(shape))
-        places = _hash(tf.cast(tf.range(size), tf.uint32) + _constant(0x85EBCA6B))
-        return tf.reshape(_hash(rows[:, None] ^ places[None, :]), [tf.shape(rows)[0], *shape])
+        return rows, _hash(tf.cast(tf.range(size), tf.uint32) + _constant(0x85EBCA6B))
 
     def uniform(self, shape: tuple[int, ...] = ()) -> tf.Tensor:
         """Draws uniform [B, *shape] float32 in (0, 1): the middles of 2^23 equal intervals, so neither end occurs."""
@@ -67,18 +74,48 @@ class Noise:
         radius = tf.sqrt(-2.0 * tf.math.log(self.uniform(shape)))
         return radius * tf.cos(2.0 * np.pi * self.uniform(shape))
 
-    def dropout(self, values: tf.Tensor, rate: float) -> tf.Tensor:
-        """Zeroes each entry of `values` [B, ...] with probability `rate` and scales the others by 1 / (1 - rate)."""
-        if not rate:
+    def dropout(self, values: tf.Tensor, rate: float, packing: Packing | None = None, lengths: tuple | None = None) -> tf.Tensor:
+        """Zeroes each entry of `values` with probability `rate`, in steps of 2^-16, and scales the others by 1 / (1 - rate).
+
+        Args:
+          values: [B, ...]; or [N, D], the rows of `packing`, which get what their places in [B, L, D] would get.
+          lengths: (L, M), where values [B, heads, l, m] are a part of [B, heads, L, M], and get what they would get there.
+        """
+        least = round(rate * HALF)
+        if not least:
             return values
-        shape = tuple(dimension(values, axis) for axis in range(1, values.shape.rank))
-        keep = self.bits(shape) >= _constant(int(rate * 2**32))
-        return values * tf.cast(keep, values.dtype) * tf.cast(1.0 / (1.0 - rate), values.dtype)
+        *between, size = (dimension(values, axis) for axis in range(1, values.shape.rank))
+        half = (size + 1) // 2  # one hash serves two entries
+        if packing is not None:
+            bits = self._bits_of_rows(packing, half)
+        elif lengths is not None:
+            bits = self._bits_of_part(between, half, lengths)
+        else:
+            bits = self.bits((*between, half))
+        halves = tf.reshape(tf.bitcast(bits, tf.uint16), [*(dimension(bits, axis) for axis in range(bits.shape.rank - 1)), half * 2])
+        keep = tf.cast(halves[..., :size] >= tf.constant(least, tf.uint16), values.dtype)
+        return values * (keep * tf.constant(HALF / (HALF - least), values.dtype))
+
+    def _bits_of_rows(self, packing: Packing, size: int | tf.Tensor) -> tf.Tensor:
+        """Draws what `bits((L, size))` draws, for the rows of `packing` alone. Returns [N, size]."""
+        rows, places = self._coordinates(packing.length * size)
+        places = tf.reshape(places, [packing.length, size])
+        return _hash(tf.gather(rows, packing.texts)[:, None] ^ tf.gather(places, packing.places))
+
+    def _bits_of_part(self, shape: list, half: int | tf.Tensor, lengths: tuple) -> tf.Tensor:
+        """Draws what `bits((heads, L, (M + 1) // 2))` draws, for the beginnings of L and M. Returns [B, *shape, half]."""
+        whole = shape[0], lengths[0], (lengths[1] + 1) // 2
+        rows, places = self._coordinates(whole[0] * whole[1] * whole[2])
+        places = tf.reshape(places, whole)[:, : shape[1], :half]
+        return _hash(rows[:, None, None, None] ^ places)
 
 
-def dropout(values: tf.Tensor, rate: float, noise: Noise | None) -> tf.Tensor:
-    """Applies dropout where there is noise (training), and nothing where there is none (inference)."""
-    return values if noise is None else noise.dropout(values, rate)
+def dropout(values: tf.Tensor, rate: float, noise: Noise | None, packing: Packing | None = None, lengths: tuple | None = None) -> tf.Tensor:
+    """Applies dropout (`Noise.dropout`) where there is noise (training), and nothing where there is none (inference)."""
+    if noise is None:
+        return values
+    with tf.name_scope("dropout"):  # names say where a step's time goes (benchmarks/step_profile.py)
+        return noise.dropout(values, rate, packing, lengths)
 
 
 def _constant(value: int) -> tf.Tensor:

@@ -1,8 +1,8 @@
 """The output layer: logits from tied embeddings, and their cross-entropy without ever holding all logits.
 
 A batch of 256 texts of 21 tokens over BERT's vocabulary has 656 MB of logits, and a third of its positions is padding. Here the
-positions that count are moved to the front and taken in blocks of `BLOCK`. A block's logits exist only until they are added to the loss
-and to the gradients, which are computed in the same pass. The sums are those of the plain form; only fewer of them are taken.
+positions that count are moved to the front and taken in blocks of at most `BLOCK`. A block's logits exist only until they are added to the
+loss and to the gradients, which are computed in the same pass. The sums are those of the plain form; only fewer of them are taken.
 
 A pointer (layers/pointer.py) gives each position a second way to its target, copying. The loss is then that of the mixture.
 
@@ -14,7 +14,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-BLOCK = 128  # positions whose logits are held at once
+from hcl_tf.layers.packing import compiled_by_xla, moved
+from hcl_tf.layers.shapes import dimension
+
+BLOCK = 512  # positions whose logits are held at once: 62 MB over BERT's vocabulary
 
 
 class Mixture(NamedTuple):
@@ -31,7 +34,7 @@ class Mixture(NamedTuple):
 def logits(states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Scores every piece: [N, D] states (or [..., D]), [V', D] embeddings and [V'] bias -> [N, V'] in the bias's type (float32)."""
     product = tf.matmul(states, tf.cast(table, states.dtype), transpose_b=True)
-    return tf.cast(product, bias.dtype) + bias
+    return tf.nn.bias_add(tf.cast(product, bias.dtype), bias)
 
 
 def cross_entropy(
@@ -58,10 +61,10 @@ def cross_entropy(
       The weighted sum (a scalar, differentiable in states, table, bias and mixture) and [N] each position's NLL without smoothing
       (no gradient; 0 where the weight is 0).
     """
-    blocks, place = _in_blocks(states, table, bias, targets, weights, mixture)
+    blocks, in_order = _in_blocks(states, table, bias, targets, weights, mixture)
     if not training:
         nll = _losses_only(blocks)
-        return tf.reduce_sum(nll * tf.cast(blocks.weights, nll.dtype)), _in_order(nll, place)
+        return tf.reduce_sum(nll * tf.cast(blocks.weights, nll.dtype)), in_order(nll)
 
     @tf.custom_gradient
     def compute(*parts):
@@ -69,7 +72,7 @@ def cross_entropy(
         return (tf.reduce_sum(losses[:, 0]), losses[:, 1]), lambda upstream, _: _scaled(gradients, upstream)
 
     total, nll = compute(*blocks.parts())
-    return total, _in_order(nll, place)
+    return total, in_order(nll)
 
 
 def token_nll(
@@ -80,7 +83,7 @@ def token_nll(
     For losses that are not a sum of NLLs: how much a position counts is known only when the gradient is asked for, so the blocks are
     then computed a second time. Arguments as in `cross_entropy`.
     """
-    blocks, place = _in_blocks(states, table, bias, targets, weights, mixture)
+    blocks, in_order = _in_blocks(states, table, bias, targets, weights, mixture)
 
     @tf.custom_gradient
     def compute(*parts):
@@ -92,61 +95,105 @@ def token_nll(
 
         return _losses_only(given), gradient
 
-    return _in_order(compute(*blocks.parts()), place)
+    return in_order(compute(*blocks.parts()))
 
 
-def divergence_gradient(states: tf.Tensor, moved: tf.Tensor, table: tf.Tensor, bias: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Computes the gradient of KL(p || q) in `moved`, where p and q are the next-token distributions of `states` and `moved`.
+def divergence_gradient(states: tf.Tensor, moved_states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Computes the gradient of KL(p || q) in `moved_states`, where p and q are the next-token distributions of the two.
 
     It is (q - p) @ table at each position (Lee et al. 2021 move states along it).
 
     Args:
-      states, moved: [N, D]. table, bias: as in `logits`. weights: [N], 0 for positions that do not count (those get 0).
+      states, moved_states: [N, D]. table, bias: as in `logits`. weights: [N], 0 for positions that do not count (those get 0).
 
     Returns:
       [N, D], without a gradient of its own.
     """
-    order, needed, arrange = _arrangement(weights)
-    before, after = arrange(states), arrange(moved)
+    rows = _Rows(weights)
+    before, after = rows.front(states), rows.front(moved_states)
     bias, table = tf.convert_to_tensor(bias), tf.cast(table, states.dtype)
 
-    def block(i, gradient):
-        p, q = (tf.nn.softmax(logits(part[i], table, bias)) for part in (before, after))  # --> [BLOCK, V']
-        return i + 1, tf.tensor_scatter_nd_update(gradient, [[i]], [tf.cast(q - p, table.dtype) @ table])
+    def block(part: tuple[tf.Tensor, tf.Tensor]) -> tuple[tuple[tf.Tensor], tuple]:
+        p, q = (tf.nn.softmax(logits(each, table, bias)) for each in part)  # --> [n, V']
+        return (tf.cast(q - p, table.dtype) @ table,), ()
 
-    _, gradient = tf.while_loop(lambda i, _: i < needed, block, [tf.constant(0), tf.zeros_like(before)], parallel_iterations=1)
-    gradient = tf.gather(tf.reshape(gradient, [-1, states.shape[1]]), tf.argsort(order, stable=True))  # --> [N, D]
+    gradient = rows.in_order(rows.over_blocks(block, (before, after))[0])  # --> [N, D]
     return tf.stop_gradient(tf.where(weights[:, None] == 0, tf.zeros_like(gradient), gradient))
 
 
 # -- blocks -------------------------------------------------------------------------------------------------------------
 
 
-def _arrangement(weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Puts positions that count first.
+class _Rows:
+    """The positions that count, of N, in front of the others.
 
-    Returns:
-      [N] the positions in that order; how many blocks hold all that count; a function that arranges [N, ...] as [blocks, BLOCK, ...].
+    XLA must know every shape. Under it the rows are all positions, filled up to whole blocks, of which it computes as many as count.
+
+    Args:
+      weights: [N], 0 for positions that do not count.
     """
-    order = tf.argsort(tf.cast(weights == 0, tf.int32), stable=True)
-    blocks = -(-weights.shape[0] // BLOCK)
 
-    def arrange(values: tf.Tensor) -> tf.Tensor:
-        filled = tf.pad(tf.gather(values, order), [[0, blocks * BLOCK - values.shape[0]], *[[0, 0]] * (values.shape.rank - 1)])
-        return tf.reshape(filled, [blocks, BLOCK, *values.shape[1:]])
+    def __init__(self, weights: tf.Tensor) -> None:
+        order = tf.argsort(tf.cast(weights == 0, tf.int32), stable=True)  # --> [N]
+        self._count, self._static = tf.math.count_nonzero(weights, dtype=tf.int32), compiled_by_xla()
+        rows = dimension(weights) if self._static else self._count
+        self._order, self._place = order[:rows], tf.minimum(tf.argsort(order, stable=True), rows)
+        self._filled = -rows % BLOCK if self._static else 0
 
-    return order, -(-tf.math.count_nonzero(weights, dtype=tf.int32) // BLOCK), arrange
+    def front(self, values: tf.Tensor) -> tf.Tensor:
+        """Brings values [N, ...] into the order of rows; those that do not count are left out, except under XLA."""
+        found = moved(values, self._order, self._place, gaps=False)
+        return tf.pad(found, [[0, self._filled], *[[0, 0]] * (values.shape.rank - 1)]) if self._filled else found
+
+    def in_order(self, rows: tf.Tensor) -> tf.Tensor:
+        """Does what `front` does backwards, without gradients; positions that do not count get zeros, or under XLA what their row has."""
+        return tf.gather(tf.pad(rows, [[0, 1], *[[0, 0]] * (rows.shape.rank - 1)]), self._place)
+
+    def over_blocks(self, compute: Callable, parts: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        """Computes something block by block.
+
+        Args:
+          compute: takes some rows of each of `parts`, and returns values of these rows, and sums over them.
+          parts: values of all rows (`front`).
+
+        Returns:
+          The values of all rows, 0 for rows of blocks where nothing counts, and behind them the sums.
+        """
+        with tf.name_scope("output"):
+            return self._over_blocks(compute, parts)
+
+    def _over_blocks(self, compute: Callable, parts: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        rows = dimension(parts[0])
+
+        def block(i: int | tf.Tensor) -> tuple[tuple, tuple]:
+            size = BLOCK if self._static else tf.minimum(BLOCK, rows - i * BLOCK)
+            begin = lambda part: [i * BLOCK] + [0] * (part.shape.rank - 1)  # noqa: E731
+            return compute(tuple(tf.slice(part, begin(part), [size, *part.shape[1:]]) for part in parts))
+
+        def put(whole: tf.Tensor, i: int | tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+            return tf.tensor_scatter_nd_update(whole, i * BLOCK + tf.range(dimension(values))[:, None], values)
+
+        def add(i: tf.Tensor, wholes: tuple, sums: tuple) -> tuple:
+            values, more = block(i)
+            return i + 1, tuple(put(w, i, v) for w, v in zip(wholes, values, strict=True)), tuple(map(tf.add, sums, more))
+
+        # The first block begins the sums: one with as many rows as all positions need no zeros to add to.
+        values, sums = block(0)
+        wholes = tuple(put(tf.zeros([rows, *value.shape[1:]], value.dtype), 0, value) for value in values)
+        blocks = -(-self._count // BLOCK)
+        _, wholes, sums = tf.while_loop(lambda i, *_: i < blocks, add, (tf.constant(1), wholes, sums), parallel_iterations=1)
+        return *wholes, *sums
 
 
 class _Blocks(NamedTuple):
-    """Positions in blocks: states [blocks, BLOCK, D], targets, weights and mixture [blocks, BLOCK]; the first `needed` blocks count."""
+    """The rows whose losses are asked for: states [n, D], targets, weights and mixture [n]; with table and bias."""
 
+    rows: _Rows
     states: tf.Tensor
     table: tf.Tensor
     bias: tf.Tensor
     targets: tf.Tensor
     weights: tf.Tensor
-    needed: tf.Tensor
     mixture: tuple = ()
 
     def parts(self) -> tuple[tf.Tensor, ...]:
@@ -158,98 +205,92 @@ class _Blocks(NamedTuple):
         return self._replace(states=parts[0], table=parts[1], bias=parts[2], mixture=parts[3:])
 
 
-def _in_blocks(states, table, bias, targets, weights, mixture) -> tuple[_Blocks, tf.Tensor]:
-    """Arranges positions in blocks. Returns these, and [N] the place of each position in them."""
-    order, needed, arrange = _arrangement(weights)
+def _in_blocks(states, table, bias, targets, weights, mixture) -> tuple[_Blocks, Callable[[tf.Tensor], tf.Tensor]]:
+    """Arranges positions in rows. Returns these, and what brings values of rows back into the order of positions."""
+    rows = _Rows(weights)
     bias = tf.convert_to_tensor(bias)  # a distributed variable as an argument would be taken for a captured one
-    arranged = arrange(states), table, bias, arrange(targets), arrange(weights), needed, tuple(map(arrange, mixture or ()))
-    return _Blocks(*arranged), tf.argsort(order, stable=True)
-
-
-def _in_order(nll: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Brings positions back into the order that they came in: [blocks, BLOCK] -> [N]."""
-    return tf.gather(tf.reshape(nll, [-1]), place)
+    arranged = rows.front(states), table, bias, rows.front(targets), rows.front(weights), tuple(map(rows.front, mixture or ()))
+    return _Blocks(rows, *arranged), rows.in_order
 
 
 # -- losses and gradients -----------------------------------------------------------------------------------------------
 
 
 def _losses_only(blocks: _Blocks) -> tf.Tensor:
-    """Computes each position's NLL, 0 where the weight is 0. Returns [blocks, BLOCK]."""
+    """Computes each row's NLL, 0 where the weight is 0. Returns [n]."""
     table = tf.cast(blocks.table, blocks.states.dtype)
 
-    def block(i, nll):
-        scores = logits(blocks.states[i], table, blocks.bias)  # --> [BLOCK, V']
-        log_probability = tf.gather(scores, blocks.targets[i], batch_dims=1) - tf.reduce_logsumexp(scores, -1)
-        if blocks.mixture:
-            log_generate, log_copied = (part[i] for part in blocks.mixture)
+    def block(part: tuple[tf.Tensor, ...]) -> tuple[tuple[tf.Tensor], tuple]:
+        states, targets, weights, *mixture = part
+        scores = logits(states, table, blocks.bias)  # --> [n, V']
+        log_probability = tf.gather(scores, targets, batch_dims=1) - tf.reduce_logsumexp(scores, -1)
+        if mixture:
+            log_generate, log_copied = mixture
             log_probability = _log_sum(log_generate + log_probability, log_copied)
-        found = tf.where(blocks.weights[i] == 0, tf.zeros_like(log_probability), -log_probability)
-        return i + 1, tf.tensor_scatter_nd_update(nll, [[i]], [found])
+        return (tf.where(weights == 0, tf.zeros_like(log_probability), -log_probability),), ()
 
-    zeros = tf.zeros(blocks.weights.shape, blocks.bias.dtype)
-    return tf.while_loop(lambda i, _: i < blocks.needed, block, [tf.constant(0), zeros], parallel_iterations=1)[1]
+    return blocks.rows.over_blocks(block, (blocks.states, blocks.targets, blocks.weights, *blocks.mixture))[0]
 
 
 def _losses_and_gradients(blocks: _Blocks, weights: tf.Tensor, smoothing: float) -> tuple[tf.Tensor, ...]:
-    """Computes each position's losses and the gradients of their total, block by block.
+    """Computes each row's losses and the gradients of their total, block by block.
 
     Args:
-      weights: [blocks, BLOCK] how much each position's loss counts in the total.
+      weights: [n] how much each row's loss counts in the total.
 
     Returns:
-      [blocks, 2, BLOCK] what each position adds to the total, and its NLL without smoothing; then the derivative of the total in each of
-      `blocks.parts()`.
+      [n, 2] what each row adds to the total, and its NLL without smoothing; then the derivative of the total in each of `blocks.parts()`.
     """
     # Tapes must not watch the loop: they would have it prepare for second derivatives, which XLA refuses.
     states, table, bias, *mixture = (tf.stop_gradient(part) for part in blocks.parts())
     small = tf.cast(table, states.dtype)  # not inside of the loop; the table's gradient, a sum over all positions, stays float32
 
-    def block(i, losses, d_states, d_table, d_bias, *d_mixture):
-        inputs = states[i]
-        scores = logits(inputs, small, bias)  # --> [BLOCK, V']
-        at_block = [part[i] for part in mixture]
-        found, d_scores, d_at_block = _losses_and_derivatives(scores, blocks.targets[i], weights[i], smoothing, at_block)
-        half = tf.cast(d_scores, small.dtype)
-        return (
-            i + 1,
-            tf.tensor_scatter_nd_update(losses, [[i]], [found]),
-            tf.tensor_scatter_nd_update(d_states, [[i]], [half @ small]),
-            d_table + tf.cast(tf.matmul(half, inputs, transpose_a=True), bias.dtype),
-            d_bias + tf.reduce_sum(d_scores, 0),
-            *(tf.tensor_scatter_nd_update(d, [[i]], [value]) for d, value in zip(d_mixture, d_at_block, strict=True)),
-        )
+    def block(part: tuple[tf.Tensor, ...]) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
+        inputs, targets, counted, *at_block = part
+        scores = logits(inputs, small, bias)  # --> [n, V']
+        losses, d_scores, scale, d_at_block = _losses_and_derivatives(scores, targets, counted, smoothing, at_block)
+        if inputs.dtype != scores.dtype:  # float16 can't hold what is scaled only behind the products
+            d_scores, scale = tf.cast(d_scores * scale[:, None], inputs.dtype), tf.ones_like(scale)
+        small_scale = tf.cast(scale, inputs.dtype)[:, None]
+        d_table = tf.cast(tf.matmul(d_scores, inputs * small_scale, transpose_a=True), bias.dtype)
+        d_bias = tf.cast(tf.matmul(small_scale, d_scores, transpose_a=True)[0], bias.dtype)
+        return (losses, (d_scores @ small) * small_scale, *d_at_block), (d_table, d_bias)
 
-    losses = tf.zeros([weights.shape[0], 2, weights.shape[1]], bias.dtype)
-    zeros = [losses, tf.zeros_like(states), tf.zeros(table.shape, bias.dtype), tf.zeros_like(bias), *map(tf.zeros_like, mixture)]
-    return tf.while_loop(lambda i, *_: i < blocks.needed, block, [tf.constant(0), *zeros], parallel_iterations=1)[1:]
+    losses, d_states, *rest = blocks.rows.over_blocks(block, (states, blocks.targets, weights, *mixture))
+    *d_mixture, d_table, d_bias = rest
+    return losses, d_states, d_table, d_bias, *d_mixture
 
 
 def _losses_and_derivatives(
     scores: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, smoothing: float, mixture: list[tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """Computes the losses of one block and their derivatives.
 
-    The smoothed loss is (1 - smoothing) NLL + smoothing (mean over V' of -log softmax).
+    The smoothed loss is (1 - smoothing) NLL + smoothing (mean over V' of -log softmax). Its derivative in the scores is
+    scale * (e - c), where e = exp(scores - their maximum): the softmax is never divided out over V', only over the n rows.
 
     Args:
-      scores: [BLOCK, V']. targets, weights: [BLOCK]. mixture: log p_gen and log of the copied probability, [BLOCK] each, or nothing.
+      scores: [n, V']. targets, weights: [n]. mixture: log p_gen and log of the copied probability, [n] each, or nothing.
 
     Returns:
-      [2, BLOCK] weighted loss and plain NLL; d_scores [BLOCK, V']; the derivatives in the mixture.
+      [n, 2] weighted loss and plain NLL; e - c, [n, V'], and scale, [n]; the derivatives in the mixture, [n] each.
     """
-    log_sum = tf.reduce_logsumexp(scores, -1)  # --> [BLOCK]
+    highest = tf.reduce_max(scores, -1)  # --> [n]
+    powers = tf.exp(scores - highest[:, None])  # --> [n, V']
+    total = tf.reduce_sum(powers, -1)
+    log_sum = highest + tf.math.log(total)
     nll = log_sum - tf.gather(scores, targets, batch_dims=1)
     d_nll, d_mixture = weights * (1.0 - smoothing), []
     if mixture:
         nll, d_nll, d_mixture = _mixed(nll, d_nll, *mixture)
-    is_target = tf.range(scores.shape[1], dtype=targets.dtype)[None] == targets[:, None]  # --> [BLOCK, V']
-    d_scores = tf.exp(scores - log_sum[:, None]) * (d_nll + smoothing * weights)[:, None] - tf.where(is_target, d_nll[:, None], 0)
+    d_log_sum = d_nll + smoothing * weights
     loss = nll
     if smoothing:
         loss = (1.0 - smoothing) * nll + smoothing * (log_sum - tf.reduce_mean(scores, -1))
-        d_scores -= (smoothing / scores.shape[1]) * weights[:, None]
-    return tf.stack([loss * weights, tf.where(weights == 0, tf.zeros_like(nll), nll)]), d_scores, d_mixture
+        powers -= (total * tf.math.divide_no_nan(smoothing * weights, d_log_sum) / scores.shape[1])[:, None]
+    at_target = tf.stack([tf.range(dimension(targets), dtype=targets.dtype), targets], 1)
+    d_scores = tf.tensor_scatter_nd_sub(powers, at_target, total * tf.math.divide_no_nan(d_nll, d_log_sum))
+    return tf.stack([loss * weights, tf.where(weights == 0, tf.zeros_like(nll), nll)], 1), d_scores, d_log_sum / total, d_mixture
 
 
 def _mixed(
@@ -273,7 +314,8 @@ def _mixed(
 
 def _scaled(gradients: list[tf.Tensor], upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Multiplies each gradient by a scalar."""
-    return tuple(d * tf.cast(upstream, d.dtype) for d in gradients)
+    with tf.name_scope("output"):
+        return tuple(d * tf.cast(upstream, d.dtype) for d in gradients)
 
 
 def _log_sum(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

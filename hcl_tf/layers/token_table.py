@@ -67,9 +67,10 @@ class TokenTable(keras.layers.Layer):
 
     def embed(self, ids: tf.Tensor) -> tf.Tensor:
         """Looks up the embeddings of vocabulary ids [...]. Returns [..., D]."""
+        # Never gathered from the variable itself: TensorFlow would copy it at each reading from then on.
         if self._source is None:
-            return tf.cast(tf.gather(self.own, self.columns(ids)), self.compute_dtype)
-        return tf.cast(tf.gather(self._source(), tf.gather(self.kept, self.columns(ids))), self.compute_dtype)
+            return tf.cast(tf.gather(tf.convert_to_tensor(self.own), self.columns(ids)), self.compute_dtype)
+        return tf.cast(tf.gather(tf.convert_to_tensor(self._source()), tf.gather(self.kept, self.columns(ids))), self.compute_dtype)
 
     def columns(self, ids: tf.Tensor) -> tf.Tensor:
         """Turns vocabulary ids into columns of the output layer; ids that are not kept become the unknown word's column."""

@@ -120,7 +120,7 @@ class EncoderDecoder(Copying, BertBody):
         embedded = self.tokens.embed(self.decoder_inputs(batch, noise))
         if added is not None:
             embedded += tf.cast(added, embedded.dtype)[:, None]
-        return self.decoder(embedded, memory, memory_mask, noise)
+        return self.decoder(embedded, memory, memory_mask, noise, self.labels(batch) != self.inputs_.pad_id)
 
     def copy_memory(self, batch: Batch, texts: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns what `copy_attention` attends to: all pieces of the source but [CLS], [SEP] and padding."""

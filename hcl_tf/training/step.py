@@ -94,10 +94,11 @@ class TrainStep:
             gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
         if self.scale is not None:
             gradients = [g / self.scale for g in gradients]
-        norm = tf.linalg.global_norm(gradients)
-        if self.settings.gradient_clip:
-            factor = self.settings.gradient_clip / tf.maximum(norm, self.settings.gradient_clip)
-            gradients = [g * factor for g in gradients]
+        with tf.name_scope("clip"):
+            norm = tf.linalg.global_norm(gradients)
+            if self.settings.gradient_clip:
+                factor = self.settings.gradient_clip / tf.maximum(norm, self.settings.gradient_clip)
+                gradients = [g * factor for g in gradients]
         scalars = {"grad_norm": norm, "clipped": self._is_clipped(norm)}
         # A step that an overflow makes be left out reports norm 0. At the smallest scale a norm that is not finite is no overflow of the
         # scaling, and is reported, so that the loop stops.

@@ -140,7 +140,7 @@ class TextStates:
     def _folder(self, kind: str, encoder: TextEncoder, variables: Sequence[tf.Variable]) -> Path:
         """Returns the folder for what some weights make of these texts."""
         suffix = f" {self._data.suffix_length}" if self._data.suffix_length else ""  # sources with keywords are other texts
-        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.compute_dtype}{suffix}".encode())
+        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.product_dtype}{suffix}".encode())
         for variable in variables:
             key.update(variable.numpy().tobytes())
         return self._data.folder / CACHE / f"{kind}-{key.hexdigest()[:16]}"

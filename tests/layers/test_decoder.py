@@ -11,6 +11,7 @@ from finite_differences import assert_gradients, variables
 from hcl_tf.decoding.beam_search import UNMOVED, reordered
 from hcl_tf.layers.decoder import Attention, DecoderBlock, TransformerDecoder
 from hcl_tf.layers.noise import Noise
+from hcl_tf.layers.packing import Packing
 
 B, T, M, D, HEADS, INNER, POSITIONS = 2, 5, 4, 8, 2, 12, 6
 
@@ -85,6 +86,28 @@ def test_is_a_transformer_decoder(decoder):
     np.testing.assert_allclose(decoder(*inputs()), numpy_decoder(decoder, *inputs()), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+def test_positions_that_are_not_wanted_change_nothing(decoder, jit):
+    """Neither the states of the others nor any gradient; their own states are zeros."""
+    embedded, memory, memory_mask = inputs()
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], bool)
+    weights = tf.constant(np.random.default_rng(5).normal(size=(B, T, D)) * mask[..., None])
+
+    @tf.function(jit_compile=jit)
+    def states_and_gradients(mask: tf.Tensor | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            watched = [embedded, memory]
+            tape.watch(watched)
+            states = decoder(embedded, memory, memory_mask, Noise(1, 2, tf.range(B)), mask)
+            loss = tf.reduce_sum(states * weights)
+        return states, tape.gradient(loss, watched + decoder.trainable_variables)
+
+    (all_states, all_gradients), (states, gradients) = states_and_gradients(None), states_and_gradients(tf.constant(mask))
+    np.testing.assert_allclose(states, all_states * mask[..., None], rtol=1e-9, atol=1e-9)
+    for ours, theirs in zip(gradients, all_gradients, strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(ours), tf.convert_to_tensor(theirs), rtol=1e-8, atol=1e-8)
+
+
 def test_causality(decoder):
     embedded, memory, mask = inputs()
     states = decoder(embedded, memory, mask).numpy()
@@ -116,7 +139,7 @@ def test_cached_steps_equal_teacher_forcing(decoder, beams, length):
     embedded = tf.constant(np.random.default_rng(3).normal(size=(B * beams, T, D)))
     whole = decoder(embedded, tf.repeat(memory, beams, 0), tf.repeat(mask, beams, 0)).numpy()
     cache, fixed = decoder.start(memory, mask, B * beams, length)
-    assert sum(mask.shape[0] for mask in fixed["mask"]) == B  # the memory is not repeated for the beams
+    assert sum(bias.shape[0] for bias in fixed["bias"]) == B  # the memory is not repeated for the beams
     step = tf.function(decoder.step)
     for t in range(T):
         states, cache = step(embedded[:, t], tf.constant(t), cache, fixed)
@@ -214,7 +237,9 @@ def test_identity_attention_passes_on_what_it_looks_at():
     for head in range(HEADS):  # in every head nothing else resembles it more
         part = slice(head * D // HEADS, (head + 1) * D // HEADS)
         memory[:, :, part] /= np.linalg.norm(memory[:, :, part], axis=-1, keepdims=True)
-    found = attention(tf.constant(sharp), *attention.remember(tf.constant(memory)), tf.zeros([1, 1, 1, M], tf.float64))
-    np.testing.assert_allclose(found, memory[:, 2:3], atol=1e-6)
+    packings = [Packing(tf.fill([B, length], True)) for length in (1, M)]
+    to = attention.remember(packings[1].rows(tf.constant(memory)), packings[1])
+    found = attention(packings[0].rows(tf.constant(sharp)), packings[0], to, M, tf.zeros([1, 1, 1, M], tf.float64))
+    np.testing.assert_allclose(found, memory[:, 2], atol=1e-6)
     assert not attention.get_config()["dropout"]
     assert attention.get_config()["identity"]

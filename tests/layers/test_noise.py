@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hcl_tf.layers.noise import Noise, dropout
+from hcl_tf.layers.packing import Packing
 
 MANY = 4000
 SURE = 1e-6  # a right generator fails a statistical test with this probability, and not by chance in some runs: numbers are fixed
@@ -83,6 +84,7 @@ def test_uniform_and_normal_have_their_distributions():
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate):
     kept = of_rows(range(20)).dropout(tf.ones([20, MANY]), rate).numpy()
+    rate = round(rate * 2**16) / 2**16  # the rate is kept in steps of 2^-16, and the mean exactly for that rate
     np.testing.assert_allclose(np.unique(kept), [0, 1 / (1 - rate)], rtol=1e-6)
     bound = stats.norm.isf(SURE / 2) * (rate * (1 - rate) / kept.size) ** 0.5
     assert abs((kept == 0).mean() - rate) < bound
@@ -100,6 +102,37 @@ def test_dropout_keeps_the_type_and_unknown_shapes():
     assert noise().dropout(tf.ones([2, 5], tf.float16), 0.5).dtype == tf.float16
     run = tf.function(lambda values: noise().dropout(values, 0.5), input_signature=[tf.TensorSpec([None, None, 5])])
     np.testing.assert_array_equal(run(tf.ones([2, 3, 5])), noise().dropout(tf.ones([2, 3, 5]), 0.5))
+
+
+@pytest.mark.parametrize("size", [6, 5, 1])
+@pytest.mark.parametrize("jit", [False, True])
+def test_packed_rows_are_dropped_as_their_places_in_the_texts_are(size, jit):
+    mask = np.random.default_rng(1).random((4, 7)) < 0.6
+
+    @tf.function(jit_compile=jit)
+    def both() -> tuple[tf.Tensor, tf.Tensor]:
+        packing = Packing(tf.constant(mask))
+        ones = tf.ones([4, 7, size])
+        whole, rows = (of_rows([3, 1, 2, 9]).dropout(*values) for values in ((ones, 0.4), (packing.rows(ones), 0.4, packing)))
+        return whole, packing.texts_of(rows)
+
+    whole, packed = both()
+    np.testing.assert_array_equal(packed, whole * mask[..., None])
+    assert 0 < (whole.numpy() == 0).mean() < 1
+
+
+@pytest.mark.parametrize("longest", [7, 6, 3])
+def test_a_part_of_attention_weights_is_dropped_as_in_the_whole(longest):
+    whole = of_rows([3, 1]).dropout(tf.ones([2, 3, 5, 7]), 0.4)
+    part = of_rows([3, 1]).dropout(tf.ones([2, 3, 4, longest]), 0.4, lengths=(5, 7))
+    np.testing.assert_array_equal(part, whole[:, :, :4, :longest])
+
+
+def test_both_halves_of_a_hash_serve_and_do_not_follow_each_other():
+    kept = of_rows(range(40)).dropout(tf.ones([40, MANY]), 0.5).numpy() > 0
+    for distance in (1, 2):
+        same = (kept[:, distance:] == kept[:, :-distance]).mean()
+        assert abs(same - 0.5) < stats.norm.isf(SURE / 2) * 0.5 / kept.size**0.5
 
 
 def test_stacked_texts_of_an_example_have_noise_of_their_own_that_follows_the_row():

@@ -46,7 +46,7 @@ class Mixing:
 
     def __init__(self, vocabulary: int, seed: int = 1) -> None:
         self.table = tf.Variable(np.random.default_rng(seed).normal(size=(vocabulary, WIDTH)), dtype=tf.float32)
-        self.shape, self.variables, self.compute_dtype = SimpleNamespace(width=WIDTH), [self.table], "float32"
+        self.shape, self.variables, self.product_dtype = SimpleNamespace(width=WIDTH), [self.table], "float32"
 
     def mask(self, ids):
         return ids != 0
@@ -172,7 +172,7 @@ def test_cache_is_reused_until_weights_or_data_change(data, few, monkeypatch) ->
     other = TextStates(data, few, keep=True).node_features(Mixing(len(data.tokenizer), seed=2))
     assert counting.count == 2
     assert not np.array_equal(other[0], first[0])
-    encoder.compute_dtype = "float16"
+    encoder.product_dtype = "float16"
     TextStates(data, few, keep=True).node_features(encoder)
     assert counting.count == 3, "float16 arithmetic gives other states"
     data.manifest["sha256"] = "another"

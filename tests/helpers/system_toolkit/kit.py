@@ -56,7 +56,9 @@ class Facts:
 DEEPER = {"learning_rate": 0.005, "decoder_layers": 2}
 FACTS = {
     "t5": Facts(half=False, learnt=DEEPER),  # the library masks with -1e9
-    "claps": Facts(half=False, learnt=DEEPER, divided={"claps_group": 2}, part=2),  # and its negatives are other examples of a group
+    "claps": Facts(
+        half=False, learnt=DEEPER | {"learning_rate": 0.003}, divided={"claps_group": 2}, part=2
+    ),  # and its negatives are other examples of a group
 }
 
 
