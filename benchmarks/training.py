@@ -45,7 +45,6 @@ PROCESSOR = flags.DEFINE_boolean(
     "processor_time", False, "Seconds of processor time in place of the clock's: for a machine that others use."
 )
 COMPILED = flags.DEFINE_boolean("compiled", False, "Compile our steps with XLA (training does so on GPUs).")
-PEER_COMPILED = flags.DEFINE_boolean("peer_compiled", False, "Also measure the peer under torch.compile (needs a C++ compiler).")
 PRODUCT = flags.DEFINE_integer("product", 2048, "Rows and columns of the matrix product that shows the machine's ceiling.", lower_bound=64)
 OUT = flags.DEFINE_string("out", None, "Also write the report to this file.")
 
@@ -62,6 +61,9 @@ PEERS = {  # PyTorch's: one table for encoder, decoder and output as in ours, or
     "torch_apart": ("transformers, encoder's table apart (its default)", {"shared": False, "compiled": False}),
     "torch_compiled": ("transformers, one table, torch.compile", {"shared": True, "compiled": True}),
 }
+PEER_ROWS = flags.DEFINE_multi_enum(
+    "peer", ["torch", "torch_apart"], list(PEERS), "Which of the peer's; torch_compiled needs a C++ compiler."
+)
 SUBJECTS = flags.DEFINE_multi_enum("subject", list(SYSTEMS), list(SYSTEMS), "Which of ours to measure; XLA takes its time over each.")
 GOALS = (
     "Goals: the encoder-decoder at 2.0 times the examples/s of the fastest of the peer's rows and at 60% of the ceiling; hcl, with three "
@@ -235,7 +237,7 @@ class Measured:
         wanted = [*SUBJECTS.value, *(f"{name}/{n}/{states}" for n in TRAINED.value for states in (CACHED, LIVE) for name in SUBJECTS.value)]
         ours = {name: Subject(name, work) for name in wanted}
         peer = sbs.Peer(PEER_PYTHON.value, **work.texts) if PEER_PYTHON.value else None
-        names = [name for name in PEERS if peer and (PEER_COMPILED.value or name != "torch_compiled")]
+        names = PEER_ROWS.value if peer else []
         theirs = {name: peer.ask("train", count=1, **PEERS[name][1]) for name in names}
         turn = lambda name: lambda: peer.ask("train", count=STEPS.value, **PEERS[name][1])["seconds"]  # noqa: E731
         subjects = {name: lambda s=subject: s.steps(STEPS.value) for name, subject in ours.items()}

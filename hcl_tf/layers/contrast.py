@@ -82,18 +82,23 @@ class Impostor(keras.layers.Layer):
         self.size, self.kind, self.gradient = size, kind, gradient
         self.kernel = self.add_weight("kernel", (size, size), initializer="identity", trainable=gradient)
 
-    def call(self, states: tf.Tensor, present: tf.Tensor, positive: tf.Tensor, draw: tf.Tensor | None = None) -> tf.Tensor:
+    def chosen(self, present: tf.Tensor, draw: tf.Tensor | None) -> tf.Tensor:
+        """Says which negative neighbours [B, K, F] make the impostor, of those that are `present`; bool as this.
+
+        Args:
+          draw: [B, K, F] uniform noise, which chooses where `kind` is "one"; None: the first neighbour.
+        """
+        return _one(present, draw) if self.kind == "one" else present
+
+    def call(self, states: tf.Tensor, chosen: tf.Tensor, positive: tf.Tensor) -> tf.Tensor:
         """Computes impostors [B, Z]; zero where an example has no neighbour.
 
         Args:
           states: [B, K, F, Z] states of the negative neighbours of each target keyword.
-          present: [B, K, F] bool, which of them there are.
+          chosen: [B, K, F] bool, which of them count (`chosen`).
           positive: [B, Z] u_y.
-          draw: [B, K, F] uniform noise, which chooses where `kind` is "one"; None: the first neighbour.
         """
-        if self.kind == "one":
-            present = _one(present, draw)
-        weights = tf.cast(present, states.dtype)
+        weights = tf.cast(chosen, states.dtype)
         summed = tf.einsum("bkf,bkfz->bkz", weights, states)  # --> [B, K, Z]
         if self.kind == "sum":
             return tf.reduce_sum(summed, 1) @ self.kernel

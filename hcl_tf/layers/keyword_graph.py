@@ -7,6 +7,7 @@ relation, -1 where there are fewer than F. Edge (i, j) has a state r_ij of its o
 import tensorflow as tf
 import tf_keras as keras
 
+from hcl_tf.layers.packing import compiled_by_xla, moved
 from hcl_tf.layers.shapes import dimension
 
 
@@ -47,38 +48,57 @@ class KeywordGraphNetwork(keras.layers.Layer):
             layer.build((None, self.size))
         super().build(shape)
 
-    def call(self, features: tf.Tensor, neighbours: tf.Tensor) -> tf.Tensor:
-        """Computes states [n, Z] from features [n, Z] and the places of neighbours [n, 2, F]."""
+    def call(self, features: tf.Tensor, neighbours: tf.Tensor, wanted: tf.Tensor | None = None) -> tf.Tensor:
+        """Computes states [n, Z] from features [n, Z] and the places of neighbours [n, 2, F].
+
+        Args:
+          wanted: [n] bool, the nodes whose states are asked for; what the others get means nothing. Each round then computes only the
+            nodes that a later one reads. None, and always under XLA, which needs to know how many they are: all nodes.
+        """
         nodes, width = dimension(neighbours), neighbours.shape[2]
-        present = tf.reshape(neighbours >= 0, [nodes, 2 * width])  # --> [n, E]: E edges a node, positive ones first
-        places = tf.maximum(tf.reshape(neighbours, [nodes, 2 * width]), 0)
-        states, edges = features, self.initial_edges(features, tf.reshape(places, [nodes, 2, width]))
-        for _ in range(self.iterations):
-            states, edges = self.round(states, edges, places, present)
+        places = tf.reshape(neighbours, [nodes, 2 * width])  # --> [n, E]: E edges a node, positive ones first
+        if wanted is None or compiled_by_xla():
+            rounds = [Rows(None, nodes)] * self.iterations
+        else:
+            rounds = rows_of_rounds(places, wanted, self.iterations)
+        states, edges, before = features, None, None
+        for rows in rounds:
+            at = rows.of(places)
+            present, ends = at >= 0, tf.maximum(at, 0)
+            edges = rows.among(before, edges) if before else self.initial_edges(features, tf.reshape(ends, [-1, 2, width]), rows)
+            found, edges = self.round(states, edges, ends, present, rows)
+            states, before = rows.back(found), rows
         return states
 
-    def initial_edges(self, features: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        """Computes r_ij^0 = FFN([h_i ; h_j]), with one network for each relation. Returns [n, 2 * F, Z]."""
+    def initial_edges(self, features: tf.Tensor, places: tf.Tensor, rows: "Rows") -> tf.Tensor:
+        """Computes r_ij^0 = FFN([h_i ; h_j]), with one network for each relation, of edges that leave `rows`. Returns [m, 2 * F, Z]."""
         edges = []
-        origins, ends = self.edge_from(features), self.edge_to(features)  # --> [n, 2 * Z]
+        origins, ends = self.edge_from(rows.of(features)), self.edge_to(features)  # --> [m, 2 * Z], [n, 2 * Z]
         for relation, out in enumerate(self.edge_out):
             part = slice(relation * self.size, (relation + 1) * self.size)
             inner = tf.nn.relu(origins[:, None, part] + tf.gather(ends[:, part], places[:, relation]))
             edges.append(out(inner))
         return tf.concat(edges, 1)
 
-    def round(self, states: tf.Tensor, edges: tf.Tensor, places: tf.Tensor, present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Applies eqs 4 to 9 once, to states [n, Z] and edges [n, E, Z] with `places` [n, E]. Returns new states and new edges."""
+    def round(
+        self, states: tf.Tensor, edges: tf.Tensor, places: tf.Tensor, present: tf.Tensor, rows: "Rows"
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Applies eqs 4 to 9 once, from states [n, Z], to m of the nodes with their edges [m, E, Z], whose ends are at `places` [m, E].
+
+        Returns:
+          New states [m, Z] of these nodes, and their new edges.
+        """
         root = self.size**0.5
-        ends = tf.gather(states, places)  # --> [n, E, Z], h_j
+        own = rows.of(states)  # --> [m, Z], h_i
+        ends = tf.gather(states, places)  # --> [m, E, Z], h_j
         # (4) (r W_r)(h W_h)^T = r (h W_h W_r^T)^T, so that the products are taken over nodes, of which there are fewer.
         compared = self.node_ends(states) @ tf.transpose(self.relation_ends.kernel)
-        own = tf.einsum("nez,nz->ne", edges, compared)
-        other = tf.reduce_sum(edges * tf.gather(compared, places), -1)
-        beta = tf.sigmoid((own - other) / root)[..., None]  # the softmax over the edge's two ends
-        mixed = beta * states[:, None] + (1.0 - beta) * ends  # (5)
+        with_own = tf.einsum("nez,nz->ne", edges, rows.of(compared))
+        with_end = tf.reduce_sum(edges * tf.gather(compared, places), -1)
+        beta = tf.sigmoid((with_own - with_end) / root)[..., None]  # the softmax over the edge's two ends
+        mixed = beta * own[:, None] + (1.0 - beta) * ends  # (5)
         edges = self.update_out(self.update_in(edges + mixed))  # (6)
-        queries, keys = self.query(states), self.key(states)
+        queries, keys = self.query(own), self.key(states)
         if self.attention == "dot":
             scores = tf.einsum("nz,nez->ne", queries, tf.gather(keys, places) + edges) / root  # (7)
         else:
@@ -86,10 +106,53 @@ class KeywordGraphNetwork(keras.layers.Layer):
             scores = tf.nn.leaky_relu(from_[:, None] + tf.gather(to, places) + through, 0.2)
         alpha = masked_softmax(scores, present)  # (8)
         values = tf.gather(self.value(states), places) + edges
-        return states + tf.einsum("ne,nez->nz", alpha, values), edges  # (9)
+        return own + tf.einsum("ne,nez->nz", alpha, values), edges  # (9)
 
     def get_config(self) -> dict:
         return super().get_config() | {"size": self.size, "iterations": self.iterations, "attention": self.attention}
+
+
+class Rows:
+    """Some of n nodes, whose values stand side by side.
+
+    Args:
+      chosen: [n] bool; None: all of them. nodes: n.
+    """
+
+    def __init__(self, chosen: tf.Tensor | None, nodes: int | tf.Tensor) -> None:
+        self._all = chosen is None
+        if not self._all:
+            self._nodes = tf.cast(tf.where(chosen)[:, 0], tf.int32)  # --> [m]
+            place = tf.cumsum(tf.cast(chosen, tf.int32)) - 1
+            self._place = tf.where(chosen, place, dimension(self._nodes))  # --> [n], m where a node is none of them
+
+    def of(self, values: tf.Tensor) -> tf.Tensor:
+        """Takes these nodes' values: [n, ...] --> [m, ...]."""
+        return values if self._all else moved(values, self._nodes, self._place, gaps=False)
+
+    def back(self, values: tf.Tensor) -> tf.Tensor:
+        """Puts values back where their nodes stand, and zeros at the others: [m, ...] --> [n, ...]."""
+        return values if self._all else moved(values, self._place, self._nodes, gaps=True)
+
+    def among(self, others: "Rows", values: tf.Tensor) -> tf.Tensor:
+        """Takes these nodes' values out of values of `others`, which have all of these and more: [m', ...] --> [m, ...]."""
+        if self._all:
+            return values
+        return moved(values, tf.gather(others._place, self._nodes), tf.gather(self._place, others._nodes), gaps=False)
+
+
+def rows_of_rounds(places: tf.Tensor, wanted: tf.Tensor, rounds: int) -> list[Rows]:
+    """Says which nodes each round has to compute, so that those that are `wanted` [n] are right after the last.
+
+    Args:
+      places: [n, E] where each node's neighbours are, -1 where there is none.
+    """
+    nodes, found = dimension(places), []
+    for _ in range(rounds):
+        found.append(Rows(wanted, nodes))
+        read = tf.reshape(tf.where(wanted[:, None], places, -1), [-1])  # a round reads its nodes' neighbours
+        wanted |= tf.math.unsorted_segment_max(tf.ones_like(read), read, nodes) > 0  # negative places count for none
+    return found[::-1]
 
 
 def masked_softmax(scores: tf.Tensor, present: tf.Tensor) -> tf.Tensor:

@@ -110,6 +110,6 @@ def moved(values: tf.Tensor, to: tf.Tensor, back: tf.Tensor, gaps: bool) -> tf.T
     def move(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         with tf.name_scope("packing"):
             padded = tf.pad(values, [[0, 1], *[[0, 0]] * (values.shape.rank - 1)]) if gaps else values
-            return tf.gather(padded, to), lambda upstream: moved(upstream, back, to, not gaps)
+            return tf.gather(padded, to), lambda upstream: moved(tf.convert_to_tensor(upstream), back, to, not gaps)
 
     return move(values)

@@ -23,6 +23,7 @@ from hcl_tf.layers import latent
 from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
 from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keyword_state
 from hcl_tf.layers.noise import Noise
+from hcl_tf.layers.shapes import dimension
 from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.encoder_decoder import EncoderDecoder
 from hcl_tf.models.examples import NOT_A_NUMBER, as_float, has_impostor, weighted_sum
@@ -149,8 +150,9 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
         return super().counts(batch) | {"contrasted": tf.reduce_sum(batch["example_mask"] * as_float(has_impostor(batch)))}
 
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
+        batch = self.with_impostors(batch, noise)
         texts = self.encode(batch, noise if training else None, self.encoded)
-        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training), noise)
+        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training))
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
         states = self.decode(batch, texts, keywords, z, noise if training else None)
@@ -206,10 +208,23 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
+    def with_impostors(self, batch: Batch, noise: Noise | None) -> Batch:
+        """Leaves of a batch's impostor_nodes those that make its impostors, where there are any (-1 for the others).
+
+        Args:
+          noise: chooses an impostor where one is drawn; None: the strongest.
+        """
+        if not self.uses_keywords or "impostor_nodes" not in batch:
+            return batch
+        places = batch["impostor_nodes"]
+        draw = noise.apart().uniform(tuple(places.shape[1:])) if noise else None
+        return batch | {"impostor_nodes": tf.where(self.impostor.chosen(places >= 0, draw), places, -1)}
+
     def states_of_nodes(self, batch: Batch, training: bool) -> tf.Tensor | None:
         """Computes the states [n, Z] of the batch's sub-graph, or of the whole graph where the batch has none.
 
-        Outside of training returns the whole graph's, as `before_inference` left them.
+        In training those of other nodes than the batch's own mean nothing. Outside of training returns the whole graph's, as
+        `before_inference` left them.
         """
         if not self.uses_keywords:
             return None
@@ -219,7 +234,11 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
         if "graph_nodes" in batch:
             features, neighbours = gather_nodes(features, batch["graph_nodes"]), batch["graph_neighbours"]
         states = self.node_projection(features)
-        return self.graph(states, neighbours) if self.uses_graph else states
+        if not self.uses_graph:
+            return states
+        read = tf.concat([tf.reshape(batch[f"{name}_nodes"], [-1]) for name in ("source", "target", "impostor")], 0)
+        wanted = tf.math.unsorted_segment_max(tf.ones_like(read), read, dimension(features)) > 0  # negative places count for none
+        return self.graph(states, neighbours, wanted)
 
     def project(self, vectors: tf.Tensor) -> tf.Tensor:
         """Projects text vectors [B, D] into the space of the nodes, [B, Z]."""
@@ -230,7 +249,7 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
 
         Args:
           nodes: [n, Z] states (`states_of_nodes`); None: the model has no keywords, and so no states.
-          noise: chooses an impostor where one is drawn; None: the strongest.
+          noise: as of `with_impostors`.
         """
         if nodes is None:
             return {}
@@ -241,9 +260,8 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
                 unknown = tf.cast(batch[f"{role}_unknown"], tf.float32)
                 states[role] = keyword_state(nodes, batch[f"{role}_nodes"], unknown, own)
         if "target" in texts and "impostor_nodes" in batch:
-            places = batch["impostor_nodes"]
-            draw = noise.apart().uniform(tuple(places.shape[1:])) if noise else None
-            states["impostor"] = self.impostor(gather_nodes(nodes, places), places >= 0, states["target"], draw)
+            places = self.with_impostors(batch, noise)["impostor_nodes"]
+            states["impostor"] = self.impostor(gather_nodes(nodes, places), places >= 0, states["target"])
         return states
 
     def prior_of(self, texts: dict, keywords: dict, u: tf.Tensor | None = None) -> latent.Gaussian:

@@ -109,6 +109,11 @@ def impostor_of(kind: str, kernel: np.ndarray) -> Impostor:
     return impostor
 
 
+def made(impostor: Impostor, states, present, positive, draw=None) -> tf.Tensor:
+    """The impostors that some draw chooses."""
+    return impostor(states, impostor.chosen(tf.constant(present), draw), positive)
+
+
 def test_impostor_sum_is_the_printed_form():
     states, present, positive, kernel = impostor_inputs()
     found = impostor_of("sum", kernel)(states, present, positive).numpy()
@@ -147,7 +152,7 @@ def test_one_impostor_is_the_neighbour_with_the_largest_draw_at_the_positives_le
     states, present, positive, kernel = impostor_inputs()
     draw = np.random.default_rng(7).uniform(size=present.shape).astype(np.float32)
     draw[0, 1, 1] = 0.999  # the largest draw of a place where there is no neighbour
-    found = impostor_of("one", kernel)(states, present, positive, draw).numpy()
+    found = made(impostor_of("one", kernel), states, present, positive, draw).numpy()
     for row in range(2):
         places = [(k, f) for k in range(2) for f in range(3) if present[row, k, f]]
         k, f = max(places, key=lambda place: draw[row][place])
@@ -158,7 +163,7 @@ def test_one_impostor_is_the_neighbour_with_the_largest_draw_at_the_positives_le
 def test_one_impostor_without_a_draw_is_the_first_neighbour():
     states, present, positive, kernel = impostor_inputs()
     present[0, 0, 0] = False
-    found = impostor_of("one", kernel)(states, present, positive).numpy()
+    found = made(impostor_of("one", kernel), states, present, positive).numpy()
     np.testing.assert_allclose(found[0], drawn(states[0, 0, 1][None], kernel, positive[0])[0], rtol=1e-12)
     np.testing.assert_allclose(found[1], drawn(states[1, 1, 0][None], kernel, positive[1])[0], rtol=1e-12)
     assert (found[2] == 0).all()
@@ -169,7 +174,7 @@ def test_each_neighbour_is_drawn_equally_often():
     states, present, positive, kernel = impostor_inputs()
     many = 4000
     draw = Noise(1, 2, tf.range(many)).uniform((2, 3))
-    found = impostor_of("one", kernel)(*(np.repeat(part[:1], many, 0) for part in (states, present, positive)), draw).numpy()
+    found = made(impostor_of("one", kernel), *(np.repeat(part[:1], many, 0) for part in (states, present, positive)), draw).numpy()
     choices = drawn(states[0][present[0]], kernel, positive[0])  # [4, Z]
     apart = np.abs(found[:, None] - choices[None]).max(-1)  # [many, 4]
     assert (apart.min(1) < 1e-9).all(), "something else than one neighbour"
@@ -181,7 +186,7 @@ def test_neighbours_that_are_not_there_do_not_matter(kind):
     states, present, positive, kernel = impostor_inputs()
     other = np.where(present[..., None], states, 1e3)
     impostor = impostor_of(kind, kernel)
-    np.testing.assert_array_equal(impostor(states, present, positive), impostor(other, present, positive))
+    np.testing.assert_array_equal(made(impostor, states, present, positive), made(impostor, other, present, positive))
 
 
 def test_w_starts_as_the_identity_and_is_trained_only_if_asked():
@@ -211,7 +216,7 @@ def test_gradients_of_the_keyword_contrast(kind):
     impostor.kernel.assign(kernel)
     states, anchor, positive = variables(5, (3, 2, 3, 4), (3, 4), (3, 4))
     draw = np.random.default_rng(8).uniform(size=present.shape).astype(np.float32)
-    negative = lambda: cosine(anchor, impostor(states, present, positive, draw))  # noqa: E731
+    negative = lambda: cosine(anchor, made(impostor, states, present, positive, draw))  # noqa: E731
     loss = lambda: tf.reduce_sum(contrast(cosine(anchor, positive), negative())[:2])  # noqa: E731
     assert_gradients(loss, [states, anchor, positive, impostor.kernel])
     with tf.GradientTape() as tape:

@@ -204,3 +204,24 @@ def test_config():
     twin = KeywordGraphNetwork.from_config(graph.get_config())
     assert twin.get_config() == graph.get_config()
     assert (twin.size, twin.iterations, twin.attention, twin.dtype) == (Z, 3, "additive", "float32")
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10**6), st.integers(1, 7), st.integers(1, 3))
+def test_wanted_nodes_alone_get_the_states_and_the_gradients_that_they_get_among_all(seed, nodes, iterations):
+    graph, random = network(iterations=iterations, seed=seed), np.random.default_rng(seed)
+    features, table = tf.constant(random.normal(size=(nodes, Z))), tf.constant(random_graph(seed, nodes))
+    wanted = random.random(nodes) < 0.4
+    weights = random.normal(size=(nodes, Z)) * wanted[:, None]
+
+    def found(wanted: tf.Tensor | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            states = graph(features, table, wanted)
+            loss = tf.reduce_sum(states * weights)
+        return states, tape.gradient(loss, [features, *graph.trainable_variables], unconnected_gradients="zero")
+
+    (every, expected), (some, gradients) = found(None), found(tf.constant(wanted))
+    np.testing.assert_allclose(some.numpy()[wanted], every.numpy()[wanted], rtol=1e-9, atol=1e-12)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(ours), tf.convert_to_tensor(theirs), rtol=1e-7, atol=1e-10)
