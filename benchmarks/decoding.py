@@ -1,14 +1,15 @@
-"""How fast beam search is beside transformers' `generate` on PyTorch, on the same sources, at the same sizes.
+"""How fast beam search is beside transformers' `generate` on PyTorch and beside CTranslate2, on the same sources, at the same sizes.
 
-  python benchmarks/decoding.py --peer_python=PYTHON_WITH_TORCH --out=benchmarks/decoding.md
+  python benchmarks/decoding.py --peer_python=PYTHON_WITH_TORCH --batch_size=1 --batch_size=32 --batch_size=128 --out=benchmarks/decoding.md
 
-Both search with 4 beams from random weights. "forced" bars the end until the maximum, so that both take the same number of decoder
-calls; "natural" gives outputs of about the length of real ones, and both stop when their own rule says so. Prints Markdown;
-benchmarks/decoding.md holds the last result.
+All search with 4 beams from random weights; CTranslate2 has the weights of ours, and its outputs are compared with ours token by token.
+"forced" bars the end until the maximum, so that all take the same number of decoder calls; "natural" gives outputs of about the length
+of real ones, and all stop when their own rule says so. Prints Markdown; benchmarks/decoding.md holds the last result.
 """
 
 import statistics
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,45 +25,48 @@ COMPILED = flags.DEFINE_boolean("compiled", False, "Compile our search with XLA 
 REPEATS = flags.DEFINE_integer("repeats", 9, "Rounds in which every subject has its turn.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 2, "Batches of a turn.", lower_bound=1)
 BATCHES = flags.DEFINE_integer("batches", 4, "Different batches, used in turn.", lower_bound=1)
-PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch and transformers; empty: no peer.")
+BATCH_SIZES = flags.DEFINE_multi_integer("batch_size", [sbs.BATCH], "Sources of a batch.", lower_bound=1)
+PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Interpreter with torch, transformers, ctranslate2; empty: no peer.")
 OUT = flags.DEFINE_string("out", None, "Also write the report to this file.")
 
+TASK = "questions"
 BEAMS, MAXIMUM, PENALTY = 4, 20, 0.6
 MINIMUM = {"forced": MAXIMUM, "natural": 5}
 SYSTEMS = {"bert_gen": "ours, encoder-decoder without z", "hcl": "ours, hcl: graph states, prior, z"}
-PEERS = {"transformers.generate": 0, "transformers.generate, 1 thread": 1}  # threads; 0: one a core
+GENERATE, CTRANSLATE2 = "transformers.generate", "CTranslate2, weights of ours"
 SHARPNESS = 10.0  # embeddings times this make random weights as sure of the next piece as trained ones are
-WANTED = 11.0  # pieces of an output in "natural", as targets have (side_by_side.draw_texts)
+WANTED = 11.0  # pieces of an output in "natural", as targets have (side_by_side.TASKS)
 TRIALS = 8  # halvings of the interval in which the end's bias is sought
 NODES, KEYWORDS = 5000, 4  # of hcl's keyword graph, whose states are ready before decoding begins
 
 
 class Subject:
-    """One of our systems in decoding."""
+    """One of our systems in decoding.
+
+    Args:
+      sources: [batches, B, S + 2].
+    """
 
     def __init__(self, name: str, variant: str, sources: np.ndarray) -> None:
         import tensorflow as tf
 
         from hcl_tf.decoding.generator import Generator
 
-        neighbours = np.full((NODES, 2, 1), -1, np.int32)
+        neighbours, size = np.full((NODES, 2, 1), -1, np.int32), sources.shape[1]
         lengths = {"beams": BEAMS, "minimum_length": MINIMUM[variant], "maximum_length": MAXIMUM, "length_penalty": PENALTY}
-        self.system, _ = sbs.build(name, neighbours, KEYWORDS, **lengths)
+        self.system, _ = sbs.build(name, neighbours, KEYWORDS, TASK, size, **lengths)
         table = self.system.encoder.embedding_table
         table.assign(table * SHARPNESS)
         self.system.before_inference()
-        nodes = np.random.default_rng(1).integers(0, NODES, (len(sources), sbs.BATCH, KEYWORDS)).astype(np.int32)
-        rows = tf.range(sbs.BATCH)
-        fixed = {"source_unknown": tf.zeros_like(rows), "example_rows": rows, "example_mask": tf.ones([sbs.BATCH])}
+        nodes = np.random.default_rng(1).integers(0, NODES, (len(sources), size, KEYWORDS)).astype(np.int32)
+        rows = tf.range(size)
+        fixed = {"source_unknown": tf.zeros_like(rows), "example_rows": rows, "example_mask": tf.ones([size])}
         pairs = zip(tf.constant(sources), tf.constant(nodes), strict=True)
         self.batches = [{"source_ids": ids, "source_nodes": places, **fixed} for ids, places in pairs]
         self.generator, self.number = Generator(self.system, None, compiled=COMPILED.value), 0
         self.first = sbs.timed(lambda: self.search(0.0, 1))
-        print(f"{name}, {variant}: first call {self.first:.1f} s", file=sys.stderr, flush=True)
-        if variant == "natural":
-            self.bias = choose_bias(lambda bias: self.search(bias, len(self.batches)))
-        else:
-            self.bias = 0.0
+        print(f"{name}, {variant}, batch {size}: first call {self.first:.1f} s", file=sys.stderr, flush=True)
+        self.bias = choose_bias(lambda bias: self.search(bias, len(self.batches))) if variant == "natural" else 0.0
         self.length = self.search(self.bias, len(self.batches))
 
     def search(self, bias: float, count: int) -> float:
@@ -70,7 +74,11 @@ class Subject:
         values = self.system.tokens.bias.numpy()
         values[sbs.SEP] = bias
         self.system.tokens.bias.assign(values)
-        return float(np.mean([(self.generator.ids(batch)[0][:, 0] != sbs.PAD).sum(-1) for batch in self.batches[:count]]))
+        return float(np.mean([(self.ids(batch) != sbs.PAD).sum(-1) for batch in self.batches[:count]]))
+
+    def ids(self, batch: dict) -> np.ndarray:
+        """The best outputs of a batch, [B, MAXIMUM] with padding."""
+        return self.generator.ids(batch)[0][:, 0]
 
     def seconds(self, count: int) -> float:
         """Seconds a batch."""
@@ -81,24 +89,6 @@ class Subject:
                 self.number += 1
 
         return sbs.timed(work) / count
-
-    def calls(self) -> float:
-        """How often a batch calls the decoder, counted where Python runs each call."""
-        import tensorflow as tf
-
-        count, step = 0, self.system.step
-
-        def counted(*arguments):
-            nonlocal count
-            count += 1
-            return step(*arguments)
-
-        self.system.step = counted
-        tf.config.run_functions_eagerly(True)
-        self.system.generate(self.batches[0])
-        tf.config.run_functions_eagerly(False)
-        self.system.step = step
-        return count
 
 
 def choose_bias(length_at) -> float:
@@ -112,76 +102,170 @@ def choose_bias(length_at) -> float:
     return best[1]
 
 
-class PeerSubject:
+class Generate:
     """transformers' `generate` under the same settings; it counts the end token among the new ones, we do not."""
 
-    def __init__(self, peer: sbs.Peer, variant: str, threads: int) -> None:
+    def __init__(self, peer: sbs.Peer, variant: str) -> None:
         self.peer, self.first = peer, None
-        same = {"beams": BEAMS, "maximum": MAXIMUM + 1, "length_penalty": PENALTY, "sharpness": SHARPNESS, "threads": threads}
+        same = {"beams": BEAMS, "maximum": MAXIMUM + 1, "length_penalty": PENALTY, "sharpness": SHARPNESS}
         self.settings = {**same, "minimum": MINIMUM[variant] + (variant == "forced")}
         ask = lambda bias: peer.ask("decode", count=BATCHES.value, end_bias=bias, **self.settings)  # noqa: E731
         self.bias = choose_bias(lambda bias: ask(bias)["length"]) if variant == "natural" else 0.0
-        found = ask(self.bias)
-        self.length, self._calls = found["length"], found["calls"]
+        self.length = ask(self.bias)["length"]
 
     def seconds(self, count: int) -> float:
         """Seconds a batch."""
         return self.peer.ask("decode", count=count, end_bias=self.bias, **self.settings)["seconds"]
 
-    def calls(self) -> float:
-        """How often a batch calls the decoder."""
-        return self._calls
+    def close(self) -> None:
+        """Nothing: the variants share a process."""
+
+
+class CTranslate2:
+    """CTranslate2 with the weights of one of our subjects, the end's bias among them."""
+
+    def __init__(self, ours: Subject, variant: str, sources: np.ndarray) -> None:
+        weights = {f"weights/{name}": values for name, values in weights_of(ours.system).items()}
+        self.peer, self.first = sbs.Peer(PEER_PYTHON.value, {"source_ids": sources, **weights}, "ctranslate2_peer.py"), None
+        self.settings = {"beams": BEAMS, "minimum": MINIMUM[variant], "maximum": MAXIMUM, "length_penalty": PENALTY}
+        found = [self.peer.ask("decode", count=1, **self.settings)["ids"] for _ in ours.batches]
+        pairs = [
+            (theirs, [piece for piece in row if piece != sbs.PAD])
+            for batch, ids in zip(ours.batches, found, strict=True) for theirs, row in zip(ids, ours.ids(batch).tolist(), strict=True)
+        ]  # fmt: skip
+        self.length = float(np.mean([len(theirs) for theirs, _ in pairs]))
+        self.equal = sum(theirs == row for theirs, row in pairs), len(pairs)
+
+    def seconds(self, count: int) -> float:
+        """Seconds a batch."""
+        return self.peer.ask("decode", count=count, **self.settings)["seconds"]
+
+    def close(self) -> None:
+        """Ends its process."""
+        self.peer.close()
+
+
+def weights_of(system) -> dict[str, np.ndarray]:
+    """A BERT encoder's and our decoder's weights by their paths in CTranslate2's specification; linear ones as [out, in]."""
+    encoder, decoder, bert, width = system.encoder, system.decoder, system.encoder.bert, sbs.WIDTH
+    found = {}
+
+    def linear(path: str, *layers) -> None:
+        found[f"{path}.weight"] = np.concatenate([layer.kernel.numpy().reshape(layer.kernel.shape[0], -1) for layer in layers], 1).T.copy()
+        found[f"{path}.bias"] = np.concatenate([layer.bias.numpy().ravel() for layer in layers])
+
+    def output(path: str, layer) -> None:  # its kernel has the heads first
+        found[f"{path}.weight"] = layer.kernel.numpy().reshape(width, width).T.copy()
+        found[f"{path}.bias"] = layer.bias.numpy()
+
+    def norm(path: str, layer) -> None:
+        found[f"{path}.gamma"], found[f"{path}.beta"] = layer.gamma.numpy(), layer.beta.numpy()
+
+    table, places, types = (
+        layer.weights[0].numpy() for layer in (bert._embedding_layer, bert._position_embedding_layer, bert._type_embedding_layer)
+    )
+    found |= {"encoder.embeddings.0.weight": table, "encoder.position_encodings.encodings": places + types[0]}
+    found |= {"decoder.embeddings.weight": table, "decoder.position_encodings.encodings": decoder.place.numpy()}
+    found |= {"decoder.projection.weight": table, "decoder.projection.bias": system.tokens.bias.numpy()}
+    norm("encoder.layernorm_embedding", bert._embedding_norm_layer)
+    for i, block in enumerate(encoder.bert.transformer_layers):
+        at, attention = f"encoder.layer.{i}", block._attention_layer
+        linear(f"{at}.self_attention.linear.0", attention._query_dense, attention._key_dense, attention._value_dense)
+        output(f"{at}.self_attention.linear.1", attention._output_dense)
+        norm(f"{at}.self_attention.layer_norm", block._attention_layer_norm)
+        linear(f"{at}.ffn.linear_0", block._intermediate_dense)
+        linear(f"{at}.ffn.linear_1", block._output_dense)
+        norm(f"{at}.ffn.layer_norm", block._output_layer_norm)
+    norm("decoder.layernorm_embedding", decoder.first_norm)
+    norm("decoder.layer_norm", decoder.last_norm)
+    for i, block in enumerate(decoder.blocks):
+        at = f"decoder.layer.{i}"
+        linear(f"{at}.self_attention.linear.0", block.itself.query, block.itself.keys_values)
+        linear(f"{at}.self_attention.linear.1", block.itself.out)
+        norm(f"{at}.self_attention.layer_norm", block.norms[0])
+        for number, layer in enumerate((block.memory.query, block.memory.keys_values, block.memory.out)):
+            linear(f"{at}.attention.linear.{number}", layer)
+        norm(f"{at}.attention.layer_norm", block.norms[1])
+        linear(f"{at}.ffn.linear_0", block.inner)
+        linear(f"{at}.ffn.linear_1", block.outer)
+        norm(f"{at}.ffn.layer_norm", block.norms[2])
+    return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What taking turns with one size of batches gave."""
+
+    batch: int
+    subjects: dict[tuple[str, str], object]
+    found: dict[tuple[str, str], list[float]]
+    others: list[float]
+
+    @classmethod
+    def of(cls, batch: int, versions: dict) -> "Measured":
+        sources = sbs.draw_texts(BATCHES.value, batch, sbs.TASKS[TASK].source, 0)
+        subjects = {(name, variant): Subject(name, variant, sources) for variant in MINIMUM for name in SYSTEMS}
+        torch = sbs.Peer(PEER_PYTHON.value, {"source_ids": sources}) if PEER_PYTHON.value else None
+        for variant in MINIMUM if torch else ():
+            subjects[GENERATE, variant] = Generate(torch, variant)
+            subjects[CTRANSLATE2, variant] = CTranslate2(subjects["bert_gen", variant], variant, sources)
+            versions |= torch.versions | subjects[CTRANSLATE2, variant].peer.versions
+        work = {" ".join(key): lambda s=subject: s.seconds(STEPS.value) for key, subject in subjects.items()}
+        for warm in work.values():
+            warm()
+        found, others = sbs.take_turns(work, REPEATS.value)
+        for (name, _), subject in subjects.items():
+            if name not in SYSTEMS:
+                subject.close()
+        if torch:
+            torch.close()
+        return cls(batch, subjects, {key: found[" ".join(key)] for key in subjects}, others)
 
 
 def main(_) -> None:
     """Measures and prints."""
     cli.quieten_libraries()
     cli.import_tensorflow()
-    sources = sbs.draw_texts(BATCHES.value, 0)
-    peer = sbs.Peer(PEER_PYTHON.value, source_ids=sources) if PEER_PYTHON.value else None
-    subjects = {(name, variant): Subject(name, variant, sources) for variant in MINIMUM for name in SYSTEMS}
-    subjects |= {(name, variant): PeerSubject(peer, variant, PEERS[name]) for variant in MINIMUM for name in PEERS if peer}
-    work = {" ".join(key): lambda s=subject: s.seconds(STEPS.value) for key, subject in subjects.items()}
-    for warm in work.values():
-        warm()
-    found, others = sbs.take_turns(work, REPEATS.value)
-    page = report({key: found[" ".join(key)] for key in subjects}, subjects, peer.versions if peer else {}, others)
-    sbs.publish(page, OUT.value)
-    if peer:
-        peer.close()
+    versions = {}
+    measured = [Measured.of(batch, versions) for batch in BATCH_SIZES.value]
+    sbs.publish(report(measured, versions), OUT.value)
 
 
-def report(found: dict, subjects: dict, versions: dict, others: list[float]) -> str:
-    """The Markdown page."""
-    titles = SYSTEMS | {name: name for name in PEERS}
+def section(measured: Measured) -> str:
+    """One size of batches: its part of the page."""
+    found, subjects = measured.found, measured.subjects
     rows = [
         [
-            f"{titles[name]}, {variant}", f"{sbs.BATCH / statistics.median(seconds):.1f}", sbs.milliseconds(seconds),
-            f"{(subject := subjects[name, variant]).calls():.1f}", f"{subject.length:.1f}",
-            f"{subject.first:.0f} s" if subject.first else "-",
+            f"{SYSTEMS.get(name, name)}, {variant}", f"{measured.batch / statistics.median(seconds):.1f}", sbs.milliseconds(seconds),
+            f"{(subject := subjects[name, variant]).length:.1f}", f"{subject.first:.0f} s" if subject.first else "-",
         ]
         for (name, variant), seconds in found.items()
     ]  # fmt: skip
-    pairs = [
-        (f"{titles[name]}, {variant}, beside {peer}", f"examples/s {sbs.ratio(found[peer, variant], found[name, variant])} times")
-        for name, variant in found
-        for peer in PEERS
-        if name in SYSTEMS and (peer, variant) in found
-    ]
-    header = ["", "examples/s", "ms a batch (smallest to largest)", "decoder calls a batch", "pieces of an output", "first call"]
+    numbers = [
+        (f"{SYSTEMS[name]}, {variant}, beside {peer}", f"examples/s {sbs.ratio(found[peer, variant], found[name, variant])} times")
+        for name, variant in found for peer in (GENERATE, CTRANSLATE2) if name in SYSTEMS and (peer, variant) in found
+    ]  # fmt: skip
+    numbers += [
+        (f"{variant}: outputs of CTranslate2 and of ours that are the same, piece for piece", "{} of {}".format(*subject.equal))
+        for (name, variant), subject in subjects.items() if name == CTRANSLATE2
+    ]  # fmt: skip
+    numbers.append(("the machine", sbs.judge(measured.others)))
+    header = ["", "examples/s", "ms a batch (smallest to largest)", "pieces of an output", "first call"]
+    return sbs.section(f"Batch {measured.batch}", sbs.table(header, rows), numbers)
+
+
+def report(measured: list[Measured], versions: dict) -> str:
+    """The Markdown page."""
     how = "compiled by XLA" if COMPILED.value else "a plain tf.function"
     text = (
-        f"Made by `benchmarks/decoding.py`. {sbs.SHAPE}; {BEAMS} beams, {MINIMUM['natural']} to {MAXIMUM} pieces (forced: {MAXIMUM}), "
-        f"length penalty {PENALTY}; float32; one embedding table. Random weights, embeddings times {SHARPNESS:g}; in natural the bias of "
-        f"the end token is set on each side so that outputs have about {WANTED:g} pieces. Ours is {how}. {BATCHES.value} "
-        f"batches in turn; {REPEATS.value} rounds, {STEPS.value} batches a turn; medians, and in brackets the range over rounds."
+        f"Made by `benchmarks/decoding.py`. {sbs.shape_of()}; {sbs.texts_of(TASK)}; {BEAMS} beams, {MINIMUM['natural']} to "
+        f"{MAXIMUM} pieces (forced: {MAXIMUM}), length penalty {PENALTY}, by each library's own formula; float32; one embedding "
+        f"table. Random weights, embeddings times {SHARPNESS:g}; in natural the bias of the end token is set so that outputs have "
+        f"about {WANTED:g} pieces. Ours is {how}. {BATCHES.value} batches in turn; {REPEATS.value} rounds, {STEPS.value} batches a "
+        "turn; medians, and in brackets the range over rounds."
     )
-    goal = "Goal: twice the examples/s of the faster of the peer's rows."
-    return sbs.page(
-        "Decoding: measured",
-        [text, f"Machine: {sbs.describe_machine(versions)}.", sbs.judge(others), goal],
-        sbs.section("", sbs.table(header, rows), pairs),
-    )
+    goal = "Goal: three times the examples/s of transformers.generate, and more than CTranslate2's."
+    return sbs.page("Decoding: measured", [text, f"Machine: {sbs.describe_machine(versions)}.", goal], *map(section, measured))
 
 
 if __name__ == "__main__":

@@ -80,19 +80,20 @@ def draw_examples(count: int, batch: int, task: str) -> dict[str, np.ndarray]:
 
 
 class Peer:
-    """transformers on PyTorch in a process of its own (pytorch_peer.py), which computes only while it is asked to.
+    """Another library in a process of its own (a script of this folder), which computes only while it is asked to.
 
     Args:
-      python: an interpreter that has torch and transformers. arrays: what its work is about.
+      python: an interpreter that has the library. arrays: what its work is about. script: transformers on PyTorch, or CTranslate2.
     """
 
-    def __init__(self, python: str, **arrays: np.ndarray) -> None:
+    def __init__(self, python: str, arrays: dict[str, np.ndarray], script: str = "pytorch_peer.py") -> None:
+        self._needs = f"--peer_python must have what {script} imports"
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / "batches.npz"
         np.savez(file, **arrays)
         shape = {"vocabulary": VOCABULARY, "width": WIDTH, "layers": LAYERS, "heads": HEADS, "intermediate": INTERMEDIATE}
-        shape |= {"pad": PAD, "cls": CLS, "sep": SEP, "dropout": DROPOUT, "clip": CLIP, "rate": RATE}
-        command = [python, str(Path(__file__).with_name("pytorch_peer.py")), str(file), json.dumps(shape)]
+        shape |= {"pad": PAD, "unknown": UNKNOWN, "cls": CLS, "sep": SEP, "dropout": DROPOUT, "clip": CLIP, "rate": RATE}
+        command = [python, str(Path(__file__).with_name(script)), str(file), json.dumps(shape)]
         environment = {**os.environ, "USE_TF": "0", "USE_TORCH": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.versions = self.ask("versions")
@@ -103,7 +104,7 @@ class Peer:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise SystemExit("the PyTorch process ended; its message stands above. --peer_python must have torch and transformers")
+            raise SystemExit(f"the peer's process ended; its message stands above. {self._needs}")
         return json.loads(answer)
 
     def close(self) -> None:

@@ -236,7 +236,7 @@ class Measured:
     def of(cls, work: Workload) -> "Measured":
         wanted = [*SUBJECTS.value, *(f"{name}/{n}/{states}" for n in TRAINED.value for states in (CACHED, LIVE) for name in SUBJECTS.value)]
         ours = {name: Subject(name, work) for name in wanted}
-        peer = sbs.Peer(PEER_PYTHON.value, **work.texts) if PEER_PYTHON.value else None
+        peer = sbs.Peer(PEER_PYTHON.value, work.texts) if PEER_PYTHON.value else None
         names = PEER_ROWS.value if peer else []
         theirs = {name: peer.ask("train", count=1, **PEERS[name][1]) for name in names}
         turn = lambda name: lambda: peer.ask("train", count=STEPS.value, **PEERS[name][1])["seconds"]  # noqa: E731
@@ -337,11 +337,12 @@ def report(measured: list[Measured], begun: tuple[float, str]) -> str:
     corpus = "prepared questions" if DATA_DIR.value else "the bundled sample"
     text = (
         f"Made by `benchmarks/training.py`. {sbs.shape_of(*encoder_shape())}; outputs from {PIECES.value:,} pieces; drawn texts "
-        f"(`draw_examples`), lengths as of the real corpora; dropout {sbs.DROPOUT}, Adam, gradient norm clipped at {sbs.CLIP}; float32. "
-        f"Ours is {how} and deterministic, as in training; the peer's optimiser is PyTorch's fused AdamW, and its batches are as long as "
-        f"their longest text. Keywords and sub-graphs are those of {corpus}: {graph}. {BATCHES.value} batches in turn; {REPEATS.value} "
-        f"rounds, {STEPS.value} steps a turn; medians, and in brackets the range over rounds. GFLOP needed: `model_flops`, real tokens only. "
-        f"Ceiling: the faster product of two {PRODUCT.value} x {PRODUCT.value} matrices in the same rounds."
+        f"(`draw_examples`), lengths as of the real corpora; dropout {sbs.DROPOUT}, Adam, gradient norm clipped at {sbs.CLIP}; "
+        f"float32. Ours is {how} and deterministic, as in training; the peer's optimiser is PyTorch's fused AdamW, and its batches "
+        f"are as long as their longest text. Keywords and sub-graphs are those of {corpus}: {graph}. {BATCHES.value} batches in "
+        f"turn; {REPEATS.value} rounds, {STEPS.value} steps a turn; medians, and in brackets the range over rounds. GFLOP needed: "
+        f"`model_flops`, real tokens only. Ceiling: the faster product of two {PRODUCT.value} x {PRODUCT.value} matrices in the "
+        "same rounds."
     )
     clock = ["Times of ours are processor time, of all threads, which others' work changes less than the clock's."] * PROCESSOR.value
     began = (

@@ -213,6 +213,10 @@ class BertSettings(EncoderSettings):
         -1, "The encoder's upper layers that train; embeddings and layers below stay as they begin, without dropout, and their states are "
         "computed once and cached. -1: all, and the embeddings; 0: --freeze_encoder.", low=-1, unit="layers", before=-1,
     )  # fmt: skip
+    lower_states: str = setting(
+        "float32", "How --trainable_layers keeps the fixed layers' states on disk; live: it does not, and each step computes them.",
+        choices=("float32", "float16", "live"), before="float16",
+    )  # fmt: skip
 
     @property
     def trained_layers(self) -> int | None:

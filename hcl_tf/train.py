@@ -2,22 +2,31 @@
 
 python -m hcl_tf.train --task=douban
 python -m hcl_tf.train --task=qqp --data_dir=tfrecords/qqp --preset=small --encoder=minilm
+python -m hcl_tf.train --task=qqp --data_dir=tfrecords/qqp --dry_run   # steps, hours and memory, before the first hour is spent
 """
 
 import os
 import sys
 from pathlib import Path
 
+from absl import flags
+
 from hcl_tf import cli
 from hcl_tf.models import setting_flags
 
 FLAGS = setting_flags.define_training()
+DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Take a few steps, keep nothing, and say what the training will take and whether it fits.")
 
 
 def main() -> None:
     """Runs the command that the flags ask for."""
     FLAGS.check()
     cli.import_tensorflow()
+    if DRY_RUN.value:
+        from hcl_tf.training.dry_run import dry_run
+
+        print("\n".join(dry_run(FLAGS.task.value, FLAGS.data_folder, FLAGS.preset.value, FLAGS.given)))
+        return
     from hcl_tf.training.launch import launch
 
     row = FLAGS.row.value or _flag_file(sys.argv)

@@ -22,7 +22,7 @@ from hcl_tf.data.tokenizers import normalization, wordpiece
 from hcl_tf.data.tokenizers.words import words
 from hcl_tf.files.checksums import sha256
 from hcl_tf.files.whole_folder import whole_or_nothing
-from hcl_tf.progress import track
+from hcl_tf.progress import track, working
 
 Keywords = dict[str, tuple[Keyword, ...]]  # of each distinct text, in the part that is kept
 
@@ -72,21 +72,24 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
     with whole_or_nothing(out, tfrecords.MANIFEST, overwrite) as folder:
         print(f"preparing {task.name} from {raw}", flush=True)
         named = _load_named(task, settings)
-        corpus = _read(task, raw, settings)
+        with working("reading"):
+            corpus = _read(task, raw, settings)
         settings = replace(settings, negatives=corpus.negatives)
         spelling = _Spelling(corpus.splits)
         legible = spelling.legible(corpus.splits)
         say(*corpus.notes, *spelling.notes())
-        splits, how_chosen = negatives.choose(
-            legible, corpus.clusters, mode=settings.negatives, language=task.language, candidates=settings.bm25_candidates,
-            own_split=settings.split_by == "question", seed=settings.seed, normal=spelling.normal,
-        )  # fmt: skip
+        with working("choosing negatives"):
+            splits, how_chosen = negatives.choose(
+                legible, corpus.clusters, mode=settings.negatives, language=task.language, candidates=settings.bm25_candidates,
+                own_split=settings.split_by == "question", seed=settings.seed, normal=spelling.normal,
+            )  # fmt: skip
         say("examples: " + ", ".join(f"{split} {len(splits[split]):,}" for split in SPLITS), *how_chosen, _overlap(splits))
 
         training_texts = (spelling.normal(text) for e in splits["train"] for text in (e.source, e.target))
-        tokenizer, note = named or wordpiece.load(settings.vocab, task.language, training_texts, settings.vocab_size)
-        (folder / tfrecords.VOCABULARY).write_text("\n".join(tokenizer.vocabulary()) + "\n", encoding="utf-8")
-        cut = _Cut(task, tokenizer, splits, spelling)
+        with working("tokenising"):
+            tokenizer, note = named or wordpiece.load(settings.vocab, task.language, training_texts, settings.vocab_size)
+            (folder / tfrecords.VOCABULARY).write_text("\n".join(tokenizer.vocabulary()) + "\n", encoding="utf-8")
+            cut = _Cut(task, tokenizer, splits, spelling)
         say(note, *cut.notes())
 
         tagger = tagging.describe_tagger(task.language, settings.tagger)
@@ -95,7 +98,8 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         say(f"tagger: {tagger}", f"distinct texts: {len(keywords):,}; with a keyword: {covered:,} ({covered / len(keywords):.1%})")
 
         samples = _graph_samples(splits["train"], cut, keywords)
-        keyword_graph = _build_graph(settings, samples)
+        with working("building the keyword graph"):
+            keyword_graph = _build_graph(settings, samples)
         graph.save(keyword_graph, folder / tfrecords.GRAPH)
         edges = {name: keyword_graph.edges(relation) for relation, name in enumerate(graph.RELATIONS)}
         say(f"keyword graph: {len(keyword_graph):,} nodes, {edges['positive']:,} positive and {edges['negative']:,} negative edges")
@@ -107,7 +111,8 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         targets = {text_key(example.target) for example in splits["train"]}
         kinds = {split: _negative_kinds(examples, targets) for split, examples in splits.items()}
         say(f"negatives that are another training example's target: {kinds['train']['targets']:.1%} of train's")
-        vectors, note = _write_word_vectors(task, splits["train"], spelling, folder)
+        with working("learning word vectors"):
+            vectors, note = _write_word_vectors(task, splits["train"], spelling, folder)
         say(note)
         if len(keyword_graph):
             impostors = Impostors.of_samples(keyword_graph, samples, settings.graph_degree)
@@ -206,6 +211,7 @@ def _manifest(task: Task, settings: PreparationSettings, corpus: reading.Corpus,
         "raw_rows": corpus.raw_rows,
         "normalization": normalization.CURRENT,
         "stop_words": list(textrank.STOP_WORDS[task.language]),
+        "parsed": settings.keyword_unit == "phrase",
         "tokenizer": {"name": tokenizer.name, "lowercase": tokenizer.lowercase, "pieces": len(tokenizer)},
         "files": {name: sha256(folder / name) for name in others},
     }

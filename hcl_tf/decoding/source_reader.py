@@ -50,7 +50,8 @@ class SourceReader:
         # "auto" stands for what it was when the data was prepared, not for what is installed here.
         tagger = manifest["tagger"].split(" (")[0] if settings["tagger"] == "auto" else settings["tagger"]
         stop_words = manifest.get("stop_words", [language])  # what was left out before it was recorded
-        found = KeywordExtractor(language, tagger, settings["keyword_unit"], settings["max_keywords"], stop_words)
+        parsed = manifest.get("parsed", True)  # as for all units before it was recorded
+        found = KeywordExtractor(language, tagger, settings["keyword_unit"], settings["max_keywords"], stop_words, parsed)
         if (here := tagging.describe_tagger(language, tagger)) != manifest["tagger"]:
             self.notes.append(f"the data was prepared with the tagger {manifest['tagger']}, here it is {here}: keywords may differ")
         return found

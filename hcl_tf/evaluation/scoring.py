@@ -25,7 +25,7 @@ from hcl_tf.evaluation import diagnostics
 from hcl_tf.evaluation.intervals import interval, number
 from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.scores import score
-from hcl_tf.progress import bar
+from hcl_tf.progress import bar, working
 from hcl_tf.settings import DecodingSettings, Settings
 from hcl_tf.training.launch import compiled
 from hcl_tf.training.run_folder import Run
@@ -35,7 +35,6 @@ DECODING = [name for name in DecodingSettings.__annotations__ if name != "group"
 SHOWN = 20  # examples of samples.<split>.md
 WORTH_COMPILING = 200  # texts; below, XLA's compilation takes longer than it saves
 FLOOR_SEED = 1
-STATUS_EVERY = 30.0  # seconds between lines where no bar can be drawn
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,15 @@ def report(
       diagnose: gives the diagnostics of the model (evaluation/diagnostics.py).
     """
     print("scoring", flush=True)
-    inputs = _ScoreInputs(data, records, request.embeddings, outputs)
-    scores, per_example = inputs.score(outputs)
+    with working("scoring"):
+        inputs = _ScoreInputs(data, records, request.embeddings, outputs)
+        scores, per_example = inputs.score(outputs)
     rows = [_row(record, output, each) for record, output, each in zip(records, outputs, per_example, strict=True)]
     run.write_jsonl(f"predictions.{request.label}.jsonl", rows)
     run.write_text(f"samples.{request.label}.md", _samples(rows, head))
     print("diagnosing the model and scoring the two floors", flush=True)
-    found = head | {"figures": diagnose(), "floors": inputs.floors()}
+    with working("diagnosing the model and scoring the two floors"):
+        found = head | {"figures": diagnose(), "floors": inputs.floors()}
     run.write_json(f"figures.{request.label}.json", found)
     run.write_json(f"scores.{request.label}.json", head | {"scores": scores})
     print("\n".join(_table(scores, found)), flush=True)
@@ -109,18 +110,13 @@ def decode(trained: TrainedRun, sources: list[sources.Source]) -> list[str]:
     batches = trained.source_batches()
     generator = Generator(trained.system, trained.tokenizer, compiled(trained.settings) and len(sources) > WORTH_COMPILING)
     outputs: list[str] = []
-    began = said = time.monotonic()
+    began = time.monotonic()
     with bar("decoding", len(sources)) as progress:
         raw = iter([source.text for source in sources])
         for batch in batches.of(sources):
             found = generator.texts([batch], raw)
             outputs += found
             progress.update(len(found))
-            now = time.monotonic()
-            if progress.disable and now - said > STATUS_EVERY:
-                rate, said = len(outputs) / (now - began), now
-                left = (len(sources) - len(outputs)) / rate / 60
-                print(f"decoded {len(outputs):,} of {len(sources):,} texts, {rate:.1f} texts/s, {left:.0f} min left", flush=True)
     spent = time.monotonic() - began
     print(f"decoded {len(outputs):,} texts in {spent:.0f} s (compilation included)", flush=True)
     return outputs

@@ -23,8 +23,13 @@ def cached(folder: Path, names: tuple[str, ...], compute: Callable[[], tuple[np.
         with whole_or_nothing(folder, SUMS, overwrite=True) as out:
             for name, array in zip(names, compute(), strict=True):
                 np.save(out / name, array)
-            (out / SUMS).write_text(json.dumps({name: sha256(out / name) for name in names}))
+            write_sums(out, names)
     return [np.load(folder / name, mmap_mode="r") for name in names]
+
+
+def write_sums(folder: Path, names: tuple[str, ...]) -> None:
+    """Writes down the checksums by which `is_whole` tells whether the arrays are undamaged."""
+    (folder / SUMS).write_text(json.dumps({name: sha256(folder / name) for name in names}))
 
 
 def is_whole(folder: Path, names: tuple[str, ...]) -> bool:

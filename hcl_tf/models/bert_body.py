@@ -47,7 +47,9 @@ class BertBody(System):
     def columns_of_texts(self, texts) -> Columns | None:
         if self.trained_layers == 0:
             return texts.columns(self.encoder)
-        return texts.lower_columns(self.encoder, self.encoded) if self.encoder.is_divided else None
+        if not self.encoder.is_divided:
+            return None
+        return texts.lower_columns(self.encoder, self.encoded, self.settings.lower_states)
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
         encoder = {id(v) for v in self.encoder.trainable_variables}

@@ -9,16 +9,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from hcl_tf.data.batching.batches import Batches
 from hcl_tf.data.keywords.subgraph import CAPS, describe_caps
 from hcl_tf.errors import UserError
 from hcl_tf.models.base import Batch, System
-from hcl_tf.progress import bar
+from hcl_tf.progress import EVERY, bar, working
 from hcl_tf.settings import TrainingSettings
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.board import Board
@@ -29,7 +31,6 @@ from hcl_tf.training.validation import Validation
 
 DIAGNOSED = 64  # each validation takes diagnostics of so many validation examples
 MOST_CLIPPED = 0.9  # a warning is given if a larger share of the steps between two validations was clipped
-STATUS_EVERY = 30.0  # seconds between lines where no bar can be drawn
 
 
 @dataclass
@@ -104,7 +105,7 @@ class Loop:
     def _train(self) -> str:
         s, per_epoch = self.settings, len(self.batches)
         last = min(s.max_steps or math.inf, s.epochs * per_epoch)
-        with bar("training", int(last), " steps") as progress:
+        with bar("training", int(last), " steps", lines=False) as progress:
             progress.update(self.at.step)
             while not (why := self._why_end(last)):
                 if self.at.batch == 0:
@@ -134,7 +135,8 @@ class Loop:
             if at.step in self._phases:
                 self._begin_phase()
             began = time.monotonic()
-            scalars = self.train_step(batch, at.step)
+            with nullcontext() if self._going else working("first step, with compilation"):
+                scalars = self._step(batch)
             if "graph_caps" in batch:
                 self._caps += batch["graph_caps"].numpy()
             self._clipped = self._clipped[0] + 1, self._clipped[1] + scalars["clipped"]
@@ -161,6 +163,15 @@ class Loop:
                 if self._caps.any():
                     print(f"step {at.step}: {describe_caps(self._caps)}", flush=True)
                 return
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        try:
+            return self.train_step(batch, self.at.step)
+        except tf.errors.ResourceExhaustedError as error:
+            raise UserError(
+                f"step {self.at.step + 1}: out of memory with --batch_size={self.settings.batch_size}; a smaller --micro_batch gives the "
+                "same result in parts, and --dry_run says which fits"
+            ) from error
 
     def _phase(self) -> int:
         """Returns the number, from 1, of the phase that the last step belongs to."""
@@ -194,7 +205,7 @@ class Loop:
         return self._trained / self._spent if self._spent else 0.0
 
     def _say_status(self, scalars: dict[str, float], last: float) -> None:
-        if sys.stderr.isatty() or time.monotonic() - self._status < STATUS_EVERY or not self._spent:
+        if sys.stderr.isatty() or time.monotonic() - self._status < EVERY or not self._spent:
             return
         self._status = time.monotonic()
         left = (last - self.at.step) * self.settings.batch_size / self._rate() / 60

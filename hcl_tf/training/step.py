@@ -43,7 +43,7 @@ class TrainStep:
     """
 
     def __init__(self, system: System, settings: TrainingSettings, strategy: tf.distribute.Strategy | None, compiled: bool) -> None:
-        self.system, self.settings, self.strategy = system, settings, strategy
+        self.system, self.settings, self.strategy, self.compiled = system, settings, strategy, compiled
         self.replicas = strategy.num_replicas_in_sync if strategy else 1
         self.groups = system.learning_rates()
         self.variables_ = [variable for variables, _ in self.groups.values() for variable in variables]

@@ -18,13 +18,13 @@ from hcl_tf.data.keywords.impostor_statistics import Impostors
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.files.array_cache import CACHE, cached, is_whole
+from hcl_tf.files.growing_array import grown
 from hcl_tf.layers.encoder import TextEncoder, text_vector
-from hcl_tf.progress import bar
+from hcl_tf.progress import bar, track
 
 TOKENS_AT_ONCE = 4096
 PARTS = ("vectors.npy", "source_states.npy")
-LOWER = ("lower.npy",)
-MOST_KEPT = 4 * 2**30  # bytes of lower states; beyond, each step computes those of its texts anew
+LOWER = "lower.npy"
 
 
 class TextStates:
@@ -75,25 +75,27 @@ class TextStates:
 
         return gather
 
-    def lower_columns(self, encoder: TextEncoder, roles: Sequence[str]) -> Columns | None:
-        """Returns batch columns {role}_lower [B, L, D] float16, the states of a divided encoder's fixed part, zeros at padding.
+    def lower_columns(self, encoder: TextEncoder, roles: Sequence[str], how: str) -> Columns | None:
+        """Returns batch columns {role}_lower [B, L, D], the states of a divided encoder's fixed part, zeros at padding.
 
         They are kept piece by piece, without padding, for all texts, so that every system with the same fixed layers has one cache.
 
-        Returns:
-          None where they would take more than `MOST_KEPT`.
+        Args:
+          how: "float32" or "float16", the type that they are kept in; "live": not at all, and the result is None.
+
+        Raises:
+          UserError: the disk has not enough space for them.
         """
-        lengths = self._lengths
-        starts, width = np.concatenate([[0], np.cumsum(lengths)]), encoder.shape.width
-        if (size := int(starts[-1]) * width * 2) > MOST_KEPT:
-            print(f"fixed layers' states of {len(self.ids):,} texts would take {size / 2**30:.0f} GiB: steps compute their own", flush=True)
+        if how == "live":
             return None
-        (lower,) = self._lower(encoder, starts)
+        lengths, width, dtype = self._lengths, encoder.shape.width, np.dtype(how).type
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        lower = self._lower(encoder, starts, dtype)
 
         def gather(rows: np.ndarray, _filled: np.ndarray, _place: Place) -> dict[str, np.ndarray]:
             found = {}
             for role in roles:
-                column = np.zeros((len(rows), getattr(self.arrays, f"{role}_ids").shape[1], width), np.float16)
+                column = np.zeros((len(rows), getattr(self.arrays, f"{role}_ids").shape[1], width), dtype)
                 for row, text in zip(column, self._of_role[role][rows], strict=True):
                     row[: lengths[text]] = lower[starts[text] : starts[text + 1]]
                 found[f"{role}_lower"] = column
@@ -101,8 +103,8 @@ class TextStates:
 
         return gather
 
-    def _lower(self, encoder: TextEncoder, starts: np.ndarray) -> list[np.ndarray]:
-        """Returns the lower states of all distinct texts, one after the other, [pieces, D] float16, from the cache if it has them.
+    def _lower(self, encoder: TextEncoder, starts: np.ndarray, dtype: type) -> np.ndarray:
+        """Returns the lower states of all distinct texts, one after the other, [pieces, D], on disk where they are kept.
 
         Args:
           starts: [U + 1] where each text begins, and the number of all pieces.
@@ -112,20 +114,20 @@ class TextStates:
         def run(ids: tf.Tensor) -> tf.Tensor:
             return encoder.lower_states(ids)
 
-        def compute() -> tuple[np.ndarray]:
-            kept = np.zeros((starts[-1], encoder.shape.width), np.float16)
-            with bar("encoding texts", len(self.ids)) as progress:
-                for rows in _blocks(np.diff(starts)):
-                    lengths = np.diff(starts)[rows]
-                    found = run(self.ids[rows, : int(lengths.max())]).numpy()
-                    for text, length, states in zip(rows, lengths, found, strict=True):
-                        kept[starts[text] : starts[text + 1]] = states[:length]
-                    progress.update(len(rows))
-            return (kept,)
+        def compute(kept: np.ndarray, rows: np.ndarray) -> None:
+            lengths = self._lengths[rows]
+            for text, length, states in zip(rows, lengths, run(self.ids[rows, : int(lengths.max())]).numpy(), strict=True):
+                kept[starts[text] : starts[text + 1]] = states[:length]
 
-        if not self._keep:
-            return list(compute())
-        return cached(self._folder("lower", encoder, encoder.fixed_variables), LOWER, compute)
+        shape, blocks = (int(starts[-1]), encoder.shape.width), list(_blocks(np.diff(starts)))
+        if self._keep:
+            folder = self._folder(f"lower-{np.dtype(dtype).name}", encoder, encoder.fixed_variables)
+            remedy = "give --lower_states=float16, or live, with which each step computes them, or free space"
+            return grown(folder, LOWER, shape, dtype, blocks, compute, f"states of {len(self.ids):,} texts in fixed layers", remedy)
+        kept = np.zeros(shape, dtype)
+        for rows in track(blocks, "states of texts in fixed layers", unit=" blocks"):
+            compute(kept, rows)
+        return kept
 
     def _encoded(self, encoder: TextEncoder, states: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns the vectors [U, D] of all distinct texts and, if asked, the states [sources, S + 2, D]; from the cache if it has them."""

@@ -12,6 +12,7 @@ from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Sum, System
+from hcl_tf.progress import track
 from hcl_tf.training.diagnostics import means_of
 
 NOISE_STEP = 2**31 - 1  # training never takes this step, so no step has validation's noise, which is always the same
@@ -77,8 +78,8 @@ class Validation:
 
     def _first(self, most: int) -> Iterator[Batch]:
         """Returns the split's batches, or as few of them as hold `most` examples (0: all)."""
-        rows = most or self.batches.count
-        return islice(iter(self.batches.dataset(None)), -(-rows // self.batches.batch_size))
+        count = -(-(most or self.batches.count) // self.batches.batch_size)
+        yield from track(islice(iter(self.batches.dataset(None)), count), "validating", min(count, len(self.batches)), " batches")
 
     def diagnostics_of(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Computes `System.diagnose` of one batch under the fixed noise."""

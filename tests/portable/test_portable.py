@@ -26,7 +26,6 @@ from hcl_tf.models import registry
 from hcl_tf.portable import bundle, compiling, loop, starting_weights
 from hcl_tf.portable.loop import train
 from hcl_tf.portable.results import take_back
-from hcl_tf.training import text_states
 from hcl_tf.training.launch import assemble, launch, settle
 
 GIVEN = {
@@ -165,12 +164,11 @@ def test_epochs_ramps_and_patience_are_tensorflows(qqp_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_upper_layers_another_run_s_weights_and_refreshed_features_are_tensorflows(qqp_folder, tmp_path, monkeypatch):
-    """Two epochs, the second of which begins with new node features. TensorFlow's steps compute the fixed layers too: no 16 bits."""
-    monkeypatch.setattr(text_states, "MOST_KEPT", 0)
+def test_upper_layers_another_run_s_weights_and_refreshed_features_are_tensorflows(qqp_folder, tmp_path):
+    """Two epochs, the second of which begins with new node features. TensorFlow's steps compute the fixed layers too."""
     more = {"encoder": "random:2x32", "max_steps": 6, "batch_size": 128, "validate_every": 2, "log_every": 1}
     launch("qqp", qqp_folder, str(tmp_path / "trunk"), "tiny", {**HCL, **more, "max_steps": 2}, ["test"])
-    more |= {"init_from": str(tmp_path / "trunk"), "trainable_layers": 1, "refresh_graph_every": 1}
+    more |= {"init_from": str(tmp_path / "trunk"), "trainable_layers": 1, "lower_states": "live", "refresh_graph_every": 1}
     ours, plain = both_ways(qqp_folder, tmp_path, {**HCL, **more})
     assert ours.run.config["init_from"] == plain.run.config["init_from"]
     check_same(ours, plain, 1e-3)

@@ -39,13 +39,14 @@ _AUXILIARIES = frozenset((
 _SUBJECTS = frozenset(("i", "you", "we", "they"))
 
 
-def load_pipeline(language: str, tagger: str = "auto") -> Language:
+def load_pipeline(language: str, tagger: str = "auto", parsed: bool = True) -> Language:
     """Loads a spaCy pipeline with tags, lemmas, noun chunks and pytextrank.
 
     Args:
       language: "en" or "zh".
       tagger: "auto" (the trained model of `TRAINED` if installed, else built in), "builtin", or a spaCy model's name or
         folder.
+      parsed: whether a trained model's parser runs, from which it has noun chunks. Words need none, only the ends of sentences.
 
     Raises:
       UserError: the named model is not there or has no tagger.
@@ -61,22 +62,24 @@ def load_pipeline(language: str, tagger: str = "auto") -> Language:
         else:
             nlp.tokenizer = _JiebaTokenizer(nlp.vocab)
     else:
-        nlp = _load_trained(name, language)
+        nlp = _load_trained(name, language, parsed)
     if "parser" not in nlp.pipe_names:
         nlp.add_pipe("hcl_noun_chunks")
     nlp.add_pipe("textrank")
     return nlp
 
 
-def _load_trained(name: str, language: str) -> Language:
+def _load_trained(name: str, language: str, parsed: bool) -> Language:
     """Loads a spaCy model, and completes it with the ends of sentences, which TextRank needs."""
     instead = f"pass --tagger={BUILT_IN}, or a model such as {TRAINED[language]}"
     try:
-        nlp = spacy.load(name, exclude=["ner"])
+        nlp = spacy.load(name, exclude=["ner"] + ["parser"] * (not parsed))
     except (OSError, ImportError, ValueError) as error:
         raise UserError(f"--tagger={name}: spaCy can't load it ({error}); {instead}") from error
     if nlp.lang != language:
         raise UserError(f"--tagger={name}: a model for {nlp.lang!r}, but the task's language is {language!r}; {instead}")
+    if not parsed and "senter" in nlp.disabled:  # spaCy's models have one, off while there is a parser
+        nlp.enable_pipe("senter")
     if not {"parser", "senter", "sentencizer"} & set(nlp.pipe_names):
         nlp.add_pipe("sentencizer")
     if not any(token.pos_ for token in nlp(_PROBE[language])):

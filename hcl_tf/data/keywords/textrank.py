@@ -28,6 +28,7 @@ _CUT_CONTRACTIONS = frozenset((
     "ain", "aren", "couldn", "didn", "doesn", "don", "hadn", "hasn", "haven", "isn", "ll", "mustn", "needn", "shouldn", "ve", "wasn",
     "weren", "won", "wouldn",
 ))  # fmt: skip
+BATCH = 128  # texts that a trained tagger tags at once
 CHUNK = 500  # texts a task handed to a worker: large enough to hide the hand-over, small enough for a smooth bar
 WORTH_A_WORKER = 15_000  # texts; starting workers takes as long as some 8,000 texts take in one process
 LONGEST = 10_000  # characters of a text that are looked at; TextRank's cost grows with the square of a text's words
@@ -39,18 +40,24 @@ class KeywordExtractor:
     Args:
       language: "en" or "zh". tagger: as of `tagging.load_pipeline`. unit: "word" or "phrase". most: keywords of a text.
       stop_words: languages whose stop words are no keywords; None: `STOP_WORDS`.
+      parsed: as of `tagging.load_pipeline`; None: where the unit is the phrase.
     """
 
     def __init__(
-        self, language: str, tagger: str = "auto", unit: str = "word", most: int = 4, stop_words: Sequence[str] | None = None
-    ) -> None:
+        self, language: str, tagger: str = "auto", unit: str = "word", most: int = 4, stop_words: Sequence[str] | None = None,
+        parsed: bool | None = None,
+    ) -> None:  # fmt: skip
         self.language, self.unit, self.most = language, unit, most
-        self.nlp = load_pipeline(language, tagger)
+        self.nlp = load_pipeline(language, tagger, unit == "phrase" if parsed is None else parsed)
         self._stop_words = _stop_words(tuple(STOP_WORDS[language] if stop_words is None else stop_words))
 
     def extract(self, text: str) -> tuple[Keyword, ...]:
         """Returns the keywords of a text, best first, at most `most`; none only where the text has no content word."""
         return self.of_doc(self.nlp(text[:LONGEST]))
+
+    def extract_each(self, texts: Iterable[str]) -> list[tuple[Keyword, ...]]:
+        """Does as `extract` for many texts, which a trained tagger tags in batches."""
+        return [self.of_doc(doc) for doc in self.nlp.pipe((text[:LONGEST] for text in texts), batch_size=BATCH)]
 
     def of_doc(self, doc) -> tuple[Keyword, ...]:
         """Does as `extract`, for a spaCy document that has been through pytextrank."""
@@ -151,7 +158,7 @@ def _die_with(sentinel: int) -> None:
 
 
 def _extract_chunk(texts: list[str]) -> list[tuple[Keyword, ...]]:
-    return [_worker.extract(text) for text in texts]
+    return _worker.extract_each(texts)
 
 
 def extract_all(texts: Iterable[str], language: str, tagger: str, unit: str, most: int, workers: int) -> dict[str, tuple[Keyword, ...]]:
@@ -177,7 +184,9 @@ def _map(chunks: list[list[str]], settings: tuple, workers: int) -> Iterator[lis
         with threadpool_limits(1):
             yield from map(_extract_chunk, chunks)
         return
-    load_pipeline(*settings[:2])  # a tagger that can't be had is refused here; in a worker it would look like a crash
+    load_pipeline(
+        *settings[:2], parsed=settings[2] == "phrase"
+    )  # a tagger that can't be had is refused here; in a worker it would look like a crash
     # Not "fork": forking a process that has TensorFlow's threads can hang. The fork server imports spaCy once for all workers.
     context = get_context("forkserver")
     context.set_forkserver_preload(["hcl_tf.data.keywords.tagging"])
