@@ -19,9 +19,14 @@ SHAPE = json.loads(sys.argv[2])
 
 
 class Decoding:
-    """A model of the arrays whose names begin with "weights/", behind them the path in CTranslate2's specification."""
+    """A model of the arrays whose names begin with "weights/", behind them the path in CTranslate2's specification.
 
-    def __init__(self, threads: int) -> None:
+    Args:
+      end_bias: replaces the output layer's bias of the end token.
+    """
+
+    def __init__(self, threads: int, end_bias: float) -> None:
+        ARRAYS["weights/decoder.projection.bias"][SHAPE["sep"]] = end_bias
         layers, heads = SHAPE["layers"], SHAPE["heads"]
         spec = TransformerSpec(
             TransformerEncoderSpec(layers, heads, pre_norm=False, activation=Activation.GELU, layernorm_embedding=True),
@@ -52,7 +57,8 @@ class Decoding:
             found = self.translator.translate_batch(self.sources[self.number % len(self.sources)], **settings)
             self.number += 1
         seconds = (time.perf_counter() - start) / count
-        return {"seconds": seconds, "ids": [[int(piece) for piece in result.hypotheses[0]] for result in found]}
+        ids = [[int(piece) for piece in result.hypotheses[0]] for result in found]
+        return {"seconds": seconds, "ids": ids, "length": sum(map(len, ids)) / len(ids)}
 
 
 def assign(at: object, path: list[str], values: np.ndarray) -> None:
@@ -67,14 +73,15 @@ def main() -> None:
     """Answers until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not stand among the answers
-    decoding = None
+    decoding, made_with = None, None
     for line in sys.stdin:
         request = json.loads(line)
         work, threads = request.pop("work"), request.pop("threads")
         if work == "versions":
             answer = {"CTranslate2": ctranslate2.__version__}
         else:
-            decoding = decoding or Decoding(threads)
+            if (bias := request.pop("end_bias")) != made_with:
+                decoding, made_with = Decoding(threads, bias), bias
             answer = decoding.batches(**request)
         print(json.dumps(answer), file=answers, flush=True)
 

@@ -21,6 +21,7 @@ VOCABULARY, WIDTH, LAYERS, HEADS, INTERMEDIATE = 30_522, 256, 4, 4, 1024
 BATCH = 32  # examples, where a benchmark has no flag for it
 PAD, UNKNOWN, CLS, SEP = 0, 100, 101, 102  # of bert-base-uncased's vocabulary
 FIRST_WORD = 1000  # ids below are special or single characters
+BY_HAND = "<!-- what follows is written by hand -->\n"
 QUIET = 0.05  # share of the processor that others may take while runtimes are compared
 DROPOUT, CLIP, RATE = 0.1, 1.0, 5e-4
 
@@ -260,7 +261,9 @@ def prepare_sample(folder: Path) -> None:
 
 
 def publish(report: str, out: str | None) -> None:
-    """Prints a report and, if asked, writes it."""
+    """Prints a report and, if asked, writes it; what stands in the file below the line `BY_HAND` stays."""
     print(report)
     if out:
-        Path(out).write_text(report + "\n", encoding="utf-8")
+        path = Path(out)
+        _, line, kept = path.read_text(encoding="utf-8").partition(BY_HAND) if path.exists() else ("", "", "")
+        path.write_text(report + "\n" + ("\n" + line + kept if line else ""), encoding="utf-8")

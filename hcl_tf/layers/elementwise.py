@@ -23,7 +23,7 @@ def layer_norm(values: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: fl
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             with tf.name_scope("norm"):
                 by_normed, d_normed = upstream * normed, upstream * gamma
-                along = tf.linalg.matvec(by_normed, gamma)[:, None] / by_normed.shape[-1]
+                along = tf.matmul(by_normed, gamma[:, None]) / by_normed.shape[-1]  # --> [N, 1]
                 d_values = scale * (d_normed - tf.reduce_mean(d_normed, -1, keepdims=True) - normed * along)
                 return d_values, tf.reduce_sum(by_normed, 0), tf.reduce_sum(upstream, 0)
 

@@ -185,6 +185,25 @@ def test_auto_picks_the_trained_model_where_it_is_installed(language, monkeypatc
     assert tagging.describe_tagger(language, "auto").startswith(tagging.TRAINED[language])
 
 
+@pytest.mark.parametrize(("unit", "left_out"), [("word", ["ner", "parser"]), ("phrase", ["ner"])])
+def test_words_need_no_parser_only_the_ends_of_sentences(monkeypatch, unit, left_out):
+    asked = []
+
+    def load(name, exclude):
+        asked.append(exclude)
+        model = spacy.blank("en")
+        model.add_pipe("all_nouns")
+        model.add_pipe("sentencizer", name="senter")  # as spaCy's models come: there, and off
+        model.disable_pipe("senter")
+        return model
+
+    monkeypatch.setattr(spacy, "load", load)
+    nlp = KeywordExtractor("en", "some_model", unit).nlp
+    assert asked == [left_out]
+    assert ("senter" in nlp.pipe_names) == (unit == "word")
+    assert len(list(nlp("Cats sleep. Dogs bark.").sents)) == 2
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_auto_is_built_in_where_no_trained_model_is_installed(language, monkeypatch):
     monkeypatch.setattr(spacy.util, "is_package", lambda _: False)

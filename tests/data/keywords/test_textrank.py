@@ -270,3 +270,10 @@ def test_a_dying_worker_is_a_user_error(small_chunks):
 def test_a_missing_model_is_named_whatever_the_number_of_workers(small_chunks, workers):
     with pytest.raises(UserError, match="--tagger=no_such_model"):
         textrank.extract_all([f"text {i}" for i in range(80)], "en", "no_such_model", "word", MOST, workers)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_many_texts_at_once_have_the_keywords_of_each(language):
+    texts = ["Can dogs eat raw potatoes?", "", "Why is the sky blue? Clouds are white.", "狗可以吃生土豆吗？", "a" * 20_000]
+    extractor = EXTRACTORS[language, "word"]
+    assert extractor.extract_each(texts) == [extractor.extract(text) for text in texts]
