@@ -163,8 +163,8 @@ def main(_) -> None:
     header = ["nodes", "a step, ms", "sampling a batch, ms", "states of the whole graph, s", "memory that they take, GB"]
     sections.append(sbs.section("With the keyword graph", sbs.table(header, rows), []))
     text = (
-        f"Made by `benchmarks/scale.py`. Graphs: random, {DEGREE} neighbours a relation, hcl in {sbs.shape_of()}, batch {sbs.BATCH}; whole at "
-        "each step up to 4,096 nodes, sampled beyond. Data: contexts of at least "
+        f"Made by `benchmarks/scale.py`. Graphs: random, {DEGREE} neighbours a relation, hcl in {sbs.shape_of()}, batch {sbs.BATCH}; whole "
+        "at each step up to 4,096 nodes, sampled beyond. Data: contexts of at least "
         f"{CHARACTERS.value} characters, {CHANGED.value:.0%} of the characters replaced; one run each."
     )
     sbs.publish(sbs.page("Growth: measured", [text, f"Machine: {sbs.describe_machine({})}."], *sections), OUT.value)

@@ -14,6 +14,7 @@ from absl import flags
 
 from hcl_tf import cli, config
 from hcl_tf.errors import UserError
+from hcl_tf.progress import working
 
 TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "Whose report.")
 RUNS = flags.DEFINE_list(
@@ -40,11 +41,12 @@ def main() -> None:
     out = Path(OUT.value or f"experiments/reports/{TASK.value}")
     known = claims.read(Path(CLAIMS.value))
     rated = ratings.read(Path(HUMAN.value), TASK.value) if HUMAN.value else None
-    found, unusable = rows.collect(places)
-    table, apart = report.table_of(TASK.value, found, known, rated)
-    if KEEP.value:
-        rows.keep_all(out, list(itertools.chain(*table.rows.values())))
-    report.write(table, [*((path.name, reason) for path, reason in unusable), *apart], out)
+    with working("reporting"):
+        found, unusable = rows.collect(places)
+        table, apart = report.table_of(TASK.value, found, known, rated)
+        if KEEP.value:
+            rows.keep_all(out, list(itertools.chain(*table.rows.values())))
+        report.write(table, [*((path.name, reason) for path, reason in unusable), *apart], out)
     print(f"wrote {out / report.PAGE}, {report.HTML} and {report.CSV}: {len(table.rows)} rows, {len(apart) + len(unusable)} runs set apart")
     if CHECK.value and (code := report.check(table)):
         sys.exit(code)

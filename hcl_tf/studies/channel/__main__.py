@@ -7,6 +7,7 @@ python -m hcl_tf.studies.channel --run_dir=runs/qqp/hcl-small-1 --limit=500 --wh
 from absl import flags
 
 from hcl_tf import cli, run_flags
+from hcl_tf.progress import working
 
 RUN_DIR = run_flags.run_dir()
 DATA_DIR = run_flags.data_dir()
@@ -27,7 +28,8 @@ def main() -> None:
     from hcl_tf.training.trained_run import TrainedRun
 
     trained = TrainedRun(run_dir, CHECKPOINT.value, run_flags.optional_path(DATA_DIR))
-    found = measure(trained, MeterRequest(SPLIT.value, LIMIT.value, WHAT_IF.value, UNTRAINED.value))
+    with working("measuring the channel"):
+        found = measure(trained, MeterRequest(SPLIT.value, LIMIT.value, WHAT_IF.value, UNTRAINED.value))
     label = EvaluationRequest(run_dir, SPLIT.value, CHECKPOINT.value, limit=LIMIT.value).label
     trained.run.write_json(f"channel.{label}.json", found)
     path = trained.run.write_text(f"channel.{label}.md", page.page(found))

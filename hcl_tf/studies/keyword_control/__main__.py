@@ -7,6 +7,7 @@ python -m hcl_tf.studies.keyword_control --run_dir=runs/qqp/hcl-paper-1 --ids=17
 from absl import flags
 
 from hcl_tf import cli, run_flags
+from hcl_tf.progress import working
 
 RUN_DIR = run_flags.run_dir()
 DATA_DIR = run_flags.data_dir()
@@ -29,7 +30,8 @@ def main() -> None:
     from hcl_tf.studies.keyword_control.swaps import KeywordControlRequest, keyword_control
 
     data_dir, ids = run_flags.optional_path(DATA_DIR), tuple(name.strip() for name in IDS.value)
-    keyword_control(KeywordControlRequest(run_dir, data_dir, INPUTS.value, SWAPS.value, SEED.value, SPLIT.value, ids, CHECKPOINT.value))
+    with working("keyword control"):
+        keyword_control(KeywordControlRequest(run_dir, data_dir, INPUTS.value, SWAPS.value, SEED.value, SPLIT.value, ids, CHECKPOINT.value))
 
 
 if __name__ == "__main__":

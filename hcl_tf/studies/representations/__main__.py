@@ -7,6 +7,7 @@ python -m hcl_tf.studies.representations --run_dir=runs/qqp/hcl-small-1 --space=
 from absl import flags
 
 from hcl_tf import cli, run_flags
+from hcl_tf.progress import working
 
 RUN_DIR = run_flags.run_dir()
 DATA_DIR = run_flags.data_dir()
@@ -31,7 +32,9 @@ def main() -> None:
     from hcl_tf.training.trained_run import TrainedRun
 
     trained = TrainedRun(run_dir, data_dir=run_flags.optional_path(DATA_DIR))
-    publish(trained.run, make(trained, Figure3Request(SPLIT.value, EXAMPLES.value, SEED.value, PERPLEXITY.value, SPACE.value)))
+    with working("representations"):
+        found = make(trained, Figure3Request(SPLIT.value, EXAMPLES.value, SEED.value, PERPLEXITY.value, SPACE.value))
+    publish(trained.run, found)
 
 
 if __name__ == "__main__":
