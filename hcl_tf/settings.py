@@ -215,7 +215,7 @@ class BertSettings(EncoderSettings):
     )  # fmt: skip
     lower_states: str = setting(
         "float32", "How --trainable_layers keeps the fixed layers' states on disk; live: it does not, and each step computes them.",
-        choices=("float32", "float16", "live"), before="float16",
+        choices=("float32", "float16", "live"), before="float32",  # then 16 bits: another version of the arithmetic says so
     )  # fmt: skip
 
     @property
