@@ -8,8 +8,8 @@ from system_toolkit.breach import CHEAP, DEAREST
 
 from hcl_tf.models import registry
 
-# The default suite runs the dear rules too for the two that differ most. HCL: a latent variable, a graph, and states that are computed of all
-# texts. CLAPS: a library's model, in-batch negatives, and gradients within its losses. The others' are among the slow tests.
+# The default suite runs the dear rules too for the two that differ most. HCL: a latent variable, a graph, and states that are computed of
+# all texts. CLAPS: a library's model, in-batch negatives, and gradients within its losses. The others' are among the slow tests.
 WHOLE = ("hcl", "claps")
 
 
