@@ -37,9 +37,9 @@ def dry_run(task: str, data_dir: Path | None, preset: str | None, given: dict) -
         loop = assemble(data, settings, begun_with, None, Path(nowhere), None)
     batches = list(islice(iter(loop.batches.dataset(0)), TIMED + 1))
     sizes = _sizes(settings)
-    small, kept = _memory_of(loop, batches, sizes[-1])
+    small = _memory_of(loop, batches, sizes[-1])
     try:
-        large, _ = _memory_of(loop, batches, sizes[0]) if len(sizes) > 1 else (small, kept)
+        large = _memory_of(loop, batches, sizes[0]) if len(sizes) > 1 else small
     except tf.errors.ResourceExhaustedError:
         large = None
     lines = _memory_lines(settings, sizes, small, large)
@@ -55,15 +55,14 @@ def _sizes(settings: TrainingSettings) -> list[int]:
     return found
 
 
-def _memory_of(loop: Loop, batches: list, size: int) -> tuple[int, float]:
-    """Takes a step with micro-batches of `size` rows. Returns the peak memory in bytes, and seconds of the step, compilation included."""
+def _memory_of(loop: Loop, batches: list, size: int) -> int:
+    """Takes a step with micro-batches of `size` rows. Returns the peak memory in bytes."""
     settings = registry.resolve(loop.settings.preset, {**_given(loop.settings), "micro_batch": size})
     step = TrainStep(loop.system, settings, None, loop.train_step.compiled)
     _reset_peak()
-    began = time.monotonic()
     with working(f"a step with --micro_batch={size}, compiling it included"):
         step(batches[0], 0)
-    return _peak(), time.monotonic() - began
+    return _peak()
 
 
 def _given(settings: TrainingSettings) -> dict:

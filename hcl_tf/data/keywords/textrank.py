@@ -184,9 +184,7 @@ def _map(chunks: list[list[str]], settings: tuple, workers: int) -> Iterator[lis
         with threadpool_limits(1):
             yield from map(_extract_chunk, chunks)
         return
-    load_pipeline(
-        *settings[:2], parsed=settings[2] == "phrase"
-    )  # a tagger that can't be had is refused here; in a worker it would look like a crash
+    KeywordExtractor(*settings)  # a tagger that can't be had is refused here; in a worker it would look like a crash
     # Not "fork": forking a process that has TensorFlow's threads can hang. The fork server imports spaCy once for all workers.
     context = get_context("forkserver")
     context.set_forkserver_preload(["hcl_tf.data.keywords.tagging"])
