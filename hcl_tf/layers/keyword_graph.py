@@ -7,7 +7,7 @@ relation, -1 where there are fewer than F. Edge (i, j) has a state r_ij of its o
 import tensorflow as tf
 import tf_keras as keras
 
-from hcl_tf.layers.packing import compiled_by_xla, moved
+from hcl_tf.layers.packing import Rows, compiled_by_xla
 from hcl_tf.layers.shapes import dimension
 
 
@@ -57,10 +57,8 @@ class KeywordGraphNetwork(keras.layers.Layer):
         """
         nodes, width = dimension(neighbours), neighbours.shape[2]
         places = tf.reshape(neighbours, [nodes, 2 * width])  # --> [n, E]: E edges a node, positive ones first
-        if wanted is None or compiled_by_xla():
-            rounds = [Rows(None, nodes)] * self.iterations
-        else:
-            rounds = rows_of_rounds(places, wanted, self.iterations)
+        every = wanted is None or compiled_by_xla()
+        rounds = [Rows(None)] * self.iterations if every else rows_of_rounds(places, wanted, self.iterations)
         states, edges, before = features, None, None
         for rows in rounds:
             at = rows.of(places)
@@ -70,7 +68,7 @@ class KeywordGraphNetwork(keras.layers.Layer):
             states, before = rows.back(found), rows
         return states
 
-    def initial_edges(self, features: tf.Tensor, places: tf.Tensor, rows: "Rows") -> tf.Tensor:
+    def initial_edges(self, features: tf.Tensor, places: tf.Tensor, rows: Rows) -> tf.Tensor:
         """Computes r_ij^0 = FFN([h_i ; h_j]), with one network for each relation, of edges that leave `rows`. Returns [m, 2 * F, Z]."""
         edges = []
         origins, ends = self.edge_from(rows.of(features)), self.edge_to(features)  # --> [m, 2 * Z], [n, 2 * Z]
@@ -80,9 +78,7 @@ class KeywordGraphNetwork(keras.layers.Layer):
             edges.append(out(inner))
         return tf.concat(edges, 1)
 
-    def round(
-        self, states: tf.Tensor, edges: tf.Tensor, places: tf.Tensor, present: tf.Tensor, rows: "Rows"
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def round(self, states: tf.Tensor, edges: tf.Tensor, places: tf.Tensor, present: tf.Tensor, rows: Rows) -> tuple[tf.Tensor, tf.Tensor]:
         """Applies eqs 4 to 9 once, from states [n, Z], to m of the nodes with their edges [m, E, Z], whose ends are at `places` [m, E].
 
         Returns:
@@ -112,35 +108,6 @@ class KeywordGraphNetwork(keras.layers.Layer):
         return super().get_config() | {"size": self.size, "iterations": self.iterations, "attention": self.attention}
 
 
-class Rows:
-    """Some of n nodes, whose values stand side by side.
-
-    Args:
-      chosen: [n] bool; None: all of them. nodes: n.
-    """
-
-    def __init__(self, chosen: tf.Tensor | None, nodes: int | tf.Tensor) -> None:
-        self._all = chosen is None
-        if not self._all:
-            self._nodes = tf.cast(tf.where(chosen)[:, 0], tf.int32)  # --> [m]
-            place = tf.cumsum(tf.cast(chosen, tf.int32)) - 1
-            self._place = tf.where(chosen, place, dimension(self._nodes))  # --> [n], m where a node is none of them
-
-    def of(self, values: tf.Tensor) -> tf.Tensor:
-        """Takes these nodes' values: [n, ...] --> [m, ...]."""
-        return values if self._all else moved(values, self._nodes, self._place, gaps=False)
-
-    def back(self, values: tf.Tensor) -> tf.Tensor:
-        """Puts values back where their nodes stand, and zeros at the others: [m, ...] --> [n, ...]."""
-        return values if self._all else moved(values, self._place, self._nodes, gaps=True)
-
-    def among(self, others: "Rows", values: tf.Tensor) -> tf.Tensor:
-        """Takes these nodes' values out of values of `others`, which have all of these and more: [m', ...] --> [m, ...]."""
-        if self._all:
-            return values
-        return moved(values, tf.gather(others._place, self._nodes), tf.gather(self._place, others._nodes), gaps=False)
-
-
 def rows_of_rounds(places: tf.Tensor, wanted: tf.Tensor, rounds: int) -> list[Rows]:
     """Says which nodes each round has to compute, so that those that are `wanted` [n] are right after the last.
 
@@ -149,7 +116,7 @@ def rows_of_rounds(places: tf.Tensor, wanted: tf.Tensor, rounds: int) -> list[Ro
     """
     nodes, found = dimension(places), []
     for _ in range(rounds):
-        found.append(Rows(wanted, nodes))
+        found.append(Rows(wanted))
         read = tf.reshape(tf.where(wanted[:, None], places, -1), [-1])  # a round reads its nodes' neighbours
         wanted |= tf.math.unsorted_segment_max(tf.ones_like(read), read, nodes) > 0  # negative places count for none
     return found[::-1]

@@ -21,6 +21,38 @@ def compiled_by_xla() -> bool:
     return not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
+class Rows:
+    """Some of n things, whose values stand side by side.
+
+    Args:
+      chosen: [n] bool; None: all of them.
+
+    Attributes:
+      numbers: [m] int32, which they are. Not there where all are.
+    """
+
+    def __init__(self, chosen: tf.Tensor | None) -> None:
+        self._all = chosen is None
+        if not self._all:
+            self.numbers = tf.cast(tf.where(chosen)[:, 0], tf.int32)
+            place = tf.cumsum(tf.cast(chosen, tf.int32)) - 1
+            self.place = tf.where(chosen, place, dimension(self.numbers))  # --> [n], m where a thing is none of them
+
+    def of(self, values: tf.Tensor) -> tf.Tensor:
+        """Takes their values: [n, ...] --> [m, ...]."""
+        return values if self._all else moved(values, self.numbers, self.place, gaps=False)
+
+    def back(self, values: tf.Tensor) -> tf.Tensor:
+        """Puts values back where they belong, and zeros at the others: [m, ...] --> [n, ...]."""
+        return values if self._all else moved(values, self.place, self.numbers, gaps=True)
+
+    def among(self, others: "Rows", values: tf.Tensor) -> tf.Tensor:
+        """Takes their values out of values of `others`, which have all of these and more: [m', ...] --> [m, ...]."""
+        if self._all:
+            return values
+        return moved(values, tf.gather(others.place, self.numbers), tf.gather(self.place, others.numbers), gaps=False)
+
+
 class Packing:
     """The real tokens of a batch of texts, row after row.
 
@@ -35,18 +67,12 @@ class Packing:
     def __init__(self, mask: tf.Tensor) -> None:
         self._batch, self.length = dimension(mask, 0), dimension(mask, 1)
         self._static = compiled_by_xla()
-        if self._static:
-            self.mask, self._longest = mask, self.length
-            self._positions = tf.range(self._batch * self.length)
-        else:
-            flat = tf.reshape(mask, [-1])
-            self._positions = tf.cast(tf.where(flat)[:, 0], tf.int32)
+        self._rows = Rows(None if self._static else tf.reshape(mask, [-1]))
+        self._positions = tf.range(self._batch * self.length) if self._static else self._rows.numbers
         self.texts, self.places = self._positions // self.length, self._positions % self.length
-        if not self._static:
-            self._longest = tf.reduce_max(tf.pad(self.places + 1, [[0, 1]]))  # 0 if there is no token
-            self.mask = mask[:, : self._longest]
-            row = tf.reshape(tf.cumsum(tf.cast(flat, tf.int32)) - 1, tf.shape(mask))
-            self._row = tf.where(mask, row, dimension(self._positions))  # --> [B, L], N at padding
+        # 0 if there is no token
+        self._longest = self.length if self._static else tf.reduce_max(tf.pad(self.places + 1, [[0, 1]]))
+        self.mask = mask if self._static else mask[:, : self._longest]
 
     def flat(self, values: tf.Tensor) -> tf.Tensor:
         """Takes the real tokens of values [B, L], such as ids. Returns [N]."""
@@ -54,13 +80,11 @@ class Packing:
 
     def rows(self, values: tf.Tensor) -> tf.Tensor:
         """Takes the real tokens of values [B, L, D]. Returns [N, D]."""
-        values = tf.reshape(values, [-1, values.shape[-1]])
-        return values if self._static else moved(values, self._positions, tf.reshape(self._row, [-1]), gaps=False)
+        return self._rows.of(tf.reshape(values, [-1, values.shape[-1]]))
 
     def texts_of(self, rows: tf.Tensor) -> tf.Tensor:
         """Puts rows [N, D] back into their texts. Returns [B, L, D], zeros at padding."""
-        found = rows if self._static else moved(rows, tf.reshape(self._row, [-1]), self._positions, gaps=True)
-        found = tf.reshape(found, [self._batch, self.length, rows.shape[-1]])
+        found = tf.reshape(self._rows.back(rows), [self._batch, self.length, rows.shape[-1]])
         return tf.where(self.mask[..., None], found, 0) if self._static else found
 
     def heads(self, rows: tf.Tensor, parts: int, heads: int) -> tf.Tensor:
@@ -90,7 +114,7 @@ class Packing:
     def _routes(self, parts: int, heads: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Says where each slice of `heads` comes from, and each slice of `rows_of_heads`; one past the end stands for zeros."""
         part, head = tf.range(parts), tf.range(heads)
-        row = self._row[:, : self._longest]
+        row = tf.reshape(self._rows.place, [self._batch, self.length])[:, : self._longest]
         to = (row[None, :, None] * parts + part[:, None, None, None]) * heads + head[:, None]  # --> [parts, B, heads, longest]
         to = tf.minimum(to, dimension(self.texts) * parts * heads)
         texts, places = self.texts[:, None, None], self.places[:, None, None]
