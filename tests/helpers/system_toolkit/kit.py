@@ -228,14 +228,14 @@ class Kit:
         """Beam search of `system`."""
         return Generator(self.system, self.data.tokenizer)
 
-    def walk(self, batches: Sequence[Batch], compiled: bool = False, eagerly: bool = False) -> "Walk":
-        """The first steps of a run, phases included; `compiled`: by XLA, `eagerly`: without a graph."""
+    def walk(self, batches: Sequence[Batch], compiled: bool = False, eagerly: bool = False, beside: "Walk | None" = None) -> "Walk":
+        """The first steps of a run, phases included; `compiled`: by XLA, `eagerly`: without a graph; `beside`: see `Walk.go_on`."""
         tf.config.experimental.enable_op_determinism()  # as in every training
         system = self.begun()
         walk = Walk(system, TrainStep(system, system.settings, None, compiled), [], [])
         tf.config.run_functions_eagerly(eagerly)
         try:
-            walk.go_on(batches, 0)
+            walk.go_on(batches, 0, beside)
         finally:
             tf.config.run_functions_eagerly(False)
         return walk
@@ -259,9 +259,15 @@ class Walk(NamedTuple):
     scalars: list[dict[str, float]]
     states: list[dict[str, np.ndarray]]
 
-    def go_on(self, batches: Sequence[Batch], first: int) -> None:
-        """Takes the steps from number `first` on."""
+    def go_on(self, batches: Sequence[Batch], first: int, beside: "Walk | None" = None) -> None:
+        """Takes the steps from number `first` on.
+
+        `beside` another walk each step begins at that walk's state. Adam's first steps are signs of gradients; where a gradient is rounding
+        error its sign is chance, the weight moves a whole rate the other way, and from there on the two walks differ by more than rounding.
+        """
         for number, batch in enumerate(batches, first):
+            if beside and number:
+                checkpoints.assign(self.variables, beside.states[number - 1])
             if number in self.system.phases():
                 self.system.begin_phase()
             self.scalars.append(self.step(batch, number))
