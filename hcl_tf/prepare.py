@@ -66,6 +66,10 @@ NEGATIVES = flags.DEFINE_enum(
     "Where negatives come from. Default: labelled for qqp; for the others the corpus's own where it has some, then BM25; "
     "for the Douban Conversation Corpus BM25.",
 )  # fmt: skip
+REQUIRE_LABELLED = flags.DEFINE_boolean(
+    "require_labelled", False,
+    "Of qqp keep only samples that have a labelled negative, whatever --negatives takes: the same samples with other negatives.",
+)  # fmt: skip
 BM25_CANDIDATES = flags.DEFINE_integer(
     "bm25_candidates", 10, "A BM25 negative is drawn from this many best hits.", lower_bound=1, upper_bound=50
 )
@@ -119,6 +123,8 @@ def main() -> None:
         )
     task = None if INSPECT.value or VERIFY.value else config.resolve_task(TASK.value, LANG.value, SOURCE_LENGTH.value)
     fields = _fields()
+    if REQUIRE_LABELLED.value and TASK.value != "qqp":
+        raise UserError(f"--require_labelled is of question pairs: --task=qqp, not --task={TASK.value}")
     if ENCODING.value:
         codec_of(ENCODING.value)  # so that a wrong name is found at once
     if task and task.name == "custom" and not RAW.value:
@@ -141,6 +147,7 @@ def main() -> None:
 
     settings = PreparationSettings(
         negatives=NEGATIVES.value,
+        require_labelled=REQUIRE_LABELLED.value,
         fields=fields,
         bm25_candidates=BM25_CANDIDATES.value,
         qqp_samples=QQP_SAMPLES.value,

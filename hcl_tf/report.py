@@ -2,6 +2,7 @@
 
 python -m hcl_tf.report --task=qqp
 python -m hcl_tf.report --task=qqp --runs=runs/qqp/paper,runs/qqp/hcl-paper-2 --human=human/qqp --out=experiments/reports/qqp --check
+python -m hcl_tf.report --plan=experiments/choices/plan.yaml
 
 A task of one's own (--task=custom) gets the same pages without the paper.
 """
@@ -17,6 +18,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.progress import working
 
 TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "Whose report.")
+PLAN = flags.DEFINE_string("plan", None, "A plan (YAML) whose page is written, from the rows that hcl_tf.reproduce --plan kept in --out.")
 RUNS = flags.DEFINE_list(
     "runs", [], "Run folders, folders of run folders, or folders with rows that hcl_tf.reproduce kept. Default: runs/<task>."
 )
@@ -31,9 +33,15 @@ CHECK = flags.DEFINE_boolean("check", False, "Exit with 1 where a cell or a clai
 
 def main() -> None:
     """Runs the command that the flags ask for."""
-    if not TASK.value:
-        raise UserError(f"--task is needed: one of {', '.join([*config.TASKS, 'custom'])}")
+    if bool(TASK.value) == bool(PLAN.value):
+        raise UserError(f"--task, one of {', '.join([*config.TASKS, 'custom'])}, or --plan is needed, and not both")
+    for flag in (RUNS, HUMAN, KEEP, CHECK) if PLAN.value else ():
+        if flag.value:
+            raise UserError(f"--{flag.name} is of a task's report, and --plan has none of it; drop one of them")
     cli.import_tensorflow()
+    if PLAN.value:
+        _report_plan(Path(PLAN.value))
+        return
     from hcl_tf.evaluation import rows
     from hcl_tf.reporting import claims, ratings, report
 
@@ -50,6 +58,17 @@ def main() -> None:
     print(f"wrote {out / report.PAGE}, {report.HTML} and {report.CSV}: {len(table.rows)} rows, {len(apart) + len(unusable)} runs set apart")
     if CHECK.value and (code := report.check(table)):
         sys.exit(code)
+
+
+def _report_plan(path: Path) -> None:
+    """Writes the page of a plan."""
+    from hcl_tf.reporting import arms, plan
+    from hcl_tf.reporting.sections import HTML, PAGE
+
+    found = plan.read(path)
+    out = Path(OUT.value or f"experiments/reports/{found.name}")
+    print(arms.write(found, out)[0].paragraphs[-1])
+    print(f"wrote {out / PAGE} and {HTML}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The rows of a task's tables, trained and scored one after the other under one setting:
+"""The rows of a task's tables, or of a plan, trained and scored one after the other:
 
 python -m hcl_tf.reproduce --task=qqp
 python -m hcl_tf.reproduce --task=qqp --preset=small --systems=hcl,bert_cvae --seeds=1,2 --budget=experiments/budgets/qqp-cpu
+python -m hcl_tf.reproduce --plan=experiments/choices/plan.yaml
 
 The same command goes on where an interrupted one stopped. Each row's scores, settings and samples are kept under --out as soon as
 they are there.
@@ -16,6 +17,8 @@ from hcl_tf import cli, config
 from hcl_tf.errors import UserError
 from hcl_tf.settings import PRESETS
 
+PLAN = flags.DEFINE_string("plan", None, "A plan of an experiment (YAML), whose rows are made instead of a task's tables.")
+STAGES = flags.DEFINE_list("stages", [], "With --plan: its stages. Default: all.")
 TASK = flags.DEFINE_enum("task", None, list(config.TASKS), "Whose tables.")
 PRESET = flags.DEFINE_enum("preset", "paper", PRESETS, "Preset of every row.")
 SYSTEMS = flags.DEFINE_list("systems", [], "Rows, by the names of their files in --experiments/<task>/. Default: all.")
@@ -33,22 +36,38 @@ OUT = flags.DEFINE_string("out", None, "Where results are kept. Default: <experi
 
 def main() -> None:
     """Runs the command that the flags ask for."""
-    if not TASK.value:
-        raise UserError(f"--task is needed: one of {', '.join(config.TASKS)}")
+    if bool(TASK.value) == bool(PLAN.value):
+        raise UserError(f"--task, one of {', '.join(config.TASKS)}, or --plan is needed, and not both")
+    for flag in (SYSTEMS, MAX_STEPS, DATA_DIR, BUDGET) if PLAN.value else (STAGES,):
+        if flag.value:
+            raise UserError(f"--{flag.name}: {'the plan says that' if PLAN.value else 'is of a plan; give --plan'}")
     cli.check_versions()  # better here than in each row's command
-    from hcl_tf.reporting.reproduction import Plan, reproduce
+    if PLAN.value:
+        _reproduce_plan(Path(PLAN.value))
+        return
+    from hcl_tf.reporting.reproduction import Series, reproduce
 
     if not all(seed.strip().isdecimal() for seed in SEEDS.value):
         raise UserError(f"--seeds={','.join(SEEDS.value)}: whole numbers separated by commas are expected")
     budget = Path(BUDGET.value) if BUDGET.value else None
     name = budget.name if budget else PRESET.value
     label = name if name.startswith(TASK.value) else f"{TASK.value}-{name}"
-    plan = Plan(
-        TASK.value, PRESET.value, Path(EXPERIMENTS.value), Path(DATA_DIR.value or f"tfrecords/{TASK.value}"), budget, MAX_STEPS.value,
-        Path(RUNS.value or f"runs/{TASK.value}/{name}"), Path(OUT.value) if OUT.value else Path(EXPERIMENTS.value) / "reports" / label,
-        Path(CLAIMS.value or f"{EXPERIMENTS.value}/paper_claims.yaml"),
-    )  # fmt: skip
-    if code := reproduce(plan, [system.strip() for system in SYSTEMS.value], [int(seed) for seed in SEEDS.value]):
+    experiments, data = Path(EXPERIMENTS.value), Path(DATA_DIR.value or f"tfrecords/{TASK.value}")
+    runs, out = Path(RUNS.value or f"runs/{TASK.value}/{name}"), Path(OUT.value or experiments / "reports" / label)
+    known = Path(CLAIMS.value or experiments / "paper_claims.yaml")
+    series = Series(TASK.value, PRESET.value, experiments / TASK.value, data, budget, MAX_STEPS.value, runs, out, known)
+    if code := reproduce(series, [system.strip() for system in SYSTEMS.value], [int(seed) for seed in SEEDS.value]):
+        sys.exit(code)
+
+
+def _reproduce_plan(path: Path) -> None:
+    """Makes the rows of a plan and its page."""
+    from hcl_tf.reporting.plan import read
+    from hcl_tf.reporting.reproduction import reproduce_plan
+
+    plan = read(path)
+    runs, out = Path(RUNS.value or f"runs/{plan.name}"), Path(OUT.value or f"{EXPERIMENTS.value}/reports/{plan.name}")
+    if code := reproduce_plan(plan, STAGES.value, runs, out):
         sys.exit(code)
 
 

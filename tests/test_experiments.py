@@ -12,7 +12,8 @@ from hcl_tf.models import registry, setting_flags
 from hcl_tf.models.registry import resolve
 from hcl_tf.models.settings.groupwise import GroupwiseSettings
 from hcl_tf.models.settings.hcl import ABLATIONS
-from hcl_tf.reporting.reproduction import ALL, Plan
+from hcl_tf.reporting.plan import FOR_ALL
+from hcl_tf.reporting.reproduction import Series
 from hcl_tf.settings import TrainingSettings
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -62,11 +63,13 @@ def test_a_budget_scales_every_row_of_its_task_down(budget, monkeypatch):
     """Its own files are of rows that there are, and each row resolves under it, whether or not the row uses all that it gives."""
     monkeypatch.chdir(FOLDER.parent)
     task = budget.name.partition("-")[0]
-    plan = Plan(task, "small", Path("experiments"), Path(f"tfrecords/{task}"), budget, None, Path("runs"), Path("out"), Path("claims"))
-    assert {path.stem for path in budget.glob("*.flags")} <= {Path(ALL).stem, *ROWS}
-    plan.check_budget()
+    series = Series(
+        task, "small", Path("experiments") / task, Path(f"tfrecords/{task}"), budget, None, Path("runs"), Path("out"), Path("claims")
+    )
+    assert {path.stem for path in budget.glob("*.flags")} <= {Path(FOR_ALL).stem, *ROWS}
+    series.check_budget()
     for row in ROWS:
-        found = plan.settings(row)
+        found = series.settings(row)
         assert found["preset"] == "small"
         if "max_steps" in found:
             assert 0 < found["max_steps"] <= 1000

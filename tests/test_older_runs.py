@@ -248,10 +248,10 @@ def test_where_a_later_default_is_not_what_was_done_before_the_flag_that_says_so
     with pytest.raises(UserError, match=r"settings\.later was 0\.5, now 0\.7;"):
         go_on("bert_gen", data, run)
     assert go_on("bert_gen", data, run, "--later=0.5") == "steps"
-    plan = plan_of(Path("nowhere"), budget)
+    series = series_of(Path("nowhere"), budget)
     monkeypatch.chdir(OLD)
     with pytest.raises(UserError, match=r"hcl-1\.json: kept with --later=0\.5, and this command's flags and files give 0\.7;"):
-        reproduction.reproduce(dataclasses.replace(plan, out=OLD / "reports" / "qqp"), ["hcl"], [1])
+        reproduction.reproduce(dataclasses.replace(series, out=OLD / "reports" / "qqp"), ["hcl"], [1])
 
 
 # -- beside each other ------------------------------------------------------------------------------------------------
@@ -287,10 +287,10 @@ def budget(tmp_path) -> Path:
     return folder
 
 
-def plan_of(out: Path, budget: Path) -> reproduction.Plan:
+def series_of(out: Path, budget: Path) -> reproduction.Series:
     """The fixture's command, `reproduce --experiments=experiments --budget=budget --data_dir=data`."""
-    folders = (Path("experiments"), Path("data"), budget, None)
-    return reproduction.Plan("qqp", "tiny", *folders, Path("nowhere"), out, Path("paper_claims.yaml"))
+    folders = (Path("experiments/qqp"), Path("data"), budget, None)
+    return reproduction.Series("qqp", "tiny", *folders, Path("nowhere"), out, Path("paper_claims.yaml"))
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def kept(tmp_path, monkeypatch) -> Path:
 
 
 def test_kept_rows_count_as_done_and_both_seeds_are_one_row(later, kept, budget, capsys):
-    assert reproduction.reproduce(plan_of(kept, budget), ["hcl"], [1, 2]) == 0
+    assert reproduction.reproduce(series_of(kept, budget), ["hcl"], [1, 2]) == 0
     assert "2 of 2 rows are there, missing: none" in capsys.readouterr().out
     table, apart = report.table_of("qqp", rows.collect([kept])[0], claims.read(OLD / "paper_claims.yaml"))
     assert apart == []
@@ -317,15 +317,15 @@ def test_a_row_that_this_version_keeps_stands_beside_one_that_was_kept_then(late
     now = record | {"version": hcl_tf.__version__, "settings": registry.read(record["settings"]).to_dict()}
     assert now["settings"] != record["settings"]
     path.write_bytes(to_json(now))
-    assert reproduction.reproduce(plan_of(kept, budget), ["hcl"], [1, 2]) == 0
+    assert reproduction.reproduce(series_of(kept, budget), ["hcl"], [1, 2]) == 0
     table, apart = report.table_of("qqp", rows.collect([kept])[0], claims.read(OLD / "paper_claims.yaml"))
     assert (apart, len(table.rows["hcl"])) == ([], 2)
 
 
 def test_a_row_of_another_budget_is_refused_as_ever(later, kept, budget):
-    plan = dataclasses.replace(plan_of(kept, budget), max_steps=5)
+    series = dataclasses.replace(series_of(kept, budget), max_steps=5)
     with pytest.raises(UserError, match=r"hcl-1\.json: kept with --max_steps=4, and this command's flags and files give 5;"):
-        reproduction.reproduce(plan, ["hcl"], [1, 2])
+        reproduction.reproduce(series, ["hcl"], [1, 2])
 
 
 # -- the rows of experiments/reports ----------------------------------------------------------------------------------

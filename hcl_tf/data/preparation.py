@@ -32,6 +32,7 @@ class PreparationSettings:
     """The choices that prepared data depend on. All are flags of `hcl_tf.prepare`, and the manifest records them."""
 
     negatives: str | None  # None: what suits the corpus (`reading.load`); the manifest says which that was
+    require_labelled: bool = False
     bm25_candidates: int = 10
     qqp_samples: str = "nearest"
     split_by: str = "sample"
@@ -150,8 +151,9 @@ def _read(task: Task, raw: Path, settings: PreparationSettings) -> reading.Corpu
     bad = BadLines(settings.skip_bad_lines)
     options = ReadOptions(settings.fields, settings.story_mode, bad, settings.limit, settings.format, settings.encoding)
     return reading.load(
-        task, raw, options, construction=settings.qqp_samples, negatives=settings.negatives, split_by=settings.split_by, seed=settings.seed
-    )
+        task, raw, options, construction=settings.qqp_samples, negatives=settings.negatives, split_by=settings.split_by, seed=settings.seed,
+        require_labelled=settings.require_labelled,
+    )  # fmt: skip
 
 
 def _extract_keywords(task: Task, settings: PreparationSettings, splits: dict[str, list[Example]], cut: "_Cut", workers: int) -> Keywords:

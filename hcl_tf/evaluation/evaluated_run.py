@@ -9,20 +9,25 @@ from hcl_tf.training.run_folder import Run, load_run
 
 
 class EvaluatedRun:
-    """A finished run with the results of `hcl_tf.evaluate` on its test split."""
+    """A finished run with the results of `hcl_tf.evaluate`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+      label: which results (`EvaluationRequest.label`); default: those of the test split at the paper's checkpoint.
+    """
+
+    def __init__(self, folder: Path, label: str = "test") -> None:
         self.run: Run = load_run(folder)
+        self.label = label
         self.settings = registry.read(self.run.config["settings"], folder)
         self.name = self.run.config.get("row") or self.settings.row  # recorded since version 0.2.0
         self.done = self.run.finished
         if not self.done:
             raise UserError(f"{folder}: not finished; the same hcl_tf.train command goes on with it")
-        (self.scores,), (self.diagnostics,) = (self._read(f"{kind}.test.json") for kind in ("scores", "figures"))
+        (self.scores,), (self.diagnostics,) = (self._read(f"{kind}.{label}.json") for kind in ("scores", "figures"))
         self.metrics = self.run.read_metrics()
-        self.predictions = self._read("predictions.test.jsonl")
+        self.predictions = self._read(f"predictions.{label}.jsonl")
         step, best_step = self.diagnostics["step"], self.done["best_step"]
-        if step != best_step:
+        if self.scores["checkpoint"] == "best_loss" and step != best_step:
             raise UserError(f"{folder}: evaluated at step {step}, but its best is of step {best_step}; evaluate it again")
 
     def _read(self, name: str) -> list[dict]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from hcl_tf.data.batching.sample_rows import sample_rows
 from hcl_tf.data.corpora.negatives import negative_routes
+from hcl_tf.data.store.tfrecords import content_of
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.files.json_text import from_json, to_json
@@ -25,8 +26,8 @@ ROWS = "rows"  # sub-folder of kept files
 SAMPLES, EXTREMES = 20, 10
 RANKED_BY = "BLEU-2"  # what the best and the worst outputs are best and worst in
 PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
-# What other commands may have left in a run: key of the record -> file. Pictures are kept as files.
-FURTHER = {"keyword_control": "keywords.test.json", "figure3": "representations.test.json"}
+# What other commands may have left in a run: key of the record -> how the name of their results begins. Pictures are kept as files.
+FURTHER = {"keyword_control": "keywords", "figure3": "representations", "channel": "channel"}
 PICTURE = "representations.test.png"
 SHOWN = ("id", "source", "keywords", "reference", "prediction")
 FIRST_VERSION = "0.1.0"  # wrote no version into runs and rows
@@ -100,6 +101,10 @@ class Result:
         entry = self.record["scores"].get(name)
         return entry and entry["value"]
 
+    def is_of(self, manifest: dict[str, Any]) -> bool:
+        """Whether it was made on the records that a prepared folder has. Rows from before version 0.5 have its manifest's hash alone."""
+        return self.record["content"] == content_of(manifest) if "content" in self.record else self.record["data"] == manifest["sha256"]
+
     def command(self) -> str:
         """The training command, from the settings that the preset does not give."""
         s = self.settings
@@ -118,19 +123,20 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
     """
     curves = ("step", "loss", *registry.class_of(run.settings.model).curves)
     config, manifest = run.run.config, from_json(run.run.stored("data/manifest.json").read_bytes())
-    predictions, scores, best = run.predictions, run.scores, [v for v in run.validations() if v["step"] == run.done["best_step"]]
+    predictions, scores, best = run.predictions, run.scores, [v for v in run.validations() if v["step"] == run.scores["step"]]
     known = [(p["id"], p["source"], p["reference"], *p.get("references", ())) for p in predictions]
     ranked = sorted(predictions, key=lambda p: -p["scores"][RANKED_BY])
     chosen = {"samples": [predictions[i] for i in sample_rows(len(predictions), SAMPLES)]}
     chosen |= {"best": ranked[:EXTREMES], "worst": ranked[: -EXTREMES - 1 : -1]}
-    paths = {key: run.run.path / name for key, name in FURTHER.items()}
+    paths = {key: run.run.path / f"{name}.{run.label}.json" for key, name in FURTHER.items()}
     further = {key: from_json(path.read_bytes()) for key, path in paths.items() if path.is_file()}
     if "keyword_control" in further:
         further["keyword_control"]["rows"] = further["keyword_control"]["rows"][:SAMPLES]
     return further | {
         "system": system or run.name, "seed": run.settings.seed, "flags": list(flags), "task": config["task"],
         "settings": run.settings.to_dict(), "version": config.get("version", FIRST_VERSION), "encoder": config["encoder"],
-        "finished": run.done, "data": config["data"],
+        "finished": run.done, "data": config["data"], "content": content_of(manifest), "init_from": config.get("init_from"),
+        "split": scores["split"], "checkpoint": scores["checkpoint"],
         "corpus": {k: manifest[k] for k in CORPUS}
         | {"whole": manifest["raw_rows"] >= manifest["task"]["full_corpus"], "negatives": negative_routes(manifest)},
         "references": hashlib.sha256(to_json(known)).hexdigest(),

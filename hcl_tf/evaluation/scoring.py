@@ -21,7 +21,7 @@ from hcl_tf.data.tokenizers.words import vocabulary
 from hcl_tf.decoding import sources
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
-from hcl_tf.evaluation import diagnostics
+from hcl_tf.evaluation import diagnostics, preference
 from hcl_tf.evaluation.intervals import interval, number
 from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.scores import score
@@ -158,9 +158,15 @@ class _ScoreInputs:
 
 
 def diagnose(trained: TrainedRun, split: str, limit: int | None) -> dict:
-    """Diagnostics of the model on a split (diagnostics.py); of a system without weights there are none."""
-    found = trained.validation(split, limit).diagnose() if trained.model.is_trained else {}
-    return diagnostics.summary(found, trained.model.comparisons)
+    """Diagnostics of the model on a split (diagnostics.py), whether it prefers targets to negatives, and what rows are compared by example
+    for example (preference.py). Of a system without weights there are none."""
+    if not trained.model.is_trained:
+        return diagnostics.summary({}, trained.model.comparisons)
+    found = trained.validation(split, limit).diagnose()
+    arrays = trained.data.arrays(split).first(limit)
+    compared = preference.of_split(found, trained.model.output_nll, arrays, trained.inputs)
+    further = {"preference": preference.summary(compared), "per_example": preference.per_example(compared)}
+    return diagnostics.summary(found, trained.model.comparisons) | further
 
 
 def head_of(config: dict, settings: Settings, checkpoint: str, step: int, data: PreparedData, split: str, count: int) -> dict:

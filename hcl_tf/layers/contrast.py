@@ -88,7 +88,7 @@ class Impostor(keras.layers.Layer):
         Args:
           draw: [B, K, F] uniform noise, which chooses where `kind` is "one"; None: the first neighbour.
         """
-        return _one(present, draw) if self.kind == "one" else present
+        return one_of(present, draw) if self.kind == "one" else present
 
     def call(self, states: tf.Tensor, chosen: tf.Tensor, positive: tf.Tensor) -> tf.Tensor:
         """Computes impostors [B, Z]; zero where an example has no neighbour.
@@ -113,8 +113,15 @@ class Impostor(keras.layers.Layer):
         return super().get_config() | {"size": self.size, "kind": self.kind, "gradient": self.gradient}
 
 
-def _one(present: tf.Tensor, draw: tf.Tensor | None) -> tf.Tensor:
-    """Of the entries of each row [B, K, F] that are present keeps the one with the largest draw; None: the first. [B, K, F] bool."""
+def one_of(present: tf.Tensor, draw: tf.Tensor | None) -> tf.Tensor:
+    """Keeps one of the entries of each row [B, ...] that are present: the one with the largest draw, or the first where there is no draw.
+
+    Args:
+      present: [B, ...] bool. draw: the same shape, uniform noise; None: none.
+
+    Returns:
+      Bool of the same shape, at most one True a row.
+    """
     shape = tf.shape(present)
     flat = tf.reshape(present, [shape[0], -1])
     keys = tf.cast(flat, tf.float32) if draw is None else tf.where(flat, tf.reshape(draw, tf.shape(flat)), -1.0)

@@ -23,6 +23,7 @@ from hcl_tf.layers.shapes import dimension
 from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.bert_body import BertBody
 from hcl_tf.models.copying import Copying
+from hcl_tf.models.examples import with_negatives
 from hcl_tf.models.settings.encoder_decoder import EncoderDecoderSettings, TransformerSettings
 
 
@@ -90,6 +91,12 @@ class EncoderDecoder(Copying, BertBody):
         """
         texts = self.encode(batch, noise)
         return self.nll_of_states(batch, texts, self.teach(batch, texts["states"], texts["mask"], noise))
+
+    def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+        texts, found = self.encode(batch, None), {}
+        for name, each in (("nll", batch), ("nll_negative", with_negatives(batch))):
+            found[name] = self.nll_of_states(each, texts, self.teach(each, texts["states"], texts["mask"], None))
+        return found
 
     def nll_of_states(self, batch: Batch, texts: dict, states: tf.Tensor) -> tf.Tensor:
         """Computes `text_nll` from states of encoder and decoder. Arguments are those of `likelihood`."""

@@ -25,6 +25,11 @@ def differ(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.reduce_any(tf.concat(alone, -1), -1)
 
 
+def with_negatives(batch: Batch) -> Batch:
+    """Returns the batch with its negatives in the place of its targets."""
+    return {**batch, "target_ids": batch["negative_ids"]}
+
+
 def another(values: tf.Tensor, batch: Batch) -> tf.Tensor:
     """Gives each example the values of another real one (`partners`), [B, ...]; NaN where an example is alone in its batch."""
     partner, exists = partners(batch)

@@ -142,13 +142,14 @@ class Groupwise(Transformer):
         return drawn
 
     def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
-        """Says whether the matching model prefers the example's target to another's, on pairs that it was not trained on."""
+        """Says also whether the matching model prefers the example's target to another's, on pairs that it was not trained on."""
+        found = super().diagnose(batch, noise)
         if not self.settings.weight_group:
-            return {}
+            return found
         partner, exists = partners(batch)
         own = self.matching(batch["source_ids"], batch["target_ids"])
         other = self.matching(batch["source_ids"], tf.gather(batch["target_ids"], partner))
-        return {"order_match": where_applies(exists, own > other)}
+        return found | {"order_match": where_applies(exists, own > other)}
 
 
 def stacked_group(batch: Batch, role: str) -> tf.Tensor:

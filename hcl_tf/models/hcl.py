@@ -20,7 +20,7 @@ from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.keywords.graph import KeywordGraph
 from hcl_tf.data.keywords.subgraph import ROUTES, SubgraphSampler
 from hcl_tf.layers import latent
-from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine
+from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine, one_of
 from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keyword_state
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.shapes import dimension
@@ -101,7 +101,9 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
         s, nodes = self.settings, len(self.inputs_.neighbours)
         # Features h^0 before projection, centred and scaled over nodes; and the mean and scale of single texts, whose vectors
         # spread wider than the nodes' means over texts, so that both arrive alike (training/text_states.py).
-        self.node_features = self.add_weight("node_features", (nodes, width), initializer="zeros", trainable=False, dtype="float32")
+        self.node_features = self.add_weight(
+            "node_features", (nodes, width), initializer="zeros", trainable=s.trainable_features, dtype="float32"
+        )
         self.text_mean = self.add_weight("text_mean", (width,), initializer="zeros", trainable=False, dtype="float32")
         self.text_scale = self.add_weight("text_scale", (width,), initializer="ones", trainable=False, dtype="float32")
         self.node_projection = keras.layers.Dense(s.latent_size, dtype="float32", name="node_projection")
@@ -152,7 +154,7 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
         batch = self.with_impostors(batch, noise)
         texts = self.encode(batch, noise if training else None, self.encoded)
-        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training))
+        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training), noise)
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
         states = self.decode(batch, texts, keywords, z, noise if training else None)
@@ -259,10 +261,25 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
                 own = self.project(texts[role])
                 unknown = tf.cast(batch[f"{role}_unknown"], tf.float32)
                 states[role] = keyword_state(nodes, batch[f"{role}_nodes"], unknown, own)
+        if "target" in texts and self.settings.key_words == "one":
+            states["target_word"] = self.target_word(batch, nodes, states["target"], noise)
         if "target" in texts and "impostor_nodes" in batch:
             places = self.with_impostors(batch, noise)["impostor_nodes"]
             states["impostor"] = self.impostor(gather_nodes(nodes, places), places >= 0, states["target"])
         return states
+
+    def target_word(self, batch: Batch, nodes: tf.Tensor, target: tf.Tensor, noise: Noise | None) -> tf.Tensor:
+        """Returns the state [B, Z] of one keyword of each target that its source has not, or u_y [B, Z] where there is none.
+
+        Args:
+          target: [B, Z] u_y. noise: chooses the keyword; None: the first.
+        """
+        known = batch["target_nodes"]
+        only = (known >= 0) & ~tf.reduce_any(known[:, :, None] == batch["source_nodes"][:, None], -1)  # --> [B, K]
+        draw = noise.apart().apart().uniform((known.shape[1],)) if noise else None  # not the impostor's draw
+        chosen = one_of(only, draw)
+        state = tf.reduce_sum(tf.where(chosen[..., None], gather_nodes(nodes, known), 0.0), 1)
+        return tf.where(tf.reduce_any(only, -1)[:, None], state, target)
 
     def prior_of(self, texts: dict, keywords: dict, u: tf.Tensor | None = None) -> latent.Gaussian:
         """Computes p(z | x, u); `u` [B, Z] replaces the source's keyword state."""
@@ -322,7 +339,7 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
         """Compares the keyword states with an impostor [B, Z]."""
         anchor, target = keywords["source"], keywords["target"]
         return KeywordComparison(
-            cosine(anchor, target), cosine(anchor, impostor),
+            cosine(anchor, keywords.get("target_word", target)), cosine(anchor, impostor),
             latent.mahalanobis(target, posterior), latent.mahalanobis(impostor, posterior), cosine(impostor, target),
         )  # fmt: skip
 

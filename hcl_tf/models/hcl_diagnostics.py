@@ -1,7 +1,7 @@
 """What the paper's model says of single examples: what each road from keywords and negatives to the text carries, and who orders what.
 
 `System.diagnose` in parts. Training takes it of a few held-out examples at each validation, evaluation of all, and the meter
-(hcl_tf.channel) makes its figures of it.
+(hcl_tf.studies.channel) makes its figures of it.
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.layers import latent
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch
-from hcl_tf.models.examples import NOT_A_NUMBER, another, as_float, has_impostor, have_different_keywords, where_applies
+from hcl_tf.models.examples import NOT_A_NUMBER, another, as_float, has_impostor, have_different_keywords, where_applies, with_negatives
 from hcl_tf.models.latent_variable import latent_diagnostics
 
 
@@ -100,7 +100,7 @@ class HCLDiagnostics:
         return {
             "pull_ins": tf.norm(moved / prior.stddev(), axis=-1),
             "nll_moved": self.nll_given(batch, texts, keywords, prior.mean() + moved),
-            "nll_negative": self.nll_given({**batch, "target_ids": batch["negative_ids"]}, texts, keywords, prior.mean()),
+            "nll_negative": self.nll_given(with_negatives(batch), texts, keywords, prior.mean()),
         }
 
     def information(self, batch: Batch, source: tf.Tensor, target: tf.Tensor, posterior, draw: tf.Tensor) -> tf.Tensor:
@@ -117,15 +117,17 @@ class HCLDiagnostics:
         others = tf.reduce_logsumexp(tf.where(real[None], scores, -float("inf")), -1) - tf.math.log(tf.reduce_sum(batch["example_mask"]))
         return tf.linalg.diag_part(scores) - others
 
-    def what_if(self, batch: Batch, noise: Noise, alpha: tf.Tensor) -> tf.Tensor:
-        """Computes the NLL [B] of each target at z = mu_p + alpha (mu+ - mu-), a scalar alpha: the most that L_ins could bring.
+    def what_if(self, batch: Batch, noise: Noise, alpha: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the NLL [B] of each target, and of each negative, at z = mu_p + alpha (mu+ - mu-), a scalar alpha.
 
-        mu_p is the prior's mean, mu+ and mu- are the posterior's of target and negative. It reads the target, so it is no prediction.
+        mu_p is the prior's mean, mu+ and mu- are the posterior's of target and negative. It reads the target, so it is no prediction: it
+        is the most that L_ins could bring.
         """
         texts = self.encode(batch, None, ROLES)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False), noise)
         means = [self.posterior_of(texts["source"], texts[role]).mean() for role in ROLES[1:]]
-        return self.nll_given(batch, texts, keywords, self.prior_of(texts, keywords).mean() + alpha * (means[0] - means[1]))
+        z = self.prior_of(texts, keywords).mean() + alpha * (means[0] - means[1])
+        return self.nll_given(batch, texts, keywords, z), self.nll_given(with_negatives(batch), texts, keywords, z)
 
     def keyword_diagnostics(self, batch: Batch, keywords: dict, posterior) -> dict[str, tf.Tensor]:
         """Says whether L_key and L_ma order their pair right, and how near impostors are to u_y; as in `instance_diagnostics`."""

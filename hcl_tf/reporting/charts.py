@@ -1,13 +1,16 @@
 """Pictures of a report as PNG bytes: losses over steps, scores with intervals, how well the contrasts order their pairs."""
 
 import io
+from collections.abc import Sequence
 
 import matplotlib
 
 from hcl_tf.evaluation.rows import Result
+from hcl_tf.reporting.comparisons import ABOVE, BELOW, UNDECIDED, ComparedRow, Measure
 
 BARS = ("BLEU-1", "BLEU-2", "BLEU-4", "Greedy")
 LOSSES = {"nll": "NLL a text", "kl": "KL a text"}
+FOREST = {ABOVE: "tab:green", BELOW: "tab:red", UNDECIDED: "tab:grey"}
 ORDERS = {"ins": "instance, KL", "key": "keyword, cosine", "ma": "keyword, Mahalanobis"}
 
 
@@ -58,6 +61,29 @@ def orders(results: list[Result]) -> bytes | None:
         axis.axhline(0.5, color="grey", linewidth=0.6)
         axis.set(xlabel="step", title=title, ylim=(0, 1.03))
     return _png(figure, axes[0])
+
+
+def forest(compared: Sequence[ComparedRow], measures: Sequence[Measure]) -> bytes:
+    """A forest plot: each row's difference from the one it stands beside, with its interval, a panel a measure; right of 0 is better."""
+    shown = [row for row in compared if row.differences]
+    figure, axes = _figure(len(measures), height=1.2 + 0.3 * len(shown))
+    for axis, measure in zip(axes, measures, strict=True):
+        for place, row in enumerate(shown):
+            if gap := row.differences.get(measure.name):
+                color = FOREST[gap.verdict]
+                axis.plot([gap.low, gap.high], [place, place], color=color, linewidth=2)
+                axis.plot([gap.value], [place], color=color, marker="s", markersize=5)
+        axis.axvline(0, color="grey", linewidth=0.8)
+        labels = [f"{row.name} - {row.beside}" for row in shown] if axis is axes[0] else []
+        axis.set(
+            title=measure.name,
+            xlabel=f"better by, {measure.unit}",
+            yticks=range(len(shown)),
+            yticklabels=labels,
+            ylim=(-0.6, len(shown) - 0.4),
+        )
+        axis.invert_yaxis()
+    return _png(figure)
 
 
 def _validations(result: Result) -> list[dict]:

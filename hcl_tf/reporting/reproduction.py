@@ -1,4 +1,4 @@
-"""What `python -m hcl_tf.reproduce` does: every missing row of a table, one after the other, each in processes of its own.
+"""What `python -m hcl_tf.reproduce` does: every missing row of a table or of a plan, one after the other, each in processes of its own.
 
 A row is a flag file and a seed. What is finished is known from the run folders and from what was kept, so a killed command goes on.
 """
@@ -6,7 +6,8 @@ A row is a flag file and a seed. What is finished is known from the run folders 
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,39 +16,50 @@ from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
+from hcl_tf.evaluation.scoring import EvaluationRequest
 from hcl_tf.models import registry, setting_flags
-from hcl_tf.reporting import claims, report
+from hcl_tf.reporting import arms, claims, report
+from hcl_tf.reporting.plan import FOR_ALL, SUFFIX, ExperimentPlan, PlannedStage
 from hcl_tf.reporting.verdicts import Table, differing
 from hcl_tf.settings import COMPUTATION, BertSettings
 from hcl_tf.training.assembly import default_data_dir
+from hcl_tf.training.run_folder import CONFIG, load_run
 
 INTERRUPTED = (130, 143)  # exit codes of a training that saved and left
-ALL = "all.flags"  # of a budget: for every row
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One setting for all rows of a task; fields are the flags of reproduce.py.
+class Series:
+    """One setting for all rows of a task; fields are the flags of reproduce.py, or the words of a plan's stage.
 
     Attributes:
-      data: stands in for tfrecords/<task>, which most flag files name; a row that names another prepared folder keeps it.
+      flag_files: folder of <row>.flags. data: stands in for tfrecords/<task>, which most flag files name; a row that names another
+        prepared folder keeps it.
+      begins: row -> the run, `<row>-<seed>`, whose weights it begins with; the others begin as their flags say.
+      split, checkpoint, samples, limit: as the flags of evaluate. measured: whether the channel of each row that has one is measured, too.
     """
 
     task: str
     preset: str
-    experiments: Path
+    flag_files: Path
     data: Path
     budget: Path | None
     max_steps: int | None
     runs: Path
     out: Path
     claims: Path
+    begins: Mapping[str, str] = field(default_factory=dict)
+    split: str = "test"
+    checkpoint: str = "best_loss"
+    samples: int = 0
+    limit: int | None = None
+    measured: bool = False
 
     def systems(self) -> list[str]:
         """All rows that have a flag file."""
-        found = sorted(path.stem for path in (self.experiments / self.task).glob("*.flags"))
+        found = sorted(path.stem for path in self.flag_files.glob(f"*{SUFFIX}") if path.name != FOR_ALL)
         if not found:
-            raise UserError(f"--experiments={self.experiments}: no {self.task}/<system>.flags there; start where the experiments lie")
+            raise UserError(f"{self.flag_files}: no <row>.flags there; start where the experiments lie, or give --experiments")
         return found
 
     def train(self, system: str, seed: int) -> list[str]:
@@ -60,6 +72,7 @@ class Plan:
         wanted = registry.used(given.get("model", registry.OURS), self._for_all())
         for_all = [f"--{name}={value}" for name, value in wanted.items()]
         last = [f"--task={self.task}", f"--preset={self.preset}", f"--seed={seed}", f"--row={system}"]
+        last += [f"--init_from={self.runs / self.begins[system]}"] if system in self.begins else []
         folders = [f"--data_dir={self.data_of(system)}", f"--run_dir={self.run(system, seed)}"]
         return [*own, *for_all, *self._budget_file(system), *last, *folders]
 
@@ -74,6 +87,8 @@ class Plan:
         given, settings = found.given, registry.resolve(found.preset.value, found.given)
         # What a start settles itself where no flag does, is not known here.
         left = {"seed", *COMPUTATION, *differing(*(settings.settled(published, given).to_dict() for published in (True, False)))}
+        if system in self.begins:
+            left |= {"init_from"}  # a run folder of this machine
         if not isinstance(settings, BertSettings) or settings.encoder in ("auto", "random", "published"):
             left |= {"encoder"}  # the run has a name or a size for it
         return {name: value for name, value in settings.to_dict().items() if name not in left}
@@ -84,20 +99,20 @@ class Plan:
         for name in self._for_all():
             if not any(name in registry.names_of(model) for model in models):
                 raise UserError(
-                    f"--{name} of {self.budget / ALL if self.budget else 'this command'}: no row of {self.task} uses it; "
+                    f"--{name} of {self.budget / FOR_ALL if self.budget else 'this command'}: no row of {self.task} uses it; "
                     f"{', '.join(registry.systems_with(name))} would"
                 )
 
     def _flag_file(self, system: str) -> list[str]:
-        return [f"--flagfile={self.experiments / self.task / f'{system}.flags'}"]
+        return [f"--flagfile={self.flag_files / f'{system}{SUFFIX}'}"]
 
     def _budget_file(self, system: str) -> list[str]:
-        path = self.budget and self.budget / f"{system}.flags"
+        path = self.budget and self.budget / f"{system}{SUFFIX}"
         return [f"--flagfile={path}"] if path and path.is_file() else []
 
     def _for_all(self) -> dict[str, Any]:
         """Settings for every row that uses them."""
-        found = setting_flags.read([f"--flagfile={self.budget / ALL}"]).given if self.budget else {}
+        found = setting_flags.read([f"--flagfile={self.budget / FOR_ALL}"]).given if self.budget else {}
         return found | ({"max_steps": self.max_steps} if self.max_steps else {})
 
     def run(self, system: str, seed: int) -> Path:
@@ -109,8 +124,8 @@ class Plan:
         return rows.place_of(self.out, system, seed)
 
 
-def reproduce(plan: Plan, systems: list[str], seeds: list[int]) -> int:
-    """Trains, evaluates and keeps every row that is not kept yet, and writes the page anew after each.
+def reproduce(series: Series, systems: list[str], seeds: list[int]) -> int:
+    """Trains, evaluates and keeps every row of a table that is not kept yet, and writes its page anew after each.
 
     Returns the exit code: 0 where all rows are there; 1 where some failed (the others are done all the same); that of the training
     where a signal ended it.
@@ -118,16 +133,59 @@ def reproduce(plan: Plan, systems: list[str], seeds: list[int]) -> int:
     Raises:
       UserError: a row or the budget does not exist, or kept rows are of other data or of another budget.
     """
-    _check(plan, systems)
-    known = claims.read(plan.claims)
-    rows = [(system, seed) for seed in seeds for system in systems or plan.systems()]  # every system once before any twice
-    missing = [row for row in rows if not plan.kept(*row).is_file()]
-    print(f"{len(rows) - len(missing)} of {len(rows)} rows are there, missing: {', '.join(map(_name, missing)) or 'none'}", flush=True)
+    _check(series, systems)
+    known = claims.read(series.claims)
+    wanted = [(system, seed) for seed in seeds for system in systems or series.systems()]  # every system once before any twice
+    code = _make_missing(series, wanted, lambda: _report(series, known))
+    if code not in INTERRUPTED and any(series.kept(*row).is_file() for row in wanted):
+        print("\n" + report.scores(_report(series, known)), flush=True)
+        print(f"wrote {series.out / report.PAGE}, {report.HTML} and {report.CSV}", flush=True)
+    return code
+
+
+def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Path) -> int:
+    """Does the same with the rows of a plan's stages; exit code and errors as those of `reproduce`.
+
+    Args:
+      stages: their names; empty: all. runs: where run folders go. out: where rows and the page are kept.
+    """
+    if unknown := sorted(set(stages) - {stage.name for stage in plan.stages}):
+        raise UserError(f"--stages: {unknown[0]} is no stage of {plan.path}; there are: {', '.join(stage.name for stage in plan.stages)}")
+    chosen = [(stage, series_of(plan, stage, runs, out)) for stage in plan.stages if not stages or stage.name in stages]
+    for stage, series in chosen:
+        _check(series, [row.name for row in stage.rows])
+    worst = 0
+    for stage, series in chosen:
+        print(f"\n=== stage {stage.name}", flush=True)
+        code = _make_missing(series, stage.runs(), lambda: arms.write(plan, out))
+        if code in INTERRUPTED:
+            return code
+        worst = max(worst, code)
+    arms.write(plan, out)
+    print(f"wrote {out / report.PAGE} and {report.HTML}", flush=True)
+    return worst
+
+
+def series_of(plan: ExperimentPlan, stage: PlannedStage, runs: Path, out: Path) -> Series:
+    """The setting of a stage's rows. What its all.flags gives is laid over by a row's own file."""
+    folder = plan.flag_files(stage)
+    begins = {row.name: row.begins for row in stage.rows if row.begins}
+    return Series(
+        stage.task, stage.preset, folder, stage.data, folder if (folder / FOR_ALL).is_file() else None, None, runs / stage.name,
+        out / stage.name, Path(), begins, stage.split, stage.checkpoint, stage.samples, stage.limit,
+        measured=True,
+    )  # fmt: skip
+
+
+def _make_missing(series: Series, wanted: list[tuple[str, int]], kept: Callable[[], object]) -> int:
+    """Makes the rows that are not kept yet; returns the exit code of `reproduce`. `kept` is called whenever one more is kept."""
+    missing = [row for row in wanted if not series.kept(*row).is_file()]
+    print(f"{len(wanted) - len(missing)} of {len(wanted)} rows are there, missing: {', '.join(map(_name, missing)) or 'none'}", flush=True)
     failed, spent = [], []
     for number, row in enumerate(missing):
         print(f"\n== {_name(row)} ({number + 1} of {len(missing)} missing{_left(spent, len(missing) - number)})", flush=True)
         began = time.monotonic()
-        code = _make(plan, *row)
+        code = _make(series, *row)
         if code in INTERRUPTED:
             print(f"interrupted in {_name(row)}; the same command goes on there", flush=True)
             return code
@@ -136,45 +194,50 @@ def reproduce(plan: Plan, systems: list[str], seeds: list[int]) -> int:
             print(f"{_name(row)} failed with exit code {code}; going on with the others", flush=True)
             continue
         spent.append(time.monotonic() - began)
-        _keep(plan, *row)
-        _report(plan, known)
-    if any(plan.kept(*row).is_file() for row in rows):
-        print("\n" + report.scores(_report(plan, known)), flush=True)
-        print(f"wrote {plan.out / report.PAGE}, {report.HTML} and {report.CSV}", flush=True)
+        _keep(series, *row, spent[-1])
+        kept()
     if failed:
         print(f"failed: {', '.join(map(_name, failed))}", file=sys.stderr, flush=True)
     return 1 if failed else 0
 
 
-def _check(plan: Plan, systems: list[str]) -> None:
-    if unknown := set(systems) - set(plan.systems()):
-        raise UserError(f"--systems: no {min(unknown)}.flags in {plan.experiments / plan.task}; there are: {', '.join(plan.systems())}")
-    if plan.budget and not (plan.budget / ALL).is_file():
-        raise UserError(f"--budget={plan.budget}: no {ALL} there; it holds the flags that every row gets")
-    plan.check_budget()
-    known = plan.systems()
+def _check(series: Series, systems: list[str]) -> None:
+    if unknown := set(systems) - set(series.systems()):
+        raise UserError(f"--systems: no {min(unknown)}.flags in {series.flag_files}; there are: {', '.join(series.systems())}")
+    if series.budget and not (series.budget / FOR_ALL).is_file():
+        raise UserError(f"--budget={series.budget}: no {FOR_ALL} there; it holds the flags that every row gets")
+    series.check_budget()
+    known = series.systems()
     wanted = systems or known
-    data = {folder: PreparedData(folder) for folder in {plan.data, *map(plan.data_of, wanted)}}
+    data = {folder: PreparedData(folder) for folder in {series.data, *map(series.data_of, wanted)}}
     for system in wanted:
-        registry.resolve(plan.preset, setting_flags.read(plan.train(system, 1)).given)  # what a row can't have is refused before the first
-    first = data[plan.data]
+        registry.resolve(
+            series.preset, setting_flags.read(series.train(system, 1)).given
+        )  # what a row can't have is refused before the first
+    first = data[series.data]
     for folder, other in data.items():
         if other.manifest["raw_files"] != first.manifest["raw_files"]:
-            raise UserError(f"--data_dir={folder}: prepared from other raw files than {plan.data}; one table has one corpus")
-    kept = [rows.read_kept(path) for path in sorted((plan.out / rows.ROWS).glob("*.json"))]
+            raise UserError(f"--data_dir={folder}: prepared from other raw files than {series.data}; one table has one corpus")
+    kept = [rows.read_kept(path) for path in sorted((series.out / rows.ROWS).glob("*.json"))]
     for result in kept:
-        folder = plan.data_of(result.row) if result.row in known else plan.data
+        folder = series.data_of(result.row) if result.row in known else series.data
         manifest = data[folder].manifest if folder in data else PreparedData(folder).manifest
-        if result.record["data"] != manifest["sha256"]:
+        if not result.is_of(manifest):
             raise UserError(f"{result.origin}: kept from other data than {folder}; a row has one data set: choose another --out")
-    _check_budget(plan, kept)
+    _check_budget(series, kept)
 
 
-def _check_budget(plan: Plan, kept: list[rows.Result]) -> None:
+def _check_budget(series: Series, kept: list[rows.Result]) -> None:
     """Kept rows count as done, so they have to be what the plan would make."""
-    known = set(plan.systems())
+    known = set(series.systems())
     for result in kept:
-        planned = plan.settings(result.row) if result.row in known else {}
+        scored = result.record.get("split", "test"), result.record.get("checkpoint", "best_loss")
+        if scored != (series.split, series.checkpoint):
+            raise UserError(
+                f"{result.origin}: scored on {scored[0]} at {scored[1]}, and {series.split} at {series.checkpoint} are asked for; choose "
+                "another --out"
+            )
+        planned = series.settings(result.row) if result.row in known else {}
         if other := [name for name, value in planned.items() if result.settings.get(name) != value]:
             name = "preset" if "preset" in other else other[0]  # of which the others may be a part
             raise UserError(
@@ -183,11 +246,30 @@ def _check_budget(plan: Plan, kept: list[rows.Result]) -> None:
             )
 
 
-def _make(plan: Plan, system: str, seed: int) -> int:
+def _make(series: Series, system: str, seed: int) -> int:
     """Trains and evaluates; the exit code of what failed, or 0. Both know what they have done already."""
-    run = plan.run(system, seed)
-    code = _call("hcl_tf.train", plan.train(system, seed))
-    return code or _call("hcl_tf.evaluate", [f"--run_dir={run}", f"--data_dir={plan.data_of(system)}"])
+    if trunk := series.begins.get(system):  # kept rows outlive run folders, so it may have to be trained again
+        name, _, of_seed = trunk.rpartition("-")
+        if code := _train(series, name, int(of_seed)):
+            return code
+    if code := _train(series, system, seed):
+        return code
+    asked = [f"--run_dir={series.run(system, seed)}", f"--data_dir={series.data_of(system)}", f"--split={series.split}"]
+    asked += [f"--checkpoint={series.checkpoint}", *([f"--limit={series.limit}"] if series.limit else [])]
+    has_z = registry.class_of(setting_flags.read(series.train(system, seed)).given.get("model", registry.OURS)).output_nll != "nll"
+    samples = [f"--samples={series.samples}"] if series.samples and has_z else []
+    code = _call("hcl_tf.evaluate", [*asked, *samples])
+    if not code and series.measured and has_z:
+        code = _call("hcl_tf.studies.channel", [*asked, "--what_if", "--nountrained"])
+    return code
+
+
+def _train(series: Series, system: str, seed: int) -> int:
+    """Trains a row, unless its run is finished."""
+    run = series.run(system, seed)
+    if (run / CONFIG).is_file() and load_run(run).finished:
+        return 0
+    return _call("hcl_tf.train", series.train(system, seed))
 
 
 def _call(module: str, flags: list[str]) -> int:
@@ -200,17 +282,19 @@ def _call(module: str, flags: list[str]) -> int:
             continue
 
 
-def _keep(plan: Plan, system: str, seed: int) -> None:
-    """The row's settings, scores, diagnostics and samples, in one file that is whole or not there."""
-    flags = plan.train(system, seed)[:-2]  # without folders
-    run = plan.run(system, seed)
-    rows.keep(plan.kept(system, seed), rows.Result(run, rows.record_of(EvaluatedRun(run), system, flags)))
+def _keep(series: Series, system: str, seed: int, seconds: float) -> None:
+    """The row's settings, scores, diagnostics and samples, and how long it took, in one file that is whole or not there."""
+    flags = series.train(system, seed)[:-2]  # without folders
+    run = series.run(system, seed)
+    label = EvaluationRequest(run, series.split, series.checkpoint, limit=series.limit).label
+    record = rows.record_of(EvaluatedRun(run, label), system, flags) | {"seconds": round(seconds)}
+    rows.keep(series.kept(system, seed), rows.Result(run, record))
 
 
-def _report(plan: Plan, known: claims.Claims) -> Table:
+def _report(series: Series, known: claims.Claims) -> Table:
     """Writes the pages of everything kept."""
-    table, apart = report.table_of(plan.task, rows.collect([plan.out])[0], known)
-    report.write(table, apart, plan.out)
+    table, apart = report.table_of(series.task, rows.collect([series.out])[0], known)
+    report.write(table, apart, series.out)
     return table
 
 

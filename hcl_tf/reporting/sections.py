@@ -42,7 +42,7 @@ def sections(table: Table, apart: Iterable[tuple[str, str]], notes: BuildNotes) 
     results = [result for results in table.rows.values() for result in results]
     found = [
         _head(table, results, notes), *tables(table, notes), _pictures(table, results), _what(table, results, notes), _latent(results),
-        _figure3(results), _table4(results), _samples(results), _extremes(table), _apart(apart), _origin(results), _deviations(notes),
+        _figure3(results), _table4(results), _samples(results), _extremes(table), _apart(apart), origin(results), _deviations(notes),
     ]  # fmt: skip
     return [replace(section, see=notes.known(section.see)) for section in found if section]
 
@@ -250,7 +250,8 @@ def _deviations(notes: BuildNotes) -> Section:
     return Section("Deviations and other notes", [text], folded=True, notes=notes.texts)
 
 
-def _origin(results: list[Result]) -> Section:
+def origin(results: list[Result]) -> Section:
+    """Machines, versions and commits that results come from, and the signatures of their scores."""
     machines: dict[str, list[str]] = {}
     commits = set()
     for result in results:

@@ -16,14 +16,14 @@ from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
 from hcl_tf.models.registry import resolve
 from hcl_tf.reporting import reproduction
-from hcl_tf.reporting.reproduction import Plan
+from hcl_tf.reporting.reproduction import Series
 
 CLAIMS = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
 SYSTEMS = ("hcl", "bert_cvae", "transformer")
 
 
 @pytest.fixture
-def plan(tmp_path, qqp_folder) -> Plan:
+def series(tmp_path, qqp_folder) -> Series:
     for system in SYSTEMS:
         path = tmp_path / "experiments" / "qqp" / f"{system}.flags"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,11 +32,11 @@ def plan(tmp_path, qqp_folder) -> Plan:
     budget.mkdir()
     (budget / "all.flags").write_text("--batch_size=16\n--encoder=random:1x32\n")
     (budget / "hcl.flags").write_text("--free_bits=0.1\n")
-    return Plan("qqp", "tiny", tmp_path / "experiments", qqp_folder, budget, 6, tmp_path / "runs", tmp_path / "out", CLAIMS)
+    return Series("qqp", "tiny", tmp_path / "experiments" / "qqp", qqp_folder, budget, 6, tmp_path / "runs", tmp_path / "out", CLAIMS)
 
 
 @pytest.fixture
-def calls(monkeypatch, plan, evaluated_run) -> list[tuple[str, str]]:
+def calls(monkeypatch, series, evaluated_run) -> list[tuple[str, str]]:
     """Commands of the package that were called, as (module, row); training puts a finished, evaluated run in place."""
     found: list[tuple[str, str]] = []
 
@@ -47,7 +47,7 @@ def calls(monkeypatch, plan, evaluated_run) -> list[tuple[str, str]]:
             run.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(evaluated_run, run)
             system, seed = run.name.rsplit("-", 1)
-            give(run, plan.settings(system) | {"seed": int(seed)})
+            give(run, series.settings(system) | {"seed": int(seed)})
         return 0
 
     monkeypatch.setattr(reproduction, "_call", call)
@@ -74,35 +74,35 @@ def ends_with(monkeypatch, row: str, code: int):
     return working
 
 
-def test_flags_of_the_row_then_of_the_budget_then_of_the_command(plan, tmp_path):
+def test_flags_of_the_row_then_of_the_budget_then_of_the_command(series, tmp_path):
     files = [f"--flagfile={tmp_path / name}" for name in ("experiments/qqp/hcl.flags", "budget/hcl.flags")]
     for_all = ["--batch_size=16", "--encoder=random:1x32", "--max_steps=6"]
-    last = ["--task=qqp", "--preset=tiny", "--seed=7", "--row=hcl", f"--data_dir={plan.data}", f"--run_dir={plan.runs / 'hcl-7'}"]
-    flags = plan.train("hcl", 7)
+    last = ["--task=qqp", "--preset=tiny", "--seed=7", "--row=hcl", f"--data_dir={series.data}", f"--run_dir={series.runs / 'hcl-7'}"]
+    flags = series.train("hcl", 7)
     assert [flags[0], sorted(flags[1:4]), flags[4], flags[5:]] == [files[0], sorted(for_all), files[1], last]
-    assert files[1] not in plan.train("bert_cvae", 7)
+    assert files[1] not in series.train("bert_cvae", 7)
 
 
-def test_a_row_s_own_file_of_the_budget_goes_before_what_all_rows_get_and_the_command_before_both(plan):
-    (plan.budget / "all.flags").write_text("--batch_size=16\n--max_steps=5\n--dropout=0.2\n")
-    (plan.budget / "hcl.flags").write_text("--batch_size=8\n--nocopy\n")
-    (plan.experiments / "qqp" / "hcl.flags").write_text("--model=hcl\n--batch_size=4\n--dropout=0.3\n--latent_size=7\n")
-    found = plan.settings("hcl")
+def test_a_row_s_own_file_of_the_budget_goes_before_what_all_rows_get_and_the_command_before_both(series):
+    (series.budget / "all.flags").write_text("--batch_size=16\n--max_steps=5\n--dropout=0.2\n")
+    (series.budget / "hcl.flags").write_text("--batch_size=8\n--nocopy\n")
+    (series.flag_files / "hcl.flags").write_text("--model=hcl\n--batch_size=4\n--dropout=0.3\n--latent_size=7\n")
+    found = series.settings("hcl")
     assert (found["batch_size"], found["max_steps"], found["dropout"], found["latent_size"], found["copy"]) == (8, 6, 0.2, 7, False)
 
 
-def test_a_row_gets_of_the_budget_what_its_system_uses(plan):
-    (plan.budget / "all.flags").write_text("--batch_size=16\n--free_bits=0.2\n--nocopy\n--beams=3\n")
-    (plan.experiments / "qqp" / "copy.flags").write_text("--model=copy\n")
-    given = {row: {flag for flag in plan.train(row, 1) if "flagfile" not in flag} for row in (*SYSTEMS, "copy")}
+def test_a_row_gets_of_the_budget_what_its_system_uses(series):
+    (series.budget / "all.flags").write_text("--batch_size=16\n--free_bits=0.2\n--nocopy\n--beams=3\n")
+    (series.flag_files / "copy.flags").write_text("--model=copy\n")
+    given = {row: {flag for flag in series.train(row, 1) if "flagfile" not in flag} for row in (*SYSTEMS, "copy")}
     everywhere = {"--beams=3"}
     trained = everywhere | {"--batch_size=16", "--max_steps=6"}
     for row, wanted in (("bert_cvae", trained | {"--free_bits=0.2"}), ("transformer", trained), ("copy", everywhere)):
         flags = {"--batch_size=16", "--max_steps=6", "--free_bits=0.2", "--beams=3"} & given[row]
         assert flags == wanted, row
-    assert "max_steps" not in plan.settings("copy")
-    assert (plan.settings("transformer")["copy"], plan.settings("copy")["beams"]) == (False, 3)
-    plan.check_budget()
+    assert "max_steps" not in series.settings("copy")
+    assert (series.settings("transformer")["copy"], series.settings("copy")["beams"]) == (False, 3)
+    series.check_budget()
 
 
 @pytest.mark.parametrize(
@@ -113,146 +113,148 @@ def test_a_row_gets_of_the_budget_what_its_system_uses(plan):
     ],
     ids=["of one system", "of several"],
 )
-def test_a_flag_for_all_rows_that_none_uses_is_refused(plan, calls, text, steps, said):
-    (plan.budget / "all.flags").write_text(text)
+def test_a_flag_for_all_rows_that_none_uses_is_refused(series, calls, text, steps, said):
+    (series.budget / "all.flags").write_text(text)
     with pytest.raises(UserError, match=said):
-        reproduction.reproduce(replace(plan, max_steps=steps), ["hcl"], [1])
+        reproduction.reproduce(replace(series, max_steps=steps), ["hcl"], [1])
     assert not calls
 
 
-def test_steps_of_a_table_of_systems_without_weights_are_refused(plan, calls):
+def test_steps_of_a_table_of_systems_without_weights_are_refused(series, calls):
     for system in SYSTEMS:
-        (plan.experiments / "qqp" / f"{system}.flags").unlink()
-    (plan.experiments / "qqp" / "copy.flags").write_text("--model=copy\n")
+        (series.flag_files / f"{system}.flags").unlink()
+    (series.flag_files / "copy.flags").write_text("--model=copy\n")
     with pytest.raises(UserError, match=r"^--max_steps of this command: no row of qqp uses it; hcl, "):
-        reproduction.reproduce(replace(plan, budget=None), [], [1])
+        reproduction.reproduce(replace(series, budget=None), [], [1])
     assert not calls
 
 
-def test_a_row_s_file_may_not_give_what_its_system_does_not_use(plan, calls):
-    (plan.budget / "transformer.flags").write_text("--free_bits=0.1\n")
+def test_a_row_s_file_may_not_give_what_its_system_does_not_use(series, calls):
+    (series.budget / "transformer.flags").write_text("--free_bits=0.1\n")
     with pytest.raises(UserError, match=r"^--free_bits: --model=transformer does not use it; hcl, "):
-        reproduction.reproduce(plan, [], [1])
+        reproduction.reproduce(series, [], [1])
     assert not calls
 
 
 @pytest.fixture
-def other_data(plan, qqp_folder, tmp_path) -> Path:
+def other_data(series, qqp_folder, tmp_path) -> Path:
     """The same raw files prepared otherwise, which the row of the Transformer names."""
     folder = prepare_sample(tmp_path / "other", "qqp", vocab_size=1500)
-    with (plan.experiments / "qqp" / "transformer.flags").open("a") as file:
+    with (series.flag_files / "transformer.flags").open("a") as file:
         file.write(f"--data_dir={folder}\n")
     return folder
 
 
-def test_a_row_may_name_data_of_its_own(plan, calls, other_data, monkeypatch):
+def test_a_row_may_name_data_of_its_own(series, calls, other_data, monkeypatch):
     """As systems do whose texts have to be cut into other pieces. The task's own folder is what --data_dir stands in for."""
-    (plan.experiments / "qqp" / "hcl.flags").write_text("--model=hcl\n--data_dir=tfrecords/qqp\n")
-    assert [plan.data_of(row) for row in SYSTEMS] == [plan.data, plan.data, other_data]
-    assert f"--data_dir={other_data}" in plan.train("transformer", 1)
-    assert f"--data_dir={plan.data}" in plan.train("hcl", 1)
+    (series.flag_files / "hcl.flags").write_text("--model=hcl\n--data_dir=tfrecords/qqp\n")
+    assert [series.data_of(row) for row in SYSTEMS] == [series.data, series.data, other_data]
+    assert f"--data_dir={other_data}" in series.train("transformer", 1)
+    assert f"--data_dir={series.data}" in series.train("hcl", 1)
     told = []
     working = reproduction._call
     monkeypatch.setattr(reproduction, "_call", lambda module, flags: told.append((module, flags)) or working(module, flags))
-    keep_row(plan, "bert_cvae")
-    kept = made("transformer", data=PreparedData(other_data).manifest["sha256"], settings=planned(plan, "transformer"))
-    assert reproduction.reproduce(plan, ["hcl"], [1]) == 0
-    assert {flag for _, flags in told for flag in flags if flag.startswith("--data_dir")} == {f"--data_dir={plan.data}"}
-    rows.keep(plan.kept("transformer", 1), kept)
+    keep_row(series, "bert_cvae")
+    kept = made("transformer", data=PreparedData(other_data).manifest["sha256"], settings=planned(series, "transformer"))
+    assert reproduction.reproduce(series, ["hcl"], [1]) == 0
+    assert {flag for _, flags in told for flag in flags if flag.startswith("--data_dir")} == {f"--data_dir={series.data}"}
+    rows.keep(series.kept("transformer", 1), kept)
     told.clear()
-    assert reproduction.reproduce(plan, ["transformer"], [1]) == 0, "kept from its own data, so it is done"
+    assert reproduction.reproduce(series, ["transformer"], [1]) == 0, "kept from its own data, so it is done"
     assert not told
-    rows.keep(plan.kept("transformer", 1), made("transformer", data=PreparedData(plan.data).manifest["sha256"]))
+    rows.keep(series.kept("transformer", 1), made("transformer", data=PreparedData(series.data).manifest["sha256"]))
     with pytest.raises(UserError, match=f"transformer-1.json: kept from other data than {other_data}; a row has one data set"):
-        reproduction.reproduce(plan, ["hcl"], [1])
+        reproduction.reproduce(series, ["hcl"], [1])
 
 
-def test_data_of_other_raw_files_are_refused(plan, calls, rocstories_folder):
-    with (plan.experiments / "qqp" / "transformer.flags").open("a") as file:
+def test_data_of_other_raw_files_are_refused(series, calls, rocstories_folder):
+    with (series.flag_files / "transformer.flags").open("a") as file:
         file.write(f"--data_dir={rocstories_folder}\n")
-    with pytest.raises(UserError, match=f"^--data_dir={rocstories_folder}: prepared from other raw files than {plan.data}; one table has"):
-        reproduction.reproduce(plan, [], [1])
-    assert reproduction.reproduce(plan, ["hcl"], [1]) == 0, "a row that is not asked for is not looked at"
+    with pytest.raises(
+        UserError, match=f"^--data_dir={rocstories_folder}: prepared from other raw files than {series.data}; one table has"
+    ):
+        reproduction.reproduce(series, [], [1])
+    assert reproduction.reproduce(series, ["hcl"], [1]) == 0, "a row that is not asked for is not looked at"
 
 
-def test_every_missing_row_is_made_once_and_kept(plan, calls, capsys):
-    assert reproduction.reproduce(plan, [], [1, 2]) == 0
+def test_every_missing_row_is_made_once_and_kept(series, calls, capsys):
+    assert reproduction.reproduce(series, [], [1, 2]) == 0
     assert trained(calls) == [f"{system}-{seed}" for seed in (1, 2) for system in sorted(SYSTEMS)]
-    assert {path.stem for path in (plan.out / "rows").iterdir()} == set(trained(calls))
-    kept = json.loads(plan.kept("hcl", 2).read_text())
+    assert {path.stem for path in (series.out / "rows").iterdir()} == set(trained(calls))
+    kept = json.loads(series.kept("hcl", 2).read_text())
     assert (kept["system"], kept["seed"], len(kept["samples"])) == ("hcl", 2, min(20, kept["examples"]))
     assert kept["scores"]["BLEU-4"]["signature"]
-    assert not any(str(plan.runs) in flag for flag in kept["flags"])  # nothing of this machine
-    page = (plan.out / "report.md").read_text()
+    assert not any(str(series.runs) in flag for flag in kept["flags"])  # nothing of this machine
+    page = (series.out / "report.md").read_text()
     assert all(system.replace("_", "\\_") in page for system in SYSTEMS)
     assert "SCALED DOWN" in page
-    assert {"report.html", "table1.csv", "scores.png"} <= {path.name for path in plan.out.iterdir()}
+    assert {"report.html", "table1.csv", "scores.png"} <= {path.name for path in series.out.iterdir()}
     assert "about " in capsys.readouterr().out  # time left, from the second row on
     calls.clear()
-    assert reproduction.reproduce(plan, [], [1, 2]) == 0
+    assert reproduction.reproduce(series, [], [1, 2]) == 0
     assert not calls
 
 
-def test_only_what_was_asked_for(plan, calls):
-    reproduction.reproduce(plan, ["bert_cvae"], [3])
+def test_only_what_was_asked_for(series, calls):
+    reproduction.reproduce(series, ["bert_cvae"], [3])
     assert trained(calls) == ["bert_cvae-3"]
 
 
-def test_a_failed_row_does_not_stop_the_others(plan, calls, monkeypatch, capsys):
+def test_a_failed_row_does_not_stop_the_others(series, calls, monkeypatch, capsys):
     working = reproduction._call
     monkeypatch.setattr(
         reproduction, "_call", lambda module, flags: 1 if any("bert_cvae-1" in f for f in flags) else working(module, flags)
     )
-    assert reproduction.reproduce(plan, [], [1]) == 1
-    assert not plan.kept("bert_cvae", 1).exists()
-    assert plan.kept("transformer", 1).exists()
+    assert reproduction.reproduce(series, [], [1]) == 1
+    assert not series.kept("bert_cvae", 1).exists()
+    assert series.kept("transformer", 1).exists()
     assert "failed: bert_cvae seed 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", [130, pytest.param(143, marks=pytest.mark.slow)])
-def test_a_signal_ends_the_command_and_the_next_one_goes_on(plan, calls, monkeypatch, code):
+def test_a_signal_ends_the_command_and_the_next_one_goes_on(series, calls, monkeypatch, code):
     working = ends_with(monkeypatch, "hcl-1", code)
-    assert reproduction.reproduce(plan, [], [1]) == code
+    assert reproduction.reproduce(series, [], [1]) == code
     assert trained(calls) == ["bert_cvae-1"]
     monkeypatch.setattr(reproduction, "_call", working)
-    assert reproduction.reproduce(plan, [], [1]) == 0
+    assert reproduction.reproduce(series, [], [1]) == 0
     assert trained(calls) == ["bert_cvae-1", "hcl-1", "transformer-1"]
 
 
-def test_what_can_t_be_is_refused_before_anything_runs(plan, calls, tmp_path):
+def test_what_can_t_be_is_refused_before_anything_runs(series, calls, tmp_path):
     with pytest.raises(UserError, match=r"--systems: no hcll.flags"):
-        reproduction.reproduce(plan, ["hcll"], [1])
-    (plan.budget / "all.flags").unlink()
+        reproduction.reproduce(series, ["hcll"], [1])
+    (series.budget / "all.flags").unlink()
     with pytest.raises(UserError, match=r"no all\.flags there"):
-        reproduction.reproduce(plan, [], [1])
-    nowhere = Plan(**{**vars(plan), "experiments": tmp_path / "nowhere"})
+        reproduction.reproduce(series, [], [1])
+    nowhere = replace(series, flag_files=tmp_path / "nowhere")
     with pytest.raises(UserError, match="--experiments"):
         reproduction.reproduce(nowhere, [], [1])
     assert not calls
 
 
-def test_kept_rows_of_other_data_and_damaged_ones_are_refused(plan, calls):
-    reproduction.reproduce(plan, ["hcl"], [1])
-    path = plan.kept("hcl", 1)
+def test_kept_rows_of_other_data_and_damaged_ones_are_refused(series, calls):
+    reproduction.reproduce(series, ["hcl"], [1])
+    path = series.kept("hcl", 1)
     kept = json.loads(path.read_text())
-    path.write_text(json.dumps({**kept, "data": "another"}))
+    path.write_text(json.dumps({**kept, "content": "another"}))
     with pytest.raises(UserError, match="kept from other data"):
-        reproduction.reproduce(plan, ["hcl"], [1])
+        reproduction.reproduce(series, ["hcl"], [1])
     path.write_text("{")
     with pytest.raises(UserError, match=r"hcl-1.json: damaged"):
-        reproduction.reproduce(plan, ["hcl"], [1])
+        reproduction.reproduce(series, ["hcl"], [1])
 
 
-def keep_row(plan: Plan, system: str, **settings) -> Path:
-    """Keeps a row that was made under the plan, but for some settings."""
-    data = PreparedData(plan.data).manifest["sha256"]
-    rows.keep(plan.kept(system, 1), made(system, data=data, settings=planned(plan, system, **settings)))
-    return plan.kept(system, 1)
+def keep_row(series: Series, system: str, **settings) -> Path:
+    """Keeps a row that was made under the series, but for some settings."""
+    data = PreparedData(series.data).manifest["sha256"]
+    rows.keep(series.kept(system, 1), made(system, data=data, settings=planned(series, system, **settings)))
+    return series.kept(system, 1)
 
 
-def planned(plan: Plan, system: str, **settings) -> dict:
-    """The settings of a row under the plan, but for some."""
-    given = {"preset": plan.preset, "model": system, "max_steps": 6, "batch_size": 16, "encoder": "random:1x32"} | settings
+def planned(series: Series, system: str, **settings) -> dict:
+    """The settings of a row under the series, but for some."""
+    given = {"preset": series.preset, "model": system, "max_steps": 6, "batch_size": 16, "encoder": "random:1x32"} | settings
     return resolve(given.pop("preset"), given).to_dict()
 
 
@@ -267,20 +269,22 @@ def planned(plan: Plan, system: str, **settings) -> dict:
         ({"encoder": "random:2x64"}, "--encoder=random:2x64, and this command's flags and files give random:1x32"),
     ],
 )
-def test_kept_rows_of_another_budget_are_refused(plan, calls, settings, why):
-    path = keep_row(plan, "hcl", **{"free_bits": 0.1, **settings})
+def test_kept_rows_of_another_budget_are_refused(series, calls, settings, why):
+    path = keep_row(series, "hcl", **{"free_bits": 0.1, **settings})
     with pytest.raises(UserError, match=re.escape(f"{path}: kept with {why}; one table has one budget: choose another --out")):
-        reproduction.reproduce(plan, [], [1])
+        reproduction.reproduce(series, [], [1])
     assert not calls
 
 
-def test_what_changes_no_number_or_is_settled_at_the_start_may_differ(plan, calls):
+def test_what_changes_no_number_or_is_settled_at_the_start_may_differ(series, calls):
     """Whether an encoder is published decides its rate and how often node features are made anew."""
-    (plan.budget / "hcl.flags").write_text("--free_bits=0.1\n--learning_rate=0.5\n")
+    (series.budget / "hcl.flags").write_text("--free_bits=0.1\n--learning_rate=0.5\n")
     keep_row(
-        plan, "hcl", free_bits=0.1, learning_rate=0.5, jit_compile="true", micro_batch=8, encoder_learning_rate=0.5, refresh_graph_every=1
+        series, "hcl", free_bits=0.1, learning_rate=0.5, jit_compile="true", micro_batch=8, encoder_learning_rate=0.5, refresh_graph_every=1
     )
-    keep_row(plan, "transformer", encoder="random:3x48")  # it has no BERT
-    rows.keep(plan.kept("hcl_once", 1), made("hcl_once", data=PreparedData(plan.data).manifest["sha256"]))  # no file: nothing to be like
-    assert reproduction.reproduce(plan, ["hcl", "transformer"], [1]) == 0
+    keep_row(series, "transformer", encoder="random:3x48")  # it has no BERT
+    rows.keep(
+        series.kept("hcl_once", 1), made("hcl_once", data=PreparedData(series.data).manifest["sha256"])
+    )  # no file: nothing to be like
+    assert reproduction.reproduce(series, ["hcl", "transformer"], [1]) == 0
     assert not calls

@@ -45,12 +45,12 @@ class Clusters:
         return self.find(first) == self.find(second)
 
 
-def build(rows: dict[str, list[QuestionPair]], construction: str, negatives: str) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
+def build(rows: dict[str, list[QuestionPair]], construction: str, labelled: bool) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
     """Makes the samples of each split by one construction.
 
     Args:
       construction: one of `CONSTRUCTIONS`, or "nearest", the one whose count is nearest to the paper's 44,949.
-      negatives: of any mode but "labelled", inputs without a labelled non-duplicate stay and get their negative later.
+      labelled: whether inputs without a labelled non-duplicate are left out; else they stay and get their negative later.
 
     Returns:
       The samples by split; the clusters over all splits; notes with the counts.
@@ -59,7 +59,7 @@ def build(rows: dict[str, list[QuestionPair]], construction: str, negatives: str
     for pair in (pair for split_rows in rows.values() for pair in split_rows):
         if pair.duplicate:
             clusters.join(pair.question1, pair.question2)
-    fill = negatives != "labelled"
+    fill = not labelled
     tables = {split: _Table(split_rows, clusters) for split, split_rows in rows.items()}
     counts = {name: sum(sum(1 for _ in table.samples(name, fill)) for table in tables.values()) for name in CONSTRUCTIONS}
     paper = sum(TASKS["qqp"].sizes)

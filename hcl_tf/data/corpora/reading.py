@@ -68,7 +68,10 @@ def find_files(raw: Path) -> dict[str, Path]:
     return found
 
 
-def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, negatives: str | None, split_by: str, seed: int) -> Corpus:
+def load(
+    task: Task, raw: Path, options: ReadOptions, *, construction: str, negatives: str | None, split_by: str, seed: int,
+    require_labelled: bool = False,
+) -> Corpus:  # fmt: skip
     """Reads a corpus and divides it.
 
     Args:
@@ -80,6 +83,7 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
         whose wrong responses were drawn for another purpose.
       split_by: `sample`, or `question` (no text in two splits).
       seed: decides what is drawn for the splits that no file gives.
+      require_labelled: leaves QQP inputs without a labelled non-duplicate out, whatever `negatives` says.
 
     Raises:
       UserError: file and line of whatever can't be read, or why nothing is left.
@@ -116,13 +120,12 @@ def load(task: Task, raw: Path, options: ReadOptions, *, construction: str, nega
     if "douban" in kinds and task.name not in ("douban", "custom"):
         raise UserError(f"{raw}: labelled responses of dialogues do not fit --task={task.name}; use --task=douban")
     negatives = negatives or ("bm25" if "douban" in kinds else task.negatives)
+    labelled = negatives == "labelled" or require_labelled
     if is_pairs:
-        splits, clusters, found = qqp.build(rows, construction, negatives)
+        splits, clusters, found = qqp.build(rows, construction, labelled)
         notes += found
     else:
-        splits, clusters, found = qqp.from_examples(
-            rows, paraphrases=task.name == "qqp", required=task.name == "qqp" and negatives == "labelled"
-        )
+        splits, clusters, found = qqp.from_examples(rows, paraphrases=task.name == "qqp", required=task.name == "qqp" and labelled)
         notes += found
     for split, examples in splits.items():
         if not examples:

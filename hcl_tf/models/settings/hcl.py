@@ -37,6 +37,10 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
         "one", "one: a neighbour drawn at each step, at the positive's length; mean: all neighbours' mean; sum: the printed form.",
         choices=("one", "mean", "sum"),
     )  # fmt: skip
+    key_words: str = setting(
+        "text", "What L_key takes of the target: the mean state of its keywords, or of one keyword, drawn at each step among those that "
+        "the source has not.", choices=("text", "one"), before="text",
+    )  # fmt: skip
     impostor_gradient: bool = setting(False, "Let the contrasts train the impostor's matrix W.")
     impostor_source: str = setting(
         "auto", "Where impostors come from; auto: the graph, or the negative text under --ablate=graph.",
@@ -55,6 +59,8 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
     refresh_graph_every: int = setting(
         -1, "Epochs between new node features; 0: never; -1: 0 with a published encoder, 1 with a random one.", low=-1, unit="epochs"
     )
+
+    trainable_features: bool = setting(False, "Train the nodes' features h^0 from where they begin, instead of keeping them.", before=False)
 
     @property
     def fanout(self) -> tuple[int, ...]:
@@ -89,7 +95,7 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
         found = super().settled(published, given)
         if found.refresh_graph_every >= 0:
             return found
-        return dataclasses.replace(found, refresh_graph_every=0 if published else 1)
+        return dataclasses.replace(found, refresh_graph_every=0 if published or found.trainable_features else 1)
 
     def check_together(self) -> None:
         super().check_together()
@@ -97,6 +103,11 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
             raise UserError(f"--graph_fanout={self.graph_fanout}: one number of at least 1 for each round is expected, such as 8,4")
         if self.in_batch_negatives and (self.micro_batch or self.strategy != "none"):
             raise UserError("--in_batch_negatives needs the whole batch on one device: drop --micro_batch and --strategy")
-        for other in ("decoder_keyword", "append_keywords"):
+        if self.trainable_features and self.refresh_graph_every > 0:
+            raise UserError(
+                f"--trainable_features and --refresh_graph_every={self.refresh_graph_every} contradict each other: new features would "
+                "overwrite trained ones; drop one of them"
+            )
+        for other in ("decoder_keyword", "append_keywords", "trainable_features"):
             if self.ablate == "keyword" and getattr(self, other):
                 raise UserError(f"--ablate=keyword and --{other} contradict each other")

@@ -1,7 +1,5 @@
 """How well each contrast orders its pairs, beside what could be had blindly and beside what the model did before training."""
 
-from collections.abc import Collection
-
 import numpy as np
 
 from hcl_tf.data.keywords.impostor_hardness import LEAST_SAMPLES, blind_order
@@ -37,27 +35,3 @@ def of_contrasts(diagnostics: dict[str, np.ndarray], untrained: dict[str, np.nda
             "untrained_order": float(np.nanmean(untrained[f"order_{name}"])) if untrained else None,
         }
     return found
-
-
-def preference(diagnostics: dict[str, np.ndarray], lengths: dict[str, np.ndarray], overlaps: dict[str, np.ndarray], near: float) -> dict:
-    """Says how often, and by how much a token, the model holds the target for likelier than the negative, at the prior's mean.
-
-    Args:
-      lengths: role (target, negative) -> [n] tokens that the NLL is summed over. overlaps: role -> [n] share of the text's pieces that the
-        source has, too. near: overlaps that differ by no more count as equal; copying alone does not prefer either there.
-
-    Returns:
-      Over all pairs and over those of equal overlap: target_preferred (a share) and difference a token, each with an interval.
-    """
-    target, negative = (diagnostics[name].astype(np.float64) for name in ("nll_prior", "nll_negative"))
-    difference = negative / lengths["negative"] - target / lengths["target"]
-    equal = np.abs(overlaps["target"] - overlaps["negative"]) <= near
-    columns = {"target_preferred": (target < negative).astype(np.float64), "difference_a_token": difference}
-    return means(columns | {f"{name}_equal_overlap": np.where(equal, values, np.nan) for name, values in columns.items()})
-
-
-def overlap(texts: np.ndarray, sources: np.ndarray, special: Collection[int]) -> np.ndarray:
-    """Computes the share of each text's pieces that its source has, too: [n, T], [n, S] -> [n]. `special`: pieces that are no words."""
-    words = ~np.isin(texts, list(special))
-    shared = (texts[:, :, None] == sources[:, None]).any(-1) & words
-    return shared.sum(1) / np.maximum(words.sum(1), 1)

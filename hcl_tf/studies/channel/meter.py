@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.errors import UserError
-from hcl_tf.evaluation import diagnostics
+from hcl_tf.evaluation import diagnostics, preference
 from hcl_tf.evaluation.links import links
 from hcl_tf.evaluation.scoring import head_of
 from hcl_tf.metrics.significance import means
 from hcl_tf.models.base import Batch
 from hcl_tf.studies.channel import gradients
-from hcl_tf.studies.channel.contrasts import of_contrasts, overlap, preference
+from hcl_tf.studies.channel.contrasts import of_contrasts
 from hcl_tf.training import assembly
 from hcl_tf.training.text_states import TextStates
 from hcl_tf.training.trained_run import TrainedRun
@@ -22,7 +22,6 @@ from hcl_tf.training.validation import Validation
 
 ALPHAS = (0.0, 0.5, 1.0)
 GRADIENT_BATCHES = 8
-NEAR = 0.05  # of two overlaps with the source that count as equal
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ def measure(trained: TrainedRun, request: MeterRequest) -> dict:
         "contrasts": of_contrasts(found, _untrained(trained, request) if request.untrained else None),
         "negatives": trained.data.manifest["splits"]["train"].get("negatives"),
     }
-    if "nll_negative" in found:
-        result["preference"] = _preference(trained, request, found)
+    arrays = trained.data.arrays(request.split).first(request.limit)
+    result["preference"] = preference.summary(preference.of_split(found, system.output_nll, arrays, trained.inputs))
     if system.places:
         parts = gradients.parts_of(assembly.variables(system), system.places)
         result["gradients"] = gradients.by_part(system, parts, _training_batches(trained), trained.settings.seed)
@@ -83,14 +82,6 @@ def _untrained(trained: TrainedRun, request: MeterRequest) -> dict[str, np.ndarr
         return None
 
 
-def _preference(trained: TrainedRun, request: MeterRequest, found: dict[str, np.ndarray]) -> dict:
-    arrays, i = trained.data.arrays(request.split).first(request.limit), trained.inputs
-    special = (i.pad_id, i.cls_id, i.sep_id)
-    texts = {"target": arrays.target_ids, "negative": arrays.negative_ids}
-    lengths = {role: (ids[:, 1:] != i.pad_id).sum(1) for role, ids in texts.items()}
-    return preference(found, lengths, {role: overlap(ids, arrays.source_ids, special) for role, ids in texts.items()}, NEAR)
-
-
 def _training_batches(trained: TrainedRun) -> Iterator[Batch]:
     """The first training batches of an epoch that training never sees."""
     system, data, s = trained.system, trained.data, trained.settings
@@ -104,10 +95,20 @@ def _training_batches(trained: TrainedRun) -> Iterator[Batch]:
 
 
 def _what_if(validation: Validation) -> dict[str, dict]:
-    """NLL where the prior's mean is moved by alpha times the difference of the posterior's means, for each of `ALPHAS`."""
+    """Moves the prior's mean by alpha times the difference of the posterior's means, for each of `ALPHAS`.
+
+    Returns:
+      alpha -> `nll` of the target; `margin`, the negative's NLL minus the target's; `moved`, the margin minus that at alpha 0. Nats a text.
+    """
     ask = tf.function(lambda batch, alpha: validation.system.what_if(batch, validation.noise(batch), alpha), autograph=False)
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     for alpha in ALPHAS:
-        parts = [ask(batch, tf.constant(alpha)).numpy()[batch["example_mask"].numpy() > 0] for batch in validation.batches.dataset(None)]
-        columns[f"{alpha:g}"] = np.concatenate(parts).astype(np.float64)
-    return means(columns)
+        parts = []
+        for batch in validation.batches.dataset(None):
+            real = batch["example_mask"].numpy() > 0
+            parts.append(np.stack([values.numpy()[real] for values in ask(batch, tf.constant(alpha))]))
+        target, negative = np.concatenate(parts, axis=1).astype(np.float64)
+        columns |= {f"{alpha:g} nll": target, f"{alpha:g} margin": negative - target}
+        columns[f"{alpha:g} moved"] = columns[f"{alpha:g} margin"] - columns[f"{ALPHAS[0]:g} margin"]
+    found = means(columns)
+    return {f"{alpha:g}": {name: found[f"{alpha:g} {name}"] for name in ("nll", "margin", "moved")} for alpha in ALPHAS}

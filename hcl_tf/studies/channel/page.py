@@ -36,8 +36,10 @@ def lines(found: dict) -> list[str]:
         text.append(
             f"L_{name}: order {entry_text(row['order'])}, blind {blind}, before training {before}, worth {number(row['gain'])} nats"
         )
-    for name, entry in found.get("what_if", {}).items():
-        text.append(f"z = mu_p + {name} (mu+ - mu-): NLL {entry_text(entry)}")
+    for name, row in found.get("what_if", {}).items():
+        text.append(
+            f"z = mu_p + {name} (mu+ - mu-): NLL {entry_text(row['nll'])}, margin of target over negative {entry_text(row['margin'])}"
+        )
     return text
 
 
@@ -58,7 +60,7 @@ def page(found: dict) -> str:
     ]
     if found["contrasts"]:
         parts.append(f"## Contrasts\n\n{_contrasts(found['contrasts'])}")
-    if "preference" in found:
+    if found["preference"]:
         rows = [{"": name, "mean": entry_text(entry)} for name, entry in found["preference"].items()]
         parts.append(f"## Target against negative, at the prior's mean\n\n{markdown_table(rows)}")
     if "gradients" in found:
@@ -66,10 +68,13 @@ def page(found: dict) -> str:
             f"## Gradients\n\nNorm, and in brackets the cosine with the likelihood's gradient.\n\n{_gradients(found['gradients'])}"
         )
     if "what_if" in found:
-        rows = [{"alpha": name, "NLL": entry_text(entry)} for name, entry in found["what_if"].items()]
+        rows = [
+            {"alpha": name, "NLL": entry_text(row["nll"]), "margin": entry_text(row["margin"]), "moved by": entry_text(row["moved"])}
+            for name, row in found["what_if"].items()
+        ]
         parts.append(
-            "## What if L_ins had its way\n\nz = mu_p + alpha (mu+ - mu-). It reads the target, so it is a bound and no prediction.\n\n"
-            + markdown_table(rows)
+            "## What if L_ins had its way\n\nz = mu_p + alpha (mu+ - mu-). It reads the target, so it is a bound and no prediction. "
+            "The margin is the negative's NLL minus the target's.\n\n" + markdown_table(rows)
         )
     return "\n\n".join(parts) + "\n"
 

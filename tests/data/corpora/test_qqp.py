@@ -39,7 +39,7 @@ TRIPLES_FILLED = [*TRIPLES, ("C", "A", ""), ("G", "F", ""), ("H", "I", ""), ("I"
 
 
 def build(rows, construction, fill=False):
-    return qqp.build({"train": rows}, construction, "labelled_then_bm25" if fill else "labelled")
+    return qqp.build({"train": rows}, construction, not fill)
 
 
 def triples(examples):
@@ -87,7 +87,7 @@ def test_a_non_duplicate_contradicted_in_another_split_is_no_negative():
         "train": [QuestionPair("1", "A", "B", True), QuestionPair("2", "A", "C", False), QuestionPair("3", "A", "D", False)],
         "test": [QuestionPair("4", "B", "C", True), QuestionPair("5", "B", "X", False)],
     }
-    examples, clusters, notes = qqp.build(rows, "one_per_input", "labelled")
+    examples, clusters, notes = qqp.build(rows, "one_per_input", True)
     assert {split: triples(found) for split, found in examples.items()} == {"train": [("A", "B", "D")], "test": [("B", "C", "X")]}
     assert clusters.together("A", "C")
     assert "other labels join them: 1;" in notes[0]
@@ -163,7 +163,7 @@ PAIRS = st.lists(
     fill=st.booleans(),
 )
 def test_no_candidate_negative_is_in_its_examples_cluster(rows, construction, fill):
-    examples, clusters, _ = qqp.build(rows, construction, "bm25" if fill else "labelled")
+    examples, clusters, _ = qqp.build(rows, construction, not fill)
     for example in (example for found in examples.values() for example in found):
         assert fill or example.negatives
         assert text_key(example.source) != text_key(example.target)

@@ -43,7 +43,10 @@ def test_every_link_is_judged_and_every_part_has_its_gradients(found, trained):
 @pytest.mark.slow
 def test_alpha_0_is_the_prior_s_mean(found):
     assert list(found["what_if"]) == [f"{alpha:g}" for alpha in ALPHAS]
-    assert found["what_if"]["0"]["value"] == pytest.approx(found["figures"]["means"]["nll_prior"]["value"], rel=1e-6)
+    means, row = found["figures"]["means"], found["what_if"]["0"]
+    assert row["nll"]["value"] == pytest.approx(means["nll_prior"]["value"], rel=1e-6)
+    assert row["margin"]["value"] == pytest.approx(means["nll_negative"]["value"] - means["nll_prior"]["value"], abs=1e-4)
+    assert row["moved"] == {"value": 0.0, "low": 0.0, "high": 0.0, "examples": 12}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What is said of each contrast, and of target against negative, by loops over examples."""
+"""What is said of each contrast, by loops over examples."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hcl_tf.data.keywords.impostor_hardness import LEAST_SAMPLES
-from hcl_tf.studies.channel.contrasts import of_contrasts, overlap, preference
+from hcl_tf.studies.channel.contrasts import of_contrasts
 
 N, Z = 60, 3
 
@@ -46,23 +46,3 @@ def test_a_contrast_that_the_model_does_not_have_is_left_out_and_few_pairs_have_
     assert set(of_contrasts(given, None)) == {"key"}
     few = {name: values[: LEAST_SAMPLES // 2] for name, values in diagnostics().items()}
     assert of_contrasts(few, None)["key"]["blind_order"] is None
-
-
-def test_preference_is_counted_by_text_and_its_size_a_token():
-    found = preference(
-        {"nll_prior": np.array([4.0, 6.0, 8.0]), "nll_negative": np.array([6.0, 5.0, 9.0])},
-        {"target": np.array([2, 3, 4]), "negative": np.array([3, 1, 6])},
-        {"target": np.array([0.5, 0.5, 0.2]), "negative": np.array([0.52, 0.9, 0.2])}, 0.05,
-    )  # fmt: skip
-    assert found["target_preferred"]["value"] == pytest.approx(2 / 3)
-    assert found["difference_a_token"]["value"] == pytest.approx(((6 / 3 - 4 / 2) + (5 / 1 - 6 / 3) + (9 / 6 - 8 / 4)) / 3)
-    assert found["target_preferred_equal_overlap"] | {"low": 0, "high": 0} == {"value": 1.0, "low": 0, "high": 0, "examples": 2}
-    assert found["difference_a_token_equal_overlap"]["value"] == pytest.approx((0.0 - 0.5) / 2)
-
-
-def test_overlap_counts_the_texts_own_words():
-    texts, sources = (
-        np.array([[2, 7, 8, 7, 3, 0], [2, 9, 3, 0, 0, 0], [2, 3, 0, 0, 0, 0]]),
-        np.array([[2, 7, 3, 0], [2, 8, 7, 3], [2, 9, 3, 0]]),
-    )
-    assert overlap(texts, sources, (0, 2, 3)).tolist() == [pytest.approx(2 / 3), 0.0, 0.0]

@@ -1,0 +1,131 @@
+"""The page of a plan (reporting/plan.py): every row beside the one that it is compared with, and what follows by rule."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from hcl_tf.evaluation import links, rows
+from hcl_tf.evaluation.intervals import entry_text, number
+from hcl_tf.evaluation.rows import Result
+from hcl_tf.files.whole_file import write_whole
+from hcl_tf.reporting import charts, page
+from hcl_tf.reporting.comparisons import ABOVE, BELOW, MARGIN, MEASURES, UNDECIDED, ComparedRow, compare
+from hcl_tf.reporting.page import Grid, Section
+from hcl_tf.reporting.plan import ExperimentPlan, PlannedStage
+from hcl_tf.reporting.sections import HTML, PAGE, origin
+
+FELT = 0.1  # nats that the margin has to move, with z where L_ins would have it, for L_ins to be able to do anything at all
+READING = (
+    "A difference is a row minus the row it stands beside, over the same examples, with a 95% interval; above 0 is better. With one seed "
+    "the interval is over examples alone (bootstrap) and does not know what another seed would change: rows of the same settings and other "
+    "seeds show that. With more seeds it is over seeds and examples crossed."
+)
+
+
+def write(plan: ExperimentPlan, out: Path) -> list[Section]:
+    """Writes the page of what is kept below `out`, whole or not at all, and returns its sections."""
+    stages = [(stage, compare(stage, _kept(out / stage.name))) for stage in plan.stages]
+    found = sections(plan, stages)
+    out.mkdir(parents=True, exist_ok=True)
+    for section in found:
+        for name, picture in section.pictures.items():
+            write_whole(out / name, picture)
+    write_whole(out / HTML, page.html(found).encode())
+    write_whole(out / PAGE, page.markdown(found).encode())
+    return found
+
+
+def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[ComparedRow]]]) -> list[Section]:
+    """The page, from the rows of each stage."""
+    results = [result for _, compared in stages for row in compared for result in row.results]
+    spent = sum(result.record.get("seconds", 0) for result in results) / 3600
+    lines = [line for stage, compared in stages for line in findings(stage, compared)]
+    budget = f" of {plan.hours:g} planned" if plan.hours else ""
+    lines.append(f"{len(results)} runs so far, {spent:.1f} hours{budget}. Plan: {plan.path.as_posix()}, written on {plan.written}.")
+    rules = [{"rule": name, "": text} for name, text in plan.rules.items()]
+    found = [Section(plan.title, lines), Section("By which rules", [READING], [Grid(rules)] if rules else [])]
+    for stage, compared in stages:
+        found.append(_stage(stage, compared))
+        if channel := _channel(compared):
+            found.append(Section(f"{stage.name}: the channel", [links.RULE], [channel], folded=True))
+        if bounds := _what_if(compared):
+            text = (
+                "The most that L_ins could do: z = mu_p + alpha (mu+ - mu-), which reads the target and is no prediction. Margin: the "
+                f"negative's NLL minus the target's, nats a text. Where it does not move by {FELT} at alpha 1, L_ins can do nothing there."
+            )
+            found.append(Section(f"{stage.name}: what if L_ins had its way", [text], [bounds], folded=True))
+    if plan.changes:
+        found.append(Section("Changes to the plan", [], [Grid([dict(change) for change in plan.changes])]))
+    return [*found, origin(results)] if results else found
+
+
+def findings(stage: PlannedStage, compared: list[ComparedRow]) -> list[str]:
+    """What a stage says, by rule: which roads are open, what moves the margin, and what moves BLEU."""
+    ran = [row for row in compared if row.results]
+    if not ran:
+        return [f"{stage.name}: nothing ran yet."]
+    with_z = [row for row in ran if row.road("keywords")]
+    said = [
+        f"the road from {road} to the text is open in {sum(row.road(road) == links.OPEN for row in with_z)} of {len(with_z)} rows with z"
+        for road in links.ROADS
+        if with_z
+    ]
+    for measure in (MARGIN, MEASURES[2]):
+        judged = [(row.name, row.differences[measure.name].verdict) for row in ran if measure.name in row.differences]
+        parts = [f"{verdict} {_names(name for name, found in judged if found == verdict)}" for verdict in (ABOVE, BELOW)]
+        undecided = sum(found == UNDECIDED for _, found in judged)
+        if judged:
+            said.append(f"in {measure.name}, beside what each stands: {'; '.join(parts)}; {undecided} of {len(judged)} undecided")
+    text = ". ".join(sentence[0].upper() + sentence[1:] for sentence in said)
+    missing = [row.name for row in compared if not row.results]
+    return [f"{stage.name}: {text}." + (f" Not run yet: {_names(missing)}." if missing else "")]
+
+
+def _kept(folder: Path) -> list[Result]:
+    return [rows.read_kept(path) for path in sorted((folder / rows.ROWS).glob("*.json"))]
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _stage(stage: PlannedStage, compared: list[ComparedRow]) -> Section:
+    """Its forest plot, and the table of the same differences with the values behind them."""
+    table = []
+    for row in compared:
+        line = {"row": row.name, "asks": row.asks, "beside": row.beside}
+        line["seeds"] = ", ".join(str(result.seed) for result in row.results)
+        for measure in MEASURES:
+            gap = row.differences.get(measure.name)
+            line[measure.name] = number(row.value(measure))
+            line[f"{measure.name}: difference"] = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" if gap else ""
+        table.append(line | {"": " ".join(row.marks)})
+    pictures = {f"forest-{stage.name}.png": charts.forest(compared, MEASURES)} if any(row.differences for row in compared) else {}
+    first = next((row.results[0] for row in compared if row.results), None)
+    where = f" {first.record['examples']:,} examples of the {stage.split} split, checkpoint {stage.checkpoint}." if first else ""
+    return Section(f"{stage.name}: {stage.task}", [f"{stage.about}{where}"], [Grid(table)], pictures)
+
+
+def _channel(compared: list[ComparedRow]) -> Grid | None:
+    """Every link of every row with a latent variable, and the figures behind them."""
+    table = []
+    for row in compared:
+        for result in row.results:
+            found = result.diagnostics
+            if "latent_size" not in found:
+                continue
+            judged = links.links(found["differences"])
+            line = {"run": f"{row.name}, seed {result.seed}", **{f"from {name}": links.road(judged, name) for name in links.ROADS}}
+            line |= {link.name: f"{link.verdict} {entry_text(found['differences'].get(links.FIGURES[link.name][0]))}" for link in judged}
+            line |= {name: entry_text(found["means"].get(name)) for name in ("kl", "order_ins", "order_key", "order_ma")}
+            table.append(line)
+    return Grid(table) if table else None
+
+
+def _what_if(compared: list[ComparedRow]) -> Grid | None:
+    table = []
+    for row in compared:
+        for result in row.results:
+            for alpha, found in result.record.get("channel", {}).get("what_if", {}).items():
+                entries = {name: entry_text(found[key]) for name, key in (("NLL", "nll"), ("margin", "margin"), ("moved", "moved"))}
+                table.append({"run": f"{row.name}, seed {result.seed}", "alpha": alpha, **entries})
+    return Grid(table) if table else None

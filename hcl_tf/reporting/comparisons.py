@@ -1,0 +1,138 @@
+"""Rows of a plan's stage beside the row that each is compared with, example by example."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hcl_tf.errors import UserError
+from hcl_tf.evaluation import links
+from hcl_tf.evaluation.rows import Result
+from hcl_tf.metrics.crossed import crossed_mean
+from hcl_tf.metrics.significance import means
+from hcl_tf.reporting.plan import PlannedStage
+
+NOT_RUN, ANOTHER_TRUNK = "NOT RUN", "ANOTHER TRUNK"
+ABOVE, BELOW, UNDECIDED = "above", "below", "undecided"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What rows are compared by: `unit` of its values, `better` 1 where more is better, -1 where less is."""
+
+    name: str
+    unit: str
+    better: int = 1
+    of_diagnostics: str = ""  # in the record's figures.per_example; else a score of each sentence
+
+
+MARGIN = Measure("margin of y+ over y-", "nats a token", 1, "difference_a_token")
+NLL = Measure("NLL of y+", "nats a text", -1, "nll")
+MEASURES = (MARGIN, NLL, Measure("BLEU-2", "points"), Measure("iBLEU", "points"))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row minus the row that it is compared with, in the direction of better; `seeds`: those that both have.
+
+    With one seed low and high are the bootstrap interval over examples, with more the crossed one over seeds and examples.
+    """
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+
+    @property
+    def verdict(self) -> str:
+        """Whether the interval lies above or below 0."""
+        return ABOVE if self.low > 0 else BELOW if self.high < 0 else UNDECIDED
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A row of a stage.
+
+    Attributes:
+      results: of its seeds. beside: the row that it is compared with. differences: measure -> difference, where both have it.
+      marks: why a comparison can't be taken at face value, in words.
+    """
+
+    name: str
+    asks: str
+    results: tuple[Result, ...]
+    beside: str
+    differences: dict[str, Difference]
+    marks: tuple[str, ...]
+
+    def value(self, measure: Measure) -> float | None:
+        """The mean over seeds; None where it has none."""
+        known = [values.mean() for result in self.results if (values := of_examples(result, measure)) is not None]
+        return float(np.mean(known)) if known else None
+
+    def road(self, name: str) -> str:
+        """Whether a road to the text (`links.ROADS`) is open in the first seed; empty where it has no latent variable."""
+        figures = self.results[0].diagnostics if self.results else {}
+        return links.road(links.links(figures["differences"]), name) if "latent_size" in figures else ""
+
+
+def compare(stage: PlannedStage, results: Iterable[Result]) -> list[ComparedRow]:
+    """Compares a stage's rows, in the order of the plan; a row without results is there, too.
+
+    Raises:
+      UserError: a result is no row of the plan, or of another split than the plan's.
+    """
+    found: dict[str, list[Result]] = {row.name: [] for row in stage.rows}
+    for result in results:
+        if result.row not in found:
+            raise UserError(f"{result.origin}: {result.row} is no row of stage {stage.name}; another plan made it: choose another --out")
+        if result.record.get("split", "test") != stage.split:
+            raise UserError(
+                f"{result.origin}: scored on {result.record.get('split', 'test')}, the plan's stage {stage.name} is on {stage.split}"
+            )
+        found[result.row].append(result)
+    compared = []
+    for row in stage.rows:
+        beside = "" if row.name == stage.beside(row.name) else stage.beside(row.name)
+        own, base = found[row.name], found.get(beside, [])
+        differences = {measure.name: d for measure in MEASURES if (d := difference(own, base, measure))} if beside else {}
+        compared.append(ComparedRow(row.name, row.asks, tuple(own), beside, differences, tuple(_marks(own, base))))
+    return compared
+
+
+def difference(own: Iterable[Result], base: Iterable[Result], measure: Measure) -> Difference | None:
+    """Compares two rows, paired by example and by the seeds that both have; None where there is nothing to compare.
+
+    Where none of the seeds is shared, the first of either is taken.
+    """
+    ours, theirs = ({result.seed: values for result in one if (values := of_examples(result, measure)) is not None} for one in (own, base))
+    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    if not pairs and ours and theirs:
+        pairs = [(next(iter(ours.values())), next(iter(theirs.values())))]
+    if not pairs or len({len(values) for pair in pairs for values in pair}) > 1:
+        return None
+    table = measure.better * np.stack([mine - its for mine, its in pairs])  # --> [seeds, examples]
+    table = table[:, np.isfinite(table).all(0)]
+    if len(table) > 1:
+        crossed = crossed_mean(table)
+        return Difference(crossed.value, crossed.low, crossed.high, len(table))
+    entry = means({"": table[0]})[""]
+    return Difference(entry["value"], entry["low"], entry["high"], 1)
+
+
+def of_examples(result: Result, measure: Measure) -> np.ndarray | None:
+    """A measure of each example, [n] float64; None where the row does not have it."""
+    if measure.of_diagnostics:
+        values = result.record["figures"].get("per_example", {}).get(measure.of_diagnostics)
+        return None if values is None else np.array(values, np.float64)
+    values = result.record["per_sentence"].get(measure.name)
+    return None if values is None else np.array(values, np.float64) / 100
+
+
+def _marks(own: list[Result], base: list[Result]) -> list[str]:
+    """Why a comparison can't be taken at face value."""
+    found = [] if own else [NOT_RUN]
+    trunks = [{(result.record.get("init_from") or {}).get("sha256") for result in one} for one in (own, base)]
+    if own and base and trunks[0].isdisjoint(trunks[1]) and None not in trunks[0] | trunks[1]:
+        found.append(ANOTHER_TRUNK)
+    return found + sorted({mark for result in own for mark in result.cautions})

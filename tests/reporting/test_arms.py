@@ -1,0 +1,55 @@
+"""The page of a plan: what it says by rule of rows that a test chooses, and that it is there with nothing run."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_stages import result, row, stage
+
+from hcl_tf.evaluation import rows
+from hcl_tf.reporting import arms, page
+from hcl_tf.reporting.comparisons import compare
+from hcl_tf.reporting.plan import ExperimentPlan
+
+
+@pytest.fixture
+def plan() -> ExperimentPlan:
+    planned = stage(row("base"), row("better"), row("worse"), row("missing"))
+    changes = ({"date": "2026-12-01", "what": "<b>seeds</b>", "why": "time"},)
+    return ExperimentPlan(Path("experiments/choices/plan.yaml"), "Choices", "2026-11-29", {"tie": "printed"}, 14.0, (planned,), changes)
+
+
+def keep(out: Path, *results) -> None:
+    for one in results:
+        rows.keep(rows.place_of(out / "arms", one.row, one.seed), one)
+
+
+def test_findings_name_what_lies_above_and_below(plan):
+    what_if = {alpha: {name: {"value": 1.5, "low": 1.0, "high": 2.0} for name in ("nll", "margin", "moved")} for alpha in ("0", "1")}
+    better = result("better", margin=0.5, channel={"what_if": what_if}, seconds=1800)
+    (line,) = arms.findings(plan.stages[0], compare(plan.stages[0], [result("base"), better, result("worse", margin=-0.5)]))
+    assert "margin of y+ over y-, beside what each stands: above better; below worse; 0 of 2 undecided" in line
+    assert line.endswith("Not run yet: missing.")
+    text = page.markdown(arms.sections(plan, [(plan.stages[0], compare(plan.stages[0], [result("base"), better]))]))
+    assert "2 runs so far, 0.5 hours of 14 planned" in text
+    assert "1.500 [1.000, 2.000]" in text
+    assert "| tie | printed |" in text
+
+
+def test_the_page_and_its_picture_are_written_from_kept_rows(plan, tmp_path):
+    keep(tmp_path, result("base"), result("better", margin=0.5))
+    arms.write(plan, tmp_path)
+    assert (tmp_path / "forest-arms.png").read_bytes().startswith(b"\x89PNG")
+    text, html = ((tmp_path / name).read_text() for name in ("report.md", "report.html"))
+    assert "+0.5" in text
+    assert "NOT RUN" in text
+    assert "&lt;b&gt;seeds&lt;/b&gt;" in html, "a plan is text, never markup"
+
+
+def test_a_plan_of_which_nothing_ran_has_a_page(plan, tmp_path):
+    arms.write(plan, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "arms: nothing ran yet." in text
+    assert not list(tmp_path.glob("*.png"))
+    arms.write(replace(plan, changes=(), rules={}), tmp_path)
+    assert "Changes" not in (tmp_path / "report.md").read_text()

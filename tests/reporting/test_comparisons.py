@@ -1,0 +1,72 @@
+"""Rows beside the row they are compared with: paired by example and seed, with marks where that can't be taken at face value."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_results import made
+from made_stages import result, row, stage
+
+from hcl_tf.errors import UserError
+from hcl_tf.metrics.crossed import crossed_mean
+from hcl_tf.metrics.significance import means
+from hcl_tf.reporting.comparisons import ABOVE, ANOTHER_TRUNK, BELOW, MARGIN, NLL, NOT_RUN, UNDECIDED, Difference, compare, difference
+
+
+def test_rows_stand_beside_the_base_or_another_row_in_the_plan_s_order():
+    planned = stage(row("base"), row("a"), row("b", beside="a"), row("c"))
+    found = compare(planned, [result("b", margin=1.0), result("base"), result("a", margin=0.5, nll=41.0)])
+    assert [(one.name, one.beside) for one in found] == [("base", ""), ("a", "base"), ("b", "a"), ("c", "base")]
+    assert not found[0].differences
+    assert found[1].differences[MARGIN.name].value == pytest.approx(0.5, abs=0.05)
+    assert found[1].differences[NLL.name].value == pytest.approx(-1.0, abs=0.05), "a larger NLL is worse"
+    assert found[2].differences[MARGIN.name].value == pytest.approx(0.5, abs=0.05)
+    assert (found[3].marks, found[3].differences, found[3].value(MARGIN)) == ((NOT_RUN,), {}, None)
+
+
+def test_one_seed_has_the_interval_over_examples_and_several_the_crossed_one():
+    own, base = ([result(name, seed, margin) for seed in (1, 2, 3)] for name, margin in (("own", 0.3), ("base", 0.0)))
+    values = [[np.array(one.record["figures"]["per_example"]["difference_a_token"]) for one in rows] for rows in (own, base)]
+    table = np.stack(values[0]) - np.stack(values[1])
+    crossed, single = crossed_mean(table), means({"": table[1]})[""]
+    several, one = difference(own, base, MARGIN), difference(own[1:2], base, MARGIN)
+    assert (several.value, several.low, several.high) == tuple(map(pytest.approx, (crossed.value, crossed.low, crossed.high)))
+    assert (one.value, one.low, one.high) == tuple(pytest.approx(single[end]) for end in ("value", "low", "high"))
+    assert (several.seeds, one.seeds) == (3, 1)
+    assert difference(own[:2], base[1:], MARGIN).seeds == 1, "seeds that both have"
+
+
+def test_rows_without_a_common_seed_are_compared_by_their_first():
+    assert difference([result("a", 1)], [result("base", 2)], MARGIN).seeds == 1
+
+
+def test_what_one_of_both_lacks_or_of_other_examples_is_not_compared():
+    short = result("a")
+    short.record["figures"]["per_example"]["nll"] = [1.0, 2.0]
+    assert difference([short], [result("base")], NLL) is None
+    assert difference([made("hcl")], [result("base")], NLL) is None
+    assert difference([], [result("base")], NLL) is None
+
+
+def test_scores_of_sentences_are_stored_in_hundredths():
+    (_, compared) = compare(stage(row("base"), row("a")), [result("base", score=20.0), result("a", score=25.0)])
+    assert compared.differences["BLEU-2"].value == pytest.approx(5.0, abs=1.0)
+    assert "iBLEU" not in compared.differences, "rows of before have none"
+
+
+def test_verdicts_are_of_the_interval():
+    assert [Difference(0.0, low, high, 1).verdict for low, high in ((0.1, 1.0), (-1.0, -0.1), (-0.1, 0.1))] == [ABOVE, BELOW, UNDECIDED]
+
+
+def test_arms_of_another_trunk_are_marked():
+    (_, compared) = compare(stage(row("base"), row("a")), [result("base"), result("a", trunk="other")])
+    assert ANOTHER_TRUNK in compared.marks
+    (_, same) = compare(stage(row("base"), row("a")), [result("base"), result("a")])
+    assert ANOTHER_TRUNK not in same.marks
+
+
+def test_rows_of_another_plan_or_split_are_refused():
+    with pytest.raises(UserError, match="b is no row of stage arms; another plan made it"):
+        compare(stage(row("base")), [result("b")])
+    with pytest.raises(UserError, match="scored on validation, the plan's stage arms is on test"):
+        compare(replace(stage(row("base")), split="test"), [result("base")])
