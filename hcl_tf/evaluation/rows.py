@@ -1,7 +1,7 @@
 """What a page needs to know of an evaluated run: read from its folder, or kept in one file that outlives the folder.
 
 A kept file has everything but the predictions: settings, scores with intervals, diagnostics, curves, the BLEU of each sentence, samples,
-and what keyword control and Figure 3 found, if they were made.
+and what keyword control, Figure 3 and samples of z (`evaluate --samples`) found, if they were made.
 """
 
 import hashlib
@@ -125,6 +125,8 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
     chosen |= {"best": ranked[:EXTREMES], "worst": ranked[: -EXTREMES - 1 : -1]}
     paths = {key: run.run.path / name for key, name in FURTHER.items()}
     further = {key: from_json(path.read_bytes()) for key, path in paths.items() if path.is_file()}
+    if drawn := run.diagnostics.get("samples"):
+        further["samples_of_z"] = drawn
     if "keyword_control" in further:
         further["keyword_control"]["rows"] = further["keyword_control"]["rows"][:SAMPLES]
     return further | {

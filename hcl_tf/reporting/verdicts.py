@@ -263,7 +263,8 @@ def comparable(results: list[Result]) -> tuple[list[Result], list[tuple[Result, 
         "task": lambda r: r.record["task"],
         "raw files": lambda r: sorted(r.record["corpus"]["raw_files"].values()),
         "test examples (other split, limit or references)": lambda r: r.record["references"],
-        "metric signatures": lambda r: {name: entry["signature"] for name, entry in r.record["scores"].items()},
+        # Of the scores that both have: a version may have some that an earlier one had not.
+        "metric signatures": lambda r: [r.record["scores"].get(name, entry)["signature"] for name, entry in first.record["scores"].items()],
     }
     kept, apart = [], []
     for result in results:

@@ -8,7 +8,7 @@ from hcl_tf import ARITHMETIC
 from hcl_tf.evaluation.rows import CORPUS, PER_SENTENCE, Result
 from hcl_tf.models.registry import SYSTEMS, resolve
 
-SCORES = (*PER_SENTENCE, "Extrema", "Average", "Greedy", "sacreBLEU", "distinct-2", "distinct-outputs", "source-BLEU-4")
+SCORES = (*PER_SENTENCE, "iBLEU", "Extrema", "Average", "Greedy", "sacreBLEU", "distinct-2", "distinct-outputs", "source-BLEU-4")
 SHARES = ("verbatim-training-targets", "keywords-included")
 SENTENCES = 50
 
@@ -51,6 +51,16 @@ def made(row: str = "hcl", seed: int = 1, score: float = 20.0, preset: str = "pa
 def without_weights(result: Result) -> Result:
     """The same where the row's published weights were not there."""
     return with_settings(result, pretrained="")
+
+
+def without_scores(result: Result, *names: str) -> Result:
+    """The same as a version kept it that had no such scores."""
+
+    def known(scores: dict) -> dict:
+        return {name: entry for name, entry in scores.items() if name not in names}
+
+    floors = {name: known(scores) for name, scores in result.record["floors"].items()}
+    return Result(result.origin, result.record | {"scores": known(result.record["scores"]), "floors": floors})
 
 
 def with_settings(result: Result, **settings) -> Result:
