@@ -126,15 +126,15 @@ def test_references_and_negatives_do_not_reach_the_outputs(evaluated_run, qqp_fo
 
 @pytest.fixture(scope="module")
 def sampled(trained_run, qqp_folder, tmp_path_factory) -> Path:
-    """A run whose first 40 test sources, more than one batch, were decoded three times more."""
+    """A run whose first 20 test sources were decoded three times more."""
     run = Path(shutil.copytree(trained_run, tmp_path_factory.mktemp("sampled") / "run"))
-    evaluate(EvaluationRequest(run, data_dir=qqp_folder, limit=40, samples=3))
+    evaluate(EvaluationRequest(run, data_dir=qqp_folder, limit=20, samples=3))
     return run
 
 
 def test_samples_are_those_that_generation_draws(sampled, loaded_run):
-    rows = read(sampled / "sampled.test.first40.jsonl")
-    predicted = read(sampled / "predictions.test.first40.jsonl")
+    rows = read(sampled / "sampled.test.first20.jsonl")
+    predicted = read(sampled / "predictions.test.first20.jsonl")
     assert [{k: row[k] for k in ("id", "source", "reference")} for row in rows] == [
         {k: row[k] for k in ("id", "source", "reference")} for row in predicted
     ]
@@ -143,13 +143,13 @@ def test_samples_are_those_that_generation_draws(sampled, loaded_run):
 
 
 def test_samples_leave_everything_else_as_it_was(sampled, evaluated_run):
-    assert read(sampled / "predictions.test.first40.jsonl") == read(evaluated_run / "predictions.test.jsonl")[:40]
+    assert read(sampled / "predictions.test.first20.jsonl") == read(evaluated_run / "predictions.test.jsonl")[:20]
     assert "samples" not in read(evaluated_run / "figures.test.json")
     assert not list(evaluated_run.glob("sampled.*"))
 
 
 def test_what_samples_are_worth_is_of_their_texts(sampled, loaded_run):
-    rows, found = read(sampled / "sampled.test.first40.jsonl"), read(sampled / "figures.test.first40.json")["samples"]
+    rows, found = read(sampled / "sampled.test.first20.jsonl"), read(sampled / "figures.test.first20.json")["samples"]
     assert (found["of_each"], found["seed"]) == (3, loaded_run.settings.seed)
     references, sources = ([words(row[name], "en") for row in rows] for name in ("reference", "source"))
     outputs = [[words(row["outputs"][draw], "en") for row in rows] for draw in range(3)]
@@ -162,7 +162,7 @@ def test_what_samples_are_worth_is_of_their_texts(sampled, loaded_run):
     assert means["distinct-samples"]["value"] == pytest.approx(np.mean([len(set(row["outputs"])) / 3 for row in rows]))
     for entry in means.values():
         assert entry["low"] <= entry["value"] <= entry["high"]
-        assert entry["examples"] == 40
+        assert entry["examples"] == 20
         assert "of 3 outputs of each source, z drawn from the prior" in entry["signature"]
 
 

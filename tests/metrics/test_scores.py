@@ -178,7 +178,7 @@ def test_references_and_sources_of_a_prepared_folder_as_outputs(task, language, 
 def test_further_references_reach_the_scores_that_have_references_and_no_other(scored):
     further = [[prediction] for prediction in PREDICTIONS]
     scores, rows = score(PREDICTIONS, REFERENCES, SOURCES, KEYWORDS, TRAINING, "en", VECTORS, further=further)
-    with_references = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "Extrema", "Average", "Greedy", "sacreBLEU"}
+    with_references = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU", "Extrema", "Average", "Greedy", "sacreBLEU"}
     for name, entry in scores.items():
         assert (entry != scored[0][name]) == (name in with_references), name
         assert ("references:one or more" in entry["signature"] or "nrefs:var" in entry["signature"]) == (name in with_references)
