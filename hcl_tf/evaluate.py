@@ -2,6 +2,7 @@
 
 python -m hcl_tf.evaluate --run_dir=runs/qqp/hcl-tiny-1
 python -m hcl_tf.evaluate --run_dir=runs/qqp/hcl-tiny-1 --checkpoint=best_nll --limit=100
+python -m hcl_tf.evaluate --run_dir=runs/qqp/hcl-tiny-1 --samples=10
 """
 
 from absl import flags
@@ -18,6 +19,10 @@ EMBEDDINGS = flags.DEFINE_string(
     "Word vectors for Extrema, Average and Greedy: a GloVe or word2vec text file. Default: those of the prepared folder.",
 )
 LIMIT = flags.DEFINE_integer("limit", None, "Only the first so many examples; the results' names say so.", lower_bound=1)
+SAMPLES = flags.DEFINE_integer(
+    "samples", 0, "Decode each source so many more times, each with another z drawn from the prior by the run's seed, and score these too.",
+    lower_bound=0, upper_bound=100,
+)  # fmt: skip
 
 
 def main() -> None:
@@ -27,7 +32,7 @@ def main() -> None:
     from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 
     data_dir, embeddings = map(run_flags.optional_path, (DATA_DIR, EMBEDDINGS))
-    evaluate(EvaluationRequest(run_dir, SPLIT.value, CHECKPOINT.value, data_dir, embeddings, LIMIT.value))
+    evaluate(EvaluationRequest(run_dir, SPLIT.value, CHECKPOINT.value, data_dir, embeddings, LIMIT.value, SAMPLES.value))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hcl_tf.evaluation import links
-from hcl_tf.evaluation.intervals import columns
+from hcl_tf.evaluation.intervals import table
 from hcl_tf.metrics import significance
 from hcl_tf.training.diagnostics import summarise
 
@@ -48,8 +48,7 @@ def lines(found: dict) -> list[str]:
     text = []
     for title, part in (("means", found["means"]), ("differences, paired", found["differences"])):
         if part:
-            text += ["", f"{title:<30}{'value':>9}  95% interval"]
-            text += [f"{name:<30}{columns(entry)}".rstrip() for name, entry in part.items()]
+            text += table(title, part)
     if "active_units" in found:
         beyond = f", {found['active_units_beyond_prior']} beyond the prior" if "active_units_beyond_prior" in found else ""
         text += ["", f"active latent dimensions: {found['active_units']} of {found['latent_size']}{beyond}"]

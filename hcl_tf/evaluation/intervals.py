@@ -31,3 +31,9 @@ def entry_text(entry: dict | None, form: str = FORM) -> str:
 def columns(entry: dict) -> str:
     """Value and interval for a table of plain text: 9 columns, 2 blanks, 18 columns."""
     return f"{number(entry['value']):>9}  {interval(entry):<18}"
+
+
+def table(title: str, entries: dict[str, dict]) -> list[str]:
+    """Lines of plain text, a blank one first: the title, then each entry under its name."""
+    head = f"{title:<30}{'value':>9}  95% interval"
+    return ["", head, *(f"{name:<30}{columns(entry)}".rstrip() for name, entry in entries.items())]

@@ -1,7 +1,7 @@
 """What a page needs to know of an evaluated run: read from its folder, or kept in one file that outlives the folder.
 
 A kept file has everything but the predictions: settings, scores with intervals, diagnostics, curves, the BLEU of each sentence, samples,
-and what keyword control and Figure 3 found, if they were made.
+and what keyword control, Figure 3 and samples of z (`evaluate --samples`) found, if they were made.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from hcl_tf.training.run_folder import CONFIG
 ROWS = "rows"  # sub-folder of kept files
 SAMPLES, EXTREMES = 20, 10
 RANKED_BY = "BLEU-2"  # what the best and the worst outputs are best and worst in
-PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
+PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU")  # the last since version 0.5
 # What other commands may have left in a run: key of the record -> how the name of their results begins. Pictures are kept as files.
 FURTHER = {"keyword_control": "keywords", "figure3": "representations", "channel": "channel"}
 PICTURE = "representations.test.png"
@@ -130,6 +130,8 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
     chosen |= {"best": ranked[:EXTREMES], "worst": ranked[: -EXTREMES - 1 : -1]}
     paths = {key: run.run.path / f"{name}.{run.label}.json" for key, name in FURTHER.items()}
     further = {key: from_json(path.read_bytes()) for key, path in paths.items() if path.is_file()}
+    if drawn := run.diagnostics.get("samples"):
+        further["samples_of_z"] = drawn
     if "keyword_control" in further:
         further["keyword_control"]["rows"] = further["keyword_control"]["rows"][:SAMPLES]
     return further | {
@@ -145,7 +147,9 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
         "floors": run.diagnostics["floors"], "figures": run.diagnostics["figures"],
         "curves": {kind: [_point(line, curves) for line in run.metrics if line["kind"] == kind] for kind in ("train", "validation")},
         # Hundredths as whole numbers: what the paired bootstrap needs, in a fifth of the space.
-        "per_sentence": {name: [round(100 * p["scores"][name]) for p in predictions] for name in PER_SENTENCE},
+        "per_sentence": {
+            name: [round(100 * p["scores"][name]) for p in predictions] for name in PER_SENTENCE if name in predictions[0]["scores"]
+        },
         "environment": run.run.environment,
         **{name: [{k: p[k] for k in SHOWN} | {RANKED_BY: p["scores"][RANKED_BY]} for p in part] for name, part in chosen.items()},
     }  # fmt: skip

@@ -4,8 +4,9 @@ Generation sees source columns only (`decoding.sources.from_record`); references
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from hcl_tf.decoding import sources
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import diagnostics, preference
-from hcl_tf.evaluation.intervals import interval, number
+from hcl_tf.evaluation.intervals import interval, number, table
 from hcl_tf.markdown import markdown_table
+from hcl_tf.metrics.samples import score_samples
 from hcl_tf.metrics.scores import score
+from hcl_tf.models import registry
 from hcl_tf.progress import bar, working
 from hcl_tf.settings import DecodingSettings, Settings
 from hcl_tf.training.launch import compiled
@@ -39,7 +42,12 @@ FLOOR_SEED = 1
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate. `limit`: only the first so many examples. `embeddings`: a GloVe or word2vec text file for the embedding scores."""
+    """What to evaluate.
+
+    Attributes:
+      embeddings: a GloVe or word2vec text file for the embedding scores. limit: only the first so many examples.
+      samples: how many times each source is decoded once more, with a z drawn from the prior.
+    """
 
     run_dir: Path
     split: str = "test"
@@ -47,6 +55,7 @@ class EvaluationRequest:
     data_dir: Path | None = None
     embeddings: Path | None = None
     limit: int | None = None
+    samples: int = 0
 
     @property
     def label(self) -> str:
@@ -59,18 +68,25 @@ def evaluate(request: EvaluationRequest) -> dict:
     """Writes predictions, samples, diagnostics and scores of a run into its folder, prints a table, and returns the scores.
 
     Files (each whole or not there; scores last): predictions.<label>.jsonl, samples.<label>.md, figures.<label>.json,
-    scores.<label>.json. The label is the split, with checkpoint and limit where they are not the default.
+    scores.<label>.json. The label is the split, with checkpoint and limit where they are not the default. Where samples are asked for,
+    sampled.<label>.jsonl has them, and `samples` in figures.<label>.json what they are worth (metrics/samples.py).
 
     Raises:
-      UserError: the run, its checkpoint, the data or the vectors can't be used, or the data is not the run's.
+      UserError: the run, its checkpoint, the data or the vectors can't be used, the data is not the run's, or the system has no z to draw.
     """
     trained = TrainedRun(request.run_dir, request.checkpoint, request.data_dir)
     if request.embeddings and not request.embeddings.is_file():
         raise UserError(f"--embeddings={request.embeddings}: no such file; give a GloVe or word2vec text file")
+    with_z = registry.systems_with("latent_size")
+    if request.samples and trained.settings.model not in with_z:
+        raise UserError(f"--samples: {trained.settings.model} has no latent z to draw; {', '.join(with_z)} have one. Drop the flag")
     records = list(islice(trained.data.records(request.split), request.limit))
-    outputs = decode(trained, [sources.from_record(record.source) for record in records])
+    asked = [sources.from_record(record.source) for record in records]
+    outputs = decode(trained, asked)
+    drawn = decode_samples(trained, asked, request.samples) if request.samples else []
     head = head_of(trained.run.config, trained.settings, trained.checkpoint, trained.step, trained.data, request.split, len(records))
-    return report(trained.run, request, trained.data, records, outputs, head, lambda: diagnose(trained, request.split, request.limit))
+    looked_into = partial(diagnose, trained, request.split, request.limit)
+    return report(trained.run, request, trained.data, records, outputs, head, looked_into, drawn)
 
 
 def report(
@@ -81,12 +97,13 @@ def report(
     outputs: list[str],
     head: dict,
     diagnose: Callable[[], dict],
+    drawn: Sequence[list[str]] = (),
 ) -> dict:
     """The part of `evaluate` that comes after decoding.
 
     Args:
       records: of the split, or as many as are asked for; outputs: theirs. head: what the result is a result of.
-      diagnose: gives the diagnostics of the model (evaluation/diagnostics.py).
+      diagnose: gives the diagnostics of the model (evaluation/diagnostics.py). drawn: what `decode_samples` returns.
     """
     print("scoring", flush=True)
     with working("scoring"):
@@ -98,6 +115,11 @@ def report(
     print("diagnosing the model and scoring the two floors", flush=True)
     with working("diagnosing the model and scoring the two floors"):
         found = head | {"figures": diagnose(), "floors": inputs.floors()}
+    if drawn:
+        print("scoring the samples", flush=True)
+        with working("scoring the samples"):
+            found["samples"] = {"of_each": len(drawn), "seed": head["seed"], "means": inputs.score_samples(drawn)}
+        run.write_jsonl(f"sampled.{request.label}.jsonl", map(_drawn_row, records, zip(*drawn, strict=True)))
     run.write_json(f"figures.{request.label}.json", found)
     run.write_json(f"scores.{request.label}.json", head | {"scores": scores})
     print("\n".join(_table(scores, found)), flush=True)
@@ -106,19 +128,33 @@ def report(
 
 
 def decode(trained: TrainedRun, sources: list[sources.Source]) -> list[str]:
-    """The best output for each source."""
-    batches = trained.source_batches()
-    generator = Generator(trained.system, trained.tokenizer, compiled(trained.settings) and len(sources) > WORTH_COMPILING)
-    outputs: list[str] = []
+    """The best output for each source; z, where there is one, at the prior's mean."""
+    (outputs,) = _decode(trained, sources, 1, sampled=False)
+    return outputs
+
+
+def decode_samples(trained: TrainedRun, sources: list[sources.Source], samples: int) -> list[list[str]]:
+    """The best output for each source under each of some z drawn from the prior: [samples][n].
+
+    What a z is drawn with depends on the run's seed, the number of the sample and the number of the source alone (layers/noise.py).
+    """
+    return _decode(trained, sources, samples, sampled=True)
+
+
+def _decode(trained: TrainedRun, sources: list[sources.Source], times: int, sampled: bool) -> list[list[str]]:
+    batches, count = trained.source_batches(), times * len(sources)
+    generator = Generator(trained.system, trained.tokenizer, compiled(trained.settings) and count > WORTH_COMPILING, sampled)
+    outputs: list[list[str]] = [[] for _ in range(times)]
     began = time.monotonic()
-    with bar("decoding", len(sources)) as progress:
-        raw = iter([source.text for source in sources])
-        for batch in batches.of(sources):
-            found = generator.texts([batch], raw)
-            outputs += found
-            progress.update(len(found))
-    spent = time.monotonic() - began
-    print(f"decoded {len(outputs):,} texts in {spent:.0f} s (compilation included)", flush=True)
+    with bar("decoding samples" if sampled else "decoding", count) as progress:
+        for draw, texts in enumerate(outputs):
+            raw = iter([source.text for source in sources])
+            for batch in batches.of(sources):
+                found = generator.texts([batch], raw, draw)
+                texts += found
+                progress.update(len(found))
+    spent, what = time.monotonic() - began, "samples" if sampled else "texts"
+    print(f"decoded {count:,} {what} in {spent:.0f} s (compilation included)", flush=True)
     return outputs
 
 
@@ -152,6 +188,11 @@ class _ScoreInputs:
         known = (self._references, self._sources, self._keywords, self._targets, self._language, self._vectors)
         return score(list(map(self._normal, outputs)), *known, normalization=self._normalization, further=self._further)
 
+    def score_samples(self, drawn: Sequence[list[str]]) -> dict[str, dict]:
+        """See `metrics.samples.score_samples`."""
+        normal = [list(map(self._normal, texts)) for texts in drawn]
+        return score_samples(normal, self._references, self._sources, self._language, self._normalization, self._further)
+
     def floors(self) -> dict[str, dict]:
         """Scores that need no model: what any system has to beat."""
         return {"copy_source": self.score(self._copies)[0], "random_target": self.score(self._random)[0]}
@@ -184,8 +225,18 @@ def head_of(config: dict, settings: Settings, checkpoint: str, step: int, data: 
 def _row(record: Record, output: str, scores: dict) -> dict:
     """One line of predictions.jsonl."""
     keywords = [keyword.text for keyword in record.source.keywords]
-    known = {"id": record.id, "source": record.source.raw, "keywords": keywords, "reference": record.target.raw}
-    return known | ({"references": list(record.references)} if record.references else {}) | {"prediction": output, "scores": scores}
+    return _known(record) | {"keywords": keywords, "prediction": output, "scores": scores}
+
+
+def _drawn_row(record: Record, outputs: Sequence[str]) -> dict:
+    """One line of sampled.jsonl."""
+    return _known(record) | {"outputs": list(outputs)}
+
+
+def _known(record: Record) -> dict:
+    """What a line says of an example that no system made."""
+    known = {"id": record.id, "source": record.source.raw, "reference": record.target.raw}
+    return known | ({"references": list(record.references)} if record.references else {})
 
 
 def _samples(rows: list[dict], head: dict) -> str:
@@ -213,4 +264,6 @@ def _table(scores: dict[str, dict], found: dict) -> list[str]:
     for name, entry in scores.items():
         others = (number(floors[floor][name]["value"]) for floor in ("copy_source", "random_target"))
         lines.append("{:<26}{:>9}  {:<18}{:>12}{:>15}".format(name, number(entry["value"]), interval(entry), *others))
+    if drawn := found.get("samples"):
+        lines += table(f"{drawn['of_each']} of each, z drawn", drawn["means"])
     return lines + diagnostics.lines(found["figures"])

@@ -1,4 +1,4 @@
-"""Computes BLEU: the paper's sentence-level one (NLTK, smoothing method 7), and the corpus-level one of sacreBLEU.
+"""Computes BLEU: the paper's sentence-level one (NLTK, smoothing method 7), a bounded one for iBLEU, and sacreBLEU's of a corpus.
 
 Three properties of NLTK's sentence BLEU under method 7 that readers of a score should know:
   * it is not bounded by 1: an identical sentence of 9 words scores 1.333, 1.217, 1.154 and 1.117 for n = 1 to 4;
@@ -6,11 +6,15 @@ Three properties of NLTK's sentence BLEU under method 7 that readers of a score 
   * method 5, within method 7, averages each precision with its neighbours', and above the last order it takes the 5-grams'.
     So weights (1,) and (1, 0, 0, 0) differ: the first is what stands here, the weights (1/n,)*n of BLEU-n.
 
-Where a hypothesis has further references, both count an n-gram as often as the reference that has it most, and take the length of the
+So where a BLEU is subtracted from another, or from 1, it is smoothed by adding one to the counts of all orders but the first (Lin and Och
+2004; NLTK's method 2). It lies between 0 and 1, and is 1 for an identical sentence that has an n-gram of each order; of an order that a
+sentence is too short for, NLTK counts 0 matches among 1, so its precision is 1/2. What scores 0 above scores 0 here too.
+
+Where a hypothesis has further references, all count an n-gram as often as the reference that has it most, and take the length of the
 nearest one (BUILD_NOTES 104).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import nltk
 import numpy as np
@@ -20,7 +24,8 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from hcl_tf.data.tokenizers.words import TOKENISATION
 
 ORDERS = (1, 2, 3, 4)
-_SMOOTHING = SmoothingFunction().method7
+METHOD_7, ADD_ONE = SmoothingFunction().method7, SmoothingFunction().method2  # the paper's; the bounded one
+ALPHA, IBLEU_ORDER = 0.8, 4  # weight of the references in iBLEU
 _SACREBLEU_TOKENISERS = {"en": "13a", "zh": "zh"}
 
 
@@ -29,24 +34,47 @@ def sentence_scores(
     references: Sequence[Sequence[str]],
     orders: Sequence[int] = ORDERS,
     further: Sequence[Sequence[Sequence[str]]] | None = None,
+    smoothing: Callable = METHOD_7,
 ) -> np.ndarray:
     """Computes sentence BLEU of n tokenised hypotheses against one reference each, and those in `further`.
 
-    Returns [n, orders] on a scale of 0 to 100.
+    Returns [n, orders] on a scale of 0 to 100, which `METHOD_7` is not bounded by and `ADD_ONE` is.
     """
     scores = [
-        [sentence_bleu([reference, *others], hypothesis, (1 / order,) * order, _SMOOTHING) for order in orders]
+        [sentence_bleu([reference, *others], hypothesis, (1 / order,) * order, smoothing) for order in orders]
         for hypothesis, reference, others in zip(hypotheses, references, further or [()] * len(references), strict=True)
     ]
     return 100.0 * np.array(scores, np.float64).reshape(len(hypotheses), len(orders))
 
 
-def signature(order: int, language: str) -> str:
+def ibleu(
+    hypotheses: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    sources: Sequence[Sequence[str]],
+    further: Sequence[Sequence[Sequence[str]]] | None = None,
+) -> np.ndarray:
+    """Computes iBLEU (Sun and Zhou 2012), which rewards likeness to the references and punishes likeness to the source.
+
+    It is ALPHA * BLEU(hypothesis, references) - (1 - ALPHA) * BLEU(hypothesis, source), with the bounded BLEU-4.
+
+    Returns [n], between -100 * (1 - ALPHA) and 100 * ALPHA.
+    """
+    rewarded = sentence_scores(hypotheses, references, (IBLEU_ORDER,), further, ADD_ONE)[:, 0]
+    return ALPHA * rewarded - (1 - ALPHA) * sentence_scores(hypotheses, sources, (IBLEU_ORDER,), smoothing=ADD_ONE)[:, 0]
+
+
+def signature(order: int, language: str, smoothing: Callable = METHOD_7) -> str:
     """Returns the signature of `sentence_scores` of one order."""
+    scale = "scale:100" if smoothing is ADD_ONE else "scale:100, not bounded by it"
     return (
-        f"BLEU-{order}|level:sentence, mean|smooth:nltk.method7|weights:(1/{order},)*{order}|{TOKENISATION[language]}"
-        f"|scale:100, not bounded by it|nltk:{nltk.__version__}"
+        f"BLEU-{order}|level:sentence, mean|smooth:nltk.{smoothing.__name__}|weights:(1/{order},)*{order}|{TOKENISATION[language]}"
+        f"|{scale}|nltk:{nltk.__version__}"
     )
+
+
+def ibleu_signature(language: str) -> str:
+    """Returns the signature of `ibleu`."""
+    return f"iBLEU|alpha:{ALPHA}|{signature(IBLEU_ORDER, language, ADD_ONE)}"
 
 
 class CorpusBleu:

@@ -1,11 +1,15 @@
-"""Measures what a high BLEU can hide: dull outputs, copies of training targets, outputs that ignore their keywords.
+"""Measures what a high BLEU can hide: dull outputs, copies of training targets, outputs that ignore their keywords, samples that are alike.
 
 Every function takes tokens (`words.words`), so that case and spacing make no difference between systems.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import permutations
 
 import numpy as np
+
+from hcl_tf.metrics import bleu
 
 Tokens = Sequence[str]
 
@@ -22,6 +26,21 @@ def distinct(texts: Iterable[Tokens], order: int) -> float:
 def distinct_share(texts: Sequence[Tokens]) -> float:
     """Computes the share of different texts among all texts; NaN where there are none."""
     return len(set(map(tuple, texts))) / len(texts) if texts else float("nan")
+
+
+def pairwise_distinctness(texts: Sequence[Tokens]) -> float:
+    """Computes the mean of 1 - BLEU-2 over all ordered pairs of different places among texts: in [0, 1], NaN of fewer than two.
+
+    That is 1 minus a pairwise BLEU (Shen et al. 2019), here of sentences, bounded (metrics/bleu.py). Equal texts are at 0, even those that
+    are too short for a BLEU of 1.
+    """
+    if len(texts) < 2:
+        return float("nan")
+    counts = Counter(map(tuple, texts))
+    pairs = list(permutations(counts, 2))
+    unlike = 1 - bleu.sentence_scores([a for a, _ in pairs], [b for _, b in pairs], (2,), smoothing=bleu.ADD_ONE)[:, 0] / 100
+    times = np.array([counts[a] * counts[b] for a, b in pairs], np.float64)
+    return float(times @ unlike) / (len(texts) * (len(texts) - 1))
 
 
 def verbatim(texts: Sequence[Tokens], training_targets: Iterable[Tokens]) -> np.ndarray:

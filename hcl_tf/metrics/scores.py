@@ -10,7 +10,7 @@ from hcl_tf.data.tokenizers.normalization import NONE
 from hcl_tf.data.tokenizers.words import TOKENISATION, words
 from hcl_tf.metrics import bleu, diversity, embedding, significance
 
-SOURCE_BLEU = "source-BLEU-4"
+IBLEU, SOURCE_BLEU = "iBLEU", "source-BLEU-4"
 VERBATIM = "verbatim-training-targets"
 ANY_KEYWORD, KEYWORDS = "any-keyword-included", "keywords-included"
 CORPUS_BLEU, DISTINCT_OUTPUTS = "sacreBLEU", "distinct-outputs"
@@ -37,7 +37,7 @@ def score(
       language: "en" or "zh".
       vectors: for the embedding scores, the same for all systems of a comparison.
       seed: of the bootstrap. normalization: of all these texts, which signatures name.
-      further: for each prediction its references beyond the first. BLEU, sacreBLEU and the embedding scores take all references of a
+      further: for each prediction its references beyond the first. BLEU, iBLEU, sacreBLEU and the embedding scores take all references of a
         prediction, each in its way (bleu.py, embedding.py); no other score looks at references.
 
     Returns:
@@ -67,10 +67,14 @@ def score(
         for name, column, resampled, signature in zip(names, columns.T, samples.T, signatures, strict=True)
     }
     scores |= _corpus_scores(predictions, references, further, outputs, language, seed)
-    if normalization != NONE:
-        scores = {name: entry | {"signature": f"{entry['signature']}|text:{normalization}"} for name, entry in scores.items()}
     per_example = [{name: _number(value) for name, value in zip(names, row, strict=True)} for row in columns]
-    return scores, per_example
+    return with_normalization(scores, normalization), per_example
+
+
+def with_normalization(scores: dict[str, dict], normalization: str) -> dict[str, dict]:
+    """Returns scores whose signatures name the normalisation of the texts, if they had one."""
+    named = "" if normalization == NONE else f"|text:{normalization}"
+    return {name: entry | {"signature": entry["signature"] + named} for name, entry in scores.items()}
 
 
 def _sentence_scores(outputs, targets, more, inputs, looked_for, known, language, vectors) -> tuple[list[str], np.ndarray, list[str]]:
@@ -81,6 +85,7 @@ def _sentence_scores(outputs, targets, more, inputs, looked_for, known, language
     parts: list[tuple[str, np.ndarray, str]] = []
     for order, column in zip(bleu.ORDERS, bleu.sentence_scores(outputs, targets, further=more).T, strict=True):
         parts.append((f"BLEU-{order}", column, bleu.signature(order, language) + several))
+    parts.append((IBLEU, bleu.ibleu(outputs, targets, inputs, more), bleu.ibleu_signature(language) + several))
     for name, column in zip(embedding.NAMES, embedding.similarities(outputs, targets, vectors, more).T, strict=True):
         parts.append((name, column, embedding.signature(name, language, vectors) + several))
     overlap = bleu.sentence_scores(outputs, inputs, orders=(4,))[:, 0]

@@ -265,7 +265,8 @@ def origin(results: list[Result]) -> Section:
         machines.setdefault(f"{machine}; {versions}", []).append(_run(result))
         commit = environment["commit"] or {"id": "not recorded", "dirty": False}
         commits.add(commit["id"][:12] + (" with changes" if commit["dirty"] else ""))
-    signatures = [{"score": name, "signature": entry["signature"]} for name, entry in results[0].record["scores"].items()]
+    known = {name: entry["signature"] for result in results for name, entry in result.record["scores"].items()}
+    signatures = [{"score": name, "signature": signature} for name, signature in known.items()]
     lines = [f"Machine: {machine}: {', '.join(runs)}." for machine, runs in sorted(machines.items())] + [
         f"Commits: {', '.join(sorted(commits))}."
     ]

@@ -8,7 +8,7 @@ from hcl_tf.reporting.verdicts import GAIN_RULE, NOT_RUN, OURS, RULE, Cell, Chec
 from hcl_tf.studies.human_evaluation.results import FORM, agreement_row
 from hcl_tf.studies.human_evaluation.study import SCALES
 
-BEYOND = ("sacreBLEU", "distinct-2", "distinct-outputs", "source-BLEU-4", "verbatim-training-targets", "keywords-included")
+BEYOND = ("iBLEU", "sacreBLEU", "distinct-2", "distinct-outputs", "source-BLEU-4", "verbatim-training-targets", "keywords-included")
 FLOORS = {"copy_source": "(copy the source)", "random_target": "(a random training target)"}
 SPREAD = (
     f"Means over seeds, in brackets the smallest and the largest. p: two-sided, paired bootstrap over sentences against {OURS}, over the "
@@ -41,7 +41,9 @@ def scores(table: Table) -> Grid:
         for row in by_score(table)
     ]
     floors = next(iter(table.rows.values()))[0].record["floors"]
-    return Grid(rows + [{"system": title, **{m: score_text(floors[name][m]["value"]) for m in metrics}} for name, title in FLOORS.items()])
+    for name, title in FLOORS.items():  # those of an earlier version lack what it did not score
+        rows.append({"system": title, **{m: score_text(floors[name][m]["value"]) if m in floors[name] else "" for m in metrics}})
+    return Grid(rows)
 
 
 def _marked_name(table: Table, row: str, name: str) -> str:

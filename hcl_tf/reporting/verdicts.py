@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hcl_tf.config import TASKS
-from hcl_tf.evaluation.rows import PER_SENTENCE, Result
+from hcl_tf.evaluation.rows import Result
 from hcl_tf.metrics.significance import PairedComparison, paired_bootstrap
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import METRICS, Claim, Claims
@@ -210,7 +210,8 @@ class Table:
         None where a row is missing, no seed is common to all, or the metric has no value for single sentences.
         """
         seeds = self.seeds((*of, *to))
-        if metric not in PER_SENTENCE or not seeds:
+        compared = [result for row in (*of, *to) for result in self.rows.get(row, [])]
+        if not seeds or not all(metric in result.record["per_sentence"] for result in compared):
             return None
         if (of, to, metric) not in self._compared:
             self._compared[of, to, metric] = paired_bootstrap(*(self._by_sentence(rows, metric, seeds) for rows in (of, to)))
@@ -263,7 +264,8 @@ def comparable(results: list[Result]) -> tuple[list[Result], list[tuple[Result, 
         "task": lambda r: r.record["task"],
         "raw files": lambda r: sorted(r.record["corpus"]["raw_files"].values()),
         "test examples (other split, limit or references)": lambda r: r.record["references"],
-        "metric signatures": lambda r: {name: entry["signature"] for name, entry in r.record["scores"].items()},
+        # Of the scores that both have: a version may have some that an earlier one had not.
+        "metric signatures": lambda r: [r.record["scores"].get(name, entry)["signature"] for name, entry in first.record["scores"].items()],
     }
     kept, apart = [], []
     for result in results:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hcl_tf.evaluation.intervals import columns, entry_text, interval, number, score_text
+from hcl_tf.evaluation.intervals import columns, entry_text, interval, number, score_text, table
 
 WHOLE = {"value": 0.12345, "low": -0.1, "high": 0.25}
 NO_INTERVAL = {"value": 2.0, "low": None, "high": None}
@@ -36,3 +36,11 @@ def test_columns_line_up():
     lines = [columns(entry) for entry in (WHOLE, NO_INTERVAL, NOTHING)]
     assert {len(line) for line in lines} == {29}
     assert [line.split() for line in lines] == [["0.123", "[-0.100,", "0.250]"], ["2.000"], ["-"]]
+
+
+def test_a_table_has_its_columns_below_its_head():
+    blank, head, first, second = table("some", {"whole": WHOLE, "no interval": NO_INTERVAL})
+    assert blank == ""
+    assert head.split() == ["some", "value", "95%", "interval"]
+    assert head.index("value") + len("value") == first.index("0.123") + len("0.123") == second.index("2.000") + len("2.000")
+    assert head.index("95%") == first.index("[")

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,22 @@ def test_the_prior_s_nll_of_an_earlier_row_had_a_drawn_z(arithmetic, name):
     figures = {"collapsed": False, "means": {"nll_prior": 1, "kl": 2}, "differences": {"nll_prior_minus_posterior": 3}}
     found = made("hcl", figures=figures, **of_version(arithmetic)).diagnostics
     assert found == {"collapsed": False, "means": {name: 1, "kl": 2}, "differences": {f"{name}_minus_posterior": 3}}
+
+
+# -- samples of z -----------------------------------------------------------------------------------------------------
+
+
+def test_a_row_keeps_what_samples_of_z_are_worth_where_they_were_drawn(evaluated_run, tmp_path):
+    ((result,), _) = rows.collect([evaluated_run])
+    assert "samples_of_z" not in result.record
+    run = Path(shutil.copytree(evaluated_run, tmp_path / "run"))
+    figures = json.loads((run / "figures.test.json").read_bytes())
+    drawn = {"of_each": 2, "seed": 1, "means": {"BLEU-2-best": {"value": 1.0, "low": 0.5, "high": 1.5, "examples": 9, "signature": "made"}}}
+    (run / "figures.test.json").write_text(json.dumps(figures | {"samples": drawn}), encoding="utf-8")
+    ((result,), _) = rows.collect([run])
+    rows.keep(path := rows.place_of(tmp_path, "hcl", 1), result)
+    assert rows.read_kept(path).record["samples_of_z"] == drawn
+    assert result.record["samples"][0]["prediction"], "the shown examples are something else"
 
 
 # -- negatives --------------------------------------------------------------------------------------------------------

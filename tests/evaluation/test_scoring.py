@@ -13,13 +13,18 @@ from hcl_tf.data.store import tfrecords
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.tokenizers import normalization
 from hcl_tf.data.tokenizers.words import words
+from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import scoring
 from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
 from hcl_tf.files.checksums import sha256
 from hcl_tf.metrics import bleu
+from hcl_tf.models import registry
 from hcl_tf.models.hcl import HCL
+from hcl_tf.models.latent_variable import LatentVariable
+from hcl_tf.serving.generation import outputs as generated
 from hcl_tf.training import trained_run as door
+from hcl_tf.training.launch import launch
 from hcl_tf.training.run_folder import load_run
 from hcl_tf.training.trained_run import TrainedRun
 
@@ -114,6 +119,64 @@ def test_references_and_negatives_do_not_reach_the_outputs(evaluated_run, qqp_fo
     assert [row["prediction"].encode() for row in after] == [row["prediction"].encode() for row in before]
     assert all(a["reference"] != b["reference"] for a, b in zip(after, before, strict=True))
     assert sha256(run / "scores.test.json") != sha256(evaluated_run / "scores.test.json")
+
+
+# -- samples of z -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sampled(trained_run, qqp_folder, tmp_path_factory) -> Path:
+    """A run whose first 20 test sources were decoded three times more."""
+    run = Path(shutil.copytree(trained_run, tmp_path_factory.mktemp("sampled") / "run"))
+    evaluate(EvaluationRequest(run, data_dir=qqp_folder, limit=20, samples=3))
+    return run
+
+
+def test_samples_are_those_that_generation_draws(sampled, loaded_run):
+    rows = read(sampled / "sampled.test.first20.jsonl")
+    predicted = read(sampled / "predictions.test.first20.jsonl")
+    assert [{k: row[k] for k in ("id", "source", "reference")} for row in rows] == [
+        {k: row[k] for k in ("id", "source", "reference")} for row in predicted
+    ]
+    reader = SourceReader(loaded_run.manifest, loaded_run.tokenizer, loaded_run.graph)
+    assert [row["outputs"] for row in rows] == list(generated(loaded_run, reader, [row["source"] for row in rows], 3, 8))
+
+
+def test_samples_leave_everything_else_as_it_was(sampled, evaluated_run):
+    assert read(sampled / "predictions.test.first20.jsonl") == read(evaluated_run / "predictions.test.jsonl")[:20]
+    assert "samples" not in read(evaluated_run / "figures.test.json")
+    assert not list(evaluated_run.glob("sampled.*"))
+
+
+def test_what_samples_are_worth_is_of_their_texts(sampled, loaded_run):
+    rows, found = read(sampled / "sampled.test.first20.jsonl"), read(sampled / "figures.test.first20.json")["samples"]
+    assert (found["of_each"], found["seed"]) == (3, loaded_run.settings.seed)
+    references, sources = ([words(row[name], "en") for row in rows] for name in ("reference", "source"))
+    outputs = [[words(row["outputs"][draw], "en") for row in rows] for draw in range(3)]
+    scored = np.array([bleu.sentence_scores(texts, references, (2,))[:, 0] for texts in outputs])
+    means = found["means"]
+    assert list(means) == sorted(["BLEU-2-mean", "BLEU-2-best", "iBLEU-mean", "pairwise-distinctness", "distinct-samples"])
+    assert means["BLEU-2-mean"]["value"] == pytest.approx(scored.mean())
+    assert means["BLEU-2-best"]["value"] == pytest.approx(scored.max(0).mean())
+    assert means["iBLEU-mean"]["value"] == pytest.approx(np.mean([bleu.ibleu(texts, references, sources) for texts in outputs]))
+    assert means["distinct-samples"]["value"] == pytest.approx(np.mean([len(set(row["outputs"])) / 3 for row in rows]))
+    for entry in means.values():
+        assert entry["low"] <= entry["value"] <= entry["high"]
+        assert entry["examples"] == 20
+        assert "of 3 outputs of each source, z drawn from the prior" in entry["signature"]
+
+
+def test_a_system_without_z_has_no_samples(qqp_folder, tmp_path, monkeypatch):
+    launch("qqp", qqp_folder, str(tmp_path / "run"), "tiny", {"model": "copy"}, ["hcl_tf.train"])
+    monkeypatch.setattr(scoring, "decode", lambda *_: pytest.fail("work was begun"))
+    with pytest.raises(UserError, match="--samples: copy has no latent z to draw; hcl, bert_cvae, bert_cvae_ins, cvae have one"):
+        evaluate(EvaluationRequest(tmp_path / "run", data_dir=qqp_folder, samples=2))
+    assert {name for name in registry.SYSTEMS if issubclass(registry.class_of(name), LatentVariable)} == set(
+        registry.systems_with("latent_size")
+    )
+
+
+# -- what can't be ----------------------------------------------------------------------------------------------------
 
 
 def test_a_part_never_replaces_the_whole():

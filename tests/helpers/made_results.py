@@ -53,6 +53,16 @@ def without_weights(result: Result) -> Result:
     return with_settings(result, pretrained="")
 
 
+def without_scores(result: Result, *names: str) -> Result:
+    """The same as a version kept it that had no such scores."""
+
+    def known(scores: dict) -> dict:
+        return {name: entry for name, entry in scores.items() if name not in names}
+
+    floors = {name: known(scores) for name, scores in result.record["floors"].items()}
+    return Result(result.origin, result.record | {"scores": known(result.record["scores"]), "floors": floors})
+
+
 def with_settings(result: Result, **settings) -> Result:
     """The same with other settings."""
     return Result(result.origin, result.record | {"settings": result.record["settings"] | settings})

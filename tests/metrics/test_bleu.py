@@ -1,4 +1,4 @@
-"""BLEU against NLTK and sacreBLEU themselves, and against method 7 written out by hand."""
+"""BLEU against NLTK and sacreBLEU themselves, and against methods 7 and 2 written out by hand; iBLEU from these."""
 
 import logging
 import math
@@ -12,34 +12,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-from hcl_tf.metrics.bleu import CorpusBleu, sentence_scores, signature
+from hcl_tf.metrics.bleu import ADD_ONE, CorpusBleu, ibleu, ibleu_signature, sentence_scores, signature
 
 TOKENS = st.lists(st.sampled_from("abcde"), max_size=9)
 
 
+def matches(hypothesis, reference, n):
+    """How many n-grams of the hypothesis the reference has, among how many."""
+    grams, of_reference = (Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1)) for text in (hypothesis, reference))
+    return sum((grams & of_reference).values()), max(1, grams.total())
+
+
+def brevity_penalty(hypothesis, reference):
+    return 1.0 if len(hypothesis) > len(reference) else math.exp(1 - len(reference) / len(hypothesis))
+
+
 def by_hand(hypothesis, reference, order):
     """Sentence BLEU with NLTK 3.9's method 7 (method 4, then method 5), in n-gram counts."""
-
-    def matches(n):
-        grams, of_reference = (Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1)) for text in (hypothesis, reference))
-        return sum((grams & of_reference).values()), max(1, grams.total())
-
-    if not matches(1)[0]:
+    if not matches(hypothesis, reference, 1)[0]:
         return 0.0
     precisions, missing = [], 0
     for n in range(1, order + 1):
-        correct, total = matches(n)
+        correct, total = matches(hypothesis, reference, n)
         if not correct and len(hypothesis) > 1:  # method 4, with K = 5
             missing += 1
             correct = math.log(len(hypothesis)) / (5 * 2**missing)
         precisions.append(correct / total)
-    following = [*precisions[1:], Fraction(*matches(5))]
+    following = [*precisions[1:], Fraction(*matches(hypothesis, reference, 5))]
     smoothed, before = [], precisions[0] + 1
     for precision, after in zip(precisions, following, strict=True):  # method 5
         before = (before + precision + after) / 3
         smoothed.append(before)
-    penalty = 1.0 if len(hypothesis) > len(reference) else math.exp(1 - len(reference) / len(hypothesis))
-    return penalty * math.exp(sum(math.log(p) for p in smoothed) / order)
+    return brevity_penalty(hypothesis, reference) * math.exp(sum(math.log(p) for p in smoothed) / order)
+
+
+def add_one_by_hand(hypothesis, reference, order):
+    """Sentence BLEU whose counts are one more each, but for the first order's (Lin and Och 2004)."""
+    correct, total = matches(hypothesis, reference, 1)
+    if not correct:
+        return 0.0
+    product = Fraction(correct, total)
+    for n in range(2, order + 1):
+        correct, total = matches(hypothesis, reference, n)
+        product *= Fraction(correct + 1, total + 1)
+    return brevity_penalty(hypothesis, reference) * float(product) ** (1 / order)
 
 
 @settings(max_examples=300, deadline=None)
@@ -86,6 +102,47 @@ def test_the_signature_names_every_choice():
     assert any(part.startswith("tok:") for part in found)
     assert signature(2, "en") != signature(2, "zh") != signature(3, "zh")
 
+
+# -- iBLEU ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=300, deadline=None)
+@given(TOKENS, TOKENS, TOKENS)
+def test_ibleu_is_the_bounded_bleu_of_the_reference_less_that_of_the_source(hypothesis, reference, source):
+    bounded = sentence_scores([hypothesis], [reference], smoothing=ADD_ONE)[0]
+    for order, value in enumerate(bounded, 1):
+        assert value == pytest.approx(100 * add_one_by_hand(hypothesis, reference, order), rel=1e-12)
+        assert 0 <= value <= 100 * (1 + 1e-12)
+    (found,) = ibleu([hypothesis], [reference], [source])
+    expected = 80 * add_one_by_hand(hypothesis, reference, 4) - 20 * add_one_by_hand(hypothesis, source, 4)
+    assert found == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_ibleu_counted_on_paper():
+    hypothesis, reference, source = (t.split() for t in ("how do i learn french", "how can i learn french", "how do i study french now"))
+    # Of either text the hypothesis has 4 of 5 words, 2 of 4 bigrams, 1 of 3 trigrams and 0 of 2 4-grams; the source is a word longer.
+    bleu = (4 / 5 * 3 / 5 * 2 / 4 * 1 / 3) ** (1 / 4)
+    np.testing.assert_allclose(ibleu([hypothesis], [reference], [source]), [80 * bleu - 20 * math.exp(1 - 6 / 5) * bleu])
+
+
+def test_the_ends_of_ibleu():
+    right, source, other = list("abcde"), list("vwxyz"), list("lmnop")
+    np.testing.assert_allclose(
+        ibleu([right, source, other, source, []], [right, right, right, source, right], [source] * 5), [80, -20, 0, 60, 0]
+    )
+    np.testing.assert_allclose(ibleu([right], [other], [source], further=[[right]]), [80])
+    assert ibleu([], [], []).shape == (0,)
+
+
+def test_the_signature_of_ibleu_names_every_choice():
+    found = ibleu_signature("en").split("|")
+    for part in ("iBLEU", "alpha:0.8", "BLEU-4", "smooth:nltk.method2", "weights:(1/4,)*4", "scale:100", "nltk:3.9.1"):
+        assert part in found
+    assert any(part.startswith("tok:") for part in found)
+    assert ibleu_signature("en") != ibleu_signature("zh")
+
+
+# -- sacreBLEU --------------------------------------------------------------------------------------------------------
 
 ENGLISH = st.lists(st.sampled_from(["The", "cat", "sat.", "what's", "on", "a", "mat,", "3.5", "Mat"]), max_size=12).map(" ".join)
 CHINESE = st.text(st.sampled_from("我爱你猫，iP1 "), max_size=14)

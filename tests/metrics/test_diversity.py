@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcl_tf.data.tokenizers.words import words
-from hcl_tf.metrics.diversity import distinct, distinct_share, keyword_inclusion, verbatim
+from hcl_tf.metrics.bleu import ADD_ONE, sentence_scores
+from hcl_tf.metrics.diversity import distinct, distinct_share, keyword_inclusion, pairwise_distinctness, verbatim
 
 TEXTS = st.lists(st.lists(st.sampled_from("abc"), max_size=6), max_size=6)
 
@@ -36,6 +37,34 @@ def test_distinct_is_a_share_whatever_the_order_of_the_texts(texts, order, rando
 def test_share_of_different_texts():
     assert distinct_share([["a"], ["a"], ["a", "b"], []]) == 0.75
     assert math.isnan(distinct_share([]))
+
+
+def test_pairwise_distinctness_counted_on_paper():
+    a, b, c = list("abcd"), list("abce"), list("wxyz")
+    # 3 of 4 words and 2 of 3 bigrams in common, either way; c has nothing in common with either.
+    unlike = 1 - math.sqrt(3 / 4 * 3 / 4)
+    assert pairwise_distinctness([a, b]) == pytest.approx(unlike)
+    assert pairwise_distinctness([a, b, c]) == pytest.approx((2 * unlike + 4) / 6)
+    assert pairwise_distinctness([a, a, b]) == pytest.approx(4 * unlike / 6)
+    # "a b" lies within "a b c d", which it is half as long as; of that, half of the words and 1 of 3 bigrams lie in it.
+    assert pairwise_distinctness([a[:2], a]) == pytest.approx(1 - (math.exp(-1) + math.sqrt(1 / 2 * 2 / 4)) / 2)
+
+
+@pytest.mark.parametrize(("texts", "expected"), [([["a"], ["a"]], 0), ([[], []], 0), ([[], ["a"]], 1), ([["a"]], math.nan), ([], math.nan)])
+def test_pairwise_distinctness_of_short_and_few_texts(texts, expected):
+    np.testing.assert_equal(pairwise_distinctness(texts), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=6), min_size=2, max_size=6), st.randoms())
+def test_pairwise_distinctness_is_the_mean_over_pairs_in_any_order(texts, random):
+    pairs = [(a, b) for i, a in enumerate(texts) for j, b in enumerate(texts) if i != j]
+    bounded = [sentence_scores([a], [b], (2,), smoothing=ADD_ONE)[0, 0] / 100 for a, b in pairs]
+    expected = np.mean([0 if a == b else 1 - value for (a, b), value in zip(pairs, bounded, strict=True)])
+    found = pairwise_distinctness(texts)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert -1e-12 <= found <= 1
+    assert pairwise_distinctness(random.sample(texts, len(texts))) == pytest.approx(found, abs=1e-12)
 
 
 def test_verbatim_training_targets_whatever_case_and_spacing():

@@ -23,7 +23,7 @@ SOURCES = ["where is the cat?", "a b", "quux", "who runs fast", "the dog"]
 KEYWORDS = [["cat", "dog"], ["dog"], [], ["dog"], ["sleeps"]]
 TRAINING = ["The Cat runs .", "other", "a cat"]
 MEANS = [
-    *("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "Extrema", "Average", "Greedy", "source-BLEU-4"),
+    *("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU", "Extrema", "Average", "Greedy", "source-BLEU-4"),
     *("verbatim-training-targets", "any-keyword-included", "keywords-included"),
 ]
 WHOLE = ["sacreBLEU", "distinct-1", "distinct-2", "distinct-outputs"]
@@ -70,6 +70,15 @@ def test_sentence_bleu_against_the_reference_and_the_source(scored):
         assert row["source-BLEU-4"] == 100 * sentence_bleu([words(SOURCES[i], "en")], output, (1 / 4,) * 4, method)
 
 
+def test_ibleu_against_the_reference_and_the_source(scored):
+    method = SmoothingFunction().method2
+    for i, row in enumerate(scored[1]):
+        output = words(PREDICTIONS[i], "en")
+        rewarded, punished = (sentence_bleu([words(text, "en")], output, (1 / 4,) * 4, method) for text in (REFERENCES[i], SOURCES[i]))
+        assert row["iBLEU"] == pytest.approx(80 * rewarded - 20 * punished, rel=1e-12)
+    assert scored[1][2]["iBLEU"] < 0, "a copy of the source that has nothing of the reference"
+
+
 def test_embedding_scores_count_what_is_not_covered(scored):
     scores, per_example = scored
     expected = embedding.similarities([words(t, "en") for t in PREDICTIONS], [words(t, "en") for t in REFERENCES], VECTORS)
@@ -105,7 +114,7 @@ def test_scores_of_the_outputs_as_a_whole(scored):
 def test_only_empty_outputs_score_nothing_and_stay_json():
     scores, per_example = score(["", " "], ["a", "b"], ["c", "d"], [[], []], [], "en", VECTORS)
     json.dumps([scores, per_example], allow_nan=False)
-    for name in ("BLEU-1", "BLEU-4", "source-BLEU-4", "sacreBLEU", "verbatim-training-targets"):
+    for name in ("BLEU-1", "BLEU-4", "iBLEU", "source-BLEU-4", "sacreBLEU", "verbatim-training-targets"):
         assert (scores[name]["value"], scores[name]["low"], scores[name]["high"]) == (0, 0, 0)
     for name in ("Extrema", "keywords-included", "any-keyword-included", "distinct-1", "distinct-2"):
         assert (scores[name]["value"], scores[name]["low"], scores[name]["high"]) == (None, None, None)
@@ -169,7 +178,7 @@ def test_references_and_sources_of_a_prepared_folder_as_outputs(task, language, 
 def test_further_references_reach_the_scores_that_have_references_and_no_other(scored):
     further = [[prediction] for prediction in PREDICTIONS]
     scores, rows = score(PREDICTIONS, REFERENCES, SOURCES, KEYWORDS, TRAINING, "en", VECTORS, further=further)
-    with_references = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "Extrema", "Average", "Greedy", "sacreBLEU"}
+    with_references = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU", "Extrema", "Average", "Greedy", "sacreBLEU"}
     for name, entry in scores.items():
         assert (entry != scored[0][name]) == (name in with_references), name
         assert ("references:one or more" in entry["signature"] or "nrefs:var" in entry["signature"]) == (name in with_references)

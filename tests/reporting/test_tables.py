@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from html_page import Page
-from made_results import made, with_settings, without_weights
+from made_results import made, with_settings, without_scores, without_weights
 from toy_study import SYSTEMS, toy_study
 
 from hcl_tf.errors import UserError
@@ -115,6 +115,23 @@ def test_cautions_stand_beside_a_row_s_name_wherever_it_is_shown():
     assert {row["system"] for row in tables.scores(table).rows} >= {
         "hcl", "claps (NO WEIGHTS, WEAK)", "bert_cvae (SPOILT)", "hcl_without_graph (FROZEN)",
     }  # fmt: skip
+
+
+# -- scores -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("older", ["hcl", "claps"])
+def test_a_score_that_an_earlier_version_had_not_is_an_empty_cell(older):
+    results = [without_scores(result, "iBLEU") if result.row == older else result for result in (made("hcl", 1, 21.0), made("claps"))]
+    table, apart = report.table_of("qqp", results, CLAIMS)
+    assert apart == []
+    rows = {row["system"]: row for row in tables.scores(table).rows}
+    newer = {"hcl": "claps", "claps": "hcl"}[older]
+    assert (rows[older]["iBLEU"], rows[newer]["iBLEU"]) == ("", f"{table.cell_mean(newer, 'iBLEU'):.2f}")
+    assert bool(rows["(copy the source)"]["iBLEU"]) == (older != "hcl"), "floors are the first row's"
+    assert all(row["BLEU-2"] for row in rows.values())
+    text = page.markdown(sections.sections(table, [], NO_NOTES))
+    assert "| iBLEU | iBLEU\\|made |" in text, "the signature, from the row that has one"
 
 
 # -- claims -----------------------------------------------------------------------------------------------------------

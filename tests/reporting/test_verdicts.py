@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_results import made, without_weights
+from made_results import made, without_scores, without_weights
 
 from hcl_tf.metrics.significance import paired_bootstrap
 from hcl_tf.reporting.claims import Claim, Claims, read
@@ -139,6 +139,13 @@ def test_what_can_t_be_compared_is_set_apart_with_the_reason(changes, why):
     ((result, reason),) = apart
     assert result.row == "claps"
     assert why in reason
+
+
+@pytest.mark.parametrize("older", ["hcl", "t5"])
+def test_a_score_that_an_earlier_version_had_not_is_no_reason(older):
+    results = [without_scores(result, "iBLEU") if result.row == older else result for result in (made("hcl"), made("t5"))]
+    kept, apart = comparable(results)
+    assert (len(kept), apart) == (2, [])
 
 
 def test_another_tokeniser_is_no_reason():
