@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_system import read, toy, toy_settings, values
 
@@ -283,6 +284,16 @@ def test_a_number_that_is_none_before_any_checkpoint(qqp_folder, tmp_path) -> No
 def test_gradients_count_too(toys, tmp_path, name, value) -> None:
     with pytest.raises(UserError, match=f"step 5: {name} is {value}"):
         toys.go(tmp_path / "run", after=lambda number, scalars: scalars | ({name: value} if number == 4 else {}))
+
+
+def test_too_little_memory_names_the_flags_that_help(toys, tmp_path) -> None:
+    def full(number, scalars):
+        if number == 4:
+            raise tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory")
+        return scalars
+
+    with pytest.raises(UserError, match=r"^step 5: out of memory with --batch_size=\d+; a smaller --micro_batch .* --dry_run says which"):
+        toys.go(tmp_path / "run", after=full)
 
 
 def test_a_validation_loss_that_is_none_is_reported(toys, tmp_path, monkeypatch) -> None:
