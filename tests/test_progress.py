@@ -41,6 +41,23 @@ def test_work_that_nobody_can_count_says_that_it_goes_on_and_ends(capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_work_with_a_bar_in_it_is_said_once_and_goes_on_after_the_bar(capfd):
+    with progress.working("all"):
+        assert len([time.sleep(0.02) for _ in progress.track(range(20), "part")]) == 20
+        said = capfd.readouterr().err
+        assert said.startswith("part: ")
+        assert "all" not in said
+        time.sleep(0.25)
+    assert capfd.readouterr().err.startswith("all: ")
+
+
+def test_a_bar_that_was_left_behind_silences_nobody(capfd):
+    assert next(iter(progress.track(range(3), "part"))) == 0
+    with progress.working("all"):
+        time.sleep(0.25)
+    assert capfd.readouterr().err.startswith("all: ")
+
+
 def test_it_ends_with_the_work_that_failed(capfd):
     with pytest.raises(ValueError, match="broken"), progress.working("a library"):
         raise ValueError("broken")
