@@ -132,6 +132,14 @@ def test_chinese_words_and_tags_are_jieba_s():
             assert [token.pos_ for token in doc] == [jieba_tokenizer.part_of_speech(pair.word, pair.flag) for pair in pairs]
 
 
+@settings(deadline=None, max_examples=300)
+@given(run=st.text(alphabet="".join(list(jieba.posseg.char_state_tab_P)[::60]) + "\u3fff的我了", min_size=1, max_size=9))
+def test_runs_of_characters_have_jieba_s_best_states(run):
+    """Also with characters that it does not know."""
+    tables = (jieba.posseg.char_state_tab_P, jieba.posseg.start_P, jieba.posseg.trans_P, jieba.posseg.emit_P)
+    assert jieba_tokenizer.best_states(run) == jieba.posseg.viterbi(run, *tables)[1]
+
+
 def test_what_others_left_of_jieba_changes_no_word(tmp_path, monkeypatch):
     """A cache that another program wrote, and words that another part of this process added."""
     text = "北京大学的学生喜欢唱歌。"
