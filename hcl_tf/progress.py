@@ -28,7 +28,8 @@ def bar(what: str, total: int | None = None, unit: str = " texts", items: Iterab
     shown = {"desc": what, "total": total, "unit": unit, "leave": False}
     if sys.stderr.isatty():
         return tqdm(items, dynamic_ncols=True, **shown)
-    return _Lines(items, disable=not lines, ncols=0, mininterval=EVERY, maxinterval=EVERY, delay=EVERY, **shown)
+    # miniters: else tqdm guesses how many items a line is, and where the guess fails its monitor repeats the last line before the next.
+    return _Lines(items, disable=not lines, ncols=0, mininterval=EVERY, miniters=1, delay=EVERY, **shown)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from tqdm import tqdm
 
 from hcl_tf import progress
 
@@ -20,6 +21,15 @@ def test_long_work_writes_lines_with_rate_and_time_left(capfd):
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) >= 2
     assert all(line.startswith("counting: ") and " sheep/s]" in line and "/30 [" in line and "<" in line for line in lines)
+
+
+def test_slower_work_says_no_state_twice(capfd, monkeypatch):
+    monkeypatch.setattr(tqdm, "monitor_interval", 0.05)
+    for i in progress.track(range(40), "counting"):
+        time.sleep(0.002 if i < 25 else 0.08)
+    states = [line.split("[")[0] for line in capfd.readouterr().err.splitlines()]
+    assert len(states) >= 4
+    assert len(set(states)) == len(states)
 
 
 def test_short_work_and_work_with_lines_of_its_own_write_nothing(capfd):

@@ -155,7 +155,8 @@ def _fill(examples: list[Example], pool: list[Example], route: str, ranks: Calla
     waiting = [e for e in examples if not e.negative]
     if not waiting:
         return
-    for example, ranked in zip(track(waiting, f"negatives ({route})"), ranks(waiting), strict=True):
+    ranking = ranks(waiting)  # makes an index, which the bar's rate leaves out
+    for example, ranked in zip(track(waiting, f"negatives ({route})"), ranking, strict=True):
         allowed = rules(example)
         found = list(islice((pool[i].target for i in ranked if allowed(pool[i].target, pool[i])), candidates))
         if found:
