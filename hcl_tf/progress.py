@@ -5,7 +5,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import ClassVar, TypeVar
+from weakref import WeakSet
 
 from tqdm import tqdm
 
@@ -27,17 +28,22 @@ def bar(what: str, total: int | None = None, unit: str = " texts", items: Iterab
     shown = {"desc": what, "total": total, "unit": unit, "leave": False}
     if sys.stderr.isatty():
         return tqdm(items, dynamic_ncols=True, **shown)
-    return _Lines(items, disable=not lines, ncols=0, mininterval=EVERY, maxinterval=EVERY, delay=EVERY, **shown)
+    # miniters: else tqdm guesses how many items a line is, and where the guess fails its monitor repeats the last line before the next.
+    return _Lines(items, disable=not lines, ncols=0, mininterval=EVERY, miniters=1, delay=EVERY, **shown)
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Says every half minute that something is still at work whose progress nobody can count, such as one call of a library."""
+    """Says every half minute that something is still at work whose progress nobody can count, such as one call of a library.
+
+    Where a bar within it writes lines, those say so already.
+    """
     began, done = time.monotonic(), threading.Event()
 
     def say() -> None:
         while not done.wait(EVERY):
-            print(f"{what}: {time.monotonic() - began:.0f} s so far", file=sys.stderr, flush=True)
+            if not _Lines.speaking:
+                print(f"{what}: {time.monotonic() - began:.0f} s so far", file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=say, daemon=True)
     thread.start()
@@ -51,6 +57,13 @@ def working(what: str) -> Iterator[None]:
 class _Lines(tqdm):
     """A bar whose states are lines, for files and pipes."""
 
+    speaking: ClassVar[WeakSet["_Lines"]] = WeakSet()
+
+    def __init__(self, *args, **settings) -> None:
+        super().__init__(*args, **settings)
+        if not self.disable:
+            self.speaking.add(self)
+
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Writes the state that tqdm would draw in place."""
         del pos
@@ -60,3 +73,4 @@ class _Lines(tqdm):
     def close(self) -> None:
         """Ends it without a word: tqdm would wipe the line that it stands in."""
         self.disable = True
+        self.speaking.discard(self)

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from tqdm import tqdm
 
 from hcl_tf import progress
 
@@ -22,6 +23,15 @@ def test_long_work_writes_lines_with_rate_and_time_left(capfd):
     assert all(line.startswith("counting: ") and " sheep/s]" in line and "/30 [" in line and "<" in line for line in lines)
 
 
+def test_slower_work_says_no_state_twice(capfd, monkeypatch):
+    monkeypatch.setattr(tqdm, "monitor_interval", 0.05)
+    for i in progress.track(range(40), "counting"):
+        time.sleep(0.002 if i < 25 else 0.08)
+    states = [line.split("[")[0] for line in capfd.readouterr().err.splitlines()]
+    assert len(states) >= 4
+    assert len(set(states)) == len(states)
+
+
 def test_short_work_and_work_with_lines_of_its_own_write_nothing(capfd):
     assert list(progress.track(range(3), "short")) == [0, 1, 2]
     with progress.bar("silent", 10, lines=False) as shown:
@@ -39,6 +49,23 @@ def test_work_that_nobody_can_count_says_that_it_goes_on_and_ends(capfd):
     assert said.count("\n") >= 2
     time.sleep(0.2)
     assert capfd.readouterr().err == ""
+
+
+def test_work_with_a_bar_in_it_is_said_once_and_goes_on_after_the_bar(capfd):
+    with progress.working("all"):
+        assert len([time.sleep(0.02) for _ in progress.track(range(20), "part")]) == 20
+        said = capfd.readouterr().err
+        assert said.startswith("part: ")
+        assert "all" not in said
+        time.sleep(0.25)
+    assert capfd.readouterr().err.startswith("all: ")
+
+
+def test_a_bar_that_was_left_behind_silences_nobody(capfd):
+    assert next(iter(progress.track(range(3), "part"))) == 0
+    with progress.working("all"):
+        time.sleep(0.25)
+    assert capfd.readouterr().err.startswith("all: ")
 
 
 def test_it_ends_with_the_work_that_failed(capfd):

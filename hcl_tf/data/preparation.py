@@ -57,8 +57,8 @@ class PreparationSettings:
 def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, workers: int, overwrite: bool) -> list[str]:
     """Writes the prepared folder `out` and returns the notes that it printed.
 
-    The folder's bytes depend on the raw files, the task, the settings and the installed versions; `workers` (processes) only change how
-    long it takes.
+    The folder's bytes depend on the raw files, the task, the settings and the installed versions; `workers` (processes, or threads for
+    BM25) only change how long it takes.
 
     Raises:
       UserError: something is wrong that the user can mend.
@@ -82,7 +82,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         with working("choosing negatives"):
             splits, how_chosen = negatives.choose(
                 legible, corpus.clusters, mode=settings.negatives, language=task.language, candidates=settings.bm25_candidates,
-                own_split=settings.split_by == "question", seed=settings.seed, normal=spelling.normal,
+                own_split=settings.split_by == "question", seed=settings.seed, normal=spelling.normal, threads=workers,
             )  # fmt: skip
         say("examples: " + ", ".join(f"{split} {len(splits[split]):,}" for split in SPLITS), *how_chosen, _overlap(splits))
 

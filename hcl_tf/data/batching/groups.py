@@ -94,9 +94,10 @@ def neighbours(contexts: list[str], queries: list[str], language: str) -> tuple[
     """
     index, size = bm25.Index(contexts, language), FIRST + LAST
     members, counts = np.zeros((len(queries), size), np.int32), np.zeros(len(queries), np.int32)
-    for row, query in enumerate(track(queries, "groups (bm25)")):
-        scores = index.scores(query)
-        first = [i for i in bm25.best(scores, FIRST + LAST) if contexts[i] != query][:FIRST]
+    blocks = (index.scores(queries[start : start + bm25.BLOCK]) for start in range(0, len(queries), bm25.BLOCK))
+    scored = (pair for block in blocks for pair in zip(bm25.best(block, size), block.toarray(), strict=True))
+    for row, (query, (best, scores)) in enumerate(zip(track(queries, "groups (bm25)"), scored, strict=True)):
+        first = [i for i in best if contexts[i] != query][:FIRST]
         last = [i for i in _last(scores, np.random.default_rng(row)) if contexts[i] != query and i not in first]
         found = [*first, *last[:LAST]]
         if not found:

@@ -11,7 +11,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
@@ -23,7 +23,8 @@ from hcl_tf.data.corpora.qqp import Clusters, text_key
 from hcl_tf.errors import UserError
 from hcl_tf.progress import track
 
-Allowed = Callable[..., bool]  # (text, example[, the example whose target it is]) -> whether it may be the negative
+Allowed = Callable[..., bool]  # (text[, the example whose target it is]) -> whether it may be the negative
+Rules = Callable[[Example], Allowed]
 HELD_OUT = ("validation", "test")
 RETRIEVED = 50  # texts looked at for each example, the most similar first, until enough are eligible
 
@@ -38,6 +39,7 @@ def choose(
     own_split: bool,
     seed: int,
     normal: Callable[[str], str] = str,
+    threads: int = 1,
 ) -> tuple[dict[str, list[Example]], list[str]]:
     """Sets `negative` and `route` of every example; those for which none can be had are left out and counted.
 
@@ -51,6 +53,7 @@ def choose(
       own_split: held-out examples take their BM25 negatives from their own split (else from the training targets).
       seed: seeds every draw, together with the example's id.
       normal: gives the form of a text in which BM25 compares it.
+      threads: how many of them look for similar texts; the choice does not depend on it.
 
     Returns:
       The splits and notes for the user.
@@ -66,16 +69,24 @@ def choose(
     # Held-out examples choose first: what they take is then forbidden in training.
     forbidden: set[str] = {text_key(text) for split in HELD_OUT for e in splits[split] for text in (e.source, e.target, *e.references)}
     kept: dict[str, list[Example]] = {}
+
+    @cache  # all splits may take from one
+    def index(place: str) -> bm25.Index:
+        return bm25.Index([normal(e.source) for e in splits[place]], language)
+
+    def similar(place: str, examples: list[Example]) -> Iterator[np.ndarray]:
+        return index(place).nearest([normal(e.source) for e in examples], RETRIEVED, threads)
+
     for split in (*HELD_OUT, "train"):
         training = split == "train"
-        allowed = partial(_allowed, clusters, forbidden if training else set())
-        pool = splits[split] if own_split else splits["train"]
+        rules = partial(_rules, clusters, forbidden if training else set())
+        place = split if own_split else "train"
         if mode in ("labelled", "labelled_then_bm25"):
-            _take_given(splits[split], allowed)
+            _take_given(splits[split], rules)
         if mode in ("labelled_then_bm25", "bm25"):
-            _fill(splits[split], pool, "bm25", partial(_bm25_ranks, language=language, normal=normal), candidates, allowed, seed)
+            _fill(splits[split], splits[place], "bm25", partial(similar, place), candidates, rules, seed)
         if mode != "labelled":  # what shares no word with any other text, or only with its paraphrases, still needs a negative
-            _fill(splits[split], pool, "random", partial(_random_ranks, seed=seed), 1, allowed, seed)
+            _fill(splits[split], splits[place], "random", partial(_random_ranks, len(splits[place]), seed), 1, rules, seed)
         kept[split] = [e for e in splits[split] if e.negative]
         if not training:
             forbidden.update(text_key(e.negative) for e in kept[split])
@@ -105,58 +116,60 @@ def negative_routes(manifest: dict[str, Any]) -> dict[str, float]:
     return {route: float(share) / 100 for route, share in re.findall(r"(\w+) [\d,]+ \(([\d.]+)%\)", note)}
 
 
-def _take_given(examples: list[Example], allowed: Allowed) -> None:
+def _take_given(examples: list[Example], rules: Rules) -> None:
     """Sets the negative to one that the corpus offers, where one is allowed. Examples of one source start at different candidates."""
     turn: Counter[str] = Counter()
     for example in examples:
         offered = example.negatives
         start = turn[example.source] % len(offered) if offered and not example.sampled else 0
         turn[example.source] += 1
+        allowed = rules(example)
         for text in offered[start:] + offered[:start]:
-            if allowed(text, example):
+            if allowed(text):
                 example.negative, example.route = text, "sampled" if example.sampled else "labelled"
                 break
 
 
-def _allowed(clusters: Clusters, forbidden: set[str], text: str, example: Example, owner: Example | None = None) -> bool:
-    """Says whether the rules at the top let a text (the target of `owner`, if it is another example's) be the example's negative."""
-    key = text_key(text)
-    own_texts = (example.source, example.target, *example.references, *example.source.split(TURN_BREAK))
-    if key in forbidden or key in map(text_key, own_texts):
-        return False
-    if clusters.find(text) in (clusters.find(example.source), clusters.find(example.target)):
-        return False
-    if owner is None:
-        return True
-    same_group = bool(example.group) and example.group == owner.group
-    return not same_group and not clusters.together(owner.source, example.source)
+def _rules(clusters: Clusters, forbidden: set[str], example: Example) -> Allowed:
+    """Returns what says whether the rules at the top let a text (the target of `owner`, if it is another example's) be its negative."""
+    own_texts = {text_key(text) for text in (example.source, example.target, *example.references, *example.source.split(TURN_BREAK))}
+    source, target = clusters.find(example.source), clusters.find(example.target)
+
+    def allowed(text: str, owner: Example | None = None) -> bool:
+        key = text_key(text)
+        if key in forbidden or key in own_texts or clusters.find(text) in (source, target):
+            return False
+        if owner is None:
+            return True
+        same_group = bool(example.group) and example.group == owner.group
+        return not same_group and clusters.find(owner.source) != source
+
+    return allowed
 
 
-def _fill(examples: list[Example], pool: list[Example], route: str, ranks: Callable, candidates: int, allowed: Allowed, seed: int) -> None:
-    """Sets the negative of each example that has none to one of the first `candidates` allowed targets of the ranked `pool`, drawn."""
+def _fill(examples: list[Example], pool: list[Example], route: str, ranks: Callable, candidates: int, rules: Rules, seed: int) -> None:
+    """Sets the negative of each example that has none to one of the first `candidates` allowed targets of the `pool`, drawn.
+
+    `ranks` yields for each of some examples the numbers of the pool's in the order in which they are looked at.
+    """
     waiting = [e for e in examples if not e.negative]
     if not waiting:
         return
-    for example, ranked in zip(track(waiting, f"negatives ({route})"), ranks(waiting, pool), strict=True):
-        found = list(islice((pool[i].target for i in ranked if allowed(pool[i].target, example, pool[i])), candidates))
+    ranking = ranks(waiting)  # makes an index, which the bar's rate leaves out
+    for example, ranked in zip(track(waiting, f"negatives ({route})"), ranking, strict=True):
+        allowed = rules(example)
+        found = list(islice((pool[i].target for i in ranked if allowed(pool[i].target, pool[i])), candidates))
         if found:
             draw = np.random.default_rng([seed, zlib.crc32(example.id.encode())])
             example.negative, example.route = found[draw.integers(len(found))], route
 
 
-def _random_ranks(examples: list[Example], pool: list[Example], seed: int) -> Iterable[Iterable[int]]:
+def _random_ranks(count: int, seed: int, examples: list[Example]) -> Iterable[Iterable[int]]:
     for example in examples:
-        yield _shuffled(len(pool), np.random.default_rng([seed, 1, zlib.crc32(example.id.encode())]))
+        yield _shuffled(count, np.random.default_rng([seed, 1, zlib.crc32(example.id.encode())]))
 
 
 def _shuffled(count: int, random: np.random.Generator) -> Iterator[int]:
     """Yields every number below `count` in random order, after some independent draws that as a rule make shuffling needless."""
     yield from random.integers(count, size=RETRIEVED)
     yield from random.permutation(count)
-
-
-def _bm25_ranks(examples: list[Example], pool: list[Example], language: str, normal: Callable[[str], str] = str) -> Iterable[np.ndarray]:
-    """Yields for each example the numbers of examples in the pool, most similar source first."""
-    index = bm25.Index([normal(e.source) for e in pool], language)
-    for example in examples:
-        yield bm25.best(index.scores(normal(example.source)), RETRIEVED)

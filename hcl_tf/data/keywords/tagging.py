@@ -60,7 +60,9 @@ def load_pipeline(language: str, tagger: str = "auto", parsed: bool = True) -> L
             nlp.add_pipe("lemmatizer", config={"mode": "rule"})
             nlp.initialize()
         else:
-            nlp.tokenizer = _JiebaTokenizer(nlp.vocab)
+            from hcl_tf.data.keywords.jieba_tokenizer import JiebaTokenizer  # reads jieba's tables, which English needs not
+
+            nlp.tokenizer = JiebaTokenizer(nlp.vocab)
     else:
         nlp = _load_trained(name, language, parsed)
     if "parser" not in nlp.pipe_names:
@@ -143,55 +145,6 @@ def english_tags(doc: Doc) -> Doc:
         token.pos_ = pos
         token.set_morph(morphology)
     return doc
-
-
-# jieba's tags by first letter: nouns (n), abbreviations (j), places (s), idioms (i, l) and Latin words (eng) name things.
-_CHINESE = {**dict.fromkeys("njsile", "NOUN"), **dict.fromkeys("abz", "ADJ"), "v": "VERB", "m": "NUM"}
-
-
-class _JiebaTokenizer:
-    """Segments and tags Chinese with jieba. Every character of the text is covered, so offsets stay true.
-
-    The instance is our own, and reads the dictionary that the package ships with. jieba's global one takes what another program left as
-    jieba.cache in the folder for temporary files, and the words that another part of this process adds.
-    """
-
-    def __init__(self, vocab: spacy.vocab.Vocab) -> None:
-        import logging
-
-        import jieba.posseg
-
-        jieba.setLogLevel(logging.WARNING)
-        self.vocab = vocab
-        segmenter = jieba.Tokenizer()
-        segmenter.FREQ, segmenter.total = segmenter.gen_pfdict(segmenter.get_dict_file())
-        segmenter.initialized = True  # else it would look for a cache
-        self._cut = jieba.posseg.POSTokenizer(segmenter).lcut
-
-    def __call__(self, text: str) -> Doc:
-        pairs = [(pair.word, pair.flag) for pair in self._cut(text)]
-        words = [word for word, _ in pairs]
-        doc = Doc(
-            self.vocab,
-            words=words,
-            spaces=[False] * len(words),
-            pos=[self._pos(*pair) for pair in pairs],
-            lemmas=[w.lower() for w in words],
-        )
-        for token in doc:
-            token.is_sent_start = token.i == 0 or doc[token.i - 1].text in "。！？!?\n"
-        return doc
-
-    def _pos(self, word: str, flag: str) -> str:
-        if not any(character.isalnum() for character in word):
-            return "PUNCT"
-        if flag in ("nr", "ns", "nt", "nz", "nrt", "nrfg"):
-            return "PROPN"
-        if flag in ("vn", "an"):  # verbs and adjectives used as nouns
-            return "NOUN"
-        if flag == "e":  # interjections; "eng" is Latin text
-            return "INTJ"
-        return _CHINESE.get(flag[0], "X")
 
 
 def noun_chunks(span: Doc) -> Iterator[tuple[int, int, int]]:

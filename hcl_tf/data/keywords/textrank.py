@@ -17,6 +17,7 @@ from multiprocessing import connection, get_context, parent_process
 from threadpoolctl import threadpool_limits
 
 from hcl_tf.data.corpora.formats import Keyword
+from hcl_tf.data.keywords import word_ranks
 from hcl_tf.data.keywords.tagging import NOMINAL, load_pipeline
 from hcl_tf.errors import UserError
 from hcl_tf.progress import bar
@@ -49,6 +50,8 @@ class KeywordExtractor:
     ) -> None:  # fmt: skip
         self.language, self.unit, self.most = language, unit, most
         self.nlp = load_pipeline(language, tagger, unit == "phrase" if parsed is None else parsed)
+        if unit == "word":
+            self.nlp.disable_pipe("textrank")  # its phrases are not read, and words have their ranks from `word_ranks`
         self._stop_words = _stop_words(tuple(STOP_WORDS[language] if stop_words is None else stop_words))
 
     def extract(self, text: str) -> tuple[Keyword, ...]:
@@ -60,7 +63,7 @@ class KeywordExtractor:
         return [self.of_doc(doc) for doc in self.nlp.pipe((text[:LONGEST] for text in texts), batch_size=BATCH)]
 
     def of_doc(self, doc) -> tuple[Keyword, ...]:
-        """Does as `extract`, for a spaCy document that has been through pytextrank."""
+        """Does as `extract`, for a spaCy document that has been through the pipeline."""
         words = self._words(doc)
         found = self._phrases(doc, words) if self.unit == "phrase" else []
         return tuple(_best(found or words, self.most))
@@ -94,7 +97,7 @@ class KeywordExtractor:
 
     def _words(self, doc) -> list[Keyword]:
         """Returns nouns and adjectives (the filter that Mihalcea and Tarau found best); verbs where a text has neither."""
-        ranks = {(lemma.lemma, lemma.pos): rank for lemma, rank in doc._.textrank.ranks.items()}
+        ranks = word_ranks.ranks(doc)
         content = [token for token in doc if self._is_content(token)]
         chosen = [token for token in content if token.pos_ in NOMINAL] or content
         return [Keyword(self._node(t), t.idx, t.idx + len(t), ranks.get((t.lemma_, t.pos_), 0.0), t.pos_ != "ADJ") for t in chosen]

@@ -27,8 +27,8 @@ def test_first_and_last_by_bm25(data):
     queries = contexts[:40] + [record.source.raw for record in data.records("validation")]
     members, counts = neighbours(contexts, queries, "en")
     index = bm25.Index(contexts, "en")
-    for row, query in enumerate(queries):
-        found, scores = members[row, : counts[row]], index.scores(query)
+    for row, (query, scores) in enumerate(zip(queries, index.scores(queries).toarray(), strict=True)):
+        found = members[row, : counts[row]]
         others = np.array([i for i, context in enumerate(contexts) if context != query])
         assert query not in [contexts[i] for i in found]
         assert len(set(found.tolist())) == counts[row]

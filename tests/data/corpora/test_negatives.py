@@ -1,13 +1,12 @@
-"""The choice of negatives: the three rules whatever the mode, the order of the routes, and BM25 against a plain one."""
+"""The choice of negatives: the three rules whatever the mode, and the order of the routes."""
 
 import copy
-import math
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_bm25 import plain_bm25
 
 from hcl_tf.data.corpora import formats, negatives
 from hcl_tf.data.corpora.bm25 import words_of
@@ -52,22 +51,6 @@ def joined(*groups) -> Clusters:
         for other in others:
             clusters.join(first, other)
     return clusters
-
-
-def plain_bm25(documents: list[list[str]], query: list[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
-    """Lucene's BM25 (Kamphuis et al. 2020), word by word."""
-    average = sum(map(len, documents)) / len(documents)
-    scores = []
-    for document in documents:
-        counts, norm = Counter(document), k1 * (1 - b + b * len(document) / average)
-        holding = {word: sum(word in other for other in documents) for word in query}
-        scores.append(
-            sum(
-                math.log(1 + (len(documents) - holding[word] + 0.5) / (holding[word] + 0.5)) * counts[word] / (counts[word] + norm)
-                for word in query
-            )
-        )
-    return scores
 
 
 def check_rules(splits, kept, clusters) -> None:
@@ -207,24 +190,6 @@ def test_examples_of_one_source_take_different_labelled_negatives():
     assert [negative for negative, _ in chosen(splits).values()] == ["x", "y", "z", "x"]
 
 
-@settings(deadline=None, max_examples=100)
-@given(
-    documents=st.lists(st.lists(st.sampled_from(["cat", "dog", "soup", "tree", "moon"]), max_size=4), min_size=1, max_size=90),
-    query=st.lists(st.sampled_from(["cat", "dog", "soup", "tree", "moon", "unknown"]), max_size=4),
-)
-def test_bm25_ranks_as_a_plain_bm25_with_ties_by_place(documents, query):
-    pool = [Example(str(i), " ".join(words), f"t{i}") for i, words in enumerate(documents)]
-    ((*ranked,),) = negatives._bm25_ranks([Example("q", " ".join(query), "t")], pool, "en")
-    scores = plain_bm25(documents, query) if any(documents) else [0.0] * len(documents)
-    assert len(ranked) == len(set(ranked)) == min(negatives.RETRIEVED, sum(score > 0 for score in scores))
-    best = sorted(range(len(scores)), key=lambda i: (-round(scores[i], 4), i))[: len(ranked)]
-    assert [scores[i] for i in ranked] == pytest.approx([scores[i] for i in best], abs=1e-3)
-    for words in documents:  # texts of the same words tie exactly
-        places = [i for i, other in enumerate(documents) if sorted(other) == sorted(words)]
-        held = [i for i in ranked if i in places]
-        assert held == places[: len(held)]
-
-
 def test_bm25_takes_the_most_similar_text_that_is_allowed():
     sources = ["red cat on a mat", "red cat on the mat today", "red cat", "blue cat", "a red mat for a red cat", "nothing alike here"]
     splits = corpus([(source, f"target {i}") for i, source in enumerate(sources)])
@@ -271,28 +236,6 @@ def test_sampled_negatives_take_the_lowest_score(tmp_path):
     assert chosen(splits, language="zh") == {"1": ("回复乙", "sampled"), "2": ("回复乙", "sampled")}
     splits["test"] = [Example("t", "回复乙", "别的", ("不同",))]
     assert chosen(splits, language="zh")["1"] == ("回复丙", "sampled")
-
-
-@pytest.mark.parametrize(
-    ("language", "text", "expected"),
-    [
-        ("en", "What is the Best CAT food?", ["best", "cat", "food"]),
-        ("en", "The dog's bone, 42 times", ["dog", "bone", "42", "times"]),
-        ("en", "", []),
-        ("en", "the of and", []),
-        ("zh", "今天下雪", ["今天", "天下", "下雪"]),
-        ("zh", "猫，今天", ["猫", "今天"]),
-        ("zh", "我用iPhone 拍照", ["我用", "拍照", "iphone"]),
-        ("zh", "。！😀", []),
-    ],
-)
-def test_the_words_that_bm25_compares(language, text, expected):
-    assert words_of(language)(text) == expected
-
-
-@pytest.mark.parametrize("text", ["What's it", "I'm", "They don't", "What’s it"])
-def test_contractions_of_stop_words_are_no_words(text):
-    assert words_of("en")(text) == []
 
 
 def test_bm25_compares_chinese_texts_by_character_pairs():

@@ -1,5 +1,6 @@
 """The spaCy pipelines behind the keywords: tags, lemmas and chunks of the built-in ones, and trained models in their place."""
 
+import json
 import marshal
 import os
 import re
@@ -19,7 +20,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from hcl_tf.data.keywords import tagging
+from hcl_tf.config import TASKS
+from hcl_tf.data.keywords import jieba_tokenizer, tagging
 from hcl_tf.data.keywords.textrank import KeywordExtractor
 from hcl_tf.errors import UserError
 
@@ -118,6 +120,24 @@ def test_english_words_get_the_expected_tag_and_lemma(sentence, word, pos, lemma
 def test_chinese_words_get_the_expected_tag(sentence, word, pos):
     token = word_of("zh", sentence, word)
     assert (token.pos_, token.lemma_) == (pos, word.lower())
+
+
+def test_chinese_words_and_tags_are_jieba_s():
+    rows = [json.loads(line) for line in TASKS["douban"].sample.read_text(encoding="utf-8").splitlines()[::8]]
+    tagger = jieba.posseg.POSTokenizer(jieba.Tokenizer())
+    for _ in range(2):  # the second time from memory
+        for row in rows:
+            doc, pairs = NLP["zh"](row["target"]), tagger.lcut(row["target"])
+            assert [token.text for token in doc] == [pair.word for pair in pairs]
+            assert [token.pos_ for token in doc] == [jieba_tokenizer.part_of_speech(pair.word, pair.flag) for pair in pairs]
+
+
+@settings(deadline=None, max_examples=300)
+@given(run=st.text(alphabet="".join(list(jieba.posseg.char_state_tab_P)[::60]) + "\u3fff的我了", min_size=1, max_size=9))
+def test_runs_of_characters_have_jieba_s_best_states(run):
+    """Also with characters that it does not know."""
+    tables = (jieba.posseg.char_state_tab_P, jieba.posseg.start_P, jieba.posseg.trans_P, jieba.posseg.emit_P)
+    assert jieba_tokenizer.best_states(run) == jieba.posseg.viterbi(run, *tables)[1]
 
 
 def test_what_others_left_of_jieba_changes_no_word(tmp_path, monkeypatch):

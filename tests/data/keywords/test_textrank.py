@@ -12,7 +12,7 @@ from spacy.lang.en.stop_words import STOP_WORDS as ENGLISH
 from spacy.lang.zh.stop_words import STOP_WORDS as CHINESE
 
 from hcl_tf.config import TASKS
-from hcl_tf.data.keywords import textrank
+from hcl_tf.data.keywords import tagging, textrank
 from hcl_tf.data.keywords.textrank import KeywordExtractor
 from hcl_tf.errors import UserError
 
@@ -41,7 +41,7 @@ def sample_texts(task: str) -> list[str]:
 def sample(request):
     """A task's language, and (text, its document, its keywords by unit) of an eighth of its bundled texts."""
     language = TASKS[request.param].language
-    nlp = EXTRACTORS[language, "word"].nlp
+    nlp = tagging.load_pipeline(language, "builtin")
     docs = [(text, nlp(text)) for text in sample_texts(request.param)[::8]]
     return language, [(text, doc, {unit: EXTRACTORS[language, unit].of_doc(doc) for unit in UNITS}) for text, doc in docs]
 
