@@ -10,7 +10,7 @@ With every contrast's weight 0 this is `bert_cvae`, the base that the contrasts 
 """
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -20,35 +20,18 @@ from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.keywords.graph import KeywordGraph
 from hcl_tf.data.keywords.subgraph import ROUTES, SubgraphSampler
 from hcl_tf.layers import latent
-from hcl_tf.layers.contrast import DistanceContrast, Impostor, KeywordContrast, cosine, one_of
-from hcl_tf.layers.keyword_graph import KeywordGraphNetwork, gather_nodes, keyword_state
+from hcl_tf.layers.contrast import DistanceContrast, KeywordContrast, cosine
 from hcl_tf.layers.noise import Noise
-from hcl_tf.layers.shapes import dimension
 from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
 from hcl_tf.models.encoder_decoder import EncoderDecoder
 from hcl_tf.models.examples import NOT_A_NUMBER, as_float, has_impostor, weighted_sum
 from hcl_tf.models.hcl_diagnostics import HCLDiagnostics
+from hcl_tf.models.hcl_keywords import HCLKeywords
 from hcl_tf.models.latent_variable import LatentVariable
 from hcl_tf.models.settings.hcl import HCLSettings
 
 
-class KeywordComparison(NamedTuple):
-    """What L_key and L_ma compare, [B] each.
-
-    Attributes:
-      cosine_target, cosine_impostor: of u_x with u_y, and with the impostor.
-      distance_target, distance_impostor: Mahalanobis distance of u_y, and of the impostor, from q(z | x, y).
-      hardness: cosine of the impostor with u_y.
-    """
-
-    cosine_target: tf.Tensor
-    cosine_impostor: tf.Tensor
-    distance_target: tf.Tensor
-    distance_impostor: tf.Tensor
-    hardness: tf.Tensor
-
-
-class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
+class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
     """The paper's model. What `--ablate` leaves out has no layers."""
 
     scales: ClassVar[Mapping[str, str]] = {
@@ -63,7 +46,7 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
         "posterior": ("posterior",),
         "graph": ("node_projection", "graph", "impostor"),
         "z's projection": ("latent_memory", "latent_inputs"),
-        "decoder": ("decoder", "copy_attention", "pointer", "keyword_memory", "tokens"),
+        "decoder": ("decoder", "copy_attention", "pointer", "keyword_memory", "keyword_inputs", "tokens"),
     }
     comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {
         **LatentVariable.comparisons,
@@ -89,28 +72,15 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
             self.latent_inputs = keras.layers.Dense(width, name="latent_inputs")
         self.uses_graph = self.uses_keywords and s.ablate != "graph"
         if self.uses_keywords:
-            self._build_keywords(width)
+            self.build_keywords(width)
         scales = {name: float(s.latent_size) if s.contrast_scale in ("both", name) else 1.0 for name in ("instance", "mahalanobis")}
         self.instance_contrast = DistanceContrast(s.tau_ins, scales["instance"], s.contrast_form, name="instance_contrast")
         self.keyword_contrast = KeywordContrast(s.tau_key, name="keyword_contrast")
         self.mahalanobis_contrast = DistanceContrast(s.tau_ma, scales["mahalanobis"], name="mahalanobis_contrast")
-        if s.decoder_keyword:
+        if s.decoder_keyword and s.decoder_keyword_to != "inputs":
             self.keyword_memory = keras.layers.Dense(width, name="keyword_memory")
-
-    def _build_keywords(self, width: int) -> None:
-        s, nodes = self.settings, len(self.inputs_.neighbours)
-        # Features h^0 before projection, centred and scaled over nodes; and the mean and scale of single texts, whose vectors
-        # spread wider than the nodes' means over texts, so that both arrive alike (training/text_states.py).
-        self.node_features = self.add_weight(
-            "node_features", (nodes, width), initializer="zeros", trainable=s.trainable_features, dtype="float32"
-        )
-        self.text_mean = self.add_weight("text_mean", (width,), initializer="zeros", trainable=False, dtype="float32")
-        self.text_scale = self.add_weight("text_scale", (width,), initializer="ones", trainable=False, dtype="float32")
-        self.node_projection = keras.layers.Dense(s.latent_size, dtype="float32", name="node_projection")
-        if self.uses_graph:
-            self.graph = KeywordGraphNetwork(s.latent_size, len(s.fanout), s.graph_attention, name="graph")
-        self.impostor = Impostor(s.latent_size, s.impostor, s.impostor_gradient, name="impostor")
-        self.node_states = tf.Variable(tf.zeros([nodes, s.latent_size]), trainable=False, name="node_states")
+        if s.decoder_keyword and s.decoder_keyword_to != "memory":
+            self.keyword_inputs = keras.layers.Dense(width, name="keyword_inputs")
 
     @property
     def uses_keywords(self) -> bool:
@@ -154,7 +124,10 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
         batch = self.with_impostors(batch, noise)
         texts = self.encode(batch, noise if training else None, self.encoded)
-        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, training), noise)
+        nodes = self.states_of_nodes(batch, training)
+        keywords = self.keyword_states(batch, texts, nodes, noise)
+        if training and "asked" in keywords:
+            keywords["asked"] = self.asked(batch, nodes, "target", noise)
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
         states = self.decode(batch, texts, keywords, z, noise if training else None)
@@ -210,77 +183,6 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def with_impostors(self, batch: Batch, noise: Noise | None) -> Batch:
-        """Leaves of a batch's impostor_nodes those that make its impostors, where there are any (-1 for the others).
-
-        Args:
-          noise: chooses an impostor where one is drawn; None: the strongest.
-        """
-        if not self.uses_keywords or "impostor_nodes" not in batch:
-            return batch
-        places = batch["impostor_nodes"]
-        draw = noise.apart().uniform(tuple(places.shape[1:])) if noise else None
-        return batch | {"impostor_nodes": tf.where(self.impostor.chosen(places >= 0, draw), places, -1)}
-
-    def states_of_nodes(self, batch: Batch, training: bool) -> tf.Tensor | None:
-        """Computes the states [n, Z] of the batch's sub-graph, or of the whole graph where the batch has none.
-
-        In training those of other nodes than the batch's own mean nothing. Outside of training returns the whole graph's, as
-        `before_inference` left them.
-        """
-        if not self.uses_keywords:
-            return None
-        if not training:
-            return tf.convert_to_tensor(self.node_states)
-        features, neighbours = tf.convert_to_tensor(self.node_features), tf.constant(self.inputs_.neighbours)
-        if "graph_nodes" in batch:
-            features, neighbours = gather_nodes(features, batch["graph_nodes"]), batch["graph_neighbours"]
-        states = self.node_projection(features)
-        if not self.uses_graph:
-            return states
-        read = tf.concat([tf.reshape(batch[f"{name}_nodes"], [-1]) for name in ("source", "target", "impostor")], 0)
-        wanted = tf.math.unsorted_segment_max(tf.ones_like(read), read, dimension(features)) > 0  # negative places count for none
-        return self.graph(states, neighbours, wanted)
-
-    def project(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Projects text vectors [B, D] into the space of the nodes, [B, Z]."""
-        return self.node_projection((vectors - self.text_mean) / self.text_scale)
-
-    def keyword_states(self, batch: Batch, texts: dict, nodes: tf.Tensor | None, noise: Noise | None = None) -> dict[str, tf.Tensor]:
-        """Computes u_x (`source`) and, where the batch has targets, u_y (`target`) and u_- (`impostor`), [B, Z] each.
-
-        Args:
-          nodes: [n, Z] states (`states_of_nodes`); None: the model has no keywords, and so no states.
-          noise: as of `with_impostors`.
-        """
-        if nodes is None:
-            return {}
-        states = {}
-        for role in ("source", "target"):
-            if role in texts:
-                own = self.project(texts[role])
-                unknown = tf.cast(batch[f"{role}_unknown"], tf.float32)
-                states[role] = keyword_state(nodes, batch[f"{role}_nodes"], unknown, own)
-        if "target" in texts and self.settings.key_words == "one":
-            states["target_word"] = self.target_word(batch, nodes, states["target"], noise)
-        if "target" in texts and "impostor_nodes" in batch:
-            places = self.with_impostors(batch, noise)["impostor_nodes"]
-            states["impostor"] = self.impostor(gather_nodes(nodes, places), places >= 0, states["target"])
-        return states
-
-    def target_word(self, batch: Batch, nodes: tf.Tensor, target: tf.Tensor, noise: Noise | None) -> tf.Tensor:
-        """Returns the state [B, Z] of one keyword of each target that its source has not, or u_y [B, Z] where there is none.
-
-        Args:
-          target: [B, Z] u_y. noise: chooses the keyword; None: the first.
-        """
-        known = batch["target_nodes"]
-        only = (known >= 0) & ~tf.reduce_any(known[:, :, None] == batch["source_nodes"][:, None], -1)  # --> [B, K]
-        draw = noise.apart().apart().uniform((known.shape[1],)) if noise else None  # not the impostor's draw
-        chosen = one_of(only, draw)
-        state = tf.reduce_sum(tf.where(chosen[..., None], gather_nodes(nodes, known), 0.0), 1)
-        return tf.where(tf.reduce_any(only, -1)[:, None], state, target)
-
     def prior_of(self, texts: dict, keywords: dict, u: tf.Tensor | None = None) -> latent.Gaussian:
         """Computes p(z | x, u); `u` [B, Z] replaces the source's keyword state."""
         condition = [texts["source"]]
@@ -296,14 +198,24 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
         """Returns what the decoder attends to, [B, M, D], and its mask [B, M]: the states of x, before them z and u if they go there."""
         dtype = self.decoder.compute_dtype
         slots = [self.latent_memory(z)] if self.settings.latent_to != "inputs" else []
-        slots += [self.keyword_memory(keywords["source"])] if self.settings.decoder_keyword else []
+        slots += [self.keyword_memory(self.shown(keywords))] if hasattr(self, "keyword_memory") else []
         memory = tf.concat([*(tf.cast(slot, dtype)[:, None] for slot in slots), tf.cast(texts["states"], dtype)], 1)
         return memory, tf.pad(texts["mask"], [[0, 0], [len(slots), 0]], constant_values=True)
 
+    def added(self, keywords: dict, z: tf.Tensor) -> tf.Tensor | None:
+        """Returns what every input of the decoder gets added, [B, D]: z and u, if they go there; None: nothing."""
+        parts = [self.latent_inputs(z)] if self.settings.latent_to != "memory" else []
+        parts += [self.keyword_inputs(self.shown(keywords))] if hasattr(self, "keyword_inputs") else []
+        return tf.add_n(parts) if parts else None
+
+    @staticmethod
+    def shown(keywords: dict) -> tf.Tensor:
+        """Returns the keyword state [B, Z] that `--decoder_keyword` shows the decoder."""
+        return keywords.get("asked", keywords["source"])
+
     def decode(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor, noise: Noise | None) -> tf.Tensor:
         """Computes decoder states [B, T + 1, D] under teacher forcing."""
-        added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
-        return self.teach(batch, *self.memory(texts, keywords, z), noise, added)
+        return self.teach(batch, *self.memory(texts, keywords, z), noise, self.added(keywords, z))
 
     def instance_distances(self, texts: dict, prior, posterior) -> tuple[tf.Tensor, tf.Tensor]:
         """Computes h(y) = KL(q(z|x,y) || p(z|x,u)) of the target and of the negative, [B] each."""
@@ -334,14 +246,6 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
         same = [tf.reduce_all(batch[name][:, None] == batch[name][None], -1) for name in ("source_ids", "target_ids")]
         counts = ~(same[0] | same[1]) & (batch["example_mask"][None] > 0)
         return tf.concat([tf.ones([counts.shape[0], 1], tf.bool), counts], 1)
-
-    def compare_keywords(self, keywords: dict, impostor: tf.Tensor, posterior) -> KeywordComparison:
-        """Compares the keyword states with an impostor [B, Z]."""
-        anchor, target = keywords["source"], keywords["target"]
-        return KeywordComparison(
-            cosine(anchor, keywords.get("target_word", target)), cosine(anchor, impostor),
-            latent.mahalanobis(target, posterior), latent.mahalanobis(impostor, posterior), cosine(impostor, target),
-        )  # fmt: skip
 
     # -- outside the training step ----------------------------------------------------------------------------------
 
@@ -384,8 +288,7 @@ class HCL(HCLDiagnostics, LatentVariable, EncoderDecoder):
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
         texts, keywords, prior = self.read_sources(batch)
         z = self.drawn(prior, noise)
-        added = None if self.settings.latent_to == "memory" else self.latent_inputs(z)
-        return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, added)
+        return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, self.added(keywords, z))
 
     def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
         """Returns vectors of texts and keywords in two spaces.

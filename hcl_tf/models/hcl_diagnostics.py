@@ -48,8 +48,13 @@ class HCLDiagnostics:
         replaced = {
             "unknown": self.project(texts["source"]), "shuffled": another(keywords["source"], batch), "oracle": keywords["target"]
         }  # fmt: skip
+        shown = {}
+        if "asked" in keywords:
+            nothing, targets = tf.zeros_like(keywords["asked"]), self.asked(batch, self.states_of_nodes(batch, False), "target")
+            shown = {"unknown": nothing, "shuffled": another(keywords["asked"], batch), "oracle": targets}
         for name, u in replaced.items():
             prior, states = self.prior_of(texts, keywords, u), {**keywords, "source": u}
+            states |= {"asked": shown[name]} if shown else {}
             found[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, prior.mean())
             found[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1)
         return found

@@ -7,131 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from real_hcl import NONE, STEP, WIDTH, B, Z, cosine, head_of, junk_texts, kl_of, noise_of, part_of, sums_of, without_impostors
 from system_toolkit import VARIED, Kit
 
 from hcl_tf.data.batching.batches import Batch
-from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.corpora.formats import ROLES
-from hcl_tf.data.keywords.subgraph import CAPS, ROUTES, SubgraphSampler
-from hcl_tf.data.store.prepared_data import PreparedData
-from hcl_tf.data.store.split_arrays import SplitArrays
+from hcl_tf.data.keywords.subgraph import ROUTES
 from hcl_tf.decoding.beam_search import UNMOVED
 from hcl_tf.errors import UserError
-from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models import registry
-from hcl_tf.models.base import Inputs
-from hcl_tf.models.examples import differ
 from hcl_tf.models.hcl import HCL
 from hcl_tf.training import assembly
-
-Z, WIDTH, B, STEP = 5, 16, 4, tf.constant(30)
-TINY = {"latent_size": Z, "latent_hidden": 8, "decoder_layers": 1, "beams": 2, "minimum_length": 1, "maximum_length": 3, "copy": False,
-        "impostor": "mean", "contrast_scale": "both"}  # fmt: skip
-NONE = ROUTES.index("none")
-
-
-@pytest.fixture(scope="module")
-def data(qqp_folder) -> PreparedData:
-    return PreparedData(qqp_folder)
-
-
-@pytest.fixture(scope="module")
-def arrays(data) -> SplitArrays:
-    return data.arrays("train")
-
-
-@pytest.fixture(scope="module")
-def inputs(data, arrays) -> Inputs:
-    shape = EncoderShape(len(data.tokenizer), WIDTH, 1, 2, 24)
-    return assembly.inputs_of(data, shape, assembly.output_ids(data, arrays, "train"))
-
-
-@pytest.fixture(scope="module")
-def make(inputs):
-    """A function of settings to a system whose every weight shows; equal settings give equal weights."""
-
-    def made(model: str = "hcl", changed: Inputs | None = None, **given) -> HCL:
-        keras.utils.set_random_seed(3)
-        settings = registry.resolve("tiny", {**TINY, "model": model, **given})
-        system = registry.build(settings, changed or inputs)
-        random = np.random.default_rng(0)
-        for path, variable in assembly.variables(system).items():
-            if "text_scale" in path:
-                variable.assign(random.uniform(0.5, 2, variable.shape))
-            elif "node_features" in path or "text_mean" in path:
-                variable.assign(random.normal(0, 1, variable.shape))
-            elif "bias" in path or "beta" in path:
-                variable.assign_add(random.normal(0, 0.1, variable.shape))
-        system.before_inference()
-        return system
-
-    return made
-
-
-@pytest.fixture(scope="module")
-def hcl(make) -> HCL:
-    return make()
-
-
-@pytest.fixture(scope="module")
-def sampler(data) -> SubgraphSampler:
-    """No cap binds."""
-    return SubgraphSampler(data.graph, (64, 64), len(data.graph))
-
-
-def tensors(batch: dict) -> dict[str, tf.Tensor]:
-    return {name: tf.constant(value) for name, value in batch.items()}
-
-
-@pytest.fixture(scope="module")
-def training(data, arrays, sampler) -> dict[str, tf.Tensor]:
-    """A batch of real examples with keywords that have neighbours; its sub-graph has no cap."""
-    batches = pair_batches(data, arrays, B, 1, sampler)
-    rows = np.flatnonzero((arrays.source_nodes >= 0).any(1) & (arrays.target_nodes >= 0).any(1))[:B]
-    batch = batches.make(rows, 0, 0)
-    assert (batch["impostor_routes"] != NONE).all()
-    assert dict(zip(CAPS, batch["graph_caps"], strict=True))["neighbour lists cut"] == 0
-    return tensors(batch)
-
-
-@pytest.fixture(scope="module")
-def whole(data, arrays) -> dict[str, tf.Tensor]:
-    """The same examples, their nodes those of the whole graph; the last one fills up."""
-    rows = np.flatnonzero((arrays.source_nodes >= 0).any(1) & (arrays.target_nodes >= 0).any(1))[:B]
-    rows[-1] = -1
-    return tensors(pair_batches(data, arrays, B).make(rows, 0, 0))
-
-
-def noise_of(batch) -> Noise:
-    return Noise(1, STEP, batch["example_rows"])
-
-
-def sums_of(system: HCL, batch, training: bool = True) -> dict[str, float]:
-    return {name: float(total.value) for name, total in system.losses(batch, STEP, noise_of(batch), training).items()}
-
-
-def part_of(batch, rows: slice) -> dict[str, tf.Tensor]:
-    return {name: tensor if name.startswith("graph_") else tensor[rows] for name, tensor in batch.items()}
-
-
-def without_impostors(batch, row: int) -> dict[str, tf.Tensor]:
-    nodes, routes = batch["impostor_nodes"].numpy(), batch["impostor_routes"].numpy()
-    nodes[row], routes[row] = -1, NONE
-    return {**batch, "impostor_nodes": tf.constant(nodes), "impostor_routes": tf.constant(routes)}
-
-
-def junk_texts(batch, *names: str) -> dict[str, tf.Tensor]:
-    """Other pieces and other keywords in some roles."""
-    changed = dict(batch)
-    for name in names:
-        ids = batch[f"{name}_ids"].numpy()
-        ids[:, 1:4] = ids[::-1, 1:4] + 7
-        changed[f"{name}_ids"] = tf.constant(ids)
-        if f"{name}_nodes" in batch:
-            changed[f"{name}_nodes"] = tf.reverse(batch[f"{name}_nodes"], [0])
-    return changed
-
 
 # -- sums -------------------------------------------------------------------------------------------------------------
 
@@ -176,21 +62,6 @@ def test_contract_with_other_settings(varied, rule):
 
 
 # -- terms ------------------------------------------------------------------------------------------------------------
-
-
-def kl_of(m1, s1, m2, s2) -> float:
-    return sum(math.log(b / a) + (a * a + (p - q) ** 2) / (2 * b * b) - 0.5 for p, a, q, b in zip(m1, s1, m2, s2, strict=True))
-
-
-def head_of(head, *parts) -> tuple[np.ndarray, np.ndarray]:
-    """A head's mean and deviation of one example, in NumPy."""
-    inner = np.tanh(np.concatenate(parts) @ head.inner.kernel.numpy() + head.inner.bias.numpy())
-    mean, log_variance = np.split(inner @ head.outer.kernel.numpy() + head.outer.bias.numpy(), 2)
-    return mean, np.exp(10 * np.tanh(log_variance / 10) / 2)
-
-
-def cosine(a, b) -> float:
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def own_terms(system: HCL, batch) -> dict[str, float]:
@@ -276,61 +147,7 @@ def test_the_encoder_has_a_group_of_its_own_unless_it_is_frozen(make, hcl):
     assert frozen.tokens.own.shape == (len(frozen.inputs_.output_ids), WIDTH)
 
 
-# -- the graph --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("attention", ["dot", "additive"])
-def test_states_of_a_sub_graph_equal_the_whole_graphs_where_no_cap_binds(make, training, attention):
-    system = make(graph_attention=attention)
-    states, numbers = system.states_of_nodes(training, training=True).numpy(), training["graph_nodes"].numpy()
-    places = np.unique(np.concatenate([training[f"{role}_nodes"].numpy().ravel() for role in ("source", "target", "impostor")]))
-    places = places[places >= 0]
-    assert len(places) > 5
-    expected = system.node_states.numpy()[numbers[places]]
-    np.testing.assert_allclose(states[places], expected, rtol=1e-4, atol=1e-5)
-    features = system.node_projection(system.node_features).numpy()[numbers[places]]
-    assert abs(expected - features).max() > 0.1  # messages did pass
-
-
-def test_inference_uses_the_states_left_by_before_inference(hcl, whole):
-    kept = hcl.node_states.numpy()
-    try:
-        hcl.node_states.assign_add(tf.ones_like(kept))
-        moved = hcl.start(whole, 1, None)[1]["memory"]
-    finally:
-        hcl.node_states.assign(kept)
-    assert abs(moved[0][0][0] - hcl.start(whole, 1, None)[1]["memory"][0][0][0]).numpy().max() > 1e-4
-
-
-def test_texts_without_keywords_use_their_own_vectors(hcl, whole):
-    batch = {**whole, "source_nodes": tf.fill(whole["source_nodes"].shape, -1), "source_unknown": tf.zeros_like(whole["source_unknown"])}
-    texts = hcl.encode(batch, None, ROLES)
-    found = hcl.keyword_states(batch, texts, hcl.node_states)["source"]
-    np.testing.assert_allclose(found, hcl.project(texts["source"]), rtol=1e-6)
-
-
 # -- what a setting takes away or adds --------------------------------------------------------------------------------
-
-
-def test_without_keyword_there_is_no_u_anywhere(make, training):
-    system = make(ablate="keyword")
-    assert not [
-        path for path in assembly.variables(system) if any(word in path for word in ("node", "graph", "impostor", "keyword", "text_mean"))
-    ]
-    assert set(system.weights_of(None)) == {"nll", "kl_objective", "ins"}
-    assert not {"key", "ma", "impostor_cosine"} & set(sums_of(system, training))
-    changed = {**training, "source_nodes": tf.fill(training["source_nodes"].shape, -1), "source_unknown": 9 + training["source_unknown"]}
-    assert sums_of(system, changed) == sums_of(system, training)
-
-
-def test_without_graph_u_is_of_the_initial_features(make, training):
-    system = make(ablate="graph")
-    assert not [path for path in assembly.variables(system) if path.startswith("model/graph")]
-    assert {"key", "ma"} <= set(system.weights_of(None))
-    features = system.node_projection(system.node_features).numpy()
-    np.testing.assert_allclose(system.node_states, features, rtol=1e-6)
-    states, numbers = system.states_of_nodes(training, True).numpy(), training["graph_nodes"].numpy()
-    np.testing.assert_allclose(states[numbers >= 0], features[numbers[numbers >= 0]], rtol=1e-4, atol=1e-6)
 
 
 def test_without_mahalanobis_the_objective_has_no_such_term(make):
@@ -345,45 +162,6 @@ def test_bert_cvae_is_hcl_without_contrasts(make, hcl, training):
     assert sums == sums_of(base, junk_texts(training, "negative"))
     full = sums_of(hcl, training)
     assert {name: full[name] for name in sums} == pytest.approx(sums, rel=1e-5)  # the contrasts change no other term's noise
-
-
-def test_a_drawn_impostor_is_one_of_the_neighbours_and_another_at_other_steps(make, whole):
-    system = make(impostor="one")
-    texts = system.encode(whole, None, ROLES)
-    nodes, chosen = whole["impostor_nodes"].numpy(), []
-    for step in range(12):
-        keywords = system.keyword_states(whole, texts, system.node_states, Noise(1, tf.constant(step), whole["example_rows"]))
-        for row in np.flatnonzero(whole["impostor_routes"].numpy() != NONE):
-            found, length = keywords["impostor"][row].numpy(), np.linalg.norm(keywords["target"][row])
-            states = system.node_states.numpy()[nodes[row][nodes[row] >= 0]]
-            scaled = states * length / np.linalg.norm(states, axis=-1, keepdims=True)
-            nearest = abs(scaled - found).max(-1).argmin()
-            np.testing.assert_allclose(found, scaled[nearest], rtol=1e-4, atol=1e-5)
-            chosen.append((row, nearest))
-    assert len({nearest for row, nearest in chosen if row == chosen[0][0]}) > 2
-    strongest = system.keyword_states(whole, texts, system.node_states)["impostor"].numpy()
-    assert np.array_equal(strongest, system.keyword_states(whole, texts, system.node_states)["impostor"].numpy())
-
-
-def test_drawing_an_impostor_changes_no_other_noise(make, training):
-    drawn, mean = sums_of(make(impostor="one"), training), sums_of(make(), training)
-    assert drawn["key"] != mean["key"]
-    for name in ("nll", "kl", "ins"):
-        assert drawn[name] == mean[name], name
-
-
-def test_a_small_graph_is_computed_whole_in_training(make, data, arrays, training, sampler):
-    """Its states reach the losses as those of a sub-graph that no cap cuts, and training reaches its weights."""
-    system = make()
-    assert system.sampler(data.graph) is None
-    assert isinstance(make(graph_whole=len(data.graph) - 1).sampler(data.graph), SubgraphSampler)
-    batch = tensors(pair_batches(data, arrays, B, 1, None, system.impostors).make(training["example_rows"].numpy(), 0, 0))
-    whole, part = sums_of(system, batch), sums_of(system, training)
-    for name in ("nll", "kl", "ins", "key", "ma"):
-        assert whole[name] == pytest.approx(part[name], rel=1e-4), name
-    with tf.GradientTape() as tape:
-        loss = system.losses(batch, STEP, noise_of(batch), True)["key"].value
-    assert all(gradient is not None for gradient in tape.gradient(loss, system.graph.trainable_variables)[:2])
 
 
 def test_contrasts_ramp_with_the_kl_term_only_if_asked(make):
@@ -408,14 +186,6 @@ def test_the_negatives_posterior_has_a_gradient_unless_that_is_forbidden(make, t
     assert (tape.gradient(negative, kernel) is not None) == asked
     assert tape.gradient(negative, system.prior.outer.kernel) is not None
     np.testing.assert_allclose(negative, make().instance_distances(texts, prior, posterior)[1], rtol=1e-6)
-
-
-@pytest.mark.parametrize("asked", [False, True])
-def test_the_impostors_matrix_is_trained_only_if_asked(make, asked):
-    system = make(impostor_gradient=asked)
-    trained = [v for variables, _ in system.learning_rates().values() for v in variables]
-    assert any(v is system.impostor.kernel for v in trained) == asked
-    np.testing.assert_array_equal(system.impostor.kernel, np.eye(Z))
 
 
 def test_free_bits_spare_each_dimension(make, whole):
@@ -465,21 +235,6 @@ def test_word_dropout_hides_words_from_the_decoder_in_training_only(make, traini
     dropped = some.decode(training, texts, keywords, z, noise_of(training)).numpy()
     assert not np.array_equal(plain, dropped)
     np.testing.assert_array_equal(plain[:, 0], dropped[:, 0])  # [CLS] stays
-
-
-@pytest.mark.parametrize("seen", [False, True])
-def test_the_decoder_sees_u_only_if_asked(make, whole, seen):
-    system = make(decoder_keyword=seen)
-    texts = system.encode(whole, None, ROLES)
-    keywords = system.keyword_states(whole, texts, system.node_states)
-    memory, mask = system.memory(texts, keywords, tf.zeros([B, Z]))
-    slots = 2 if seen else 1
-    assert memory.shape[1] == mask.shape[1] == whole["source_ids"].shape[1] + slots
-    np.testing.assert_array_equal(mask[:, slots:], whole["source_ids"] != system.inputs_.pad_id)
-    assert mask.numpy()[:, :slots].all()
-    other = {**keywords, "source": keywords["source"] + 1}
-    here, there = (system.decode(whole, texts, u, tf.zeros([B, Z]), None).numpy() for u in (keywords, other))
-    assert np.array_equal(here, there) != seen
 
 
 def test_in_batch_negatives_join_the_own_one(make, whole):
@@ -609,155 +364,6 @@ def test_half_precision_decodes_what_single_precision_does(make, hcl, whole):
     single = sums_of(hcl, whole, training=False)
     for name in ("nll", "kl", "ins", "key", "ma"):
         assert float(sums[name].value) == pytest.approx(single[name], rel=0.02), name
-
-
-# -- reports and mistakes ---------------------------------------------------------------------------------------------
-
-
-def test_diagnostics_of_each_example(hcl, whole):
-    batch = without_impostors(whole, 1)
-    diagnostics = {name: values.numpy() for name, values in hcl.diagnose(batch, noise_of(batch)).items()}
-    sums = sums_of(hcl, batch, training=False)
-    assert diagnostics["nll_posterior"][: B - 1].sum() == pytest.approx(sums["nll"], rel=1e-5)
-    assert diagnostics["kl"][: B - 1].sum() == pytest.approx(sums["kl"], rel=1e-5)
-    np.testing.assert_allclose(diagnostics["kl_by_dimension"].sum(-1), diagnostics["kl"], rtol=1e-4)
-    assert diagnostics["nll_prior"][: B - 1].sum() == pytest.approx(sums["nll_prior"], rel=1e-5)
-    for role in ("target", "negative"):
-        parts = diagnostics[f"h_{role}_of_means"] + diagnostics[f"h_{role}_of_variances"]
-        np.testing.assert_allclose(parts, diagnostics[f"h_{role}"], rtol=1e-4)
-    np.testing.assert_allclose(diagnostics["h_target"], diagnostics["kl"], rtol=1e-4)
-    for name in ("ins", "key", "ma"):  # whoever orders right has a margin above 0
-        margins, orders = diagnostics[f"margin_{name}"][: B - 1], diagnostics[f"order_{name}"][: B - 1]
-        np.testing.assert_array_equal(np.where(np.isnan(margins), np.nan, margins > 0), orders)
-    assert np.isnan(diagnostics["order_key"]).tolist() == [False, True, False, True]  # no impostor; fills up
-    for name in ("order_ins", "order_key", "order_ma"):
-        assert np.nansum(diagnostics[name][: B - 1]) == sums[name]
-        assert set(diagnostics[name][~np.isnan(diagnostics[name])]) <= {0, 1}
-    differs = differ(batch["target_nodes"], batch["negative_nodes"]).numpy()
-    assert (~np.isnan(diagnostics["order_ins_differ"]) == differs).all()
-    assert np.isfinite(diagnostics["nll_prior_u_unknown"]).all()
-    assert np.isfinite(diagnostics["nll_prior_u_shuffled"]).all()
-
-
-SHUFFLED = (
-    "nll_shuffled",
-    "nll_prior_shuffled",
-    "kl_prior_shuffled",
-    "nll_prior_u_shuffled",
-    "kl_u_shuffled",
-    "order_ins_random",
-    "order_key_random",
-    "order_ma_random",
-    "random_cosine",
-)
-
-
-@pytest.mark.parametrize("real", [2, 3])
-def test_an_examples_partner_is_another_real_one(hcl, whole, real):
-    """Also in a batch that is filled up: what fills changes nothing, and z of the named partner gives the figure."""
-    filled = {**whole, "example_mask": tf.constant([1.0] * real + [0.0] * (B - real))}
-    diagnostics = {name: values.numpy()[:real] for name, values in hcl.diagnose(filled, noise_of(filled)).items()}
-    junk = {**filled, **{name: tf.concat([filled[name][:real], filled[name][real:] * 0], 0) for name in ("source_ids", "target_ids")}}
-    for name, values in hcl.diagnose(junk, noise_of(filled)).items():
-        np.testing.assert_allclose(values.numpy()[:real], diagnostics[name], rtol=1e-4, atol=1e-5, err_msg=name)
-    texts = hcl.encode(filled, None, ROLES)
-    keywords = hcl.keyword_states(filled, texts, hcl.node_states)
-    posterior = hcl.posterior_of(texts["source"], texts["target"])
-    z = posterior.mean() + posterior.stddev() * noise_of(filled).normal((Z,))
-    partners = [(row + 1) % real for row in range(real)]
-    expected = hcl.nll_given(filled, texts, keywords, tf.gather(z, partners + list(range(real, B))))
-    np.testing.assert_allclose(diagnostics["nll_shuffled"], expected[:real], rtol=1e-4)
-    assert (abs(diagnostics["nll_shuffled"] - diagnostics["nll_posterior"]) > 1e-4).all()
-
-
-def test_an_example_alone_has_no_partner(hcl, whole):
-    alone = {**whole, "example_mask": tf.constant([1.0] + [0.0] * (B - 1))}
-    diagnostics = {name: values.numpy()[0] for name, values in hcl.diagnose(alone, noise_of(alone)).items()}
-    assert {name for name, value in diagnostics.items() if np.isnan(value).any()} - {
-        "order_ins_differ",
-        "order_key_differ",
-        "order_ma_differ",
-        "length_u_known",
-        "length_u_unknown",
-    } == {*SHUFFLED}
-
-
-def gaussians_of(system: HCL, batch) -> tuple:
-    """Prior, posterior of the target and posterior of the negative, as means and deviations [B, Z] in NumPy; and what they are made of."""
-    texts = system.encode(batch, None, ROLES)
-    keywords = system.keyword_states(batch, texts, system.node_states)
-    found = system.prior_of(texts, keywords), *(system.posterior_of(texts["source"], texts[role]) for role in ROLES[1:])
-    return [(d.mean().numpy(), d.stddev().numpy()) for d in found], texts, keywords
-
-
-@pytest.mark.parametrize("given", [{}, {"weight_ins": 2.5, "tau_ins": 3.0, "contrast_scale": "none"}])
-def test_the_pull_is_the_move_of_the_point_where_kl_and_the_contrast_are_at_rest(make, whole, given):
-    """The gradient of KL(q+ || p) + L_ins with respect to the prior's mean is 0 there, if the slope is held."""
-    system = make(**given)
-    found = {name: values.numpy() for name, values in system.diagnose(whole, noise_of(whole)).items()}
-    ((prior, deviation), (near, _), (far, _)), texts, keywords = gaussians_of(system, whole)
-    scale = system.settings.tau_ins * (Z if system.settings.contrast_scale == "both" else 1)
-    slope = system.settings.weight_ins / scale / (1 + np.exp((found["h_negative"] - found["h_target"]) / scale))
-    moved = slope[:, None] * (near - far)
-    rest = near + moved
-    gradient = (rest - near) / deviation**2 + slope[:, None] * ((rest - near) - (rest - far)) / deviation**2
-    np.testing.assert_allclose(gradient, 0, atol=1e-4)
-    np.testing.assert_allclose(found["pull_ins"], np.linalg.norm(moved / deviation, axis=-1), rtol=1e-3)
-    expected = system.nll_given(whole, texts, keywords, tf.constant(prior + moved, tf.float32))
-    np.testing.assert_allclose(found["nll_moved"][: B - 1], expected[: B - 1], rtol=1e-4)
-
-
-def test_what_z_says_of_the_target_is_infonce_over_the_real_examples(make, whole):
-    system = make()
-    found = system.diagnose(whole, noise_of(whole))["infonce"].numpy()
-    texts = system.encode(whole, None, ROLES)
-    x, y = texts["source"].numpy(), texts["target"].numpy()
-    draw = noise_of(whole).normal((Z,)).numpy()
-    for i in range(B - 1):
-        mean, deviation = head_of(system.posterior, x[i], y[i])
-        z = mean + deviation * draw[i]
-        densities = []
-        for j in range(B - 1):
-            m, s = head_of(system.posterior, x[i], y[j])
-            densities.append(math.exp(-0.5 * (((z - m) / s) ** 2).sum() - np.log(s).sum()))
-        assert found[i] == pytest.approx(math.log(densities[i] / (sum(densities) / (B - 1))), abs=1e-4)
-        assert found[i] <= math.log(B - 1)
-
-
-def test_the_negative_is_scored_as_a_target_would_be(make, whole):
-    """At the prior's mean: a batch in which negatives are targets gives the same figure."""
-    system = make()
-    found = system.diagnose(whole, noise_of(whole))["nll_negative"].numpy()
-    swapped = {**whole, "target_ids": whole["negative_ids"]}
-    np.testing.assert_allclose(found[: B - 1], system.diagnose(swapped, noise_of(whole))["nll_prior"][: B - 1], rtol=1e-4)
-
-
-def test_what_if_moves_the_prior_s_mean_along_the_posterior_s(make, whole):
-    system = make(latent_to="both")
-    ((prior, _), (near, _), (far, _)), texts, keywords = gaussians_of(system, whole)
-    for alpha in (0.0, 0.5):
-        z = tf.constant(prior + alpha * (near - far), tf.float32)
-        found = system.what_if(whole, noise_of(whole), tf.constant(alpha))
-        for role, nll in zip(ROLES[1:], found, strict=True):
-            expected = system.nll_given({**whole, "target_ids": whole[f"{role}_ids"]}, texts, keywords, z)
-            np.testing.assert_allclose(nll[: B - 1], expected[: B - 1], rtol=1e-4)
-
-
-def test_the_oracle_has_the_keywords_of_the_target(make, whole):
-    system = make(latent_to="both")
-    found = system.diagnose(whole, noise_of(whole))
-    swapped = {**whole, **{f"source_{part}": whole[f"target_{part}"] for part in ("nodes", "unknown")}}
-    texts = system.encode(whole, None, ROLES)
-    u = system.keyword_states(swapped, {**texts, "source": texts["target"]}, system.node_states)["source"]
-    prior = system.prior_of(texts, {}, u)
-    expected = system.nll_given(whole, texts, {"source": u}, prior.mean())
-    np.testing.assert_allclose(found["nll_prior_u_oracle"][: B - 1], expected[: B - 1], rtol=1e-4)
-
-
-def test_sets_of_keywords_differ():
-    a = tf.constant([[1, 2, -1], [1, 2, -1], [1, -1, -1], [-1, -1, -1]])
-    b = tf.constant([[2, 1, -1], [1, 3, -1], [1, 4, -1], [-1, -1, -1]])
-    assert differ(a, b).numpy().tolist() == [False, True, True, False]
 
 
 def test_outputs_longer_than_the_decoder_has_positions_are_refused(make, inputs):

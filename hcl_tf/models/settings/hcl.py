@@ -19,6 +19,14 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
     group: ClassVar[str] = "HCL"
 
     decoder_keyword: bool = setting(False, "Let the decoder see the keyword state beside z.")
+    decoder_keyword_to: str = setting(
+        "memory", "Where --decoder_keyword shows it: memory (a slot of it), every input, or both.", choices=("memory", "inputs", "both"),
+        before="memory",
+    )  # fmt: skip
+    decoder_keyword_of: str = setting(
+        "source", "Whose keywords --decoder_keyword shows in training: u_x, as at generation; or some of the target's that are nodes, so "
+        "that whoever names a keyword at generation asks for a text that has it.", choices=("source", "target"), before="source",
+    )  # fmt: skip
     weight_ins: float = setting(1.0, "Weight of the instance contrast L_ins.", stated=True, low=0.0)
     weight_key: float = setting(1.0, "Weight of the keyword contrast L_key (eq 10).", stated=True, low=0.0)
     weight_ma: float = setting(1.0, "Weight of the Mahalanobis contrast L_ma (eq 11).", stated=True, low=0.0)
@@ -108,6 +116,8 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
                 f"--trainable_features and --refresh_graph_every={self.refresh_graph_every} contradict each other: new features would "
                 "overwrite trained ones; drop one of them"
             )
+        if not self.decoder_keyword and (self.decoder_keyword_to, self.decoder_keyword_of) != ("memory", "source"):
+            raise UserError("--decoder_keyword_to and --decoder_keyword_of say how --decoder_keyword works; give that flag, too")
         for other in ("decoder_keyword", "append_keywords", "trainable_features"):
             if self.ablate == "keyword" and getattr(self, other):
                 raise UserError(f"--ablate=keyword and --{other} contradict each other")
