@@ -16,6 +16,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.models import registry, setting_flags
+from hcl_tf.progress import working
 from hcl_tf.reporting import claims, report
 from hcl_tf.reporting.verdicts import Table, differing
 from hcl_tf.settings import COMPUTATION, BertSettings
@@ -209,8 +210,9 @@ def _keep(plan: Plan, system: str, seed: int) -> None:
 
 def _report(plan: Plan, known: claims.Claims) -> Table:
     """Writes the pages of everything kept."""
-    table, apart = report.table_of(plan.task, rows.collect([plan.out])[0], known)
-    report.write(table, apart, plan.out)
+    with working("reporting"):
+        table, apart = report.table_of(plan.task, rows.collect([plan.out])[0], known)
+        report.write(table, apart, plan.out)
     return table
 
 
