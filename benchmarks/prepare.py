@@ -89,10 +89,10 @@ def main(_) -> None:
         out = Path(scratch) / "prepared"
         command = ["-m", "hcl_tf.prepare", f"--task={task.name}", f"--out={out}", f"--vocab={VOCAB.value}", "--tagger=builtin"]
         command += [f"--raw={RAW.value}"] * bool(RAW.value) + [f"--negatives={NEGATIVES.value}"] * bool(NEGATIVES.value)
-        seconds, memory, output = processes.run(command)
+        ran = processes.run(command)
         corpus = Path(RAW.value).name if RAW.value else "bundled sample"
-        print(f"### {task.name}: {corpus}\n\nend to end: {seconds:.0f} s, peak {memory:.2f} GB\n")
-        print("\n".join(f"    {line.strip()}" for line in output.splitlines()[1:-1]), "\n")
+        print(f"### {task.name}: {corpus}\n\nend to end: {ran.seconds:.0f} s, peak {ran.gigabytes:.2f} GB\n")
+        print("\n".join(f"    {line.strip()}" for line in ran.output.splitlines()[1:-1]), "\n")
         for line in measure_batches(out, BATCH.value):
             print(f"* {line}")
         records = PreparedData(out).records("train")

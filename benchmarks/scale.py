@@ -31,6 +31,10 @@ CHARACTERS = flags.DEFINE_integer("characters", 150, "Least characters of a cont
 CHANGED = flags.DEFINE_float("changed", 0.03, "Share of characters replaced.", lower_bound=0, upper_bound=1)
 OUT = flags.DEFINE_string("out", None, "Also write the report to this file.")
 DEGREE, KEYWORDS, STEPS = 16, 4, 5
+PARTS = {  # a part of preparation -> how the line begins that it prints at its end
+    "start, reading": "normalisation ", "BM25 negatives": "examples: ", "pieces": "cut: ", "keywords": "tagger: ",
+    "keyword graph": "keyword graph: ", "word vectors": "word vectors ", "impostors, records": "wrote ",
+}  # fmt: skip
 PART = flags.DEFINE_string("graph_of", None, "Measure one graph and print JSON; the program calls itself so.")
 
 
@@ -51,21 +55,27 @@ def make_rows(rows: list[dict], count: int, characters: int, changed: float):
         yield {"id": str(number), "context": [perturb(t) for t in turns if t], "response": perturb(draw.choice(rows)["response"])}
 
 
-def of_data(raw: Path, scratch: Path) -> list[list[str]]:
-    """A row of the table for each size of corpus."""
+def parts_of(lines: list[tuple[float, str]]) -> dict[str, float]:
+    """Seconds of each part of preparation, from when its lines came."""
+    ends = {part: next(seconds for seconds, line in lines if line.strip().startswith(begins)) for part, begins in PARTS.items()}
+    return {part: end - before for (part, end), before in zip(ends.items(), [0.0, *ends.values()], strict=False)}
+
+
+def of_data(raw: Path, scratch: Path) -> tuple[list[list[str]], list[list[str]]]:
+    """For each size of corpus a row about the whole of preparation and of reading its result, and one about preparation's parts."""
     import processes
 
     from hcl_tf.data.batching.pairs import pair_batches
     from hcl_tf.data.store.prepared_data import PreparedData
 
     rows = [json.loads(line) for line in raw.read_text(encoding="utf-8").splitlines()]
-    found = []
+    found, parts = [], []
     for count in map(int, ROWS.value):
         corpus, out = scratch / f"{count}.jsonl", scratch / str(count)
         with corpus.open("w", encoding="utf-8") as file:
             for row in make_rows(rows, count, CHARACTERS.value, CHANGED.value):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        seconds, memory, _ = processes.run(
+        ran = processes.run(
             ["-m", "hcl_tf.prepare", "--task=douban", f"--raw={corpus}", f"--out={out}", "--vocab=learn", "--tagger=builtin"]
         )
         start = time.perf_counter()
@@ -75,11 +85,13 @@ def of_data(raw: Path, scratch: Path) -> list[list[str]]:
         batches = pair_batches(data, arrays, 64, 1)
         reading = sbs.timed(lambda b=batches: sum(1 for _ in b.dataset(0)))
         found.append([
-            f"{count:,}", f"{corpus.stat().st_size / 1e6:.0f} MB", f"{seconds:.0f} s", f"{count / seconds:,.0f}", f"{memory:.2f} GB",
+            f"{count:,}", f"{corpus.stat().st_size / 1e6:.0f} MB", f"{ran.seconds:.0f} s", f"{count / ran.seconds:,.0f}",
+            f"{ran.gigabytes:.2f} GB",
             f"{len(data.graph):,}", f"{len(arrays) / loading:,.0f}", f"{len(arrays) / reading:,.0f}",
         ])  # fmt: skip
-        print(found[-1], file=sys.stderr, flush=True)
-    return found
+        parts.append([f"{count:,}", *(f"{seconds:.1f}" for seconds in parts_of(ran.lines).values())])
+        print(found[-1], parts[-1], file=sys.stderr, flush=True)
+    return found, parts
 
 
 def of_graph(nodes: int) -> dict:
@@ -150,11 +162,12 @@ def main(_) -> None:
                 "loading, examples/s",
                 "batches, examples/s",
             ]
-            sections.append(sbs.section("With the data", sbs.table(header, of_data(Path(RAW.value), Path(scratch))), []))
+            whole, parts = of_data(Path(RAW.value), Path(scratch))
+            sections.append(sbs.section("With the data", sbs.table(header, whole), []))
+            sections.append(sbs.section("Parts of preparation, seconds", sbs.table(["dialogues", *PARTS], parts), []))
     rows = []
     for nodes in NODES.value:
-        _, _, output = processes.run([__file__, f"--graph_of={nodes}"])
-        found = json.loads(output.splitlines()[-1])
+        found = json.loads(processes.run([__file__, f"--graph_of={nodes}"]).output.splitlines()[-1])
         rows.append([
             f"{int(nodes):,}", f"{1e3 * found['step']:.0f}", f"{1e3 * found['sampling']:.0f}" if found["sampling"] else "whole",
             f"{found['states']:.2f}", f"{found['memory']:.2f}",

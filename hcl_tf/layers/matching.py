@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from hcl_tf.layers.contrast import cosine
+from hcl_tf.progress import track
 
 LEARNING_RATE = 3e-3
 
@@ -79,7 +80,7 @@ def fit(model: Matching, sources: np.ndarray, targets: np.ndarray, seed: int, st
         gradients = map(tf.convert_to_tensor, tape.gradient(loss, weights))
         optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
-    for _ in range(steps):
+    for _ in track(range(steps), "fitting the matching model", unit=" steps"):
         rows = random.choice(count, size, replace=False)
         others = (rows + random.integers(1, max(count, 2), size)) % count
         step(*map(tf.constant, (sources[rows], targets[rows], targets[others])))

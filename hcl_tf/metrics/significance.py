@@ -5,22 +5,37 @@ A sentence without a score is NaN. It is left out of the mean of every resample 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 RESAMPLES = 10_000
 LEVEL = 0.95
 _BLOCK = 1 << 22  # draws at a time: 32 MB
+_KEPT = 1 << 26  # draws that are kept for the next statistic of as many sentences: 128 MB
 
 
 def resample(count: int, resamples: int = RESAMPLES, seed: int = 1) -> Iterator[np.ndarray]:
     """Draws resamples of `count` sentences. Yields how often each sentence is drawn, in blocks [b, count] float64 of b resamples."""
+    blocks = _kept(count, resamples, seed) if count * resamples <= _KEPT else _drawn(count, resamples, seed)
+    for block in blocks:
+        yield block.astype(np.float64)
+
+
+@lru_cache(maxsize=2)
+def _kept(count: int, resamples: int, seed: int) -> list[np.ndarray]:
+    """Does as `_drawn`. A report asks for the same resamples hundreds of times, and to draw them takes most of a comparison's time."""
+    return [block.astype(np.uint16) for block in _drawn(count, resamples, seed)]  # no sentence is drawn more than `count` times
+
+
+def _drawn(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Draws what `resample` yields, as whole numbers."""
     random = np.random.default_rng(seed)
     rows = max(1, _BLOCK // count)
     for start in range(0, resamples, rows):
         block = min(rows, resamples - start)
         draws = random.integers(count, size=(block, count)) + count * np.arange(block)[:, None]
-        yield np.bincount(draws.ravel(), minlength=block * count).reshape(block, count).astype(np.float64)
+        yield np.bincount(draws.ravel(), minlength=block * count).reshape(block, count)
 
 
 def resampled(values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], resamples: int = RESAMPLES, seed: int = 1) -> np.ndarray:

@@ -149,9 +149,13 @@ class System(keras.Model):
         """The encoder if nothing trains it, so that its states of the training texts may be computed once and kept; else None."""
         return None
 
-    def columns_of_texts(self, texts) -> Columns | None:
-        """What training batches bring of texts that weights which nothing trains have read already (a `training.text_states.TextStates`);
-        default: nothing."""
+    def columns_of_texts(self, texts, held_out: bool = False) -> Columns | None:
+        """Returns what batches bring of texts that weights which nothing trains have read already; default: nothing.
+
+        Args:
+          texts: those of the batches' split (a `training.text_states.TextStates`).
+          held_out: whether the batches are for validation, whose numbers may not depend on whether they bring anything.
+        """
         return None
 
     # -- training ---------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from hcl_tf.data.batching.batches import Columns
+from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import TextEncoder, text_vector
@@ -44,11 +45,13 @@ class BertBody(System):
     def frozen_encoder(self) -> TextEncoder | None:
         return self.encoder if self.trained_layers == 0 else None
 
-    def columns_of_texts(self, texts) -> Columns | None:
+    def columns_of_texts(self, texts, held_out: bool = False) -> Columns | None:
         if self.trained_layers == 0:
-            return texts.columns(self.encoder)
+            return None if held_out else texts.columns(self.encoder)  # these are in 16 bits
         if not self.encoder.is_divided:
             return None
+        if held_out and self.settings.lower_states != "live":
+            return texts.lower_columns(self.encoder, ROLES, "float32")  # diagnostics read every role's text
         return texts.lower_columns(self.encoder, self.encoded, self.settings.lower_states)
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:

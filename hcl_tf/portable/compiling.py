@@ -24,6 +24,7 @@ from hcl_tf.layers.encoder import text_vector
 from hcl_tf.models.base import Batch
 from hcl_tf.portable import starting_weights
 from hcl_tf.portable.bundle import Bundle, Program
+from hcl_tf.progress import working
 from hcl_tf.settings import BertSettings, TrainingSettings
 from hcl_tf.training import assembly
 from hcl_tf.training.branching import with_trunk
@@ -71,15 +72,16 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
     programs = {name: _program(bundle, name, *part, variables) for name, part in parts.all().items()}
     programs = {name: program for name, program in programs.items() if program.outputs or program.updates}
     used = {name for program in programs.values() for name in program.variables}
-    description = {
-        "config": recorded_of(task, data, settings, begun_with, system), "environment": describe_environment(), "half": half,
-        "variables": {name: _start(bundle, variables[name], starts, half) for name in sorted(used)},
-        "figures": parts.names, "per": loop.validation.per, "final_weights": loop.validation.final_weights(),
-        "output_nll": loop.system.output_nll,
-        "batches": _batches(bundle, loop, data), "examined": DIAGNOSED, "looked_at": LOOKED_AT,
-        "patience_from": loop.system.ramp_steps, "inputs": _inputs(bundle, loop, data),
-        "refresh": {"every": parts.refresh_every, "rows": SEARCHED, "variables": parts.refreshed(variables)},
-    }  # fmt: skip
+    with working("storing weights and data"):
+        description = {
+            "config": recorded_of(task, data, settings, begun_with, system), "environment": describe_environment(), "half": half,
+            "variables": {name: _start(bundle, variables[name], starts, half) for name in sorted(used)},
+            "figures": parts.names, "per": loop.validation.per, "final_weights": loop.validation.final_weights(),
+            "output_nll": loop.system.output_nll,
+            "batches": _batches(bundle, loop, data), "examined": DIAGNOSED, "looked_at": LOOKED_AT,
+            "patience_from": loop.system.ramp_steps, "inputs": _inputs(bundle, loop, data),
+            "refresh": {"every": parts.refresh_every, "rows": SEARCHED, "variables": parts.refreshed(variables)},
+        }  # fmt: skip
     bundle.write(description, programs)
     print(f"wrote {bundle.system} to {out}: {', '.join(programs)}", flush=True)
     return bundle
@@ -175,13 +177,15 @@ def _program(bundle: Bundle, name: str, function: Callable[[Batch], Values], bat
     compiled = tf.function(flat, autograph=False, jit_compile=True)
     values = [batch[key] for key in inputs]
     of_handle = {id(variable.handle): key for key, variable in variables.items()}
-    captured = compiled.get_concrete_function(*values).captured_inputs
+    with working(f"tracing {name}"):
+        captured = compiled.get_concrete_function(*values).captured_inputs
     if unknown := [tensor.name for tensor in captured if id(tensor) not in of_handle]:
         raise ValueError(f"{name} reads {unknown}, which no variable holds")
     read = [of_handle[id(tensor)] for tensor in captured]
     if not outputs and not captured:
         return Program([], [], [], [])
-    text = compiled.experimental_get_compiler_ir(*values)(stage="stablehlo")
+    with working(f"compiling {name}"):
+        text = compiled.experimental_get_compiler_ir(*values)(stage="stablehlo")
     # An updated variable comes back in a place that the program names beside the argument it replaces.
     replaced = {int(output or 0): int(argument) for argument, output in ALIAS.findall(text)}
     updates = [read[replaced[place] - len(inputs)] for place in sorted(replaced)]

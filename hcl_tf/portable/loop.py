@@ -30,12 +30,12 @@ from hcl_tf.files.whole_file import write_whole
 from hcl_tf.portable import starting_weights
 from hcl_tf.portable.bundle import DIAGNOSTICS, OUTPUTS, Bundle
 from hcl_tf.portable.programs import Executable, Values, copied, device_name
+from hcl_tf.progress import bar, track, working
 from hcl_tf.training.diagnostics import means_of, summarise
 from hcl_tf.training.environment import describe_environment
 from hcl_tf.training.run_folder import DONE, ENVIRONMENT, METRICS, SPEED
 
 AHEAD = 8  # batches made before they are needed
-STATUS_EVERY = 15.0
 REMEDY = "export again with a smaller --learning_rate or a longer --warmup_steps"
 
 
@@ -79,7 +79,8 @@ class _Run:
     def __init__(self, bundle: Bundle) -> None:
         self.about, self.settings = bundle.description, bundle.description["config"]["settings"]
         began = time.monotonic()
-        self.programs = {name: Executable(*bundle.program(name)) for name in self.about["programs"]}
+        with working(f"compiling {', '.join(self.about['programs'])}"):
+            self.programs = {name: Executable(*bundle.program(name)) for name in self.about["programs"]}
         print(f"{bundle.system}: compiled {', '.join(self.programs)} for {device_name()} in {time.monotonic() - began:.1f} s", flush=True)
         self.variables = _begin(bundle, self.settings["seed"])
         self.splits = {split: _batches(bundle, split) for split in ("train", "validation", "test")}
@@ -100,10 +101,16 @@ class _Run:
 
     def train(self, minutes: float) -> list[dict]:
         """Trains to the end. Returns the lines of metrics.jsonl."""
+        last = min(self.settings["max_steps"] or math.inf, self.settings["epochs"] * len(self.splits["train"]))
+        first = self._validate(0, 0)
+        with bar("training", int(last), " steps") as progress:
+            return [first, *self._steps(last, minutes, progress)]
+
+    def _steps(self, last: float, minutes: float, progress) -> list[dict]:
+        """Takes all steps. Returns the lines of metrics.jsonl behind that of the validation before training."""
         s, per_epoch = self.settings, len(self.splits["train"])
-        last = min(s["max_steps"] or math.inf, s["epochs"] * per_epoch)
-        lines, window, bad = [self._validate(0, 0)], [], 0
-        began = said = time.monotonic()
+        lines, window, bad = [], [], 0
+        began = time.monotonic()
         validating = 0.0  # seconds
         batches = ((epoch, batch) for epoch in itertools.count() for batch in _ahead(self.splits["train"], epoch))
         for step, (epoch, batch) in enumerate(batches, 1):
@@ -111,14 +118,13 @@ class _Run:
                 self._refresh(epoch)
             window.append(self.programs["step"](self.variables, batch | {"step": np.int32(step - 1)})["step"])
             now, whole = time.monotonic(), step % per_epoch == 0
+            progress.update(1)
             if step % s["log_every"] == 0:
                 lines.append({"kind": "train", "step": step, "epoch": epoch, **self._means(window, step)})
                 window = []
                 rate = step * s["batch_size"] / (time.monotonic() - began - validating)
                 self.speed.append({"step": step, "examples_per_second": round(rate, 2)})
-                if now - said > STATUS_EVERY:
-                    loss, left, said = lines[-1]["objective"], (last - step) * (now - began) / step, now
-                    print(f"step {step} of {last}: loss {loss:.3f}, {rate:.0f} examples/s, {left:.0f} s left", flush=True)
+                progress.set_postfix_str(f"loss {lines[-1]['objective']:.3f}, {rate:.0f} examples/s", refresh=False)
             ended = ("steps" if last == s["max_steps"] else "epochs") if step >= last else ""
             ended = ended or ("time" if minutes and now - began > 60 * minutes else "")
             if ended or (step % s["validate_every"] == 0 if s["validate_every"] else whole):
@@ -143,7 +149,7 @@ class _Run:
             b, arrays = self.about["batches"], self.splits["train"].columns[0].arrays
             self._texts = DistinctTexts(arrays, b["pad_id"], b["nodes"])
         ids, found = self._texts.ids.astype(np.int32), []
-        for start in range(0, len(ids), r["rows"]):
+        for start in track(range(0, len(ids), r["rows"]), "encoding texts", unit=" blocks"):
             rows = np.arange(start, start + r["rows"]) % len(ids)
             found.append(np.asarray(self.programs["vectors"](self.variables, {"ids": ids[rows]})["vectors"]))
         values = self._texts.node_features(np.concatenate(found)[: len(ids)])
@@ -166,7 +172,7 @@ class _Run:
         if "prepare" in self.programs:
             self.programs["prepare"](self.variables, {})
         names, parts = self.about["figures"], []
-        for batch in _held_out(self.splits["validation"], self.settings["validate_examples"]):
+        for batch in _held_out(self.splits["validation"], self.settings["validate_examples"], "validating"):
             found = self.programs["validate"](self.variables, batch)
             parts.append(tuple(dict(zip(names[kind], np.asarray(found[kind]).tolist(), strict=True)) for kind in ("sums", "counts")))
         means = means_of(parts, self.about["per"], self.about["final_weights"])
@@ -189,7 +195,7 @@ class _Run:
     def diagnose(self, split: str, most: int = 0) -> dict[str, np.ndarray]:
         """Computes diagnostics of a split's examples, or of its first `most`, as `Validation.diagnose` does."""
         found: dict[str, list[np.ndarray]] = {}
-        for batch in _held_out(self.splits[split], most) if "examine" in self.programs else ():
+        for batch in _held_out(self.splits[split], most, "diagnosing") if "examine" in self.programs else ():
             real = batch["example_mask"] > 0
             for name, values in self.programs["examine"](self.variables, batch).items():
                 found.setdefault(name, []).append(np.asarray(values)[real])
@@ -198,7 +204,8 @@ class _Run:
     def decode(self, split: str, most: int = 0) -> np.ndarray:
         """Decodes a split, or its first `most` examples. Returns the ids of the best hypotheses, [n, T]."""
         found = []
-        for batch in _held_out(dataclasses.replace(self.splits[split], batch_size=self.about["batches"]["search_batch_size"]), most):
+        batches = dataclasses.replace(self.splits[split], batch_size=self.about["batches"]["search_batch_size"])
+        for batch in _held_out(batches, most, f"decoding {split}"):
             ids = np.asarray(self.programs["search"](self.variables, batch)["ids"])
             found.append(ids[batch["example_mask"] > 0])
         return np.concatenate(found)[: most or None]
@@ -248,11 +255,11 @@ def _ahead(batches: Batches, epoch: int) -> Iterator[dict[str, np.ndarray]]:
             yield future.result()
 
 
-def _held_out(batches: Batches, most: int) -> Iterable[dict[str, np.ndarray]]:
-    """Returns the batches of a split in its order, or as few as hold `most` examples."""
+def _held_out(batches: Batches, most: int, what: str) -> Iterable[dict[str, np.ndarray]]:
+    """Returns the batches of a split in its order, or as few as hold `most` examples, and shows how many of them are done with `what`."""
     rows = batches.plan(None)
-    wanted = -(-(most or batches.count) // batches.batch_size)
-    return (batches.make(rows[number], 0, number) for number in range(min(wanted, len(rows))))
+    wanted = min(-(-(most or batches.count) // batches.batch_size), len(rows))
+    return (batches.make(rows[number], 0, number) for number in track(range(wanted), what, unit=" batches"))
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -18,6 +18,7 @@ from hcl_tf.evaluation import rows
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.evaluation.scoring import EvaluationRequest
 from hcl_tf.models import registry, setting_flags
+from hcl_tf.progress import working
 from hcl_tf.reporting import arms, claims, report
 from hcl_tf.reporting.plan import FOR_ALL, SUFFIX, ExperimentPlan, PlannedStage
 from hcl_tf.reporting.verdicts import Table, differing
@@ -293,8 +294,9 @@ def _keep(series: Series, system: str, seed: int, seconds: float) -> None:
 
 def _report(series: Series, known: claims.Claims) -> Table:
     """Writes the pages of everything kept."""
-    table, apart = report.table_of(series.task, rows.collect([series.out])[0], known)
-    report.write(table, apart, series.out)
+    with working("reporting"):
+        table, apart = report.table_of(series.task, rows.collect([series.out])[0], known)
+        report.write(table, apart, series.out)
     return table
 
 

@@ -20,6 +20,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.evaluation.intervals import interval, number
 from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.files.whole_folder import whole_or_nothing
+from hcl_tf.progress import working
 from hcl_tf.training.assembly import TOKENIZER
 from hcl_tf.training.trained_run import BEST, TrainedRun
 
@@ -38,7 +39,8 @@ def export(run_dir: Path, checkpoint: str, out: Path, overwrite: bool) -> None:
         raise UserError(f"--export={out}: exists already and is kept; pass --overwrite to replace it, or choose another folder")
     trained = TrainedRun(run_dir, checkpoint)
     with whole_or_nothing(out, DESCRIPTION, overwrite, "--export", "an exported model") as folder:
-        save_model(trained, folder)
+        with working("tracing the search and writing the model"):
+            save_model(trained, folder)
         if trained.inputs.library:
             shutil.copytree(trained.run.stored(TOKENIZER), folder / Path(TOKENIZER).name)
         else:

@@ -12,6 +12,7 @@ from hcl_tf.decoding.generator import Generator
 from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.decoding.sources import SHAPES, Source
 from hcl_tf.errors import UserError
+from hcl_tf.progress import track
 from hcl_tf.training.trained_run import TrainedRun
 
 STANDARD_INPUT = "standard input"
@@ -30,8 +31,7 @@ def generate(run_dir: Path, checkpoint: str, file: Path | None, keywords: str | 
     Raises:
       UserError: the run, the file, a line of it or a keyword can't be used.
     """
-    if file:
-        _check(file)
+    count = _check(file) if file else None
     given = None if keywords is None else split_keywords(keywords)
     trained = TrainedRun(run_dir, checkpoint)
     if given is not None and not trained.system.uses_keywords:
@@ -41,7 +41,7 @@ def generate(run_dir: Path, checkpoint: str, file: Path | None, keywords: str | 
         print(f"note: {note}", file=sys.stderr, flush=True)
     if file:
         with file.open("rb") as stream:
-            _write(trained, reader, lines(stream, str(file)), samples, SHAPES[-1])
+            _write(trained, reader, lines(stream, str(file)), samples, SHAPES[-1], count)
     else:
         typed = sys.stdin.isatty()
         _write(trained, reader, lines(sys.stdin.buffer, STANDARD_INPUT), samples, 1 if typed else SHAPES[-1])
@@ -93,18 +93,19 @@ def outputs(trained: TrainedRun, reader: SourceReader, texts: Iterable[str], sam
             yield list(next(found)) if source else []
 
 
-def _write(trained: TrainedRun, reader: SourceReader, texts: Iterable[str], samples: int, at_once: int) -> None:
-    for found in outputs(trained, reader, texts, samples, at_once):
-        print(SEPARATOR.join(found), flush=True)
+def _write(trained: TrainedRun, reader: SourceReader, texts: Iterable[str], samples: int, at_once: int, count: int | None = None) -> None:
+    """Writes the outputs, and shows how many are done where nobody sees them come; `count`: of the texts, if it is known."""
+    found = outputs(trained, reader, texts, samples, at_once)
+    for each in found if sys.stdout.isatty() else track(found, "generating", count):
+        print(SEPARATOR.join(each), flush=True)
 
 
-def _check(file: Path) -> None:
-    """Reads the whole file once: an unreadable line is better found before the model is loaded than after an hour."""
+def _check(file: Path) -> int | None:
+    """Reads the whole file once: an unreadable line is better found before the model is loaded than after an hour. Returns its lines."""
     if file.is_fifo() or file.is_char_device():
-        return  # what has been read there is gone
+        return None  # what has been read there is gone
     try:
         with file.open("rb") as stream:
-            for _ in lines(stream, str(file)):
-                pass
+            return sum(1 for _ in lines(stream, str(file)))
     except OSError as error:
         raise UserError(f"--input={file}: can't be read ({error.strerror}); give a text file, one text a line") from error

@@ -14,6 +14,7 @@ from hcl_tf.decoding.generator import SOURCE_COLUMNS, Generator
 from hcl_tf.decoding.source_reader import TURN_SEPARATOR, SourceReader
 from hcl_tf.decoding.sources import Source
 from hcl_tf.errors import UserError
+from hcl_tf.progress import working
 from hcl_tf.studies.keyword_control.measures import prior_kl
 from hcl_tf.training.trained_run import TrainedRun
 
@@ -160,7 +161,8 @@ def load(folders: Sequence[Path], checkpoint: str) -> list[EditableRun]:
     runs = [TrainedRun(folder, checkpoint, finished=True) for folder in folders]  # all before the first, slow, model is built
     names = [folder.resolve().name for folder in folders]
     for folder, run, name in zip(folders, runs, names, strict=True):
-        found.append(EditableRun(run, name if names.count(name) == 1 else str(folder)))
+        with working(f"loading {folder}"):
+            found.append(EditableRun(run, name if names.count(name) == 1 else str(folder)))
     if len({run.language for run in found}) > 1:
         raise UserError("--run_dir: the runs are of different languages; a page has one text for all of them, so give those of one")
     return found

@@ -43,7 +43,10 @@ def dry_run(task: str, data_dir: Path | None, preset: str | None, given: dict) -
     except tf.errors.ResourceExhaustedError:
         large = None
     lines = _memory_lines(settings, sizes, small, large)
-    return [*_time_lines(loop, batches), *lines] if large is not None else lines
+    if large is None:
+        return lines
+    with working("timing steps and a validation"):
+        return [*_time_lines(loop, batches), *lines]
 
 
 def _sizes(settings: TrainingSettings) -> list[int]:

@@ -23,6 +23,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.files.checksums import sha256
 from hcl_tf.markdown import markdown_table
 from hcl_tf.models import registry
+from hcl_tf.progress import track
 from hcl_tf.settings import EncoderSettings, Settings, TrainingSettings
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.assembly import default_data_dir
@@ -194,13 +195,15 @@ def assemble(
     if run and lines:
         run.write_text("published_weights.txt", "\n".join(lines) + "\n")
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
-    texts = TextStates(data, train, keep=begun_with.published is not None or begun_with.trunk is not None)
+    keep = begun_with.published is not None or begun_with.trunk is not None
+    texts, held_out_texts = TextStates(data, train, keep), TextStates(data, held_out, keep, "validation")
     cached = system.columns_of_texts(texts) if keep_states else None
+    held_out_cached = system.columns_of_texts(held_out_texts, held_out=True) if keep_states else None
     own, held_out_own = (system.columns(data, split, arrays, train) for split, arrays in (("train", train), ("validation", held_out)))
     batches = pair_batches(
         data, train, settings.batch_size, settings.seed, system.sampler(data.graph), system.impostors, _real(cached, own)
     )  # fmt: skip
-    validation = Validation.of_pairs(system, data, held_out, _real(held_out_own))
+    validation = Validation.of_pairs(system, data, held_out, _real(held_out_cached, held_out_own))
     saved = checkpoints.Checkpoints(path / CHECKPOINTS, settings.keep_checkpoints)
     samples = Samples(Generator(system, data.tokenizer), validation, list(data.records("validation")))
     return Loop(system, step, batches, validation, texts, settings, run, saved, samples)
@@ -260,7 +263,8 @@ def _look(run: RunFolder, data: PreparedData, settings: Settings, loop: Loop, wh
     count = min(LOOKED_AT, loop.validation.batches.count)
     generator = Generator(loop.system, data.tokenizer, compiled(settings) and count > 200)
     records = list(islice(data.records("validation"), count))
-    outputs = generator.texts(loop.validation.rows(np.arange(count)), (record.source.normal for record in records))
+    batches = track(loop.validation.rows(np.arange(count)), "decoding validation examples", unit=" batches")
+    outputs = generator.texts(batches, (record.source.normal for record in records))
     summary = {"ended": why, "step": loop.at.step, "best_step": best.step}
     finish(run, data, records, outputs, summary, best.state["validation"])
 

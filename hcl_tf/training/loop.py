@@ -219,13 +219,15 @@ class Loop:
         """Measures and reports the validation split, and saves the weights if they are the best; `batch`: the last training batch."""
         at = self.at
         began = time.monotonic()
-        self.system.before_inference()
+        with working("states of the keyword graph"):
+            self.system.before_inference()
         means = self.validation.loss(self.settings.validate_examples)
         if not math.isfinite(means["loss"]):
             raise UserError(f"step {at.step}: the validation loss is {means['loss']}; {self._remedy()}")
         per_example = self.validation.diagnose(DIAGNOSED)
         diagnostics = summarise(per_example)
-        norms = self.train_step.norms_by_term(batch, at.step - 1) if batch is not None else {}
+        with working("gradient norms"):
+            norms = self.train_step.norms_by_term(batch, at.step - 1) if batch is not None else {}
         diagnostics |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
         at.validated = at.step
         if at.step:  # values before training are there to compare with, and never the best

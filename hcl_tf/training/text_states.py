@@ -1,4 +1,4 @@
-"""Encodes the training split as a whole: node features h^0 for the keyword graph, and cached states of an encoder's fixed part.
+"""Encodes a split as a whole: node features h^0 for the keyword graph, and cached states of an encoder's fixed part.
 
 A text occurs many times (a question is a source here and a negative there): each distinct one is encoded once.
 """
@@ -32,15 +32,15 @@ class TextStates:
 
     Args:
       data: the prepared folder, below which results for published or frozen weights are cached.
-      arrays: the split.
+      arrays: the split. split: its name.
       keep: whether results are cached on disk, under a hash of weights and data (pointless for weights that change).
 
     Attributes:
       arrays: the split.
     """
 
-    def __init__(self, data: PreparedData, arrays: SplitArrays, keep: bool) -> None:
-        self._data, self._keep, self.arrays = data, keep, arrays
+    def __init__(self, data: PreparedData, arrays: SplitArrays, keep: bool, split: str = "train") -> None:
+        self._data, self._keep, self.arrays, self._split = data, keep, arrays, split
         self._texts = DistinctTexts(arrays, data.tokenizer.pad_id, len(data.graph))
         self.ids, self._lengths, self._of_role = self._texts.ids, self._texts.lengths, self._texts.of_role
         self._sources, self._source_place = np.unique(self._of_role["source"], return_inverse=True)
@@ -142,7 +142,8 @@ class TextStates:
     def _folder(self, kind: str, encoder: TextEncoder, variables: Sequence[tf.Variable]) -> Path:
         """Returns the folder for what some weights make of these texts."""
         suffix = f" {self._data.suffix_length}" if self._data.suffix_length else ""  # sources with keywords are other texts
-        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.product_dtype}{suffix}".encode())
+        split = "" if self._split == "train" else f" {self._split}"
+        key = hashlib.sha256(f"{self._data.manifest['sha256']} {encoder.product_dtype}{suffix}{split}".encode())
         for variable in variables:
             key.update(variable.numpy().tobytes())
         return self._data.folder / CACHE / f"{kind}-{key.hexdigest()[:16]}"

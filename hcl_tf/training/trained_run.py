@@ -22,6 +22,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
 from hcl_tf.models.base import Inputs, System
+from hcl_tf.progress import working
 from hcl_tf.training import checkpoints, trunk
 from hcl_tf.training.assembly import DERIVED, INPUTS, TOKENIZER, default_data_dir, keyword_ids, new_system, variables
 from hcl_tf.training.checkpoints import Checkpoint
@@ -89,7 +90,8 @@ class TrainedRun:
     @cached_property
     def system(self) -> System:
         """The system at the checkpoint's weights, ready for inference."""
-        system, _ = new_system(self.settings, self.inputs, None)
+        with working("building the model"):
+            system, _ = new_system(self.settings, self.inputs, None)
         saved, ours = self._saved, variables(system)
         checkpoints.assign(ours, {name: saved.arrays[name] for name in saved.arrays if name.startswith("model/")}, saved.path)
         system.before_inference()

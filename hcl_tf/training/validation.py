@@ -70,7 +70,7 @@ class Validation:
 
     def rows(self, numbers: np.ndarray) -> Iterator[Batch]:
         """Yields batches of chosen examples, all of the same size: the last one is filled up with rows that do not count."""
-        size = self.batches.batch_size
+        size = min(self.batches.batch_size, len(numbers))
         for start in range(0, len(numbers), size):
             part = np.full(size, -1)
             part[: len(numbers[start : start + size])] = numbers[start : start + size]

@@ -20,8 +20,19 @@ def test_every_resample_draws_as_many_sentences_as_there_are_whatever_the_blocks
     assert (whole.sum(axis=1) == 7).all()
     for block in (1, 20, 49):
         monkeypatch.setattr(significance, "_BLOCK", block)
+        significance._kept.cache_clear()
         np.testing.assert_array_equal(np.concatenate(list(resample(7, 50, seed=3))), whole)
     assert (np.concatenate(list(resample(7, 50, seed=4))) != whole).any()
+
+
+def test_resamples_are_the_same_whether_they_are_kept_or_drawn_anew(monkeypatch):
+    kept = [np.concatenate(list(resample(300, 50, seed=3))) for _ in range(2)]
+    monkeypatch.setattr(significance, "_KEPT", 0)
+    monkeypatch.setattr(significance, "_kept", None)
+    anew = np.concatenate(list(resample(300, 50, seed=3)))
+    for one in kept:
+        np.testing.assert_array_equal(one, anew)
+    assert anew.dtype == kept[0].dtype == np.float64
 
 
 def test_all_resamples_of_three_sentences_are_equally_likely():

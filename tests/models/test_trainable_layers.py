@@ -10,6 +10,8 @@ from hcl_tf.data.batching.batches import Batch, Place
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
 from hcl_tf.training import assembly, checkpoints
+from hcl_tf.training.text_states import TextStates
+from hcl_tf.training.validation import Validation
 
 BERT = registry.systems_with("trainable_layers")
 UPPER = "_transformer_layers.2."  # of three
@@ -129,6 +131,28 @@ def test_the_cache_goes_by_the_fixed_weights_alone(kit):
 def test_live_states_are_computed_in_the_step(kit):
     live = kit.changed(lower_states="live")
     assert live.system.columns_of_texts(live.texts) is None
+    assert live.system.columns_of_texts(live.texts, held_out=True) is None
+
+
+@pytest.mark.parametrize("how", ["float32", "float16"])
+def test_validation_from_cached_states_gives_the_numbers_of_live_ones(qqp_folder, how):
+    """However training keeps them; and its diagnostics read the texts of all roles, which this system's losses do not."""
+    base = kit_of(qqp_folder, "bert_cvae", lower_states=how)
+    arrays = base.data.arrays("validation")
+    columns = base.system.columns_of_texts(TextStates(base.data, arrays, keep=False, split="validation"), held_out=True)
+    base.system.before_inference()
+    live, cached = (Validation.of_pairs(base.system, base.data, arrays, further) for further in ((), [columns]))
+    assert {f"{role}_lower" for role in ("source", "target", "negative")} <= next(iter(cached.batches.dataset(None))).keys()
+    assert cached.loss() == pytest.approx(live.loss(), rel=1e-5, abs=1e-6)
+    for name, values in live.diagnose(8).items():
+        np.testing.assert_allclose(cached.diagnose(8)[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_the_cache_of_each_split_is_its_own(kit):
+    encoder = kit.system.encoder
+    train, held_out = (TextStates(kit.data, kit.train, keep=True, split=split) for split in ("train", "validation"))
+    assert train._folder("lower", encoder, encoder.fixed_variables) == kit.texts._folder("lower", encoder, encoder.fixed_variables)
+    assert held_out._folder("lower", encoder, encoder.fixed_variables) != train._folder("lower", encoder, encoder.fixed_variables)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from epochs import assert_same, epoch_of
 
 pytest.importorskip("jax", reason="the extra `portable` needs Python 3.11 or later")
 
+from hcl_tf import progress
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.keywords.subgraph import SubgraphSampler
@@ -107,6 +108,16 @@ def test_a_training_is_tensorflows(taken_back, qqp_folder, tmp_path):
     plain = by_tensorflow(qqp_folder, tmp_path / "plain", GIVEN)
     check_same(taken_back, plain, 2e-4)
     check_same_outputs(taken_back, plain)
+
+
+def test_where_output_is_a_file_every_long_part_says_how_far_it_is(part, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(progress, "EVERY", 0.01)
+    train(part, tmp_path / "results")
+    said = capfd.readouterr().err
+    for what in ("compiling ", "training: ", "validating: ", "decoding test: "):
+        assert any(line.startswith(what) for line in said.splitlines()), what
+    assert f"/{GIVEN['max_steps']} [" in said
+    assert "loss " in said
 
 
 def both_ways(data: Path, folder: Path, given: dict) -> tuple[EvaluatedRun, EvaluatedRun]:

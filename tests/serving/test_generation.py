@@ -2,10 +2,13 @@
 
 import io
 import json
+import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 
+from hcl_tf import progress
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.decoding.source_reader import SourceReader
@@ -55,6 +58,22 @@ def test_input_is_taken_a_batch_at_a_time(monkeypatch):
     assert next(answers) == ["TEXT 0"]
     assert len(taken) == 8
     assert [answer for (answer,) in answers][-1] == "TEXT 999"
+
+
+def test_a_long_file_says_how_far_it_is_unless_its_outputs_are_seen(monkeypatch, capsys):
+    def slow(*_):
+        for number in range(20):
+            time.sleep(0.01)
+            yield [f"text {number}"]
+
+    monkeypatch.setattr(progress, "EVERY", 0.03)
+    monkeypatch.setattr(generation, "outputs", slow)
+    for seen in (False, True):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda seen=seen: seen)
+        generation._write(None, None, [], 0, 8, 20)
+        out, err = capsys.readouterr()
+        assert out.splitlines() == [f"text {number}" for number in range(20)]
+        assert ("/20 [" in err and err.startswith("generating: ")) != seen
 
 
 @pytest.mark.parametrize(
