@@ -11,7 +11,7 @@ from hcl_tf.reporting import charts, page
 from hcl_tf.reporting.comparisons import ABOVE, BELOW, MARGIN, MEASURES, UNDECIDED, ComparedRow, compare
 from hcl_tf.reporting.page import Grid, Section
 from hcl_tf.reporting.plan import ExperimentPlan, PlannedStage
-from hcl_tf.reporting.sections import HTML, PAGE, origin
+from hcl_tf.reporting.sections import HTML, PAGE, origin, table4
 
 FELT = 0.1  # nats that the margin has to move, with z where L_ins would have it, for L_ins to be able to do anything at all
 READING = (
@@ -53,6 +53,8 @@ def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[Compare
                 f"negative's NLL minus the target's, nats a text. Where it does not move by {FELT} at alpha 1, L_ins can do nothing there."
             )
             found.append(Section(f"{stage.name}: what if L_ins had its way", [text], [bounds], folded=True))
+        if control := table4([result for row in compared for result in row.results]):
+            found.append(control)
     if plan.changes:
         found.append(Section("Changes to the plan", [], [Grid([dict(change) for change in plan.changes])]))
     return [*found, origin(results)] if results else found

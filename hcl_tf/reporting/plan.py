@@ -20,6 +20,7 @@ row, and all.flags for every row of the stage:
           trunk: {asks: what the row asks}
           base: {asks: ..., from: trunk-1, seeds: [1, 2, 3]}   # begins with the weights of another row's run
           other: {asks: ..., beside: trunk}                    # is compared with another row than the stage's base
+          slot: {asks: ..., studies: [channel, keyword_control]}   # what is measured besides scores, where it has z; channel if unsaid
     changes: [{date: ..., what: ..., why: ...}]
 """
 
@@ -35,7 +36,8 @@ from hcl_tf.errors import UserError
 FOR_ALL = "all.flags"  # flags for every row of a folder
 SUFFIX = ".flags"
 _STAGE = {"about", "task", "data", "preset", "split", "checkpoint", "base", "samples", "limit", "rows"}
-_ROW = {"asks", "from", "seeds", "beside"}
+_ROW = {"asks", "from", "seeds", "beside", "studies"}
+STUDIES = ("channel", "keyword_control")  # of hcl_tf.studies
 _PLAN = {"title", "written", "rules", "hours", "stages", "changes"}
 
 
@@ -45,7 +47,7 @@ class PlannedRow:
 
     Attributes:
       asks: what it is for. begins: the run, `<row>-<seed>`, whose weights it begins with, or empty. beside: the row that it is compared
-        with, or empty: the stage's base.
+        with, or empty: the stage's base. studies: of hcl_tf.studies, whose results are kept with the row if it has a latent variable.
     """
 
     name: str
@@ -53,6 +55,7 @@ class PlannedRow:
     begins: str
     beside: str
     seeds: tuple[int, ...]
+    studies: tuple[str, ...] = ("channel",)
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,10 @@ def _row(path: Path, stage: str, name: str, entry: Any) -> PlannedRow:
     seeds = tuple(entry.get("seeds", (1,)))
     if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise UserError(f"--plan={path}: {where}: seeds {list(seeds)}; whole numbers are expected, none of them twice")
-    return PlannedRow(str(name), str(entry.get("asks", "")), str(entry.get("from", "")), str(entry.get("beside", "")), seeds)
+    studies = tuple(entry.get("studies", ("channel",)))
+    if unknown := sorted(set(studies) - set(STUDIES)):
+        raise UserError(f"--plan={path}: {where}: study {unknown[0]} is none of {', '.join(STUDIES)}")
+    return PlannedRow(str(name), str(entry.get("asks", "")), str(entry.get("from", "")), str(entry.get("beside", "")), seeds, studies)
 
 
 def _check_keys(path: Path, where: str, entry: Any, known: set[str], needed: set[str]) -> None:

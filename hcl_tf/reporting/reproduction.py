@@ -37,7 +37,7 @@ class Series:
       flag_files: folder of <row>.flags. data: stands in for tfrecords/<task>, which most flag files name; a row that names another
         prepared folder keeps it.
       begins: row -> the run, `<row>-<seed>`, whose weights it begins with; the others begin as their flags say.
-      split, checkpoint, samples, limit: as the flags of evaluate. measured: whether the channel of each row that has one is measured, too.
+      split, checkpoint, samples, limit: as the flags of evaluate. studies: row -> those of hcl_tf.studies that are made of it, too.
     """
 
     task: str
@@ -54,7 +54,7 @@ class Series:
     checkpoint: str = "best_loss"
     samples: int = 0
     limit: int | None = None
-    measured: bool = False
+    studies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def systems(self) -> list[str]:
         """All rows that have a flag file."""
@@ -174,7 +174,7 @@ def series_of(plan: ExperimentPlan, stage: PlannedStage, runs: Path, out: Path) 
     return Series(
         stage.task, stage.preset, folder, stage.data, folder if (folder / FOR_ALL).is_file() else None, None, runs / stage.name,
         out / stage.name, Path(), begins, stage.split, stage.checkpoint, stage.samples, stage.limit,
-        measured=True,
+        {row.name: row.studies for row in stage.rows},
     )  # fmt: skip
 
 
@@ -256,12 +256,13 @@ def _make(series: Series, system: str, seed: int) -> int:
     if code := _train(series, system, seed):
         return code
     asked = [f"--run_dir={series.run(system, seed)}", f"--data_dir={series.data_of(system)}", f"--split={series.split}"]
-    asked += [f"--checkpoint={series.checkpoint}", *([f"--limit={series.limit}"] if series.limit else [])]
+    asked += [f"--checkpoint={series.checkpoint}"]
+    first = [f"--limit={series.limit}"] if series.limit else []
     has_z = registry.class_of(setting_flags.read(series.train(system, seed)).given.get("model", registry.OURS)).output_nll != "nll"
-    samples = [f"--samples={series.samples}"] if series.samples and has_z else []
-    code = _call("hcl_tf.evaluate", [*asked, *samples])
-    if not code and series.measured and has_z:
-        code = _call("hcl_tf.studies.channel", [*asked, "--what_if", "--nountrained"])
+    code = _call("hcl_tf.evaluate", [*asked, *first, *([f"--samples={series.samples}"] if series.samples and has_z else [])])
+    further = {"channel": [*first, "--what_if", "--nountrained"], "keyword_control": []}
+    for study in series.studies.get(system, ()) if has_z else ():
+        code = code or _call(f"hcl_tf.studies.{study}", [*asked, *further[study]])
     return code
 
 

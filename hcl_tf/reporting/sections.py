@@ -42,7 +42,7 @@ def sections(table: Table, apart: Iterable[tuple[str, str]], notes: BuildNotes) 
     results = [result for results in table.rows.values() for result in results]
     found = [
         _head(table, results, notes), *tables(table, notes), _pictures(table, results), _what(table, results, notes), _latent(results),
-        _figure3(results), _table4(results), _samples(results), _extremes(table), _apart(apart), origin(results), _deviations(notes),
+        _figure3(results), table4(results), _samples(results), _extremes(table), _apart(apart), origin(results), _deviations(notes),
     ]  # fmt: skip
     return [replace(section, see=notes.known(section.see)) for section in found if section]
 
@@ -174,7 +174,7 @@ def _figure3(results: list[Result]) -> Section | None:
     return Section("Figure 3: representations before and after training", [text], [Grid(rows)], pictures, see=SEE_FIGURE3) if rows else None
 
 
-def _table4(results: list[Result]) -> Section | None:
+def table4(results: list[Result]) -> Section | None:
     """Outputs under own, random and no keywords, beside the other systems' outputs where their kept samples have the example."""
     made = [result for result in results if "keyword_control" in result.record]
     if not made:
