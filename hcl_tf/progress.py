@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, TypeVar
@@ -28,8 +29,7 @@ def bar(what: str, total: int | None = None, unit: str = " texts", items: Iterab
     shown = {"desc": what, "total": total, "unit": unit, "leave": False}
     if sys.stderr.isatty():
         return tqdm(items, dynamic_ncols=True, **shown)
-    # miniters: else tqdm guesses how many items a line is, and where the guess fails its monitor repeats the last line before the next.
-    return _Lines(items, disable=not lines, ncols=0, mininterval=EVERY, miniters=1, delay=EVERY, **shown)
+    return _Lines(items, disable=not lines, ncols=0, mininterval=EVERY / 30, miniters=1, **shown)
 
 
 @contextmanager
@@ -55,22 +55,35 @@ def working(what: str) -> Iterator[None]:
 
 
 class _Lines(tqdm):
-    """A bar whose states are lines, for files and pipes."""
+    """A bar whose states are lines, for files and pipes. A clock writes them, so that one slow item does not make them fall silent."""
 
     speaking: ClassVar[WeakSet["_Lines"]] = WeakSet()
 
     def __init__(self, *args, **settings) -> None:
+        self._done = threading.Event()
         super().__init__(*args, **settings)
         if not self.disable:
             self.speaking.add(self)
+            # Of a bar that was left behind, as of a loop that ended early, nothing may be said: the thread does not keep it.
+            threading.Thread(target=_say_states, args=(weakref.ref(self), self._done), daemon=True).start()
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        """Writes the state that tqdm would draw in place."""
-        del pos
-        print(str(self) if msg is None else msg, file=self.fp, flush=True)
+        """Does nothing where tqdm would draw its state, which `update` has noted by then."""
+        del msg, pos
         return True
 
     def close(self) -> None:
         """Ends it without a word: tqdm would wipe the line that it stands in."""
+        self._done.set()
         self.disable = True
         self.speaking.discard(self)
+
+
+def _say_states(shown: "weakref.ref[_Lines]", done: threading.Event) -> None:
+    """Writes the state of a bar every half minute until it is done or gone."""
+    while not done.wait(EVERY):
+        one = shown()
+        if one is None:
+            return
+        print(one, file=one.fp, flush=True)
+        del one
