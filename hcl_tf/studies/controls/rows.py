@@ -15,6 +15,7 @@ from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.models.base import Batch
 from hcl_tf.models.hcl import HCL
+from hcl_tf.progress import track
 from hcl_tf.training.launch import launch
 from hcl_tf.training.trained_run import TrainedRun
 
@@ -111,7 +112,7 @@ def _by_example(trained: TrainedRun, split: str, places: np.ndarray | None, comp
     size = min(trained.settings.batch_size, len(arrays))
     batches = pair_batches(trained.data, arrays, size, impostors=trained.system.impostors, further=[_column("places", places)])
     compiled, found = tf.function(compute, autograph=False), []
-    for batch in batches.dataset(None):
+    for batch in track(batches.dataset(None), "measuring", len(batches), " batches"):
         found.append(compiled(batch).numpy()[batch["example_mask"].numpy() > 0])
     return np.concatenate(found)
 
