@@ -4,6 +4,7 @@
 (hcl_tf.studies.channel) makes its figures of it.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import tensorflow as tf
@@ -16,6 +17,8 @@ from hcl_tf.models.base import Batch
 from hcl_tf.models.examples import NOT_A_NUMBER, another, as_float, has_impostor, have_different_keywords, where_applies, with_negatives
 from hcl_tf.models.latent_variable import latent_diagnostics
 
+NLL = Callable[[dict, tf.Tensor, tf.Tensor], tf.Tensor]
+
 
 class HCLDiagnostics:
     """Gives `HCL` its diagnostics; nothing of it takes part in training."""
@@ -25,19 +28,35 @@ class HCLDiagnostics:
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False), noise)
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         draw = noise.normal((self.settings.latent_size,))
-        found = latent_diagnostics(prior, posterior, draw, batch, partial(self.nll_given, batch, texts, keywords))
+        nll = self.traced_once(batch, texts)
+        found = latent_diagnostics(prior, posterior, draw, batch, partial(nll, keywords, ids=batch["target_ids"]))
         negative = self.negative_posterior(texts)
         instance = self.instance_diagnostics(batch, texts, prior, posterior, negative)
         slope = self.slope(instance["h_target"], instance["h_negative"])
         moved = slope[:, None] * (posterior.mean() - negative.mean())
-        found |= instance | self.reach_of_negatives(batch, texts, keywords, prior, moved)
+        found |= instance | self.reach_of_negatives(batch, keywords, prior, moved, nll)
         found["infonce"] = self.information(batch, texts["source"], texts["target"], posterior, draw)
         if self.uses_keywords:
-            found |= self.condition_diagnostics(batch, texts, keywords, posterior)
+            found |= self.condition_diagnostics(batch, texts, keywords, posterior, nll)
             found |= self.keyword_diagnostics(batch, keywords, posterior)
         return found
 
-    def condition_diagnostics(self, batch: Batch, texts: dict, keywords: dict, posterior) -> dict[str, tf.Tensor]:
+    def traced_once(self, batch: Batch, texts: dict) -> NLL:
+        """Returns `nll_given` of a batch as a function of keyword states, z and a text's ids, [B, T + 2].
+
+        Diagnostics ask eleven times, and tracing the decoder takes a second or more: in a graph the function stands once.
+        """
+
+        def nll(keywords: dict, z: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+            return self.nll_given({**batch, "target_ids": ids}, texts, keywords, z)
+
+        if tf.executing_eagerly():
+            return nll
+        once = tf.function(nll, autograph=False)
+        shown = ("source", "asked")  # what the decoder may see of keyword states: the same names at each call, so one trace
+        return lambda keywords, z, ids: once({name: keywords[name] for name in shown if name in keywords}, z, ids)
+
+    def condition_diagnostics(self, batch: Batch, texts: dict, keywords: dict, posterior, nll: NLL) -> dict[str, tf.Tensor]:
         """Computes the NLL at the prior's mean, and KL, [B] each, where u_x is replaced; and the length of u_x.
 
         `unknown`: by the state of a text whose keywords are not nodes. `shuffled`: by another example's. `oracle`: by the state of the
@@ -55,7 +74,7 @@ class HCLDiagnostics:
         for name, u in replaced.items():
             prior, states = self.prior_of(texts, keywords, u), {**keywords, "source": u}
             states |= {"asked": shown[name]} if shown else {}
-            found[f"nll_prior_u_{name}"] = self.nll_given(batch, texts, states, prior.mean())
+            found[f"nll_prior_u_{name}"] = nll(states, prior.mean(), batch["target_ids"])
             found[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1)
         return found
 
@@ -89,14 +108,14 @@ class HCLDiagnostics:
         scale = self.instance_contrast.tau * self.instance_contrast.scale
         return self.settings.weight_ins / scale * tf.sigmoid((near - far) / scale)
 
-    def reach_of_negatives(self, batch: Batch, texts: dict, keywords: dict, prior, moved: tf.Tensor) -> dict[str, tf.Tensor]:
+    def reach_of_negatives(self, batch: Batch, keywords: dict, prior, moved: tf.Tensor, nll: NLL) -> dict[str, tf.Tensor]:
         """Computes how far L_ins moves what is said of each source, and how well the target is told from the negative, [B] each.
 
         Where L_cvae and L_ins are at rest, the prior's mean lies at mu+ + s (mu+ - mu-), with mu+ and mu- the posterior's means of target
         and negative, and s the slope of L_ins: beside the KL term alone, which has it at mu+, the contrast moves it by s (mu+ - mu-).
 
         Args:
-          moved: [B, Z] this move.
+          moved: [B, Z] this move. nll: `traced_once`.
 
         Returns:
           pull_ins: the length of the move in deviations of the prior. nll_moved: the target's NLL at the prior's mean after the move.
@@ -104,8 +123,8 @@ class HCLDiagnostics:
         """
         return {
             "pull_ins": tf.norm(moved / prior.stddev(), axis=-1),
-            "nll_moved": self.nll_given(batch, texts, keywords, prior.mean() + moved),
-            "nll_negative": self.nll_given(with_negatives(batch), texts, keywords, prior.mean()),
+            "nll_moved": nll(keywords, prior.mean() + moved, batch["target_ids"]),
+            "nll_negative": nll(keywords, prior.mean(), batch["negative_ids"]),
         }
 
     def information(self, batch: Batch, source: tf.Tensor, target: tf.Tensor, posterior, draw: tf.Tensor) -> tf.Tensor:
