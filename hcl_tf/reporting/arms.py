@@ -8,7 +8,7 @@ from hcl_tf.evaluation.intervals import entry_text, number
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.reporting import charts, page
-from hcl_tf.reporting.comparisons import ABOVE, BELOW, MARGIN, MEASURES, UNDECIDED, ComparedRow, compare
+from hcl_tf.reporting.comparisons import ABOVE, BELOW, MARGIN, MEASURES, UNDECIDED, ComparedRow, between_seeds, compare
 from hcl_tf.reporting.page import Grid, Section
 from hcl_tf.reporting.plan import ExperimentPlan, PlannedStage
 from hcl_tf.reporting.sections import HTML, PAGE, origin, table4
@@ -16,8 +16,9 @@ from hcl_tf.reporting.sections import HTML, PAGE, origin, table4
 FELT = 0.1  # nats that the margin has to move, with z where L_ins would have it, for L_ins to be able to do anything at all
 READING = (
     "A difference is a row minus the row it stands beside, over the same examples, with a 95% interval; above 0 is better. With one seed "
-    "the interval is over examples alone (bootstrap) and does not know what another seed would change: rows of the same settings and other "
-    "seeds show that. With more seeds it is over seeds and examples crossed."
+    "the interval is over examples alone (bootstrap) and does not know what another seed would change, so a row counts as above or below "
+    "only where the difference is also larger than the largest between two seeds of the base. With more seeds the interval is over seeds "
+    "and examples crossed. In pictures the grey band is what two seeds of the base differ by."
 )
 
 
@@ -45,6 +46,8 @@ def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[Compare
     found = [Section(plan.title, lines), Section("By which rules", [READING], [Grid(rules)] if rules else [])]
     for stage, compared in stages:
         found.append(_stage(stage, compared))
+        if missing := [{"row": row.name, "asks": row.asks, "beside": row.beside} for row in compared if not row.results]:
+            found.append(Section(f"{stage.name}: {len(missing)} rows that have not run yet", [], [Grid(missing)], folded=True))
         if channel := _channel(compared):
             found.append(Section(f"{stage.name}: the channel", [links.RULE], [channel], folded=True))
         if bounds := _what_if(compared):
@@ -71,15 +74,26 @@ def findings(stage: PlannedStage, compared: list[ComparedRow]) -> list[str]:
         for road in links.ROADS
         if with_z
     ]
+    moved = [found["1"]["moved"]["value"] for row in ran for result in row.results if (found := _moves(result))]
+    if moved:
+        enough = sum(value >= FELT for value in moved)
+        said.append(f"with z where L_ins would have it, the margin moves by at least {FELT} nats in {enough} of {len(moved)} runs")
     for measure in (MARGIN, MEASURES[2]):
-        judged = [(row.name, row.differences[measure.name].verdict) for row in ran if measure.name in row.differences]
+        noise = _noise(stage, compared)[measure.name]
+        judged = [(row.name, row.differences[measure.name].verdict(noise)) for row in ran if measure.name in row.differences]
         parts = [f"{verdict} {_names(name for name, found in judged if found == verdict)}" for verdict in (ABOVE, BELOW)]
         undecided = sum(found == UNDECIDED for _, found in judged)
         if judged:
             said.append(f"in {measure.name}, beside what each stands: {'; '.join(parts)}; {undecided} of {len(judged)} undecided")
     text = ". ".join(sentence[0].upper() + sentence[1:] for sentence in said)
-    missing = [row.name for row in compared if not row.results]
-    return [f"{stage.name}: {text}." + (f" Not run yet: {_names(missing)}." if missing else "")]
+    missing = sum(not row.results for row in compared)
+    return [f"{stage.name}: {text}." + (f" {missing} of {len(compared)} rows have not run yet." if missing else "")]
+
+
+def _noise(stage: PlannedStage, compared: list[ComparedRow]) -> dict[str, float]:
+    """Measure -> what two seeds of the stage's base differ by."""
+    base = next(row.results for row in compared if row.name == stage.base)
+    return {measure.name: between_seeds(base, measure) for measure in MEASURES}
 
 
 def _kept(folder: Path) -> list[Result]:
@@ -93,7 +107,7 @@ def _names(names: Iterable[str]) -> str:
 def _stage(stage: PlannedStage, compared: list[ComparedRow]) -> Section:
     """Its forest plot, and the table of the same differences with the values behind them."""
     table = []
-    for row in compared:
+    for row in (row for row in compared if row.results):
         line = {"row": row.name, "asks": row.asks, "beside": row.beside}
         line["seeds"] = ", ".join(str(result.seed) for result in row.results)
         for measure in MEASURES:
@@ -101,10 +115,14 @@ def _stage(stage: PlannedStage, compared: list[ComparedRow]) -> Section:
             line[measure.name] = number(row.value(measure))
             line[f"{measure.name}: difference"] = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" if gap else ""
         table.append(line | {"": " ".join(row.marks)})
-    pictures = {f"forest-{stage.name}.png": charts.forest(compared, MEASURES)} if any(row.differences for row in compared) else {}
+    pictures = (
+        {f"forest-{stage.name}.png": charts.forest(compared, MEASURES, _noise(stage, compared))}
+        if any(row.differences for row in compared)
+        else {}
+    )
     first = next((row.results[0] for row in compared if row.results), None)
     where = f" {first.record['examples']:,} examples of the {stage.split} split, checkpoint {stage.checkpoint}." if first else ""
-    return Section(f"{stage.name}: {stage.task}", [f"{stage.about}{where}"], [Grid(table)], pictures)
+    return Section(f"{stage.name}: {stage.task}", [f"{stage.about}{where}"], [Grid(table)] if table else [], pictures)
 
 
 def _channel(compared: list[ComparedRow]) -> Grid | None:
@@ -123,11 +141,16 @@ def _channel(compared: list[ComparedRow]) -> Grid | None:
     return Grid(table) if table else None
 
 
+def _moves(result: Result) -> dict[str, dict]:
+    """alpha -> what the meter's what-if found; empty where it was not asked."""
+    return result.record.get("channel", {}).get("what_if", {})
+
+
 def _what_if(compared: list[ComparedRow]) -> Grid | None:
     table = []
     for row in compared:
         for result in row.results:
-            for alpha, found in result.record.get("channel", {}).get("what_if", {}).items():
+            for alpha, found in _moves(result).items():
                 entries = {name: entry_text(found[key]) for name, key in (("NLL", "nll"), ("margin", "margin"), ("moved", "moved"))}
                 table.append({"run": f"{row.name}, seed {result.seed}", "alpha": alpha, **entries})
     return Grid(table) if table else None

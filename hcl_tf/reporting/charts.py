@@ -1,7 +1,7 @@
 """Pictures of a report as PNG bytes: losses over steps, scores with intervals, how well the contrasts order their pairs."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 
@@ -63,16 +63,21 @@ def orders(results: list[Result]) -> bytes | None:
     return _png(figure, axes[0])
 
 
-def forest(compared: Sequence[ComparedRow], measures: Sequence[Measure]) -> bytes:
-    """A forest plot: each row's difference from the one it stands beside, with its interval, a panel a measure; right of 0 is better."""
+def forest(compared: Sequence[ComparedRow], measures: Sequence[Measure], noise: Mapping[str, float]) -> bytes:
+    """A forest plot: each row's difference from the one it stands beside, with its interval, a panel a measure; right of 0 is better.
+
+    Args:
+      noise: measure -> what two seeds of one row differ by, which is shown as a band around 0.
+    """
     shown = [row for row in compared if row.differences]
     figure, axes = _figure(len(measures), height=1.2 + 0.3 * len(shown))
     for axis, measure in zip(axes, measures, strict=True):
         for place, row in enumerate(shown):
             if gap := row.differences.get(measure.name):
-                color = FOREST[gap.verdict]
+                color = FOREST[gap.verdict(noise[measure.name])]
                 axis.plot([gap.low, gap.high], [place, place], color=color, linewidth=2)
                 axis.plot([gap.value], [place], color=color, marker="s", markersize=5)
+        axis.axvspan(-noise[measure.name], noise[measure.name], color="lightgrey", zorder=0)
         axis.axvline(0, color="grey", linewidth=0.8)
         labels = [f"{row.name} - {row.beside}" for row in shown] if axis is axes[0] else []
         axis.set(

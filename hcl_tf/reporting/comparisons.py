@@ -43,9 +43,10 @@ class Difference:
     high: float
     seeds: int
 
-    @property
-    def verdict(self) -> str:
-        """Whether the interval lies above or below 0."""
+    def verdict(self, between_seeds: float = 0.0) -> str:
+        """Says whether it lies above or below 0: its interval does, and it is larger than what two seeds of one row differ by."""
+        if abs(self.value) <= between_seeds:
+            return UNDECIDED
         return ABOVE if self.low > 0 else BELOW if self.high < 0 else UNDECIDED
 
 
@@ -118,6 +119,12 @@ def difference(own: Iterable[Result], base: Iterable[Result], measure: Measure) 
         return Difference(crossed.value, crossed.low, crossed.high, len(table))
     entry = means({"": table[0]})[""]
     return Difference(entry["value"], entry["low"], entry["high"], 1)
+
+
+def between_seeds(results: Iterable[Result], measure: Measure) -> float:
+    """The largest difference between two seeds of one row; 0 where there are not two."""
+    means_of_seeds = [float(np.nanmean(values)) for result in results if (values := of_examples(result, measure)) is not None]
+    return max(means_of_seeds) - min(means_of_seeds) if means_of_seeds else 0.0
 
 
 def of_examples(result: Result, measure: Measure) -> np.ndarray | None:

@@ -28,8 +28,11 @@ def test_findings_name_what_lies_above_and_below(plan):
     what_if = {alpha: {name: {"value": 1.5, "low": 1.0, "high": 2.0} for name in ("nll", "margin", "moved")} for alpha in ("0", "1")}
     better = result("better", margin=0.5, channel={"what_if": what_if}, seconds=1800)
     (line,) = arms.findings(plan.stages[0], compare(plan.stages[0], [result("base"), better, result("worse", margin=-0.5)]))
+    assert "with z where L_ins would have it, the margin moves by at least 0.1 nats in 1 of 1 runs" in line.lower().replace(
+        "l_ins", "L_ins"
+    )
     assert "margin of y+ over y-, beside what each stands: above better; below worse; 0 of 2 undecided" in line
-    assert line.endswith("Not run yet: missing.")
+    assert line.endswith("1 of 4 rows have not run yet.")
     text = page.markdown(arms.sections(plan, [(plan.stages[0], compare(plan.stages[0], [result("base"), better]))]))
     assert "2 runs so far, 0.5 hours of 14 planned" in text
     assert "1.500 [1.000, 2.000]" in text
@@ -42,7 +45,7 @@ def test_the_page_and_its_picture_are_written_from_kept_rows(plan, tmp_path):
     assert (tmp_path / "forest-arms.png").read_bytes().startswith(b"\x89PNG")
     text, html = ((tmp_path / name).read_text() for name in ("report.md", "report.html"))
     assert "+0.5" in text
-    assert "NOT RUN" in text
+    assert "arms: 2 rows that have not run yet" in text
     assert "&lt;b&gt;seeds&lt;/b&gt;" in html, "a plan is text, never markup"
 
 

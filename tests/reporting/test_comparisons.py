@@ -10,7 +10,19 @@ from made_stages import result, row, stage
 from hcl_tf.errors import UserError
 from hcl_tf.metrics.crossed import crossed_mean
 from hcl_tf.metrics.significance import means
-from hcl_tf.reporting.comparisons import ABOVE, ANOTHER_TRUNK, BELOW, MARGIN, NLL, NOT_RUN, UNDECIDED, Difference, compare, difference
+from hcl_tf.reporting.comparisons import (
+    ABOVE,
+    ANOTHER_TRUNK,
+    BELOW,
+    MARGIN,
+    NLL,
+    NOT_RUN,
+    UNDECIDED,
+    Difference,
+    between_seeds,
+    compare,
+    difference,
+)
 
 
 def test_rows_stand_beside_the_base_or_another_row_in_the_plan_s_order():
@@ -57,7 +69,16 @@ def test_scores_of_sentences_are_stored_in_hundredths():
 
 
 def test_verdicts_are_of_the_interval():
-    assert [Difference(0.0, low, high, 1).verdict for low, high in ((0.1, 1.0), (-1.0, -0.1), (-0.1, 0.1))] == [ABOVE, BELOW, UNDECIDED]
+    found = [Difference(value, value - 0.2, value + 0.2, 1) for value in (0.3, -0.3, 0.1)]
+    assert [one.verdict() for one in found] == [ABOVE, BELOW, UNDECIDED]
+    assert [one.verdict(0.4) for one in found] == [UNDECIDED] * 3, "two seeds differ by more"
+
+
+def test_seeds_differ_by_their_means():
+    assert between_seeds([result("base", seed, margin) for seed, margin in ((1, 0.0), (2, 0.5), (3, 0.2))], MARGIN) == pytest.approx(
+        0.5, abs=0.1
+    )
+    assert between_seeds([result("base")], MARGIN) == between_seeds([], MARGIN) == 0
 
 
 def test_arms_of_another_trunk_are_marked():
