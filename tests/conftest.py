@@ -29,6 +29,8 @@ from tensorflow.python.util import tf_stack  # noqa: E402
 from hcl_tf.data.preparation import PreparationSettings, prepare  # noqa: E402
 from hcl_tf.files.array_cache import CACHE  # noqa: E402
 
+pytest_plugins = ["hcl_fixtures"]
+
 # Tests run each graph a few times only, so it costs more to improve a graph than its improvement gains.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 # TensorFlow notes by which calls each operation of a graph was made. Below pytest these are many, and it took an eighth of all time.

@@ -1,4 +1,4 @@
-"""The paper's model on real prepared samples: batches, and what tests ask of them. tests/models/conftest.py has the fixtures."""
+"""The paper's model on real prepared samples: batches, and what tests ask of them. hcl_fixtures.py has the fixtures."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The paper's model on real prepared samples, for the tests of its parts."""
+"""Fixtures: the paper's model on real prepared samples, for the tests of its parts (tests/conftest.py takes them for all tests)."""
 
 import numpy as np
 import pytest
