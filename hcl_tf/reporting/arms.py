@@ -56,6 +56,9 @@ def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[Compare
                 f"negative's NLL minus the target's, nats a text. Where it does not move by {FELT} at alpha 1, L_ins can do nothing there."
             )
             found.append(Section(f"{stage.name}: what if L_ins had its way", [text], [bounds], folded=True))
+        if drawn := _draws(compared):
+            text = "Outputs of each source from draws of z: their BLEU-2, mean and best, and how they differ from each other (BUILD_NOTES 120)."
+            found.append(Section(f"{stage.name}: several outputs a source", [text], [drawn], folded=True))
         if control := table4([result for row in compared for result in row.results]):
             found.append(control)
     if plan.changes:
@@ -138,6 +141,17 @@ def _channel(compared: list[ComparedRow]) -> Grid | None:
             line |= {link.name: f"{link.verdict} {entry_text(found['differences'].get(links.FIGURES[link.name][0]))}" for link in judged}
             line |= {name: entry_text(found["means"].get(name)) for name in ("kl", "order_ins", "order_key", "order_ma")}
             table.append(line)
+    return Grid(table) if table else None
+
+
+def _draws(compared: list[ComparedRow]) -> Grid | None:
+    """What several outputs a source are worth, of every run that was evaluated with `--samples`."""
+    table = []
+    for row in compared:
+        for result in row.results:
+            if kept := result.record.get("samples_of_z"):
+                means = {name: entry_text(entry) for name, entry in kept["means"].items()}
+                table.append({"run": f"{row.name}, seed {result.seed}", "outputs": str(kept["of_each"]), **means})
     return Grid(table) if table else None
 
 
