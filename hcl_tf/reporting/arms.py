@@ -57,7 +57,7 @@ def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[Compare
             )
             found.append(Section(f"{stage.name}: what if L_ins had its way", [text], [bounds], folded=True))
         if drawn := _draws(compared):
-            text = "Outputs of each source from draws of z: their BLEU-2, mean and best, and how they differ from each other (BUILD_NOTES 120)."
+            text = "Outputs of each source from draws of z: BLEU-2, mean and best, and how they differ from each other (BUILD_NOTES 120)."
             found.append(Section(f"{stage.name}: several outputs a source", [text], [drawn], folded=True))
         if control := table4([result for row in compared for result in row.results]):
             found.append(control)
