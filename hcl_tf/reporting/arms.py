@@ -81,9 +81,9 @@ def findings(stage: PlannedStage, compared: list[ComparedRow]) -> list[str]:
     if moved:
         enough = sum(value >= FELT for value in moved)
         said.append(f"with z where L_ins would have it, the margin moves by at least {FELT} nats in {enough} of {len(moved)} runs")
+    noise = _noise(stage, compared)
     for measure in (MARGIN, MEASURES[2]):
-        noise = _noise(stage, compared)[measure.name]
-        judged = [(row.name, row.differences[measure.name].verdict(noise)) for row in ran if measure.name in row.differences]
+        judged = [(row.name, row.differences[measure.name].verdict(noise[measure.name])) for row in ran if measure.name in row.differences]
         parts = [f"{verdict} {_names(name for name, found in judged if found == verdict)}" for verdict in (ABOVE, BELOW)]
         undecided = sum(found == UNDECIDED for _, found in judged)
         if judged:

@@ -212,9 +212,8 @@ def _check(series: Series, systems: list[str]) -> None:
     wanted = systems or known
     data = {folder: PreparedData(folder) for folder in {series.data, *map(series.data_of, wanted)}}
     for system in wanted:
-        registry.resolve(
-            series.preset, setting_flags.read(series.train(system, 1)).given
-        )  # what a row can't have is refused before the first
+        # What a row can't have is refused before the first is made.
+        registry.resolve(series.preset, setting_flags.read(series.train(system, 1)).given)
     first = data[series.data]
     for folder, other in data.items():
         if other.manifest["raw_files"] != first.manifest["raw_files"]:
@@ -258,7 +257,7 @@ def _make(series: Series, system: str, seed: int) -> int:
     asked = [f"--run_dir={series.run(system, seed)}", f"--data_dir={series.data_of(system)}", f"--split={series.split}"]
     asked += [f"--checkpoint={series.checkpoint}"]
     first = [f"--limit={series.limit}"] if series.limit else []
-    has_z = registry.class_of(setting_flags.read(series.train(system, seed)).given.get("model", registry.OURS)).output_nll != "nll"
+    has_z = setting_flags.read(series.train(system, seed)).given.get("model", registry.OURS) in registry.systems_with("latent_size")
     code = _call("hcl_tf.evaluate", [*asked, *first, *([f"--samples={series.samples}"] if series.samples and has_z else [])])
     further = {"channel": [*first, "--what_if", "--nountrained"], "keyword_control": []}
     for study in series.studies.get(system, ()) if has_z else ():

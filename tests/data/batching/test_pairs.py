@@ -11,20 +11,9 @@ from hcl_tf.data.keywords import graph
 from hcl_tf.data.keywords.graph import UNKNOWN
 from hcl_tf.data.keywords.subgraph import CAPS, ROUTES, SubgraphSampler, describe_caps
 from hcl_tf.data.store.prepared_data import PreparedData
-from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.errors import UserError
 
 TASKS = ("qqp", "douban", "rocstories")
-
-
-@pytest.fixture(scope="module")
-def data(qqp_folder) -> PreparedData:
-    return PreparedData(qqp_folder)
-
-
-@pytest.fixture(scope="module")
-def arrays(data) -> SplitArrays:
-    return data.arrays("train")
 
 
 @pytest.fixture(scope="module")
