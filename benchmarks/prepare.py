@@ -92,6 +92,7 @@ def main(_) -> None:
         ran = processes.run(command)
         corpus = Path(RAW.value).name if RAW.value else "bundled sample"
         print(f"### {task.name}: {corpus}\n\nend to end: {ran.seconds:.0f} s, peak {ran.gigabytes:.2f} GB\n")
+        print(f"seconds: {', '.join(f'{part} {seconds:.0f}' for part, seconds in ran.parts().items())}\n")
         print("\n".join(f"    {line.strip()}" for line in ran.output.splitlines()[1:-1]), "\n")
         for line in measure_batches(out, BATCH.value):
             print(f"* {line}")

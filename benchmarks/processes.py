@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 import psutil
 
-INTERVAL = 0.25  # seconds between two looks at memory
+INTERVAL = 2.0  # seconds between two looks at memory: each walks through all pages, for which the process has to wait
+PARTS = {  # a part of preparation -> how the line begins that hcl_tf.prepare prints at its end
+    "start, reading": "normalisation ", "BM25 negatives": "examples: ", "pieces": "cut: ", "keywords": "tagger: ",
+    "keyword graph": "keyword graph: ", "word vectors": "word vectors ", "impostors, records": "wrote ",
+}  # fmt: skip
 
 
 class Ran(NamedTuple):
@@ -22,6 +26,11 @@ class Ran(NamedTuple):
     def output(self) -> str:
         """All lines as one text."""
         return "".join(line for _, line in self.lines)
+
+    def parts(self) -> dict[str, float]:
+        """Returns the seconds of each part of a preparation, from when its lines came."""
+        ends = {part: next(seconds for seconds, line in self.lines if line.strip().startswith(begins)) for part, begins in PARTS.items()}
+        return {part: end - before for (part, end), before in zip(ends.items(), [0.0, *ends.values()], strict=False)}
 
 
 def run(arguments: list[str]) -> Ran:

@@ -31,10 +31,6 @@ CHARACTERS = flags.DEFINE_integer("characters", 150, "Least characters of a cont
 CHANGED = flags.DEFINE_float("changed", 0.03, "Share of characters replaced.", lower_bound=0, upper_bound=1)
 OUT = flags.DEFINE_string("out", None, "Also write the report to this file.")
 DEGREE, KEYWORDS, STEPS = 16, 4, 5
-PARTS = {  # a part of preparation -> how the line begins that it prints at its end
-    "start, reading": "normalisation ", "BM25 negatives": "examples: ", "pieces": "cut: ", "keywords": "tagger: ",
-    "keyword graph": "keyword graph: ", "word vectors": "word vectors ", "impostors, records": "wrote ",
-}  # fmt: skip
 PART = flags.DEFINE_string("graph_of", None, "Measure one graph and print JSON; the program calls itself so.")
 
 
@@ -53,12 +49,6 @@ def make_rows(rows: list[dict], count: int, characters: int, changed: float):
         while sum(map(len, turns)) < characters:
             turns[draw.randrange(4)] += draw.choice(pool)
         yield {"id": str(number), "context": [perturb(t) for t in turns if t], "response": perturb(draw.choice(rows)["response"])}
-
-
-def parts_of(lines: list[tuple[float, str]]) -> dict[str, float]:
-    """Seconds of each part of preparation, from when its lines came."""
-    ends = {part: next(seconds for seconds, line in lines if line.strip().startswith(begins)) for part, begins in PARTS.items()}
-    return {part: end - before for (part, end), before in zip(ends.items(), [0.0, *ends.values()], strict=False)}
 
 
 def of_data(raw: Path, scratch: Path) -> tuple[list[list[str]], list[list[str]]]:
@@ -89,7 +79,7 @@ def of_data(raw: Path, scratch: Path) -> tuple[list[list[str]], list[list[str]]]
             f"{ran.gigabytes:.2f} GB",
             f"{len(data.graph):,}", f"{len(arrays) / loading:,.0f}", f"{len(arrays) / reading:,.0f}",
         ])  # fmt: skip
-        parts.append([f"{count:,}", *(f"{seconds:.1f}" for seconds in parts_of(ran.lines).values())])
+        parts.append([f"{count:,}", *(f"{seconds:.1f}" for seconds in ran.parts().values())])
         print(found[-1], parts[-1], file=sys.stderr, flush=True)
     return found, parts
 
@@ -164,7 +154,7 @@ def main(_) -> None:
             ]
             whole, parts = of_data(Path(RAW.value), Path(scratch))
             sections.append(sbs.section("With the data", sbs.table(header, whole), []))
-            sections.append(sbs.section("Parts of preparation, seconds", sbs.table(["dialogues", *PARTS], parts), []))
+            sections.append(sbs.section("Parts of preparation, seconds", sbs.table(["dialogues", *processes.PARTS], parts), []))
     rows = []
     for nodes in NODES.value:
         found = json.loads(processes.run([__file__, f"--graph_of={nodes}"]).output.splitlines()[-1])

@@ -15,6 +15,8 @@ from hcl_tf.errors import UserError
 PRESETS = ("paper", "small", "tiny")
 RANDOM_ENCODER = {"paper": "12x768", "small": "4x256", "tiny": "2x128"}  # what --encoder=random means
 NO_WEIGHTS = "NO WEIGHTS"  # the caution that makes a row not comparable with the paper's
+# Kinds of first weights. Rows whose weights differ in kind are not compared: the difference would be that of the weights.
+PUBLISHED, EQUAL, RANDOM = "published", "equal pretraining", "random"
 RENAMED = {"claps_imposter_norm": "claps_impostor_norm"}  # former name -> name, in stored runs and on the command line
 _REQUIRED = object()
 
@@ -70,6 +72,14 @@ class Settings:
 
     def check_together(self) -> None:
         """Raises `UserError` where two settings contradict each other."""
+
+    def weights(self, encoder: str) -> str | None:
+        """Returns the kind of weights that a run with these settings began with; None: systems of this kind always begin with random ones.
+
+        Args:
+          encoder: what the run began with, as its config.json says.
+        """
+        return None
 
     def cautions(self, encoder: str, arithmetic: int) -> dict[str, str]:
         """Says why a result of a run with these settings can't be taken at face value: a mark for tables -> what it means.
@@ -225,6 +235,11 @@ class BertSettings(EncoderSettings):
             return 0
         return None if self.trainable_layers < 0 else self.trainable_layers
 
+    def weights(self, encoder: str) -> str | None:
+        if encoder.startswith("encoder: random"):
+            return RANDOM
+        return EQUAL if EQUAL in encoder else PUBLISHED
+
     def check_together(self) -> None:
         super().check_together()
         if self.freeze_encoder and self.trainable_layers > 0:
@@ -247,11 +262,18 @@ class LibrarySettings(EncoderSettings):
 
     pretrained: str = setting("", "Published weights of the library's model: hub name or folder; empty: random.")
 
+    def weights(self, encoder: str) -> str | None:
+        if not self.pretrained:
+            return RANDOM
+        return EQUAL if EQUAL in encoder else PUBLISHED
+
     def cautions(self, encoder: str, arithmetic: int) -> dict[str, str]:
         found = super().cautions(encoder, arithmetic)
-        if self.pretrained:
+        if self.weights(encoder) == PUBLISHED:
             return found
-        return found | {NO_WEIGHTS: "the published weights that define the row were not there: a claim about it can't be tested"}
+        return found | {
+            NO_WEIGHTS: "its weights are not the published ones that define it: only rows with weights of its kind stand beside it"
+        }
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,11 @@ class Result:
         return registry.read(self.record["settings"], self.origin).to_dict()
 
     @property
+    def weights(self) -> str | None:
+        """The kind of weights that it began with (`Settings.weights`)."""
+        return registry.read(self.record["settings"], self.origin).weights(self.record["encoder"])
+
+    @property
     def cautions(self) -> dict[str, str]:
         """Why it can't be taken at face value: mark -> what that means (`Settings.cautions`)."""
         return registry.read(self.record["settings"], self.origin).cautions(self.record["encoder"], self.arithmetic)

@@ -27,3 +27,8 @@ def attend(
 def bias_of(mask: tf.Tensor) -> tf.Tensor:
     """Turns a mask [B, M] of what may be looked at into what is added to scores: [B, 1, 1, M], 0 or `MASKED`."""
     return tf.where(mask, 0.0, MASKED)[:, None, None, :]
+
+
+def bias_between(segments: tf.Tensor) -> tf.Tensor:
+    """Lets places look at places of the same text: segments [B, M], numbers of texts, become what is added to scores, [B, 1, M, M]."""
+    return tf.where(segments[:, None, :, None] == segments[:, None, None, :], 0.0, MASKED)

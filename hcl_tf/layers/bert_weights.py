@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from hcl_tf.data.tokenizers import vocabulary_files
 from hcl_tf.errors import UserError
-from hcl_tf.files import hub
+from hcl_tf.files import hub, pretraining_record
 from hcl_tf.layers.encoder import EncoderShape, TextEncoder
 
 MINILM = "minilm"
@@ -134,6 +134,15 @@ def assign(encoder: TextEncoder, published: PublishedBert) -> list[str]:
     return lines
 
 
+def arrays_of(encoder: TextEncoder) -> dict[str, np.ndarray]:
+    """Returns the encoder's weights as published ones are laid out: PyTorch's BertModel name -> array. `assign` does the reverse."""
+    found = {}
+    for name, target in _targets(encoder).items():
+        array = target.variable.numpy()
+        found[name] = np.ascontiguousarray(array.reshape(target.shape[::-1]).T if target.transposed else array.reshape(target.shape))
+    return found
+
+
 # -- where the files are ------------------------------------------------------------------------------------------------
 
 
@@ -158,7 +167,7 @@ def _from_folder(folder: Path, source: str, description: str) -> PublishedBert:
     configs = [folder / name for name in ("config.json", "bert_config.json") if (folder / name).is_file()]
     if not configs:
         raise UserError(f"--encoder={source}: {folder.name} has no config.json or bert_config.json; give the folder that has it")
-    shape = _read_config(configs[0])
+    shape = read_config(configs[0])
     files = [folder / name for name in READERS if (folder / name).is_file()]
     if not files and (folder / "pytorch_model.bin").is_file():
         raise UserError(
@@ -172,6 +181,7 @@ def _from_folder(folder: Path, source: str, description: str) -> PublishedBert:
         name = next(name for name in vocabulary_files.FILES if (folder / name).is_file())
         raise UserError(f"{folder / name}: {len(vocabulary)} pieces, but {configs[0].name} says {shape.vocab_size}; give its own")
     description = f"{description}: {shape.layers} layers, width {shape.width}, {shape.vocab_size:,} pieces, from {files[0].name}"
+    description += pretraining_record.origin_of(folder)
     return PublishedBert(source, shape, READERS[files[0].name](files[0]), vocabulary, description)
 
 
@@ -188,7 +198,8 @@ def _read_json(path: Path) -> dict:
     return values
 
 
-def _read_config(path: Path) -> EncoderShape:
+def read_config(path: Path) -> EncoderShape:
+    """Reads the sizes of a BERT from its config.json. Raises `UserError` where it is damaged or not of a plain BERT."""
     config = _read_json(path)
     for key, only in FIXED.items():
         if config.get(key, only) != only:

@@ -11,7 +11,7 @@ import tf_keras as keras
 from official.nlp.modeling.networks import BertEncoderV2
 
 from hcl_tf.errors import UserError
-from hcl_tf.layers.attention import attend, bias_of
+from hcl_tf.layers.attention import attend, bias_between, bias_of
 from hcl_tf.layers.elementwise import gelu, layer_norm
 from hcl_tf.layers.noise import Noise, dropout
 from hcl_tf.layers.packing import Packing
@@ -171,13 +171,17 @@ class TextEncoder(keras.layers.Layer):
                 "prepare the data with a shorter --source_length, or choose another --encoder"
             )
 
-    def call(self, ids: tf.Tensor, noise: Noise | None = None, lower: tf.Tensor | None = None) -> tf.Tensor:
+    def call(
+        self, ids: tf.Tensor, noise: Noise | None = None, lower: tf.Tensor | None = None, texts: tuple[tf.Tensor, tf.Tensor] | None = None
+    ) -> tf.Tensor:
         """Computes the states of the last layer.
 
         Args:
           ids: [B, S] int32, [CLS] pieces [SEP], padded with `pad_id`.
           noise: of these B rows, for dropout in layers that are not fixed; None: no dropout.
           lower: [B, S, D] what `lower_states` gave for these ids, in any precision; padding may hold anything finite. None: computed here.
+          texts: where a row holds several texts, each attending to itself alone: [B, S] int32 the number of each piece's text, and [B, S]
+            its place in that text. Only an encoder that trains as a whole takes them. None: a row is one text.
 
         Returns:
           [B, S, D], float32 under mixed precision too (the last operation is a layer normalisation, kept in float32).
@@ -192,8 +196,11 @@ class TextEncoder(keras.layers.Layer):
             rows = self._lower_rows(ids, packing) if lower is None else packing.rows(tf.cast(lower, tf.float32))
             return packing.texts_of(self._through(self._upper_blocks, rows, packing, noise))
         noise = None if self.trained_layers == 0 else noise
-        rows = self._embed(ids, packing, noise)
-        return packing.texts_of(self._through(self.bert.transformer_layers, rows, packing, noise))
+        places, bias = None, None
+        if texts is not None:
+            places, bias = packing.flat(texts[1]), bias_between(packing.cut(texts[0]))
+        rows = self._embed(ids, packing, noise, places)
+        return packing.texts_of(self._through(self.bert.transformer_layers, rows, packing, noise, bias))
 
     def lower_states(self, ids: tf.Tensor) -> tf.Tensor:
         """Computes what the fixed part of a divided encoder makes of ids [B, S]. Returns [B, S, D] float32, without a gradient."""
@@ -217,15 +224,18 @@ class TextEncoder(keras.layers.Layer):
     def _lower_rows(self, ids: tf.Tensor, packing: Packing) -> tf.Tensor:
         return tf.stop_gradient(self._through(self._lower_blocks, self._embed(ids, packing, None), packing, None))
 
-    def _embed(self, ids: tf.Tensor, packing: Packing, noise: Noise | None) -> tf.Tensor:
-        """Embeds the tokens of ids [B, S]: [N, D] float32."""
-        words, places, types = (tf.convert_to_tensor(part) for part in self._tables)
-        rows = tf.gather(words, packing.flat(ids)) + tf.gather(places, packing.places) + tf.gather(types, tf.zeros_like(packing.places))
+    def _embed(self, ids: tf.Tensor, packing: Packing, noise: Noise | None, places: tf.Tensor | None = None) -> tf.Tensor:
+        """Embeds the tokens of ids [B, S]: [N, D] float32. `places` [N]: of each in its text; None: in its row."""
+        words, positions, types = (tf.convert_to_tensor(part) for part in self._tables)
+        places = packing.places if places is None else places
+        rows = tf.gather(words, packing.flat(ids)) + tf.gather(positions, places) + tf.gather(types, tf.zeros_like(places))
         return dropout(self._normed(self.bert._embedding_norm_layer, rows), self.output_dropout, noise, packing)
 
-    def _through(self, blocks: list[keras.layers.Layer], rows: tf.Tensor, packing: Packing, noise: Noise | None) -> tf.Tensor:
-        """Passes rows [N, D] through some layers."""
-        bias = bias_of(packing.mask)
+    def _through(
+        self, blocks: list[keras.layers.Layer], rows: tf.Tensor, packing: Packing, noise: Noise | None, bias: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Passes rows [N, D] through some layers. `bias`: what attention may look at (`attend`); None: every token of the row."""
+        bias = bias_of(packing.mask) if bias is None else bias
         for block in blocks:
             rows = self._layer(block, rows, packing, bias, noise)
         return rows

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors import SafetensorError
 
-from hcl_tf.data.tokenizers import library
-from hcl_tf.data.tokenizers.library import LibraryTokenizer
+from hcl_tf.data.tokenizers import library, vocabulary_files, wordpiece
+from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.errors import UserError
-from hcl_tf.files import hub
+from hcl_tf.files import hub, pretraining_record
 
 if TYPE_CHECKING:  # its import costs a second that runs of other systems need not wait for
     from transformers import TFPreTrainedModel
@@ -26,13 +26,14 @@ class PublishedModel:
 
     Attributes:
       source: the name that the user gave. folder: where the files are. config: their config.json.
-      tokenizer: the one that lies beside them. description: one line for the run's record.
+      tokenizer: the one that lies beside them: the library's, or BERT's WordPiece (hcl_tf.pretrain). description: one line for the run's
+        record.
     """
 
     source: str
     folder: Path
     config: dict
-    tokenizer: LibraryTokenizer
+    tokenizer: Tokenizer
     description: str
 
 
@@ -54,9 +55,30 @@ def load(source: str, model_type: str) -> PublishedModel:
         binary = (folder / "pytorch_model.bin").is_file()
         why = "its weights only as pytorch_model.bin, which needs PyTorch to read" if binary else f"no {', '.join(WEIGHTS)}"
         raise UserError(f"--pretrained={source}: {folder.name} has {why}; give a folder with model.safetensors or tf_model.h5")
-    tokenizer = library.published(folder, source, config["vocab_size"], config.get("decoder_start_token_id"))
+    tokenizer = _tokenizer(folder, source, config)
     name = f"folder {folder.resolve().name}" if os.path.isdir(source) else source
-    return PublishedModel(source, folder, config, tokenizer, f"{name}: {model_type}, {config['vocab_size']:,} pieces, from {files[0]}")
+    description = f"{name}: {model_type}, {config['vocab_size']:,} pieces, from {files[0]}{pretraining_record.origin_of(folder)}"
+    return PublishedModel(source, folder, config, tokenizer, description)
+
+
+def _tokenizer(folder: Path, source: str, config: dict) -> Tokenizer:
+    """Reads the tokeniser beside the weights. Raises `UserError` where there is none, or where it frames texts otherwise than the model."""
+    if not (folder / vocabulary_files.TEXT).is_file():
+        return library.published(folder, source, config["vocab_size"], config.get("decoder_start_token_id"))
+    pieces = vocabulary_files.of_folder(folder)
+    if len(pieces) > config["vocab_size"]:
+        raise UserError(
+            f"--pretrained={source}: {len(pieces):,} pieces, but the model {config['vocab_size']:,}; give those that belong together"
+        )
+    found = wordpiece.from_pieces(pieces, folder.name)
+    expected = {"eos_token_id": found.sep_id} | ({"decoder_start_token_id": found.cls_id} if config["model_type"] == "t5" else {})
+    for key, number in expected.items():
+        if config.get(key) != number:
+            raise UserError(
+                f"--pretrained={source}: its config.json says {key} {config.get(key)}, but BERT's pieces frame texts with {number}; "
+                "choose weights of hcl_tf.pretrain, or some with a tokeniser of their own"
+            )
+    return found
 
 
 def assign(model: "TFPreTrainedModel", published: PublishedModel) -> list[str]:

@@ -78,6 +78,10 @@ class Packing:
         """Takes the real tokens of values [B, L], such as ids. Returns [N]."""
         return tf.gather(tf.reshape(values, [-1]), self._positions)
 
+    def cut(self, values: tf.Tensor) -> tf.Tensor:
+        """Cuts values [B, L] to the length of `mask`."""
+        return values if self._static else values[:, : self._longest]
+
     def rows(self, values: tf.Tensor) -> tf.Tensor:
         """Takes the real tokens of values [B, L, D]. Returns [N, D]."""
         return self._rows.of(tf.reshape(values, [-1, values.shape[-1]]))

@@ -8,59 +8,34 @@ Sources are padded behind their pieces, so padding stands between source and tar
 from typing import ClassVar
 
 import tensorflow as tf
-from transformers import GPT2Config, TFGPT2LMHeadModel
 
 from hcl_tf.errors import UserError
-from hcl_tf.layers import library_weights
 from hcl_tf.layers.decoder import MASKED
-from hcl_tf.layers.library_dropout import replace_dropout
-from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.shapes import dimension
-from hcl_tf.layers.token_table import TokenTable
-from hcl_tf.models.base import Batch, Inputs, System
+from hcl_tf.models.base import Batch, Inputs
+from hcl_tf.models.gpt2_body import GPT2Body
 from hcl_tf.models.plain_likelihood import PlainLikelihood
 from hcl_tf.models.settings.library import LibraryModelSettings
 
 
-class DialoGPT(PlainLikelihood, System):
-    """A GPT-2, as deep as other systems' encoder and decoder together."""
+class DialoGPT(PlainLikelihood, GPT2Body):
+    """A GPT-2 that goes on from the source."""
 
     random_sizes: ClassVar[dict[str, str]] = {"paper": "6x768"}  # with 6 decoder layers: GPT-2 small
 
     def __init__(self, settings: LibraryModelSettings, inputs: Inputs, **kwargs) -> None:
         super().__init__(settings, inputs, **kwargs)
-        self.gpt2 = TFGPT2LMHeadModel(self._config(), name="gpt2")
         positions, needed = self.gpt2.config.n_positions, inputs.source_length + 1 + max(inputs.target_length, settings.maximum_length)
         if needed > positions:
             raise UserError(
                 f"--maximum_length={settings.maximum_length}: source and output take {needed} positions, but the model has {positions}; "
                 "give a smaller one, or prepare the data with a shorter --source_length"
             )
-        self.gpt2.build_in_name_scope()
-        self.dropout = replace_dropout(self.gpt2)
-        table = self._embedding_table
-        self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, table, biased=False, name="tokens")
 
-    def _embedding_table(self) -> tf.Variable:
-        return self.gpt2.transformer.wte.embeddings
-
-    @classmethod
-    def read_published(cls, source: str) -> PublishedModel:
-        return library_weights.load(source, "gpt2")
-
-    def load_published(self, published: PublishedModel) -> list[str]:
-        return library_weights.assign(self.gpt2, published)
-
-    def _config(self) -> GPT2Config:
-        s, inputs, shape = self.settings, self.inputs_, self.inputs_.shape
-        rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), s.dropout)
-        if inputs.library:
-            return GPT2Config.from_dict({**inputs.library, **rates})
-        return GPT2Config(
-            vocab_size=inputs.vocabulary, n_embd=shape.width, n_head=shape.heads, n_inner=shape.intermediate,
-            n_layer=shape.layers + s.decoder_layers, n_positions=inputs.source_length + 1 + inputs.target_length, **rates,
-        )  # fmt: skip
+    @property
+    def positions(self) -> int:
+        return self.inputs_.source_length + 1 + self.inputs_.target_length
 
     # -- objective --------------------------------------------------------------------------------------------------
 

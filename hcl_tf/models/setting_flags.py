@@ -27,7 +27,7 @@ def all_settings() -> dict[str, dataclasses.Field]:
 
 def define(values: flags.FlagValues = flags.FLAGS) -> Holders:
     """A flag for each setting, None unless given, so that presets apply; a renamed setting keeps its former name beside the new one."""
-    holders = {name: _define(item, values) for name, item in all_settings().items()}
+    holders = {name: define_one(item, _heading(name), values) for name, item in all_settings().items()}
     for former, name in RENAMED.items():
         flags.DEFINE_alias(former, name, values, module_name=_heading(name))
     for name in holders:
@@ -112,9 +112,10 @@ def read(arguments: Iterable[str]) -> TrainingFlags:
     return found
 
 
-def _define(item: dataclasses.Field, values: flags.FlagValues) -> flags.FlagHolder:
+def define_one(item: dataclasses.Field, heading: str, values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder:
+    """A flag for one setting, None unless given; --helpfull shows it under `heading`."""
     data, kind = item.metadata, type(item.default)
-    rest = {"flag_values": values, "module_name": _heading(item.name)}
+    rest = {"flag_values": values, "module_name": heading}
     text = f"{'[P] ' if data['stated'] else ''}{data['help']} {_defaults(data['presets'], data['unit'])}"
     if kind is bool:
         return flags.DEFINE_boolean(item.name, None, text, **rest)

@@ -11,57 +11,19 @@ from typing import ClassVar
 
 import tensorflow as tf
 import tf_keras as keras
-from transformers import T5Config, TFT5ForConditionalGeneration
 
-from hcl_tf.errors import UserError
-from hcl_tf.layers import library_weights
 from hcl_tf.layers.decoder import MASKED
-from hcl_tf.layers.library_dropout import replace_dropout
-from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.shapes import dimension
-from hcl_tf.layers.token_table import TokenTable
-from hcl_tf.models.base import Batch, Inputs, System
+from hcl_tf.models.base import Batch
 from hcl_tf.models.plain_likelihood import PlainLikelihood
-from hcl_tf.models.settings.library import LibraryModelSettings
+from hcl_tf.models.t5_body import T5Body
 
 
-class T5(PlainLikelihood, System):
+class T5(PlainLikelihood, T5Body):
     """A T5. An output starts with `cls_id` and ends with `sep_id`; padding is masked in the encoder and behind the end of a target."""
 
     random_sizes: ClassVar[dict[str, str]] = {"paper": "6x512"}  # T5-small
-
-    def __init__(self, settings: LibraryModelSettings, inputs: Inputs, **kwargs) -> None:
-        super().__init__(settings, inputs, **kwargs)
-        if settings.mixed_precision:
-            raise UserError(f"--mixed_precision: --model={settings.model} masks with -1e9, which float16 can't hold; drop the flag")
-        self.t5 = TFT5ForConditionalGeneration(self._config(), name="t5")
-        self.t5.build_in_name_scope()
-        self.dropout = replace_dropout(self.t5)
-        table = self._embedding_table
-        self.tokens = TokenTable(inputs.output_ids, inputs.vocabulary, inputs.unknown_id, table, biased=False, name="tokens")
-
-    def _embedding_table(self) -> tf.Variable:
-        return self.t5.shared.embeddings
-
-    @classmethod
-    def read_published(cls, source: str) -> PublishedModel:
-        published = library_weights.load(source, "t5")
-        if not published.config.get("tie_word_embeddings", True):
-            raise UserError(f"--pretrained={source}: its output layer is not tied with its embeddings (T5 v1.1); give T5 v1.0")
-        return published
-
-    def load_published(self, published: PublishedModel) -> list[str]:
-        return library_weights.assign(self.t5, published)
-
-    def _config(self) -> T5Config:
-        s, shape = self.settings, self.inputs_.shape
-        if self.inputs_.library:
-            return T5Config.from_dict({**self.inputs_.library, "dropout_rate": s.dropout})
-        return T5Config(
-            vocab_size=self.inputs_.vocabulary, d_model=shape.width, d_kv=shape.width // shape.heads, d_ff=shape.intermediate,
-            num_layers=shape.layers, num_decoder_layers=s.decoder_layers, num_heads=shape.heads, dropout_rate=s.dropout,
-        )  # fmt: skip
 
     # -- objective --------------------------------------------------------------------------------------------------
 
@@ -91,10 +53,6 @@ class T5(PlainLikelihood, System):
                 encoder_attention_mask=self.source_mask(batch), use_cache=False, return_dict=False,
             )[0]  # fmt: skip
         return memory, self.scaled(states)
-
-    def scaled(self, states: tf.Tensor) -> tf.Tensor:
-        """Scales the decoder's states, as T5 does where the output layer is tied with the embeddings."""
-        return states * self.t5.config.d_model**-0.5
 
     # -- decoding ---------------------------------------------------------------------------------------------------
 

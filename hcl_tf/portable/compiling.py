@@ -18,6 +18,7 @@ from hcl_tf.data.batching.pairs import PairColumns
 from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
+from hcl_tf.data.tokenizers.library import LibraryTokenizer
 from hcl_tf.decoding.generator import SOURCE_COLUMNS
 from hcl_tf.errors import UserError
 from hcl_tf.layers.encoder import text_vector
@@ -255,7 +256,7 @@ def _inputs(bundle: Bundle, loop: Loop, data: PreparedData) -> dict:
     """Describes what a run keeps of the encoder's sizes and of a library's model: its configuration and its tokeniser's files."""
     inputs = loop.system.inputs_
     found = {"shape": inputs.shape and inputs.shape.to_dict(), "library": inputs.library, "tokenizer": {}}
-    if inputs.library:
+    if isinstance(data.tokenizer, LibraryTokenizer):
         with tempfile.TemporaryDirectory() as folder:
             data.tokenizer.save(Path(folder))
             files = {path.name: np.frombuffer(path.read_bytes(), np.uint8) for path in sorted(Path(folder).iterdir())}

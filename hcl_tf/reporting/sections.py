@@ -110,7 +110,8 @@ def _what(table: Table, results: list[Result], notes: BuildNotes) -> Section:
         record, best = first.record, first.record["validation"]
         own = {k: v for k, v in first.settings.items() if k not in shared and k not in ("model", "seed", "encoder")}
         rows.append({
-            "row": row, "weights": record["encoder"], "tokeniser": record["corpus"]["tokenizer"]["name"],
+            "row": row, "weights": ": ".join(filter(None, (first.weights, record["encoder"]))),
+            "tokeniser": record["corpus"]["tokenizer"]["name"],
             "scored at step": f"{record['step']:,}", "trained": _length(record["finished"]), "validation NLL": score_text(best.get("nll")),
             "NLL a token": score_text(best.get("nll_token")), "KL": score_text(best.get("kl")),
             "settings of its own": ", ".join(f"{k}={v}" for k, v in sorted(own.items())),

@@ -27,7 +27,8 @@ RULE = (
     f"OK: our mean lies within {CLOSE:.0%} of the paper's value, or the paper's value within the range of our seeds; NEAR: within "
     f"{NEAR:.0%}; FAIL: farther away; NOT RUN: we have no run. No verdict where the paper's cell is empty. A sentence of the text is "
     "OK if our means differ in the direction that it says (of Table 3: if our mean lies above that of each other system), else FAIL; "
-    f"by how much is shown and not judged. {NOT_COMPARABLE}: a row of it has no published weights, which define it."
+    f"by how much is shown and not judged. {NOT_COMPARABLE}: a cell of a row without the published weights that define it, or a sentence "
+    "about rows whose first weights differ in kind (published, equal pretraining, random)."
 )
 SCALED = "SCALED"
 GAIN, LOSS, UNCERTAIN = f"{OURS} above", f"{OURS} below", "not certain"
@@ -154,6 +155,10 @@ class Table:
         """Why some rows can't be taken at face value: mark -> what that means."""
         return {mark: text for row in rows for result in self.rows.get(row, []) for mark, text in result.cautions.items()}
 
+    def weights(self, rows: Iterable[str]) -> set[str]:
+        """The kinds of weights that some rows began with, without rows that always begin with random ones."""
+        return {kind for row in rows for result in self.rows.get(row, []) if (kind := result.weights)}
+
     def checked(self) -> list[Checked]:
         """Every claim about this task, or about any."""
         return [self.check(claim) for claim in self.claims.claims if claim.task in (None, self.task)]
@@ -165,7 +170,7 @@ class Table:
         if of is None or to is None:
             return Checked(claim, seeds, of, to, None, NOT_RUN)
         agrees = of > to if claim.direction == "above" else of < to
-        judged = NOT_COMPARABLE if NO_WEIGHTS in self.cautions((*claim.of, *claim.to)) else OK_ if agrees else FAIL
+        judged = NOT_COMPARABLE if len(self.weights((*claim.of, *claim.to))) > 1 else OK_ if agrees else FAIL
         return Checked(claim, seeds, of, to, self.compare(claim.of, claim.to, claim.metric), judged)
 
     def gain(self, row: str, metric: str) -> tuple[PairedComparison | None, str]:

@@ -11,6 +11,7 @@ from hcl_tf.data.keywords.graph import KeywordGraph
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.data.store.tfrecords import GRAPH, MANIFEST, VOCABULARY
+from hcl_tf.data.tokenizers.library import LibraryTokenizer
 from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
@@ -98,7 +99,7 @@ def store_inputs(run: RunFolder, data: PreparedData, inputs: Inputs) -> None:
     """
     for name in (VOCABULARY, GRAPH, MANIFEST):
         run.store(data.folder / name, f"data/{name}")
-    if inputs.library:  # a library's model brings its own tokeniser, which the prepared folder does not hold
+    if isinstance(data.tokenizer, LibraryTokenizer):  # it came with the weights; the prepared folder does not hold it
         with tempfile.TemporaryDirectory() as folder:
             data.tokenizer.save(Path(folder))
             run.store(Path(folder), TOKENIZER)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.tokenizers.library import LibraryTokenizer
 from hcl_tf.data.tokenizers.wordpiece import PUBLISHED
 from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
@@ -53,6 +54,8 @@ def initialize(settings: Settings, data: PreparedData, given: Mapping[str, Any])
     """
     if isinstance(settings, LibrarySettings) and settings.pretrained:
         published = registry.class_of(settings.model).read_published(settings.pretrained)
+        if not isinstance(published.tokenizer, LibraryTokenizer):
+            _check_vocabulary(f"--pretrained={settings.pretrained}", published.tokenizer.vocabulary(), data)
         settings, begun = _sizes_alone(settings, data)
         return settings, dataclasses.replace(begun, published=published, note=f"pretrained: {published.description}")
     if not isinstance(settings, EncoderSettings):
@@ -103,15 +106,19 @@ def _sizes(name: str, preset: str) -> tuple[int, int]:
 
 def _published(settings: BertSettings, data: PreparedData, given: Mapping[str, Any]) -> tuple[Settings, Initialization]:
     published = bert_weights.load(settings.encoder)
-    ours = data.tokenizer.vocabulary()
     if published.vocabulary is None:
         raise UserError(
             f"--encoder={settings.encoder}: its vocabulary is missing, and pieces of the same number may be others; put its vocab.txt or "
             "tokenizer.json beside the weights and prepare the data with --vocab set to it, or train with --encoder=random"
         )
-    if published.vocabulary != ours:
-        raise UserError(
-            f"--encoder={settings.encoder}: its vocabulary is not the one that {data.folder} was prepared with; "
-            "prepare the data with --vocab set to this encoder's vocabulary, or train with --encoder=random"
-        )
+    _check_vocabulary(f"--encoder={settings.encoder}", published.vocabulary, data)
     return settings.settled(True, given), Initialization(published.shape, published, f"encoder: {published.description}")
+
+
+def _check_vocabulary(flag: str, pieces: list[str], data: PreparedData) -> None:
+    """Raises `UserError` where weights have other pieces than the data: pieces of the same number would be others."""
+    if pieces != data.tokenizer.vocabulary():
+        raise UserError(
+            f"{flag}: its vocabulary is not the one that {data.folder} was prepared with; "
+            "prepare the data with --vocab set to that of the weights, or train from random weights"
+        )

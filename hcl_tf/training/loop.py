@@ -148,7 +148,7 @@ class Loop:
             at.step, at.batch = at.step + 1, at.batch + 1
             self._log(scalars)
             progress.update(1)
-            progress.set_postfix_str(f"loss {scalars['objective']:.3f}, {self._rate():.0f} examples/s", refresh=False)
+            progress.set_postfix_str(f"loss {scalars['objective']:.3f}, {self.rate():.0f} examples/s", refresh=False)
             self._say_status(scalars, last)
             ended = at.step >= last
             whole = at.batch == per_epoch
@@ -198,20 +198,21 @@ class Loop:
         if self.run:
             self.run.append({"kind": "train", "step": self.at.step, "epoch": self.at.epoch, **means})
             self._board.scalars("train", means, self.at.step)
-            self._board.scalars("speed", {"examples_per_second": self._rate()}, self.at.step)
-            self.run.append_speed({"step": self.at.step, "examples_per_second": round(self._rate(), 2)})
+            self._board.scalars("speed", {"examples_per_second": self.rate()}, self.at.step)
+            self.run.append_speed({"step": self.at.step, "examples_per_second": round(self.rate(), 2)})
 
-    def _rate(self) -> float:
+    def rate(self) -> float:
+        """Returns the examples a second of this process's steps; 0 before the second step."""
         return self._trained / self._spent if self._spent else 0.0
 
     def _say_status(self, scalars: dict[str, float], last: float) -> None:
         if sys.stderr.isatty() or time.monotonic() - self._status < EVERY or not self._spent:
             return
         self._status = time.monotonic()
-        left = (last - self.at.step) * self.settings.batch_size / self._rate() / 60
+        left = (last - self.at.step) * self.settings.batch_size / self.rate() / 60
         print(
             f"step {self.at.step} of {last}: loss {scalars['objective']:.3f}, gradient norm {scalars['grad_norm']:.3g}, "
-            f"{self._rate():.1f} examples/s, {left:.0f} min left",
+            f"{self.rate():.1f} examples/s, {left:.0f} min left",
             flush=True,
         )
 

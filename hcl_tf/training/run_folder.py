@@ -62,11 +62,14 @@ class Run:
             raise UserError(f"{self.path / METRICS}:{len(lines) + 1}: an unfinished line; start the run again, which drops it")
         return [_metric(self.path / METRICS, number, line) for number, line in enumerate(lines, 1)]
 
+    def holds(self, name: str) -> bool:
+        """Says whether an input, a file or a folder, was stored under `name`."""
+        return any(other == name or other.startswith(f"{name}/") for other in _read_object(self.path / FILES))
+
     def stored(self, name: str) -> Path:
         """Returns the path of the input that was stored under `name`. Raises `UserError` where there is none."""
-        names = _read_object(self.path / FILES)
-        if not any(other == name or other.startswith(f"{name}/") for other in names):
-            raise UserError(f"{self.path}: the run keeps no {name}; it holds {', '.join(sorted(names))}")
+        if not self.holds(name):
+            raise UserError(f"{self.path}: the run keeps no {name}; it holds {', '.join(sorted(_read_object(self.path / FILES)))}")
         return self.path / name
 
     def check_stored(self) -> None:

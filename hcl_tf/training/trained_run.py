@@ -70,7 +70,7 @@ class TrainedRun:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokeniser that cut the run's texts into pieces."""
-        if self._recorded_inputs.get("library"):
+        if self.run.holds(TOKENIZER):
             return library.load(self.run.stored(TOKENIZER))
         return wordpiece.from_file(self.run.stored(f"data/{VOCABULARY}"))
 

@@ -140,7 +140,7 @@ def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_
     if os.path.isdir(path):
         if (pieces := vocabulary_files.of_folder(path)) is None:
             raise UserError(f"--vocab={vocab}: the folder has no {' or '.join(vocabulary_files.FILES)}; {instead}")
-        return _from_pieces(pieces, TEXT), f"tokeniser: vocabulary of folder {path.name}"
+        return from_pieces(pieces, TEXT), f"tokeniser: vocabulary of folder {path.name}"
     if vocab.startswith((".", "/", "~")) or vocab.endswith(".txt"):
         raise UserError(f"--vocab={vocab}: no such file or folder; {instead}")
     return from_hub(vocab), f"tokeniser: {vocab}"
@@ -166,10 +166,11 @@ def from_file(path: Path) -> Tokenizer:
 
     It lower-cases unless the vocabulary has upper-case pieces. Raises `UserError` where the file can't be used (`pieces_in`).
     """
-    return _from_pieces(pieces_in(path), path.name)
+    return from_pieces(pieces_in(path), path.name)
 
 
-def _from_pieces(pieces: list[str], name: str) -> Tokenizer:
+def from_pieces(pieces: list[str], name: str) -> Tokenizer:
+    """Makes a tokeniser of pieces in the order of their ids. It lower-cases unless some of them have capitals."""
     with tempfile.TemporaryDirectory() as folder:  # the library reads a file, and has its own ideas of where a line ends
         path = Path(folder) / TEXT
         path.write_bytes("".join(f"{piece}\n" for piece in pieces).encode())
