@@ -20,7 +20,7 @@ DATA_DIR = flags.DEFINE_list("data_dir", [], "Prepared folders, whose training s
 EXCLUDE = flags.DEFINE_list("exclude", [], "Prepared folders; texts of their held-out splits, and their duplicates, are left out.")
 OUT = flags.DEFINE_string("out", None, "Where the weights go, a folder in the ordinary published layout.")
 RUN_DIR = flags.DEFINE_string("run_dir", None, "Where the training is kept, and taken up again. Default: runs/pretraining/<name of --out>.")
-SETTINGS = {name: setting_flags.define_one(item, "settings of a pretraining") for name, item in settings.flags_of().items()}
+SETTINGS = {name: setting_flags.define_one(item, "settings: pretraining") for name, item in settings.flags_of().items()}
 for each in SETTINGS:
     flags.declare_key_flag(each)
 

@@ -324,7 +324,9 @@ def _records(
 
     def text(role: str, raw: str, pieces: list[int]) -> Text:
         start, kept = cut.kept(role, raw)
-        marked = tuple(replace(k, start=k.start + start, end=k.end + start) for k in keywords[kept])
+        marked = keywords[kept]
+        if start:
+            marked = tuple(replace(k, start=k.start + start, end=k.end + start) for k in marked)
         nodes = tuple(numbers.get(k.text, graph.UNKNOWN) for k in marked)
         normal = spelling.normal(raw)
         return Text(raw, cut.ids(role, pieces), marked, nodes, None if normal == raw else normal)

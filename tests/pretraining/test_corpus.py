@@ -1,6 +1,8 @@
 """Which texts are read: distinct ones of the training split, without those that a held-out split may not share with it."""
 
+import itertools
 import json
+from pathlib import Path
 
 import pytest
 from conftest import prepare_sample
@@ -35,10 +37,17 @@ def test_training_texts_count_once_and_held_out_ones_are_none_of_them(qqp_folder
 
 
 @pytest.fixture(scope="module")
-def another(tmp_path_factory, qqp_folder):
-    """The same corpus in another division, in the same pieces."""
-    vocabulary = qqp_folder / "vocab.txt"
-    return prepare_sample(tmp_path_factory.mktemp("another") / "qqp", vocab=str(vocabulary), seed=7)
+def chained(tmp_path_factory, qqp_folder) -> list[Path]:
+    """Two divisions of one corpus, in which questions that mean the same are joined by pairs of different splits."""
+    place = tmp_path_factory.mktemp("chained")
+    words = ("how", "why", "when", "where")
+    lines = [
+        {"source": f"{first} is {n} bought", "target": f"{second} is {n} bought", "negatives": [f"who is {n} sold"]}
+        for n in range(100, 160) for first, second in itertools.pairwise(words)
+    ]  # fmt: skip
+    (place / "raw.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    vocabulary = str(qqp_folder / "vocab.txt")
+    return [prepare_sample(place / str(seed), raw=place / "raw.jsonl", vocab=vocabulary, seed=seed) for seed in (1, 2)]
 
 
 def plain_clusters(folders) -> dict[str, set[str]]:
@@ -58,11 +67,12 @@ def plain_clusters(folders) -> dict[str, set[str]]:
     return groups
 
 
-def test_no_text_of_a_cluster_that_a_held_out_split_touches_is_left(qqp_folder, another):
-    found = collect([qqp_folder], [another])
-    groups = plain_clusters([qqp_folder, another])
+def test_no_text_of_a_cluster_that_a_held_out_split_touches_is_left(chained):
+    folder, another = chained
+    found = collect([folder], [another])
+    groups = plain_clusters([folder, another])
     touched = {t for text in texts_of(another, "validation", "test").values() for t in groups.get(text, {text})}
-    train = texts_of(qqp_folder, "train")
+    train = texts_of(folder, "train")
     expected = {ids for ids, text in train.items() if text not in touched}
     assert pieces(found.train) == expected
     assert found.excluded == len(train) - len(expected) > 0

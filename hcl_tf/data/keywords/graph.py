@@ -7,7 +7,7 @@ bounded by the strongest `degree` neighbours that are kept, not by the full prod
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,18 +115,14 @@ def build(
         if input_edges:
             positive_block = positive_block + _source_target_rows(source, target, rows)
         negative_block = target_rows @ of_negative + negative_rows @ of_target
-        counts = positive_block.toarray(), negative_block.toarray()
-        own = np.arange(start, start + counts[0].shape[0])
-        for dense in counts:
-            dense[own - start, own] = 0
+        counts = [_without_own(block, start) for block in (positive_block, negative_block)]
         if strength == "association":
-            ranks = [_association(dense, total[rows], total) for dense, total in zip(counts, totals, strict=True)]
-            stronger = ranks[POSITIVE] >= ranks[NEGATIVE]
-            ranks = [np.where(stronger, ranks[POSITIVE], 0.0), np.where(stronger, 0.0, ranks[NEGATIVE])]
+            ranks = [_association(block, total[rows], total) for block, total in zip(counts, totals, strict=True)]
         else:
-            ranks = [counts[POSITIVE], np.where(counts[POSITIVE] > 0, 0, counts[NEGATIVE])]
+            ranks = [block.data.copy() for block in counts]
+        _leave_out_weaker(counts, ranks, strength == "count")
         for relation in (POSITIVE, NEGATIVE):
-            kept[relation].extend(_strongest(*row, degree) for row in zip(ranks[relation], counts[relation], strict=True))
+            kept[relation].extend(_strongest(counts[relation], ranks[relation], degree))
     indptr, indices, weights = zip(*(_as_csr(kept[relation]) for relation in (POSITIVE, NEGATIVE)), strict=True)
     counts = np.array([counter[node] for node in nodes], np.int32)
     clusters = np.asarray(source.sum(axis=0)).ravel().astype(np.int32)
@@ -148,7 +144,20 @@ def _totals(of_target: sparse.csr_matrix, of_negative: sparse.csr_matrix, joined
     return [positive, negative]
 
 
-def _association(counts: np.ndarray, of_rows: np.ndarray, totals: np.ndarray) -> np.ndarray:
+def _without_own(block: sparse.csr_matrix, start: int) -> sparse.csr_matrix:
+    """Sets the counts of nodes with themselves to 0, in rows that begin with node `start`; columns of each row are then in order."""
+    block = block.tocsr()
+    block.sort_indices()
+    block.data[block.indices == start + _rows_of(block)] = 0
+    return block
+
+
+def _rows_of(block: sparse.csr_matrix) -> np.ndarray:
+    """Returns the row of each entry."""
+    return np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+
+
+def _association(counts: sparse.csr_matrix, of_rows: np.ndarray, totals: np.ndarray) -> np.ndarray:
     """Computes positive pointwise mutual information, the neighbour's frequency smoothed (Levy et al. 2015, section 3.3).
 
     Frequent words then are not every word's neighbours, as they are by counts.
@@ -157,13 +166,22 @@ def _association(counts: np.ndarray, of_rows: np.ndarray, totals: np.ndarray) ->
       counts: [rows, N] of one relation. of_rows: [rows], totals: [N] sums of all counts of a node.
 
     Returns:
-      [rows, N] max(0, log P(i, j) / (P(i) P(j))), where P(j) goes with the power `SMOOTHING` of how often j occurs.
+      Of each entry max(0, log P(i, j) / (P(i) P(j))), where P(j) goes with the power `SMOOTHING` of how often j occurs.
     """
     smoothed = totals**SMOOTHING
-    expected = of_rows[:, None] * (smoothed / max(smoothed.sum(), 1e-12))[None]  # --> [rows, N] counts without any association
+    expected = of_rows[_rows_of(counts)] * (smoothed / max(smoothed.sum(), 1e-12))[counts.indices]  # counts without any association
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.log(counts / expected)
-    return np.where(counts > 0, np.maximum(found, 0.0), 0.0)
+        found = np.log(counts.data / expected)
+    return np.where(counts.data > 0, np.maximum(found, 0.0), 0.0)
+
+
+def _leave_out_weaker(counts: list[sparse.csr_matrix], ranks: list[np.ndarray], positive_first: bool) -> None:
+    """Sets the rank of one edge of each pair that both relations join to 0: the weaker one, or the negative one (`positive_first`)."""
+    keys = [_rows_of(block) * block.shape[1] + block.indices for block in counts]
+    _, positive, negative = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    stronger = (ranks[POSITIVE][positive] >= ranks[NEGATIVE][negative]) | positive_first
+    ranks[POSITIVE][positive[~stronger]] = 0
+    ranks[NEGATIVE][negative[stronger]] = 0
 
 
 def _source_target_rows(source: sparse.csr_matrix, target: sparse.csr_matrix, rows: slice) -> sparse.csr_matrix:
@@ -178,11 +196,17 @@ def _incidence(texts: list[tuple[str, ...]], numbers: dict[str, int]) -> sparse.
     return sparse.csr_matrix((np.ones(len(pairs), np.int64), (rows, columns)), shape=(len(texts), len(numbers)))
 
 
-def _strongest(rank: np.ndarray, count: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the places of a row's `degree` largest positive ranks, largest first and ties by place, and the counts there."""
-    places = np.flatnonzero(rank > 0)
-    places = places[np.lexsort((places, -rank[places]))][:degree]
-    return places, count[places]
+def _strongest(counts: sparse.csr_matrix, ranks: np.ndarray, degree: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields of each row the columns of its `degree` largest positive ranks, largest first and ties by column, and the counts there.
+
+    Args:
+      counts: [rows, N]. ranks: of each entry.
+    """
+    for begin, end in zip(counts.indptr, counts.indptr[1:], strict=False):
+        rank = ranks[begin:end]
+        places = np.flatnonzero(rank > 0)
+        places = places[np.argsort(-rank[places], kind="stable")[:degree]] + begin
+        yield counts.indices[places], counts.data[places]
 
 
 def _as_csr(rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
