@@ -20,6 +20,7 @@ DATA_DIR = flags.DEFINE_list("data_dir", [], "Prepared folders, whose training s
 EXCLUDE = flags.DEFINE_list("exclude", [], "Prepared folders; texts of their held-out splits, and their duplicates, are left out.")
 OUT = flags.DEFINE_string("out", None, "Where the weights go, a folder in the ordinary published layout.")
 RUN_DIR = flags.DEFINE_string("run_dir", None, "Where the training is kept, and taken up again. Default: runs/pretraining/<name of --out>.")
+EXPORT = flags.DEFINE_string("export", None, "Train nothing, but add the pretraining to this bundle, for machines without TensorFlow.")
 SETTINGS = {name: setting_flags.define_one(item, "settings: pretraining") for name, item in settings.flags_of().items()}
 for each in SETTINGS:
     flags.declare_key_flag(each)
@@ -31,11 +32,18 @@ def main() -> None:
         raise UserError("--out is needed: the folder that the weights go to")
     if not DATA_DIR.value:
         raise UserError("--data_dir is needed: one or more folders made by python -m hcl_tf.prepare, joined by commas")
-    resolved = settings.resolve(setting_flags.given(SETTINGS))
+    given = setting_flags.given(SETTINGS)
+    resolved = settings.resolve(given | {"jit_compile": "true"} if EXPORT.value else given)
+    folders, exclude = ([Path(name) for name in flag.value] for flag in (DATA_DIR, EXCLUDE))
     cli.import_tensorflow()
+    if EXPORT.value:
+        from hcl_tf.portable import pretraining
+        from hcl_tf.portable.bundle import Bundle
+
+        pretraining.export(folders, exclude, Bundle(Path(EXPORT.value), Path(OUT.value).name), resolved)
+        return
     from hcl_tf.pretraining.launch import launch
 
-    folders, exclude = ([Path(name) for name in flag.value] for flag in (DATA_DIR, EXCLUDE))
     why = launch(folders, exclude, Path(OUT.value), Path(RUN_DIR.value) if RUN_DIR.value else None, resolved, sys.argv)
     if why.startswith("SIG"):
         sys.stdout.flush()

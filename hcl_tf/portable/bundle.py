@@ -9,6 +9,10 @@ and with
 
     outputs.<split>.npz                    ids of the outputs
     examined.test.npz                      diagnostics of the test examples
+
+or, of a pretraining, in place of these two
+
+    weights.safetensors                    the variables of the model at the smallest validation loss
 """
 
 import gzip
@@ -33,7 +37,7 @@ FORMAT = 2
 READABLE = (1, FORMAT)  # until version 0.1.0 every system had a sampler
 NAME = re.compile(r"[\w.= -]*\w")
 DESCRIPTION, ARRAYS, PROGRAM = "bundle.json", "arrays", "{}.mlir.xz"
-OUTPUTS, DIAGNOSTICS = "outputs.{}.npz", "examined.test.npz"
+OUTPUTS, DIAGNOSTICS, WEIGHTS = "outputs.{}.npz", "examined.test.npz", "weights.safetensors"
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from hcl_tf.training.loop import DIAGNOSED, Loop
 from hcl_tf.training.step import TrainStep
 
 Values = dict[str, tf.Tensor]
+Part = tuple[Callable[[Batch], Values], Batch]  # a function, and a batch to trace it on
 Starts = dict[int, tuple[tf.Variable, object, bytes]]  # id of a variable -> the variable, its initializer, the hash of its first values
 SEARCHED = 256  # sources decoded at once, more than on a CPU; outputs do not depend on it
 BOOLEANS = re.compile(r'dense<"0x([0-9A-Fa-f]+)"> : tensor<((?:\d+x)+i1)>')
@@ -67,25 +68,37 @@ def export(task: str, data_dir: Path | None, preset: str | None, given: dict, ou
     loop.system.before_epoch(0, loop.texts)
     if isinstance(settings, BertSettings) and settings.trained_layers is not None:
         _forget_unread_pieces(loop, data)
-    starts = drawable(loop, starts)
-    parts = _Parts(loop)
-    variables = {**assembly.variables(loop.system), **loop.train_step.state(), **_constants(loop.train_step)}
-    programs = {name: _program(bundle, name, *part, variables) for name, part in parts.all().items()}
+    parts = Parts(loop)
+    with working("storing data"):
+        description = {
+            "config": recorded_of(task, data, settings, begun_with, system), "batches": _batches(bundle, loop, data),
+            "examined": DIAGNOSED, "looked_at": LOOKED_AT, "inputs": _inputs(bundle, loop, data),
+            "refresh": {"every": parts.refresh_every, "rows": SEARCHED, "variables": parts.refreshed()},
+        }  # fmt: skip
+    write(bundle, parts, parts.all(), drawable(loop, starts), half, description)
+    return bundle
+
+
+def write(bundle: Bundle, parts: "Parts", chosen: Mapping[str, Part], starts: Starts, half: bool, description: dict) -> None:
+    """Compiles parts of a loop, and writes them with their variables and a description into the bundle.
+
+    Args:
+      chosen: the parts by name, with a batch to trace each on. starts: of variables that may be drawn anew (`starting_points`).
+      half: whether weights that are not drawn are stored as float16. description: what else the bundle says of the system.
+    """
+    loop, variables = parts.loop, parts.variables
+    programs = {name: _program(bundle, name, *part, variables) for name, part in chosen.items()}
     programs = {name: program for name, program in programs.items() if program.outputs or program.updates}
     used = {name for program in programs.values() for name in program.variables}
-    with working("storing weights and data"):
-        description = {
-            "config": recorded_of(task, data, settings, begun_with, system), "environment": describe_environment(), "half": half,
+    with working("storing weights"):
+        description |= {
+            "environment": describe_environment(), "half": half,
             "variables": {name: _start(bundle, variables[name], starts, half) for name in sorted(used)},
             "figures": parts.names, "per": loop.validation.per, "final_weights": loop.validation.final_weights(),
-            "output_nll": loop.system.output_nll,
-            "batches": _batches(bundle, loop, data), "examined": DIAGNOSED, "looked_at": LOOKED_AT,
-            "patience_from": loop.system.ramp_steps, "inputs": _inputs(bundle, loop, data),
-            "refresh": {"every": parts.refresh_every, "rows": SEARCHED, "variables": parts.refreshed(variables)},
+            "output_nll": loop.system.output_nll, "patience_from": loop.system.ramp_steps,
         }  # fmt: skip
     bundle.write(description, programs)
-    print(f"wrote {bundle.system} to {out}: {', '.join(programs)}", flush=True)
-    return bundle
+    print(f"wrote {bundle.system} to {bundle.folder}: {', '.join(programs)}", flush=True)
 
 
 def _refuse_what_stays(loop: Loop) -> None:
@@ -105,61 +118,68 @@ def _forget_unread_pieces(loop: Loop, data: PreparedData) -> None:
     table.assign(values)
 
 
-class _Parts:
+class Parts:
     """The parts of a loop that run on the device, as functions of tensors.
 
-    A part that returns many scalars stacks them into one vector, and `names` says which they are, in order.
+    Attributes:
+      variables: all that they may read, by name.
+      names: a part that returns many scalars stacks them into one vector, and this says which they are, in order.
     """
 
     def __init__(self, loop: Loop) -> None:
-        self._loop, self.names = loop, {}
+        self.loop, self.names = loop, {}
+        self.variables = {**assembly.variables(loop.system), **loop.train_step.state(), **_constants(loop.train_step)}
         every, s = loop.system.refreshed()[0], loop.settings
         steps = min(s.max_steps or math.inf, s.epochs * len(loop.batches))
         self.refresh_every = every if every * len(loop.batches) < steps else 0  # epochs; no further ones than it has
 
-    def refreshed(self, variables: Mapping[str, tf.Variable]) -> dict[str, str]:
+    def refreshed(self) -> dict[str, str]:
         """Returns the names of the variables that are given new values between epochs."""
-        names = {id(variable): name for name, variable in variables.items()}
-        return {key: names[id(variable)] for key, variable in self._loop.system.refreshed()[1].items()} if self.refresh_every else {}
+        names = {id(variable): name for name, variable in self.variables.items()}
+        return {key: names[id(variable)] for key, variable in self.loop.system.refreshed()[1].items()} if self.refresh_every else {}
 
-    def all(self) -> dict[str, tuple[Callable[[Batch], Values], Batch]]:
-        """Returns each part by its name in the bundle, with a batch to trace it on."""
-        held_out = self._loop.validation.batches
-        batch, validated, searched = (next(iter(batches.dataset(epoch))) for batches, epoch in (
-            (self._loop.batches, 0), (held_out, None), (dataclasses.replace(held_out, batch_size=SEARCHED), None),
-        ))  # fmt: skip
-        texts = {"ids": tf.constant(self._loop.texts.ids[np.arange(SEARCHED) % len(self._loop.texts.ids)], tf.int32)}
+    def training(self) -> dict[str, Part]:
+        """Returns what training alone needs: each part by its name in the bundle, with a batch to trace it on."""
+        batch = next(iter(self.loop.batches.dataset(0)))
+        validated = next(iter(self.loop.validation.batches.dataset(None)))
+        return {"step": (self.step, batch | {"step": tf.constant(0)}), "validate": (self.validate, validated)}
+
+    def all(self) -> dict[str, Part]:
+        """Returns the parts of a system that writes texts, as `training` does."""
+        held_out, training = self.loop.validation.batches, self.training()
+        searched = next(iter(dataclasses.replace(held_out, batch_size=SEARCHED).dataset(None)))
+        texts = {"ids": tf.constant(self.loop.texts.ids[np.arange(SEARCHED) % len(self.loop.texts.ids)], tf.int32)}
         return ({"vectors": (self.vectors, texts)} if self.refresh_every else {}) | {
-            "step": (self.step, batch | {"step": tf.constant(0)}),
+            "step": training["step"],
             "prepare": (self.prepare, {}),
-            "validate": (self.validate, validated),
-            "examine": (self._loop.validation.diagnostics_of, validated),
+            "validate": training["validate"],
+            "examine": (self.loop.validation.diagnostics_of, training["validate"][1]),
             "search": (self.search, {name: searched[name] for name in SOURCE_COLUMNS}),
         }
 
     def step(self, batch: Batch) -> Values:
         """Takes a training step. Returns its scalars."""
         number = batch.pop("step")
-        return self._stacked("step", self._loop.train_step.compute(batch, number, self._loop.system.phase))
+        return self._stacked("step", self.loop.train_step.compute(batch, number, self.loop.system.phase))
 
     def vectors(self, batch: Batch) -> Values:
         """Computes the vectors of texts, of which node features are made."""
-        encoder = self._loop.system.encoder
+        encoder = self.loop.system.encoder
         return {"vectors": text_vector(encoder(batch["ids"]), encoder.mask(batch["ids"]))}
 
     def prepare(self, _: Batch) -> Values:
         """Runs `System.before_inference`, which for some systems computes nothing."""
-        self._loop.system.before_inference()
+        self.loop.system.before_inference()
         return {}
 
     def validate(self, batch: Batch) -> Values:
         """Computes the sums of the losses over a batch, and the counts of which means are taken."""
-        sums, counts = self._loop.validation.sums_of(batch, self._loop.system.phase)
+        sums, counts = self.loop.validation.sums_of(batch, self.loop.system.phase)
         return self._stacked("sums", {name: total.value for name, total in sums.items()}) | self._stacked("counts", counts)
 
     def search(self, batch: Batch) -> Values:
         """Finds the best hypothesis of each source."""
-        return {"ids": self._loop.system.generate(batch)[0][:, 0]}
+        return {"ids": self.loop.system.generate(batch)[0][:, 0]}
 
     def _stacked(self, name: str, scalars: Values) -> Values:
         self.names[name] = sorted(scalars)

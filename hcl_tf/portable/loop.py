@@ -17,7 +17,9 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
+import safetensors.numpy
 
+from hcl_tf.config import SPLITS
 from hcl_tf.data.batching.batches import Batches
 from hcl_tf.data.batching.distinct_texts import DistinctTexts
 from hcl_tf.data.batching.pairs import pair_batches
@@ -27,8 +29,8 @@ from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.errors import UserError
 from hcl_tf.files.json_text import to_json
 from hcl_tf.files.whole_file import write_whole
-from hcl_tf.portable import starting_weights
-from hcl_tf.portable.bundle import DIAGNOSTICS, OUTPUTS, Bundle
+from hcl_tf.portable import packed_rows, starting_weights
+from hcl_tf.portable.bundle import DIAGNOSTICS, OUTPUTS, WEIGHTS, Bundle
 from hcl_tf.portable.programs import Executable, Values, copied, device_name
 from hcl_tf.progress import bar, track, working
 from hcl_tf.training.diagnostics import means_of, summarise
@@ -40,7 +42,8 @@ REMEDY = "export again with a smaller --learning_rate or a longer --warmup_steps
 
 
 def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
-    """Trains a system, and writes metrics, environment, outputs of validation and test, and diagnostics of test examples.
+    """Trains a system, and writes metrics, environment, outputs of validation and test, and diagnostics of test examples; of a pretraining,
+    the best weights in place of outputs and diagnostics.
 
     Args:
       minutes: training stops after so many, counted from the first step; 0: it does not.
@@ -57,15 +60,23 @@ def train(bundle: Bundle, out: Path, minutes: float = 0.0) -> dict:
     metrics = run.train(minutes)
     for name, lines in ((METRICS, metrics), (SPEED, run.speed)):
         write_whole(out / name, b"".join(to_json(line) + b"\n" for line in lines))
+    if "search" in run.programs:
+        _write_outputs(run, out)
+    else:
+        write_whole(out / WEIGHTS, safetensors.numpy.save({name: np.asarray(value) for name, value in sorted(run.best.items())}))
+    write_whole(out / DONE, to_json(run.done, indent=2) + b"\n")
+    print(f"wrote results of {bundle.system} to {out}: {json.dumps(run.done)}", flush=True)
+    return run.done
+
+
+def _write_outputs(run: "_Run", out: Path) -> None:
+    """Writes what the best weights make of validation and test."""
     run.variables |= run.best
     if "prepare" in run.programs:
         run.programs["prepare"](run.variables, {})
     for split, most in (("validation", run.about["looked_at"]), ("test", 0)):
         _save(out / OUTPUTS.format(split), {"ids": run.decode(split, most)})
     _save(out / DIAGNOSTICS, run.diagnose("test"))
-    write_whole(out / DONE, to_json(run.done, indent=2) + b"\n")
-    print(f"wrote results of {bundle.system} to {out}: {json.dumps(run.done)}", flush=True)
-    return run.done
 
 
 class _Run:
@@ -83,7 +94,8 @@ class _Run:
             self.programs = {name: Executable(*bundle.program(name)) for name in self.about["programs"]}
         print(f"{bundle.system}: compiled {', '.join(self.programs)} for {device_name()} in {time.monotonic() - began:.1f} s", flush=True)
         self.variables = _begin(bundle, self.settings["seed"])
-        self.splits = {split: _batches(bundle, split) for split in ("train", "validation", "test")}
+        splits = packed_rows.SPLITS if packed_rows.is_packed(self.about["batches"]) else SPLITS
+        self.splits = {split: _batches(bundle, split) for split in splits}
         read = ("prepare", "validate", "examine", "search")
         self._of_model = {v for name in read if name in self.programs for v in self.about["programs"][name]["variables"]}
         self.best: Values = {}
@@ -142,7 +154,7 @@ class _Run:
 
     def _refresh(self, epoch: int) -> None:
         """Computes node features of the weights as they are, where the epoch that begins has new ones, as `System.before_epoch` does."""
-        r = self.about.get("refresh", {"every": 0})  # bundles of version 0.2.0 and earlier have none
+        r = self.about.get("refresh", {"every": 0})  # pretrainings, and bundles of version 0.2.0 and earlier, have none
         if not r["every"] or epoch % r["every"]:
             return
         if self._texts is None:
@@ -178,7 +190,7 @@ class _Run:
         means = means_of(parts, self.about["per"], self.about["final_weights"])
         if not math.isfinite(means["loss"]):
             raise UserError(f"step {step}: the validation loss is {means['loss']}; {REMEDY}")
-        diagnostics = summarise(self.diagnose("validation", self.about["examined"]))
+        diagnostics = summarise(self.diagnose("validation", self.about["examined"])) if "examine" in self.programs else {}
         print(f"step {step}: validation loss {means['loss']:.3f}, NLL {means['nll']:.3f}", flush=True)
         found = {"kind": "validation", "step": step, "epoch": epoch, **means}
         return found | {f"examined/{name}": value for name, value in diagnostics.items()}
@@ -230,6 +242,8 @@ def _begin(bundle: Bundle, seed: int) -> Values:
 def _batches(bundle: Bundle, split: str) -> Batches:
     """Makes the batches of a split, as `training.launch.assemble` does."""
     b = bundle.description["batches"]
+    if packed_rows.is_packed(b):
+        return packed_rows.batches(bundle, b, split)
     arrays = SplitArrays(**{name: bundle.array(key).astype(np.int32) for name, key in b["columns"][split].items()})
     indptr, indices = ([bundle.array(key).astype(kind) for key in b[name]] for name, kind in (("indptr", np.int64), ("indices", np.int32)))
     nothing = np.zeros(b["nodes"], np.int32)

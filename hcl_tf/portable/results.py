@@ -42,7 +42,7 @@ def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Pat
     Raises:
       UserError: results are missing, damaged, or of another bundle, the data are not those of the bundle, or the folder holds something.
     """
-    config, there = bundle.description["config"], _Results(results, bundle)
+    config, there = bundle.description["config"], Results(results, bundle)
     if run_dir.exists() and not (run_dir.is_dir() and not any(run_dir.iterdir())):
         raise UserError(f"--run_dir={run_dir}: not an empty folder; choose another")
     data, settings = _as_trained(bundle, data_of(config, data_dir)), registry.read(config["settings"])
@@ -68,7 +68,7 @@ def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Pat
         raise
 
 
-class _Results:
+class Results:
     """The results of a training, read and checked."""
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
@@ -78,7 +78,11 @@ class _Results:
             raise UserError(f"{folder / DONE}: not of this bundle's {bundle.system}; give the bundle that was trained, and its --system")
         self._machine = self._read(ENVIRONMENT, from_json)
         self.metrics, self.speed = (self._read(name, _lines) for name in (METRICS, SPEED))
-        self.diagnostics = self._read(DIAGNOSTICS, _arrays)
+
+    @property
+    def diagnostics(self) -> dict[str, np.ndarray]:
+        """Diagnostics of the test examples."""
+        return self._read(DIAGNOSTICS, _arrays)
 
     def ids(self, split: str, count: int) -> np.ndarray:
         """Reads the ids of a split's outputs, [count, T]. Raises `UserError` where there are not `count` of them."""

@@ -27,7 +27,7 @@ from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.environment import describe_environment
 from hcl_tf.training.launch import compiled
 from hcl_tf.training.loop import Loop
-from hcl_tf.training.run_folder import CHECKPOINTS, Run, RunFolder
+from hcl_tf.training.run_folder import CHECKPOINTS, RunFolder
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.validation import MOST_ROWS, Validation
 
@@ -48,29 +48,33 @@ def launch(
       UserError: texts, settings, or what is in the folders do not fit each other, or a loss is not finite.
     """
     path = run_dir or Path("runs/pretraining") / out.name
-    _check_place(out, settings)
+    check_place(out, settings)
     tf.config.experimental.enable_op_determinism()  # else a resumed run would not have the same bits
     corpus = collect(folders, exclude)
-    recorded = {"version": hcl_tf.__version__, "task": "pretraining", "settings": settings.to_dict(), "data": corpus.hashes}
+    recorded = recorded_of(corpus, settings)
     print(f"{settings.objective}, run folder {path}, weights to {out}", flush=True)
     with RunFolder.open(path, recorded, command, same=_what_has_to_be_the_same) as run:
-        if Run(path, recorded).finished and out.exists():
+        if (finished := run.finished) and out.exists():
             print(f"{out}: these weights are there already")
-            return run.finished["ended"]
-        columns, held_out = _columns(corpus, settings)
-        loop = _loop(corpus, settings, columns, held_out, run, path)
+            return finished["ended"]
+        loop = assemble(corpus, settings, run, path)
         loop.resume()
         why = loop.train()
         if not why.startswith("SIG"):
-            _finish(loop, corpus, columns, out, run, why)
+            _finish(loop, corpus, out, run, why)
         return why
+
+
+def recorded_of(corpus: Corpus, settings: PretrainingSettings) -> dict[str, Any]:
+    """Returns the configuration that a run keeps in config.json."""
+    return {"version": hcl_tf.__version__, "task": "pretraining", "settings": settings.to_dict(), "data": corpus.hashes}
 
 
 def _what_has_to_be_the_same(config: dict[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in ("task", "settings", "data")}
 
 
-def _check_place(out: Path, settings: PretrainingSettings) -> None:
+def check_place(out: Path, settings: PretrainingSettings) -> None:
     """Raises `UserError` where the weights could not be written in the end: hours of work would have no place."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -108,24 +112,17 @@ def _pieces(corpus: Corpus, settings: PretrainingSettings) -> Pieces:
     there = np.unique(corpus.train.pieces) if settings.output_vocab == "train" else np.arange(len(t))
     special = [t.pad_id, t.unknown_id, t.cls_id, t.sep_id, vocabulary.index("[MASK]"), *sentinels]
     inner = np.array([piece.startswith("##") for piece in vocabulary])
-    return Pieces(t.pad_id, t.cls_id, t.sep_id, vocabulary.index("[MASK]"), np.setdiff1d(there, special).astype(np.int32), inner, sentinels)
+    ordinary = np.setdiff1d(there, special).astype(np.int32)
+    return Pieces(t.pad_id, t.unknown_id, t.cls_id, t.sep_id, vocabulary.index("[MASK]"), ordinary, inner, sentinels)
 
 
-def _inputs(corpus: Corpus, settings: PretrainingSettings, pieces: Pieces) -> Inputs:
-    """Describes the body: its vocabulary, and its sizes from `--layers` and `--width` or from `--config`."""
-    s, t = settings, corpus.tokenizer
-    rows = max(len(t), int(pieces.sentinels.max(initial=-1)) + 1)
-    kept = np.union1d(pieces.ordinary, [t.pad_id, t.unknown_id, t.cls_id, t.sep_id, *pieces.sentinels]).astype(np.int32)
-    shape, library = EncoderShape(rows, s.width, s.layers, s.heads, 4 * s.width, max(POSITIONS, s.row_length)), None
+def _sizes(settings: PretrainingSettings, pieces: int) -> tuple[EncoderShape, dict[str, Any] | None]:
+    """Returns the sizes of a body of so many pieces: those of `--layers` and `--width`, or what `--config` names."""
+    s = settings
     if s.config and s.objective == "mlm":
-        shape = bert_weights.read_config(Path(s.config))
-        shape = EncoderShape(**{**shape.to_dict(), "vocab_size": rows})
-    elif s.config:
-        library = _library_config(Path(s.config), s, rows)
-    nothing = np.zeros((0, 2, 1), np.int32), np.zeros((0, 1), np.int32)
-    return Inputs(
-        corpus.language, s.row_length, s.row_length, 0, t.pad_id, t.unknown_id, t.cls_id, t.sep_id, rows, kept, *nothing, shape, library
-    )
+        return EncoderShape(**{**bert_weights.read_config(Path(s.config)).to_dict(), "vocab_size": pieces}), None
+    library = _library_config(Path(s.config), s, pieces) if s.config else None
+    return EncoderShape(pieces, s.width, s.layers, s.heads, 4 * s.width, max(POSITIONS, s.row_length)), library
 
 
 def _library_config(path: Path, settings: PretrainingSettings, rows: int) -> dict[str, Any]:
@@ -151,12 +148,15 @@ def _library_config(path: Path, settings: PretrainingSettings, rows: int) -> dic
     return config | {"vocab_size": rows}
 
 
-def _loop(corpus: Corpus, settings: PretrainingSettings, columns: Columns, held_out: Columns, run: RunFolder, path: Path) -> Loop:
-    pieces = columns.pieces
-    keras.utils.set_random_seed(settings.seed)
-    unscored = (*(int(sentinel) for sentinel in pieces.sentinels), pieces.sep_id) if settings.objective == "span" else ()
-    system = SYSTEMS[settings.objective](settings, _inputs(corpus, settings, pieces), unscored, name=settings.objective)
-    system.make_variables()
+def assemble(corpus: Corpus, settings: PretrainingSettings, run: RunFolder | None, path: Path) -> Loop:
+    """Builds the training loop.
+
+    Args:
+      run: the folder to write to; None: nothing is written. path: the same folder, from which checkpoints are read.
+    """
+    columns, held_out = _columns(corpus, settings)
+    t = corpus.tokenizer
+    system = body(settings, columns.pieces, *_sizes(settings, max(len(t), int(columns.pieces.sentinels.max(initial=-1)) + 1)))
     size = min(settings.batch_size, MOST_ROWS, len(held_out.packed))
     validation = Validation(system, Batches(len(held_out.packed), size, (held_out,), settings.seed), settings.seed)
     batches = Batches(len(columns.packed), settings.batch_size, (columns,), settings.seed)
@@ -165,29 +165,60 @@ def _loop(corpus: Corpus, settings: PretrainingSettings, columns: Columns, held_
     return Loop(system, TrainStep(system, settings, None, compiled(settings)), batches, validation, None, settings, run, saved)
 
 
+def body(settings: PretrainingSettings, pieces: Pieces, shape: EncoderShape, library: dict[str, Any] | None) -> Pretraining:
+    """Builds a body with its head at its first weights.
+
+    Args:
+      shape, library: its sizes; `library`, the configuration of a T5 or GPT-2, goes before `shape`.
+    """
+    s, p = settings, pieces
+    kept = np.union1d(p.ordinary, [p.pad_id, p.unknown_id, p.cls_id, p.sep_id, *p.sentinels]).astype(np.int32)
+    special, nothing = (p.pad_id, p.unknown_id, p.cls_id, p.sep_id), (np.zeros((0, 2, 1), np.int32), np.zeros((0, 1), np.int32))
+    inputs = Inputs("", s.row_length, s.row_length, 0, *special, shape.vocab_size, kept, *nothing, shape, library)
+    keras.utils.set_random_seed(s.seed)
+    unscored = (*map(int, p.sentinels), p.sep_id) if s.objective == "span" else ()
+    system = SYSTEMS[s.objective](s, inputs, unscored, name=s.objective)
+    system.make_variables()
+    return system
+
+
 def _parameters(system: Pretraining) -> int:
     return sum(int(np.prod(variable.shape)) for variable in system.trainable_variables)
 
 
-def _finish(loop: Loop, corpus: Corpus, columns: Columns, out: Path, run: RunFolder, why: str) -> None:
+def _finish(loop: Loop, corpus: Corpus, out: Path, run: RunFolder, why: str) -> None:
     """Writes the weights of the smallest held-out loss with their record, and marks the run as finished."""
     best = loop.saved.read("best_loss")
     checkpoints.assign(assembly.variables(loop.system), best.arrays, best.path)
     losses = next(r for r in run.read_metrics() if r["kind"] == "validation" and r["step"] == best.step)
-    train = corpus.train
-    record = run.config | {
-        "name": out.name, "parameters": _parameters(loop.system), "body": _body(loop.system),
-        "texts": len(train), "pieces": len(train.pieces),
-        "held_out": len(corpus.held_out), "excluded": corpus.excluded, "padding": 1 - columns.packed.filled, "step": best.step,
-        "pieces_seen": round(len(train.pieces) * best.step / len(loop.batches)),
-        "pieces_a_second": loop.rate() * len(train.pieces) / len(columns.packed),
-        "losses": {"piece": losses["nll_piece"], "token": losses["nll_token"], **_yardsticks(corpus, columns)},
-        "environment": describe_environment(),
-    }  # fmt: skip
-    publication.publish(loop.system, corpus, record, out)
-    run.write_json("weights.json", {"losses": record["losses"], "pieces_a_second": record["pieces_a_second"]})
+    record = completed(run.config | described(loop, corpus), out.name, losses, loop.rate(), describe_environment())
+    publication.publish(loop.system, corpus.vocabulary.read_bytes(), record, out)
     run.finish({"ended": why, "step": loop.at.step, "best_step": best.step})
     print(publication.card(record), f"\nwrote {out}", sep="", flush=True)
+
+
+def described(loop: Loop, corpus: Corpus) -> dict[str, Any]:
+    """Returns what a record says of body and texts before any training."""
+    columns = loop.batches.columns[0]
+    return {
+        "parameters": _parameters(loop.system), "body": _size(loop.system), "lowercase": corpus.tokenizer.lowercase,
+        "texts": len(corpus.train), "pieces": len(corpus.train.pieces), "held_out": len(corpus.held_out), "excluded": corpus.excluded,
+        "padding": 1 - columns.packed.filled, "rows": len(columns.packed), "epoch_steps": len(loop.batches),
+        "losses": _yardsticks(corpus, columns),
+    }  # fmt: skip
+
+
+def completed(record: dict[str, Any], name: str, losses: dict[str, Any], rate: float, environment: dict[str, Any]) -> dict[str, Any]:
+    """Completes a record with what training gave.
+
+    Args:
+      name: of the folder. losses: the line of metrics.jsonl of the step that is published. rate: rows a second; 0: not known.
+    """
+    own = {"piece": losses["nll_piece"], "token": losses["nll_token"]}
+    return record | {
+        "name": name, "step": losses["step"], "pieces_seen": round(record["pieces"] * losses["step"] / record["epoch_steps"]),
+        "pieces_a_second": rate * record["pieces"] / record["rows"], "losses": record["losses"] | own, "environment": environment,
+    }  # fmt: skip
 
 
 def _yardsticks(corpus: Corpus, columns: Columns) -> dict[str, float]:
@@ -200,7 +231,7 @@ def _yardsticks(corpus: Corpus, columns: Columns) -> dict[str, float]:
     return {"unigram": unigram, "bigram": bigram}
 
 
-def _body(system: Pretraining) -> str:
+def _size(system: Pretraining) -> str:
     """Says in words how large a body is."""
     s = system.settings
     if s.config:

@@ -19,11 +19,13 @@ class Pieces:
     """What objectives know of the vocabulary.
 
     Attributes:
-      pad_id, cls_id, sep_id, mask_id: special pieces. ordinary: [V'] int32 ids of pieces that may be predicted and are not special.
-      inner: [V] bool, the pieces that go on with a word. sentinels: [n] int32 ids, which stand for hidden spans in order.
+      pad_id, unknown_id, cls_id, sep_id, mask_id: special pieces.
+      ordinary: [V'] int32 ids of pieces that may be predicted and are not special. inner: [V] bool, the pieces that go on with a word.
+      sentinels: [n] int32 ids, which stand for hidden spans in order.
     """
 
     pad_id: int
+    unknown_id: int
     cls_id: int
     sep_id: int
     mask_id: int

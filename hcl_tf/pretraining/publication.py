@@ -7,7 +7,6 @@ README.md                           the same for people
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from hcl_tf.files.json_text import to_json
 from hcl_tf.files.pretraining_record import RECORD
 from hcl_tf.files.whole_folder import whole_or_nothing
 from hcl_tf.layers import bert_weights
-from hcl_tf.pretraining.corpus import Corpus
 from hcl_tf.pretraining.systems import CausalLanguageModel, MaskedLanguageModel, Pretraining, SpanCorruption
 from hcl_tf.settings import EQUAL
 
@@ -30,18 +28,21 @@ OBJECTIVES = {
 }
 
 
-def publish(system: Pretraining, corpus: Corpus, record: dict[str, Any], out: Path) -> None:
+def publish(system: Pretraining, vocabulary: bytes, record: dict[str, Any], out: Path) -> None:
     """Writes the folder, or nothing at all. Earlier weights of the same kind are replaced; whoever calls it has checked that they may be.
+
+    Args:
+      vocabulary: the content of vocab.txt. record: what pretraining.json is to hold.
 
     Raises:
       UserError: `out` holds something else, or can't be written.
     """
-    tensors, config = {"mlm": _bert, "span": _t5, "causal": _gpt2}[record["settings"]["objective"]](system, corpus)
+    tensors, config = {"mlm": _bert, "span": _t5, "causal": _gpt2}[record["settings"]["objective"]](system)
     with whole_or_nothing(out, RECORD, overwrite=True, what="a folder of hcl_tf.pretrain") as folder:
         save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
         _write_json(folder / "config.json", config)
-        shutil.copyfile(corpus.vocabulary, folder / TEXT)
-        _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": corpus.tokenizer.lowercase})
+        (folder / TEXT).write_bytes(vocabulary)
+        _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": record["lowercase"]})
         (folder / RECORD).write_bytes(to_json(record, indent=2) + b"\n")
         (folder / "README.md").write_text(card(record), encoding="utf-8")
 
@@ -73,7 +74,7 @@ def _write_json(path: Path, value: dict) -> None:
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _bert(system: MaskedLanguageModel, corpus: Corpus) -> tuple[dict[str, np.ndarray], dict]:
+def _bert(system: MaskedLanguageModel) -> tuple[dict[str, np.ndarray], dict]:
     """Returns the tensors and the configuration of a BertForMaskedLM."""
     shape, head = system.encoder.shape, "cls.predictions"
     tensors = {f"bert.{name}": array for name, array in bert_weights.arrays_of(system.encoder).items()}
@@ -88,21 +89,21 @@ def _bert(system: MaskedLanguageModel, corpus: Corpus) -> tuple[dict[str, np.nda
         "model_type": "bert", "architectures": ["BertForMaskedLM"], "vocab_size": shape.vocab_size, "hidden_size": shape.width,
         "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads, "intermediate_size": shape.intermediate,
         "max_position_embeddings": shape.positions, "type_vocab_size": shape.types, "layer_norm_eps": shape.epsilon, "hidden_act": "gelu",
-        "pad_token_id": corpus.tokenizer.pad_id,
+        "pad_token_id": system.inputs_.pad_id,
     }  # fmt: skip
 
 
-def _t5(system: SpanCorruption, corpus: Corpus) -> tuple[dict[str, np.ndarray], dict]:
+def _t5(system: SpanCorruption) -> tuple[dict[str, np.ndarray], dict]:
     """Returns the tensors and the configuration of a T5ForConditionalGeneration."""
-    t = corpus.tokenizer
-    frame = {"pad_token_id": t.pad_id, "eos_token_id": t.sep_id, "decoder_start_token_id": t.cls_id}
+    inputs = system.inputs_
+    frame = {"pad_token_id": inputs.pad_id, "eos_token_id": inputs.sep_id, "decoder_start_token_id": inputs.cls_id}
     return _library(system.t5, "T5ForConditionalGeneration", frame)
 
 
-def _gpt2(system: CausalLanguageModel, corpus: Corpus) -> tuple[dict[str, np.ndarray], dict]:
+def _gpt2(system: CausalLanguageModel) -> tuple[dict[str, np.ndarray], dict]:
     """Returns the tensors and the configuration of a GPT2LMHeadModel."""
-    end = corpus.tokenizer.sep_id
-    return _library(system.gpt2, "GPT2LMHeadModel", {"pad_token_id": corpus.tokenizer.pad_id, "bos_token_id": end, "eos_token_id": end})
+    end = system.inputs_.sep_id
+    return _library(system.gpt2, "GPT2LMHeadModel", {"pad_token_id": system.inputs_.pad_id, "bos_token_id": end, "eos_token_id": end})
 
 
 def _library(model, architecture: str, frame: dict[str, int]) -> tuple[dict[str, np.ndarray], dict]:

@@ -65,6 +65,12 @@ def resolve(given: dict[str, Any]) -> PretrainingSettings:
     return settings
 
 
+def read(recorded: dict[str, Any]) -> PretrainingSettings:
+    """Returns the settings of a stored pretraining."""
+    names = {item.name for item in dataclasses.fields(PretrainingSettings)}
+    return PretrainingSettings(**{name: value for name, value in recorded.items() if name in names})
+
+
 def differences(before: dict[str, Any], now: Settings) -> list[str]:
     """Returns the settings in which a record differs, as "name: was A, now B"."""
     values = now.to_dict()

@@ -42,7 +42,7 @@ def chained(tmp_path_factory, qqp_folder) -> list[Path]:
     place = tmp_path_factory.mktemp("chained")
     words = ("how", "why", "when", "where")
     lines = [
-        {"source": f"{first} is {n} bought", "target": f"{second} is {n} bought", "negatives": [f"who is {n} sold"]}
+        {"source": f"{first} is {n} bought", "target": f"{second} is {n} bought", "negative": f"who is {n} sold"}
         for n in range(100, 160) for first, second in itertools.pairwise(words)
     ]  # fmt: skip
     (place / "raw.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -97,7 +97,7 @@ def test_what_does_not_belong_together_is_refused(qqp_folder, douban_folder, tmp
 
 
 def test_too_few_texts_are_refused(tmp_path, qqp_folder):
-    lines = [{"source": f"how is number {n}", "target": f"what is number {n}", "negatives": [f"who is number {n}"]} for n in range(4)]
+    lines = [{"source": f"how is number {n}", "target": f"what is number {n}", "negative": f"who is number {n}"} for n in range(4)]
     raw = tmp_path / "few.jsonl"
     raw.write_text("".join(json.dumps(line) + "\n" for line in lines))
     few = prepare_sample(tmp_path / "few", raw=raw, vocab=str(qqp_folder / "vocab.txt"))

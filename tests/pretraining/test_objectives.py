@@ -13,7 +13,7 @@ from hcl_tf.pretraining.rows import Texts, pack
 
 PAD, CLS, SEP, MASK, FIRST, VOCABULARY = 0, 2, 3, 4, 10, 200
 INNER = np.arange(VOCABULARY) >= 150  # a quarter of the pieces go on with a word
-PIECES = Pieces(PAD, CLS, SEP, MASK, np.arange(FIRST, VOCABULARY), INNER, np.arange(VOCABULARY, VOCABULARY + 60))
+PIECES = Pieces(PAD, 1, CLS, SEP, MASK, np.arange(FIRST, VOCABULARY), INNER, np.arange(VOCABULARY, VOCABULARY + 60))
 LENGTH = 128
 
 

@@ -1,5 +1,6 @@
 """The folders that come out: transformers reads them and computes the same, our loaders read them, nothing of this machine is in them."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import tensorflow as tf
 from safetensors.numpy import load_file
 from transformers import AutoTokenizer, TFBertForMaskedLM, TFGPT2LMHeadModel, TFT5ForConditionalGeneration
 
-from hcl_tf.data.batching.batches import Batches
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.files import pretraining_record
@@ -52,12 +52,10 @@ def systems(folders, qqp_folder):
     for objective, folder in folders.items():
         settings = pretraining_settings.resolve({**SIZES, "objective": objective})
         corpus = collect([qqp_folder], [])
-        columns, held_out = pretraining._columns(corpus, settings)
-        path = folder.parent / "runs" / objective
-        loop = pretraining._loop(corpus, settings, columns, held_out, None, path)
+        loop = pretraining.assemble(corpus, settings, None, folder.parent / "runs" / objective)
         best = loop.saved.read("best_loss")
         pretraining.checkpoints.assign(pretraining.assembly.variables(loop.system), best.arrays, best.path)
-        batch = next(iter(Batches(len(columns.packed), 4, (columns,), 1).dataset(0)))
+        batch = next(iter(dataclasses.replace(loop.batches, batch_size=4).dataset(0)))
         made[objective] = loop.system, batch, corpus
     return made
 

@@ -8,17 +8,16 @@ import tf_keras as keras
 from hcl_tf.data.batching.batches import Batches, Place
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Inputs
 from hcl_tf.pretraining import settings as pretraining_settings
+from hcl_tf.pretraining.launch import body
 from hcl_tf.pretraining.objectives import KINDS, Pieces
 from hcl_tf.pretraining.rows import Texts, pack
-from hcl_tf.pretraining.systems import SYSTEMS, Pretraining
+from hcl_tf.pretraining.systems import Pretraining
 from hcl_tf.training.step import TrainStep
 
 PAD, UNKNOWN, CLS, SEP, MASK, VOCABULARY, LENGTH = 0, 1, 2, 3, 4, 40, 32
 SENTINELS = np.arange(5, 10)
-PIECES = Pieces(PAD, CLS, SEP, MASK, np.arange(10, VOCABULARY), np.zeros(VOCABULARY, bool), SENTINELS)
-NONE = np.zeros(0, np.int32)
+PIECES = Pieces(PAD, UNKNOWN, CLS, SEP, MASK, np.arange(10, VOCABULARY), np.zeros(VOCABULARY, bool), SENTINELS)
 OBJECTIVES = list(KINDS)
 
 
@@ -28,13 +27,7 @@ def settings_of(objective: str, **given) -> pretraining_settings.PretrainingSett
 
 
 def system_of(objective: str, **given) -> Pretraining:
-    settings = settings_of(objective, **given)
-    shape, kept = EncoderShape(VOCABULARY, 16, 2, 2, 24, LENGTH), np.delete(np.arange(VOCABULARY), MASK).astype(np.int32)
-    inputs = Inputs("en", LENGTH, LENGTH, 0, PAD, UNKNOWN, CLS, SEP, VOCABULARY, kept, NONE.reshape(0, 2, 1), NONE.reshape(0, 1), shape)
-    keras.utils.set_random_seed(1)
-    unscored = (*map(int, SENTINELS), SEP) if objective == "span" else ()
-    system = SYSTEMS[objective](settings, inputs, unscored, name=objective)
-    system.make_variables()
+    system = body(settings_of(objective, **given), PIECES, EncoderShape(VOCABULARY, 16, 2, 2, 24, LENGTH), None)
     for variable in system.trainable_variables:  # so that no two states are alike
         variable.assign_add(keras.initializers.RandomNormal(stddev=0.2, seed=2)(variable.shape))
     return system
