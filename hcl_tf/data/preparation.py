@@ -1,8 +1,11 @@
 """Turns a raw corpus into a prepared folder. The steps are here in their order, and each is in a file of its own."""
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,7 @@ from hcl_tf.files.checksums import sha256
 from hcl_tf.files.whole_folder import whole_or_nothing
 from hcl_tf.progress import track, working
 
+WORTH_A_PROCESS = 20_000  # texts; starting another process takes some seconds
 Keywords = dict[str, tuple[Keyword, ...]]  # of each distinct text, in the part that is kept
 
 
@@ -98,6 +102,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         covered = sum(map(bool, keywords.values()))
         say(f"tagger: {tagger}", f"distinct texts: {len(keywords):,}; with a keyword: {covered:,} ({covered / len(keywords):.1%})")
 
+        learning = _learn_word_vectors(task, splits["train"], spelling, workers)
         samples = _graph_samples(splits["train"], cut, keywords)
         with working("building the keyword graph"):
             keyword_graph = _build_graph(settings, samples)
@@ -112,20 +117,21 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
         targets = {text_key(example.target) for example in splits["train"]}
         kinds = {split: _negative_kinds(examples, targets) for split, examples in splits.items()}
         say(f"negatives that are another training example's target: {kinds['train']['targets']:.1%} of train's")
+        numbers = keyword_graph.numbers()
+        entries = {}
+        for split in SPLITS:
+            records = _records(splits[split], split, spelling, cut, keywords, numbers)
+            shards = tfrecords.write_shards(folder, split, records, len(splits[split]))
+            entries[split] = {"examples": len(splits[split]), "negatives": kinds[split], "shards": shards}
+
         with working("learning word vectors"):
-            vectors, note = _write_word_vectors(task, splits["train"], spelling, folder)
-        say(note)
+            vectors = learning()
+        vectors.save(folder / tfrecords.WORD_VECTORS)
+        say(f"word vectors for the embedding scores: {len(vectors):,} words x {vectors.vectors.shape[1]}, from {learning.texts:,} texts")
         if len(keyword_graph):
             impostors = Impostors.of_samples(keyword_graph, samples, settings.graph_degree)
             of_nodes = np.stack([vectors.mean(words(node, task.language)) for node in keyword_graph.nodes])
             say(*impostors.lines(keyword_graph), *hardness_lines(impostors, of_nodes, "word vectors"))
-
-        numbers = keyword_graph.numbers()
-        entries = {}
-        for split in SPLITS:
-            records = _records(splits[split], split, tokenizer, spelling, cut, keywords, numbers)
-            shards = tfrecords.write_shards(folder, split, records, len(splits[split]))
-            entries[split] = {"examples": len(splits[split]), "negatives": kinds[split], "shards": shards}
 
         manifest = _manifest(task, settings, corpus, tokenizer, folder)
         manifest |= {"tagger": tagger, "graph": {"nodes": len(keyword_graph), "edges": edges}, "splits": entries, "notes": notes}
@@ -189,15 +195,33 @@ def _negative_kinds(examples: list[Example], targets: set[str]) -> dict[str, dic
     }
 
 
-def _write_word_vectors(
-    task: Task, training: list[Example], spelling: "_Spelling", folder: Path
-) -> tuple[word_vectors.WordVectors, str]:  # fmt: skip
-    """Learns the word vectors for the embedding scores, and writes them. Returns them with a line about them."""
+class _Learning:
+    """Word vectors for the embedding scores, learnt by another process meanwhile, where there may be two and the texts are worth it.
+
+    Attributes:
+      texts: how many distinct texts they are learnt from.
+    """
+
+    def __init__(self, distinct: list[str], language: str, workers: int) -> None:
+        self.texts, self._work = len(distinct), (distinct, language)
+        self._pool = ProcessPoolExecutor(1, get_context("forkserver")) if workers > 1 and self.texts >= WORTH_A_PROCESS else None
+        self._found = self._pool and self._pool.submit(_word_vectors_of, *self._work)
+
+    def __call__(self) -> word_vectors.WordVectors:
+        """Returns them, when they are there."""
+        if self._pool is None:
+            return _word_vectors_of(*self._work)
+        with self._pool:
+            return self._found.result()
+
+
+def _learn_word_vectors(task: Task, training: list[Example], spelling: "_Spelling", workers: int) -> _Learning:
     distinct = dict.fromkeys(spelling.normal(getattr(example, role)) for example in training for role in ROLES)
-    vectors = word_vectors.learn(words(text, task.language) for text in distinct)
-    vectors.save(folder / tfrecords.WORD_VECTORS)
-    size = f"{len(vectors):,} words x {vectors.vectors.shape[1]}"
-    return vectors, f"word vectors for the embedding scores: {size}, from {len(distinct):,} texts"
+    return _Learning(list(distinct), task.language, workers)
+
+
+def _word_vectors_of(texts: list[str], language: str) -> word_vectors.WordVectors:
+    return word_vectors.learn(words(text, language) for text in texts)
 
 
 def _manifest(task: Task, settings: PreparationSettings, corpus: reading.Corpus, tokenizer: wordpiece.Tokenizer, folder: Path) -> dict:
@@ -283,13 +307,16 @@ class _Cut:
         self._limits = dict.fromkeys(ROLES, (TARGET_LENGTH, "head")) | {"source": (task.source_length, task.source_keep)}
         self._spans: dict[str, dict[str, tuple[int, int]]] = {}  # role -> normal text -> kept characters, of cut texts only
         self._counts: dict[str, tuple[int, int]] = {}
+        self._ids: dict[str, dict[str, array]] = {}  # role -> normal text -> its kept pieces
         for role, (length, keep) in self._limits.items():
-            texts = [spelling.normal(getattr(e, role)) for split in SPLITS for e in splits[split]]
-            spans = tokenizer.kept_spans(texts, length, keep)
-            self._spans[role] = {text: span for text, span in zip(texts, spans, strict=True) if span}
-            self._counts[role] = (len(texts), sum(span is not None for span in spans))
-            if role == "target":
-                self._short = sum(len(pieces) < TARGET_MINIMUM for pieces in tokenizer.encode(texts))
+            texts = list(dict.fromkeys(spelling.normal(getattr(e, role)) for split in SPLITS for e in splits[split]))
+            encoded = tokenizer.kept(texts, length, keep)
+            self._spans[role] = {text: span for text, (span, _) in zip(texts, encoded, strict=True) if span}
+            self._ids[role] = {text: array("i", ids) for text, (_, ids) in zip(texts, encoded, strict=True)}
+            counted = [spelling.normal(getattr(e, role)) for split in SPLITS for e in splits[split]]
+            self._counts[role] = (len(counted), sum(text in self._spans[role] for text in counted))
+            if role == "target":  # a cut one has more pieces than the minimum
+                self._short = sum(len(self._ids[role][text]) < TARGET_MINIMUM for text in counted)
 
     def kept(self, role: str, raw: str) -> tuple[int, str]:
         """Returns where the kept part of a text begins in its normal form, and that part."""
@@ -297,9 +324,9 @@ class _Cut:
         start, end = self._spans[role].get(text, (0, len(text)))
         return start, text[start:end]
 
-    def ids(self, role: str, pieces: list[int]) -> list[int]:
-        """Returns the kept ones of a text's pieces."""
-        return wordpiece.cut(pieces, *self._limits[role])
+    def ids(self, role: str, raw: str) -> list[int]:
+        """Returns the kept pieces of a text."""
+        return self._ids[role][self._spelling.normal(raw)].tolist()
 
     def notes(self) -> list[str]:
         """Says how many texts were cut, and how many references no output can equal because decoding takes at least 5 steps."""
@@ -312,28 +339,19 @@ class _Cut:
 
 
 def _records(
-    examples: list[Example],
-    split: str,
-    tokenizer: wordpiece.Tokenizer,
-    spelling: _Spelling,
-    cut: _Cut,
-    keywords: Keywords,
-    numbers: dict[str, int],
-) -> Iterator[Record]:
+    examples: list[Example], split: str, spelling: _Spelling, cut: _Cut, keywords: Keywords, numbers: dict[str, int]
+) -> Iterator[Record]:  # fmt: skip
     """Yields a record for each example, in order."""
 
-    def text(role: str, raw: str, pieces: list[int]) -> Text:
+    def text(role: str, raw: str) -> Text:
         start, kept = cut.kept(role, raw)
         marked = keywords[kept]
         if start:
             marked = tuple(replace(k, start=k.start + start, end=k.end + start) for k in marked)
         nodes = tuple(numbers.get(k.text, graph.UNKNOWN) for k in marked)
         normal = spelling.normal(raw)
-        return Text(raw, cut.ids(role, pieces), marked, nodes, None if normal == raw else normal)
+        return Text(raw, cut.ids(role, raw), marked, nodes, None if normal == raw else normal)
 
-    for start in track(range(0, len(examples), wordpiece.BATCH), f"writing {split}", unit=" blocks"):
-        block = examples[start : start + wordpiece.BATCH]
-        encoded = [tokenizer.encode([spelling.normal(getattr(e, role)) for e in block]) for role in ROLES]
-        for example, *pieces in zip(block, *encoded, strict=True):
-            texts = {role: text(role, getattr(example, role), ids) for role, ids in zip(ROLES, pieces, strict=True)}
-            yield Record(example.id, **texts, route=example.route, sampled=example.sampled, references=example.references)
+    for example in track(examples, f"writing {split}"):
+        texts = {role: text(role, getattr(example, role)) for role in ROLES}
+        yield Record(example.id, **texts, route=example.route, sampled=example.sampled, references=example.references)

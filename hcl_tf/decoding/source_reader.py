@@ -84,7 +84,7 @@ class SourceReader:
         text = self.normal(TURN_BREAK.join(turn for turn in map(clean, line.split(TURN_SEPARATOR)) if turn))
         if not text:
             return None
-        (span,) = self._tokenizer.kept_spans([text], self._length, self._keep)
+        ((span, _),) = self._tokenizer.kept([text], self._length, self._keep)
         start, end = span or (0, len(text))
         (pieces,) = self._tokenizer.encode([text])
         ids = cut(pieces, self._length, self._keep)

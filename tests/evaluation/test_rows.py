@@ -118,6 +118,7 @@ def of_version(arithmetic: int | None) -> dict:
         ({"model": "claps", "pretrained": "t5-small", "weight_claps": 0.0}, "t5-small", 1, []),
         ({"model": "claps"}, "no pretrained weights", None, ["NO WEIGHTS", "WEAK"]),
         ({"model": "t5"}, "no pretrained weights", 2, ["NO WEIGHTS"]),
+        ({"model": "t5", "pretrained": "w"}, "pretrained: folder w: t5, equal pretraining (span, 9 texts)", 3, ["NO WEIGHTS"]),
         ({"model": "dialogpt", "pretrained": "gpt2"}, "gpt2", 1, []),
         ({"model": "copy"}, "", 1, []),
     ],

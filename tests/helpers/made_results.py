@@ -32,7 +32,7 @@ def made(row: str = "hcl", seed: int = 1, score: float = 20.0, preset: str = "pa
     settings |= {"pretrained": "published"} if "pretrained" in settings else {}  # where the row's own weights were
     record = {
         "system": row, "seed": seed, "flags": [], "task": "qqp", "settings": settings,
-        "encoder": "encoder: random weights", "finished": {"best_step": 20}, "data": "d",
+        "encoder": "encoder: bert-base-uncased: 12 layers", "finished": {"best_step": 20}, "data": "d",
         "corpus": dict.fromkeys(CORPUS) | {"whole": whole, "raw_files": {"raw.tsv": "r"}, "tokenizer": {"name": "vocab.txt"}},
         "references": "e", "examples": SENTENCES, "of": SENTENCES, "training_examples": 100, "step": 20, "validation": points[-1],
         "scores": scores, "floors": {"copy_source": scores, "random_target": scores},

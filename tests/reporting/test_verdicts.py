@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_results import made, without_scores, without_weights
+from made_results import made, with_settings, without_scores, without_weights
 
 from hcl_tf.metrics.significance import paired_bootstrap
 from hcl_tf.reporting.claims import Claim, Claims, read
@@ -109,6 +109,35 @@ def test_a_claim_about_a_row_without_its_weights_is_not_judged(score):
     assert table.check(replace(ABOVE, to=("t5",))).verdict == ("OK" if score > 20 else "FAIL")
     assert table.check(replace(ABOVE, to=("claps", "gone"))).verdict == "NOT RUN"
     assert table.check(ABOVE).comparison is not None, "by how much is shown all the same"
+
+
+BERT = {
+    "published": "encoder: bert-base-uncased",
+    "equal": "encoder: folder b, equal pretraining (mlm, 9 texts)",
+    "random": "encoder: random weights",
+}
+T5 = {
+    "published": ("t5-small", "pretrained: t5-small"),
+    "equal": ("w", "pretrained: folder w, equal pretraining (span)"),
+    "random": ("", "none"),
+}
+
+
+@pytest.mark.parametrize("ours", BERT)
+@pytest.mark.parametrize("theirs", T5)
+def test_rows_whose_weights_differ_in_kind_are_not_compared(ours, theirs):
+    """Which is above says something of the systems only where both began with weights of one kind; of the paper's cells, never."""
+    pretrained, note = T5[theirs]
+    claps = with_settings(made("claps", 1, 20.0, encoder=note), pretrained=pretrained)
+    table = Table("qqp", [made("hcl", 1, 21.0, encoder=BERT[ours]), claps], Claims({}, {("qqp", "claps", "BLEU-1"): 20.0}, ()))
+    assert table.check(ABOVE).verdict == ("OK" if ours == theirs else "NOT COMPARABLE")
+    assert table.cell("claps", "BLEU-1").verdict == ("OK" if theirs == "published" else "NOT COMPARABLE")
+    assert len(table.weights(["hcl", "claps"])) == (1 if ours == theirs else 2)
+
+
+def test_a_row_that_never_has_published_weights_is_compared_with_all():
+    runs = [made("hcl", 1, 21.0), made("transformer", 1, 20.0, encoder="no BERT encoder and no pretrained weights, width 256")]
+    assert Table("qqp", runs, NONE).check(replace(ABOVE, to=("transformer",))).verdict == "OK"
 
 
 def test_one_run_of_a_row_is_enough_for_its_caution():

@@ -56,23 +56,24 @@ class Tokenizer:
         for start in range(0, len(texts), BATCH):
             yield from backend.encode_batch(texts[start : start + BATCH], add_special_tokens=False)
 
-    def kept_spans(self, texts: list[str], length: int, keep: str) -> list[tuple[int, int] | None]:
-        """Finds which characters of each text its first (`keep` is "head") or last ("tail") `length` pieces cover.
+    def kept(self, texts: list[str], length: int, keep: str) -> list[tuple[tuple[int, int] | None, list[int]]]:
+        """Cuts each text to its first (`keep` is "head") or last ("tail") `length` pieces.
 
         Returns:
-          (start, end) of each text, None where the text has no more pieces than that. A word that the cut goes through is left out.
+          Of each text which characters the kept pieces cover, (start, end), without a word that the cut goes through, or None where the
+          text has no more pieces than that; and the kept pieces.
         """
-        spans: list[tuple[int, int] | None] = []
+        found = []
         for encoding in self._encodings(texts):
-            count = len(encoding)
+            count, ids = len(encoding), encoding.ids
             if count <= length:
-                spans.append(None)
+                found.append((None, ids))
                 continue
             offsets, words = encoding.offsets, encoding.word_ids
-            kept, dropped = (range(length), length) if keep == "head" else (range(count - length, count), -length - 1)
-            whole = [offsets[place] for place in kept if words[place] != words[dropped]]
-            spans.append((whole[0][0], whole[-1][1]) if whole else (0, 0))
-        return spans
+            places, dropped = (range(length), length) if keep == "head" else (range(count - length, count), -length - 1)
+            whole = [offsets[place] for place in places if words[place] != words[dropped]]
+            found.append(((whole[0][0], whole[-1][1]) if whole else (0, 0), cut(ids, length, keep)))
+        return found
 
     def decode(self, ids: Iterable[int], copied: Mapping[int, str] | None = None) -> str:
         """Decodes ids to text: word pieces are joined, Chinese has no spaces, special tokens are left out.

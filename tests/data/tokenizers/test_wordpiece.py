@@ -278,8 +278,9 @@ def test_a_vocabulary_learned_from_any_text_survives_its_file(tmp_path_factory, 
 def test_kept_spans_cover_the_kept_pieces_and_no_half_word(learned, keep, length):
     texts = ["coffee beans stay fresh, unbelievably!", "a", "coffee", "猫狗 coffee 鱼鸟虫", "the dog", ""]
     tokenizer = learned[1]
-    for text, span in zip(texts, tokenizer.kept_spans(texts, length, keep), strict=True):
+    for text, (span, ids) in zip(texts, tokenizer.kept(texts, length, keep), strict=True):
         pieces = tokenizer.encode([text])[0]
+        assert ids == wordpiece.cut(pieces, length, keep)
         if len(pieces) <= length:
             assert span is None
             continue
