@@ -272,8 +272,12 @@ def test_two_workers_give_the_same_bytes_as_one(tmp_path, monkeypatch, request, 
     started, pool = [], textrank.ProcessPoolExecutor
     monkeypatch.setattr(textrank, "WORTH_A_WORKER", 10)
     monkeypatch.setattr(textrank, "ProcessPoolExecutor", lambda workers, *rest: started.append(workers) or pool(workers, *rest))
+    others = []
+    monkeypatch.setattr(preparation, "WORTH_A_PROCESS", 10)
+    monkeypatch.setattr(preparation, "ProcessPoolExecutor", lambda workers, *rest: others.append(workers) or pool(workers, *rest))
     prepare_sample(tmp_path / "out", task, workers=2)
-    assert started == [2]
+    assert started == [2], "keywords"
+    assert others == [1], "word vectors, meanwhile"
     assert content(tmp_path / "out") == content(request.getfixturevalue(f"{task}_folder"))
 
 
