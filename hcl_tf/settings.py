@@ -7,6 +7,7 @@ come the flags of train.py, the checks, and config.json. [P] marks what the pape
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -21,9 +22,23 @@ RENAMED = {"claps_imposter_norm": "claps_impostor_norm"}  # former name -> name,
 _REQUIRED = object()
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What hcl_tf.tune tries of a setting: some values, or any number between two bounds, evenly by its logarithm."""
+
+    among: tuple[Any, ...] = ()
+    within: tuple[float, float] = ()
+
+    def with_start(self, value: Any) -> "Tried":
+        """Returns the same, widened so that a value is among them."""
+        if self.among:
+            return Tried(among=tuple(dict.fromkeys((value, *self.among))))
+        return Tried(within=(min(value, self.within[0]), max(value, self.within[1])))
+
+
 def setting(
     paper: Any, text: str, *, small: Any = None, tiny: Any = None, unit: str = "", stated: bool = False, choices: tuple[str, ...] = (),
-    low: float | None = None, high: float | None = None, before: Any = _REQUIRED,
+    low: float | None = None, high: float | None = None, before: Any = _REQUIRED, tried: Tried | None = None,
 ) -> Any:  # fmt: skip
     """A field.
 
@@ -33,9 +48,10 @@ def setting(
       choices: the words that it may be. low, high: its bounds, inclusive.
       before: what the program did before the setting existed, which is what a stored run without it means; needed for every setting
         that is added after version 0.1.0. Where the default changes later, stored runs keep their recorded value.
+      tried: what is tried of it where a system that has it is tuned; None: it is left as it is.
     """
     presets = {"paper": paper, "small": paper if small is None else small, "tiny": paper if tiny is None else tiny}
-    kept = {"help": text, "unit": unit, "stated": stated, "choices": choices, "low": low, "high": high, "presets": presets}
+    kept = {"help": text, "unit": unit, "stated": stated, "choices": choices, "low": low, "high": high, "presets": presets, "tried": tried}
     return field(default=paper, metadata=kept if before is _REQUIRED else kept | {"before": before})
 
 
@@ -88,6 +104,11 @@ class Settings:
           encoder: what the run began with, as its config.json says. arithmetic: the version that it was trained under.
         """
         return {}
+
+    def search_space(self, left: Collection[str]) -> dict[str, Tried]:
+        """Returns what hcl_tf.tune tries: setting -> values, with its own among them. `left`: names of settings that stay as they are."""
+        fields = (item for item in dataclasses.fields(self) if item.metadata["tried"] and item.name not in left)
+        return {item.name: item.metadata["tried"].with_start(getattr(self, item.name)) for item in fields}
 
     def to_dict(self) -> dict[str, Any]:
         """All settings, for config.json."""
@@ -149,7 +170,7 @@ class TrainingSettings(Settings):
     init_checkpoint: str = setting(
         "best_loss", "Checkpoint that is taken of --init_from, such as best_loss, best_nll or step-00000500.", before="best_loss"
     )
-    dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9)
+    dropout: float = setting(0.1, "Dropout rate.", low=0.0, high=0.9, tried=Tried(among=(0.0, 0.1, 0.2, 0.3)))
     batch_size: int = setting(256, "Examples of a step, over all devices.", small=64, tiny=32, stated=True, low=1, unit="examples")
     micro_batch: int = setting(0, "Examples computed at once; the step's gradients are summed over them. 0: all.", low=0, unit="examples")
     epochs: int = setting(30, "Passes over the training split at most.", small=5, tiny=20, low=1, unit="epochs")
@@ -158,8 +179,9 @@ class TrainingSettings(Settings):
         3, "Stop after so many epochs (or validations) without a smaller validation loss, ramps over; 0: never.", low=0, unit="validations"
     )
     learning_rate: float = setting(
-        1e-4, "Learning rate of Adam [P: Adam; the rate is ours] after the warm-up.", small=5e-4, tiny=1e-3, low=0.0, high=1.0
-    )
+        1e-4, "Learning rate of Adam [P: Adam; the rate is ours] after the warm-up.", small=5e-4, tiny=1e-3, low=0.0, high=1.0,
+        tried=Tried(within=(1e-4, 2e-3)),
+    )  # fmt: skip
     warmup_steps: int = setting(
         1000, "Steps over which learning rates rise from 0; constant afterwards.", small=300, tiny=50, low=0, unit="steps"
     )
@@ -216,7 +238,7 @@ class BertSettings(EncoderSettings):
 
     encoder_learning_rate: float = setting(
         2e-5, "Adam's learning rate of the encoder after the warm-up; with random weights --learning_rate, unless given.",
-        small=5e-5, tiny=1e-3, low=0.0, high=1.0,
+        small=5e-5, tiny=1e-3, low=0.0, high=1.0, tried=Tried(within=(1e-5, 5e-4)),
     )  # fmt: skip
     freeze_encoder: bool = setting(False, "Train everything but the encoder, whose states are computed once and cached.")
     trainable_layers: int = setting(
@@ -301,8 +323,9 @@ class TransformerDecoderSettings(StackSettings, WordDropoutSettings):
     group: ClassVar[str] = "Transformer decoder"
 
     label_smoothing: float = setting(
-        0.0, "Share of a token's probability spread over all pieces in training (Vaswani et al. 2017).", low=0.0, high=0.9
-    )
+        0.0, "Share of a token's probability spread over all pieces in training (Vaswani et al. 2017).", low=0.0, high=0.9,
+        tried=Tried(among=(0.0, 0.1)),
+    )  # fmt: skip
     attention_init: str = setting(
         "random", "How the decoder's attention to the source starts; identity: copying (layers/decoder.py).", tiny="identity",
         choices=("random", "identity"),
@@ -360,9 +383,10 @@ class LatentSettings(Settings):
         unit="cycles",
     )  # fmt: skip
     free_bits: float = setting(
-        0.0, "What the KL term does not punish, for each latent dimension (Kingma et al. 2016).", low=0.0, unit="nats"
-    )
-    bag_of_words: float = setting(0.0, "Weight of a bag-of-words loss on z (Zhao et al. 2017).", low=0.0)
+        0.0, "What the KL term does not punish, for each latent dimension (Kingma et al. 2016).", low=0.0, unit="nats",
+        tried=Tried(among=(0.0, 0.08, 0.16)),
+    )  # fmt: skip
+    bag_of_words: float = setting(0.0, "Weight of a bag-of-words loss on z (Zhao et al. 2017).", low=0.0, tried=Tried(among=(0.0, 1.0)))
 
 
 def check(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from hcl_tf.evaluation.intervals import entry_text, number
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.reporting import charts, page
-from hcl_tf.reporting.comparisons import ABOVE, BELOW, MARGIN, MEASURES, UNDECIDED, ComparedRow, between_seeds, compare
+from hcl_tf.reporting.comparisons import ABOVE, BELOW, BLEU, MARGIN, MEASURES, SHOWN, UNDECIDED, ComparedRow, between_seeds, compare
 from hcl_tf.reporting.page import Grid, Section
 from hcl_tf.reporting.plan import ExperimentPlan, PlannedStage
 from hcl_tf.reporting.sections import HTML, PAGE, origin, table4
@@ -82,7 +82,7 @@ def findings(stage: PlannedStage, compared: list[ComparedRow]) -> list[str]:
         enough = sum(value >= FELT for value in moved)
         said.append(f"with z where L_ins would have it, the margin moves by at least {FELT} nats in {enough} of {len(moved)} runs")
     noise = _noise(stage, compared)
-    for measure in (MARGIN, MEASURES[2]):
+    for measure in (MARGIN, BLEU):
         judged = [(row.name, row.differences[measure.name].verdict(noise[measure.name])) for row in ran if measure.name in row.differences]
         parts = [f"{verdict} {_names(name for name, found in judged if found == verdict)}" for verdict in (ABOVE, BELOW)]
         undecided = sum(found == UNDECIDED for _, found in judged)
@@ -119,7 +119,7 @@ def _stage(stage: PlannedStage, compared: list[ComparedRow]) -> Section:
             line[f"{measure.name}: difference"] = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" if gap else ""
         table.append(line | {"": " ".join(row.marks)})
     pictures = (
-        {f"forest-{stage.name}.png": charts.forest(compared, MEASURES, _noise(stage, compared))}
+        {f"forest-{stage.name}.png": charts.forest(compared, SHOWN, _noise(stage, compared))}
         if any(row.differences for row in compared)
         else {}
     )

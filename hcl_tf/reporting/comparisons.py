@@ -18,17 +18,27 @@ ABOVE, BELOW, UNDECIDED = "above", "below", "undecided"
 
 @dataclass(frozen=True)
 class Measure:
-    """What rows are compared by: `unit` of its values, `better` 1 where more is better, -1 where less is."""
+    """What rows are compared by.
+
+    Attributes:
+      unit: of its values. better: 1 where more is better, -1 where less is.
+      of_diagnostics: its name in the record's figures.per_example; empty: it is a score of each sentence.
+      where: the name, there, of what is 1 for the examples that it is asked of; empty: of all.
+    """
 
     name: str
     unit: str
     better: int = 1
-    of_diagnostics: str = ""  # in the record's figures.per_example; else a score of each sentence
+    of_diagnostics: str = ""
+    where: str = ""
 
 
 MARGIN = Measure("margin of y+ over y-", "nats a token", 1, "difference_a_token")
 NLL = Measure("NLL of y+", "nats a text", -1, "nll")
-MEASURES = (MARGIN, NLL, Measure("BLEU-2", "points"), Measure("iBLEU", "points"))
+BLEU = Measure("BLEU-2", "points")
+SHOWN = (MARGIN, NLL, BLEU, Measure("iBLEU", "points"))  # in pictures, too
+# A model that copies prefers whichever text is nearer to the source, so the margin is also asked of texts that are equally near.
+MEASURES = (*SHOWN, Measure("margin at equal overlap", "nats a token", 1, "difference_a_token", "equal_overlap"))
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class ComparedRow:
 
     def value(self, measure: Measure) -> float | None:
         """The mean over seeds; None where it has none."""
-        known = [values.mean() for result in self.results if (values := of_examples(result, measure)) is not None]
+        known = [np.nanmean(values) for result in self.results if (values := of_examples(result, measure)) is not None]
         return float(np.mean(known)) if known else None
 
     def road(self, name: str) -> str:
@@ -128,10 +138,13 @@ def between_seeds(results: Iterable[Result], measure: Measure) -> float:
 
 
 def of_examples(result: Result, measure: Measure) -> np.ndarray | None:
-    """A measure of each example, [n] float64; None where the row does not have it."""
+    """A measure of each example, [n] float64, NaN where it is not asked of one; None where the row does not have it."""
     if measure.of_diagnostics:
-        values = result.record["figures"].get("per_example", {}).get(measure.of_diagnostics)
-        return None if values is None else np.array(values, np.float64)
+        kept = result.record["figures"].get("per_example", {})
+        if measure.of_diagnostics not in kept or (measure.where and not any(kept.get(measure.where, ()))):
+            return None
+        values = np.array(kept[measure.of_diagnostics], np.float64)
+        return np.where(kept[measure.where], values, np.nan) if measure.where else values
     values = result.record["per_sentence"].get(measure.name)
     return None if values is None else np.array(values, np.float64) / 100
 

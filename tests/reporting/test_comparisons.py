@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from made_results import made
-from made_stages import result, row, stage
+from made_stages import N, result, row, stage
 
 from hcl_tf.errors import UserError
 from hcl_tf.metrics.crossed import crossed_mean
@@ -15,6 +15,7 @@ from hcl_tf.reporting.comparisons import (
     ANOTHER_TRUNK,
     BELOW,
     MARGIN,
+    MEASURES,
     NLL,
     NOT_RUN,
     UNDECIDED,
@@ -58,6 +59,24 @@ def test_what_one_of_both_lacks_or_of_other_examples_is_not_compared():
     assert difference([short], [result("base")], NLL) is None
     assert difference([made("hcl")], [result("base")], NLL) is None
     assert difference([], [result("base")], NLL) is None
+
+
+def test_a_measure_of_some_examples_alone_leaves_the_others_out():
+    """The margin at equal overlap: means and intervals of those examples whose texts are equally near to the source."""
+    equal = [float(i % 3 == 0) for i in range(N)]
+    rows = {}
+    for name, margin in (("own", 0.3), ("base", 0.0)):
+        rows[name] = result(name, 1, margin)
+        rows[name].record["figures"]["per_example"]["equal_overlap"] = equal
+    (measure,) = (one for one in MEASURES if one.where)
+    chosen = [np.array(one.record["figures"]["per_example"]["difference_a_token"])[::3] for one in rows.values()]
+    found, expected = difference([rows["own"]], [rows["base"]], measure), means({"": chosen[0] - chosen[1]})[""]
+    assert (found.value, found.low, found.high) == tuple(pytest.approx(expected[end]) for end in ("value", "low", "high"))
+    (_, compared) = compare(stage(row("base"), row("own")), rows.values())
+    assert compared.value(measure) == pytest.approx(chosen[0].mean())
+    assert difference([result("own")], [rows["base"]], measure) is None, "kept by a version that did not ask"
+    rows["own"].record["figures"]["per_example"]["equal_overlap"] = [0.0] * N
+    assert difference([rows["own"]], [rows["base"]], measure) is None, "no such example"
 
 
 def test_scores_of_sentences_are_stored_in_hundredths():

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from hcl_tf.errors import UserError
 from hcl_tf.models.settings.library import LibraryModelSettings
-from hcl_tf.settings import setting
+from hcl_tf.settings import Tried, setting
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,10 @@ class CLAPSSettings(LibraryModelSettings):
 
     group: ClassVar[str] = "CLAPS"
 
-    weight_claps: float = setting(0.5, "Weight of each of the two contrasts of CLAPS (Lee et al. 2021).", low=0.0)
-    tau_claps: float = setting(0.1, "Temperature of CLAPS's contrasts.", low=1e-3)
+    weight_claps: float = setting(
+        0.5, "Weight of each of the two contrasts of CLAPS (Lee et al. 2021).", low=0.0, tried=Tried(within=(0.05, 5.0))
+    )
+    tau_claps: float = setting(0.1, "Temperature of CLAPS's contrasts.", low=1e-3, tried=Tried(within=(0.03, 1.0)))
     claps_impostor_norm: float = setting(1.0, "How far CLAPS moves each decoder state to make an impostor.", low=0.0)
     claps_distant_norm: float = setting(3.0, "How far CLAPS moves each decoder state, twice, to make a distant positive.", low=0.0)
     claps_group: int = setting(

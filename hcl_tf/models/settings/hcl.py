@@ -1,13 +1,15 @@
 """Settings of models/hcl.py: the paper's model, its ablations and its controls."""
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hcl_tf.errors import UserError
 from hcl_tf.models.settings.encoder_decoder import EncoderDecoderSettings
-from hcl_tf.settings import LatentSettings, Settings, setting
+from hcl_tf.settings import LatentSettings, Settings, Tried, setting
 
+CONTRAST = Tried(within=(0.05, 12.5))  # weights; 12.5 is what 1 is beside a likelihood that is a mean over tokens
 SCALES_FLOORED = 2  # the version of the arithmetic from which dead dimensions of an encoder are harmless
 ABLATIONS = ("graph", "keyword", "mahalanobis")
 
@@ -27,15 +29,15 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
         "source", "Whose keywords --decoder_keyword shows in training: u_x, as at generation; or some of the target's that are nodes, so "
         "that whoever names a keyword at generation asks for a text that has it.", choices=("source", "target"), before="source",
     )  # fmt: skip
-    weight_ins: float = setting(1.0, "Weight of the instance contrast L_ins.", stated=True, low=0.0)
-    weight_key: float = setting(1.0, "Weight of the keyword contrast L_key (eq 10).", stated=True, low=0.0)
-    weight_ma: float = setting(1.0, "Weight of the Mahalanobis contrast L_ma (eq 11).", stated=True, low=0.0)
+    weight_ins: float = setting(1.0, "Weight of the instance contrast L_ins.", stated=True, low=0.0, tried=CONTRAST)
+    weight_key: float = setting(1.0, "Weight of the keyword contrast L_key (eq 10).", stated=True, low=0.0, tried=CONTRAST)
+    weight_ma: float = setting(1.0, "Weight of the Mahalanobis contrast L_ma (eq 11).", stated=True, low=0.0, tried=CONTRAST)
     tau_ins: float = setting(1.0, "Temperature of L_ins.", low=1e-3)
     tau_key: float = setting(0.1, "Temperature of L_key.", low=1e-3)
     tau_ma: float = setting(1.0, "Temperature of L_ma.", low=1e-3)
     contrast_scale: str = setting(
         "none", "Distances divided by Z inside contrasts: none, as printed, mahalanobis (L_ma alone), or both (L_ins, L_ma).",
-        choices=("both", "mahalanobis", "none"),
+        choices=("both", "mahalanobis", "none"), tried=Tried(among=("none", "mahalanobis", "both")),
     )  # fmt: skip
     contrast_form: str = setting("softmax", "How several negatives join in L_ins (layers/contrast.py).", choices=("softmax", "printed"))
     contrast_ramp: bool = setting(False, "The contrasts' weights rise with the KL term's, whose ramp they defeat otherwise.", before=False)
@@ -98,6 +100,10 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
         if arithmetic < SCALES_FLOORED and published and self.trained_layers != 0 and self.ablate != "keyword":
             found["SPOILT"] = "dead dimensions of the encoder took nearly all of each clipped step from the likelihood (BUILD_NOTES 91)"
         return found
+
+    def search_space(self, left: Collection[str]) -> dict[str, Tried]:
+        has_contrast = self.weight_ins or self.weight_key or self.weight_ma
+        return super().search_space(left if has_contrast else {*left, "contrast_scale", "weight_ins", "weight_key", "weight_ma"})
 
     def settled(self, published: bool, given: dict[str, Any]) -> Settings:
         found = super().settled(published, given)

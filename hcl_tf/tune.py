@@ -1,0 +1,52 @@
+"""Trials of a system's settings, each a training. What is tried of a setting stands beside it, in settings.py and models/settings/.
+
+python -m hcl_tf.tune --task=qqp --data_dir=tfrecords/qqp --preset=small --model=hcl --max_steps=1000 --trials=12 --study=runs/tuning/hcl
+python -m hcl_tf.train --task=qqp --data_dir=tfrecords/qqp --preset=small --model=hcl --flagfile=runs/tuning/hcl/best.flags
+
+All other flags are those of hcl_tf.train and the same in every trial. The same command goes on with a study that was interrupted.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from hcl_tf import cli
+from hcl_tf.errors import UserError
+from hcl_tf.models import registry, setting_flags
+
+FLAGS = setting_flags.define_training()
+STUDY = flags.DEFINE_string("study", None, "Where the trials are kept, a new folder or one of the same study.")
+TRIALS = flags.DEFINE_integer("trials", 12, "Trainings in all; the first has the settings as they are.", lower_bound=2)
+
+
+def main() -> None:
+    """Runs the command that the flags ask for."""
+    if not STUDY.value:
+        raise UserError("--study is needed: the folder that the trials are kept in")
+    for flag in (FLAGS.run_dir, FLAGS.row):
+        if flag.value:
+            raise UserError(f"--{flag.name}: each trial has its own; drop the flag")
+    FLAGS.check()
+    preset, given = FLAGS.preset.value or "paper", FLAGS.given
+    settings = registry.resolve(preset, given)
+    space = settings.search_space({*given, *registry.entry(settings.model).fixed})
+    if not space:
+        raise UserError(f"--model={settings.model}: every setting that would be tried was given; drop one of the flags")
+    cli.import_tensorflow()
+    from hcl_tf.tuning.study import Study, smallest, train
+
+    kept = [f"--task={FLAGS.task.value}", f"--preset={preset}", *(f"--{name}={value}" for name, value in sorted(given.items()))]
+    kept += [f"--data_dir={FLAGS.data_dir.value}"] if FLAGS.data_dir.value else []
+    loss = registry.class_of(settings.model).output_nll
+    start = {name: getattr(settings, name) for name in space}
+    study = Study(
+        Path(STUDY.value), space, start, " ".join(kept), settings.seed, lambda run, tried: train(run, [*kept, *tried]),
+        lambda run: smallest(run, loss),
+    )  # fmt: skip
+    if code := study.run(TRIALS.value):
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    cli.run(main)
