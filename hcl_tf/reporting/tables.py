@@ -171,12 +171,14 @@ def _claims(table: Table, notes: BuildNotes) -> Section | None:
 
 def _claim(table: Table, checked: Checked) -> dict[str, str | NoteLinks]:
     claim, compared = checked.claim, checked.comparison
+    rows = *claim.of, *claim.to
     paper = "direction only" if claim.percent is None else f"{claim.percent:+.1f}%"
     ours = "" if checked.percent is None else f"{checked.percent:+.1f}% ({score_text(checked.of)} beside {score_text(checked.to)})"
     return {
         "the paper says": claim.says, "compared": f"{', '.join(claim.of)} with {', '.join(claim.to)}", "metric": claim.metric,
         "paper": paper, "ours": ours, "p": _p(compared.p_value) if compared else "",
-        "seeds": str(len(checked.seeds) or ""), "verdict": _marked(checked.verdict, table.mark((*claim.of, *claim.to))),
+        "seeds": str(len(checked.seeds) or ""), "first weights": " and ".join(sorted(table.weights(rows))),
+        "verdict": _marked(checked.verdict, table.mark(rows)),
     }  # fmt: skip
 
 
@@ -186,7 +188,7 @@ def _rated_claim(table: Table, rated: Rated) -> dict[str, str | NoteLinks]:
     return {
         "the paper says": human.says, "compared": f"{human.of} with {', '.join(human.to)}", "metric": rated.scale,
         "paper": "direction only", "ours": ours, "p": "" if rated.p is None else _p(rated.p), "seeds": "",
-        "verdict": _marked(rated.verdict, table.rated_mark((human.of, *human.to))),
+        "first weights": "", "verdict": _marked(rated.verdict, table.rated_mark((human.of, *human.to))),
     }  # fmt: skip
 
 
