@@ -18,6 +18,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.files.whole_file import write_whole
+from hcl_tf.metrics.scores import MATCHED, SOURCE_BLEU
 from hcl_tf.models import registry
 from hcl_tf.settings import preset_values
 from hcl_tf.training.run_folder import CONFIG
@@ -25,7 +26,7 @@ from hcl_tf.training.run_folder import CONFIG
 ROWS = "rows"  # sub-folder of kept files
 SAMPLES, EXTREMES = 20, 10
 RANKED_BY = "BLEU-2"  # what the best and the worst outputs are best and worst in
-PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU")  # the last since version 0.5
+PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU", SOURCE_BLEU)  # the last two since version 0.5
 # What other commands may have left in a run: key of the record -> how the name of their results begins. Pictures are kept as files.
 FURTHER = {"keyword_control": "keywords", "figure3": "representations", "channel": "channel"}
 PICTURE = "representations.test.png"
@@ -155,6 +156,8 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
         "per_sentence": {
             name: [round(100 * p["scores"][name]) for p in predictions] for name in PER_SENTENCE if name in predictions[0]["scores"]
         },
+        # The same of the sources themselves as outputs, for comparisons at matched overlap; since version 0.5.
+        "per_copy": {name: [round(100 * p["copy"][name]) for p in predictions] for name in MATCHED if "copy" in predictions[0]},
         "environment": run.run.environment,
         **{name: [{k: p[k] for k in SHOWN} | {RANKED_BY: p["scores"][RANKED_BY]} for p in part] for name, part in chosen.items()},
     }  # fmt: skip

@@ -26,7 +26,7 @@ from hcl_tf.evaluation import diagnostics, preference
 from hcl_tf.evaluation.intervals import interval, number, table
 from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.samples import score_samples
-from hcl_tf.metrics.scores import score
+from hcl_tf.metrics.scores import MATCHED, score
 from hcl_tf.models import registry
 from hcl_tf.progress import bar, working
 from hcl_tf.settings import DecodingSettings, Settings
@@ -109,12 +109,13 @@ def report(
     with working("scoring"):
         inputs = _ScoreInputs(data, records, request.embeddings, outputs)
         scores, per_example = inputs.score(outputs)
-    rows = [_row(record, output, each) for record, output, each in zip(records, outputs, per_example, strict=True)]
+        copy_source, of_copies = inputs.copies()
+    rows = [_row(*parts) for parts in zip(records, outputs, per_example, of_copies, strict=True)]
     run.write_jsonl(f"predictions.{request.label}.jsonl", rows)
     run.write_text(f"samples.{request.label}.md", _samples(rows, head))
-    print("diagnosing the model and scoring the two floors", flush=True)
-    with working("diagnosing the model and scoring the two floors"):
-        found = head | {"figures": diagnose(), "floors": inputs.floors()}
+    print("diagnosing the model", flush=True)
+    with working("diagnosing the model"):
+        found = head | {"figures": diagnose(), "floors": {"copy_source": copy_source, "random_target": inputs.random()}}
     if drawn:
         print("scoring the samples", flush=True)
         with working("scoring the samples"):
@@ -193,9 +194,13 @@ class _ScoreInputs:
         normal = [list(map(self._normal, texts)) for texts in drawn]
         return score_samples(normal, self._references, self._sources, self._language, self._normalization, self._further)
 
-    def floors(self) -> dict[str, dict]:
-        """Scores that need no model: what any system has to beat."""
-        return {"copy_source": self.score(self._copies)[0], "random_target": self.score(self._random)[0]}
+    def copies(self) -> tuple[dict[str, dict], list[dict]]:
+        """See `metrics.scores.score`, of the sources themselves as outputs."""
+        return self.score(self._copies)
+
+    def random(self) -> dict[str, dict]:
+        """Scores of training targets drawn at random: what any system has to beat."""
+        return self.score(self._random)[0]
 
 
 def diagnose(trained: TrainedRun, split: str, limit: int | None) -> dict:
@@ -222,10 +227,15 @@ def head_of(config: dict, settings: Settings, checkpoint: str, step: int, data: 
     }  # fmt: skip
 
 
-def _row(record: Record, output: str, scores: dict) -> dict:
-    """One line of predictions.jsonl."""
+def _row(record: Record, output: str, scores: dict, of_copy: dict) -> dict:
+    """One line of predictions.jsonl. `of_copy`: the scores of the source itself as output, of which those are kept that reports need."""
     keywords = [keyword.text for keyword in record.source.keywords]
-    return _known(record) | {"keywords": keywords, "prediction": output, "scores": scores}
+    return _known(record) | {
+        "keywords": keywords,
+        "prediction": output,
+        "scores": scores,
+        "copy": {name: of_copy[name] for name in MATCHED},
+    }
 
 
 def _drawn_row(record: Record, outputs: Sequence[str]) -> dict:

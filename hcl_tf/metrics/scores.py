@@ -13,6 +13,7 @@ from hcl_tf.metrics import bleu, diversity, embedding, significance
 IBLEU, SOURCE_BLEU = "iBLEU", "source-BLEU-4"
 VERBATIM = "verbatim-training-targets"
 ANY_KEYWORD, KEYWORDS = "any-keyword-included", "keywords-included"
+MATCHED = ("BLEU-2", SOURCE_BLEU)  # of each sentence, what comparisons at matched overlap need (matched_overlap.py)
 CORPUS_BLEU, DISTINCT_OUTPUTS = "sacreBLEU", "distinct-outputs"
 
 

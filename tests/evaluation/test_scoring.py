@@ -209,7 +209,7 @@ def test_a_users_vectors_score_the_system_and_the_floors(qqp_folder, tmp_path):
     inputs = scoring._ScoreInputs(data, records, tmp_path / "glove.txt", [record.target.raw for record in records])
     scores, _ = inputs.score([record.target.raw for record in records])
     assert scores["Average"]["value"] == pytest.approx(1.0)
-    assert all("vectors:glove.txt#" in part["Greedy"]["signature"] for part in (scores, *inputs.floors().values()))
+    assert all("vectors:glove.txt#" in part["Greedy"]["signature"] for part in (scores, inputs.copies()[0], inputs.random()))
 
 
 # -- normalisation ----------------------------------------------------------------------------------------------------

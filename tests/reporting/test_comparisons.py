@@ -79,6 +79,24 @@ def test_a_measure_of_some_examples_alone_leaves_the_others_out():
     assert difference([rows["own"]], [rows["base"]], measure) is None, "no such example"
 
 
+def test_bleu_at_matched_overlap_takes_from_who_copies_more_what_copying_gives():
+    """A row that replaced half of the base's outputs by their sources is above it in BLEU, and not at all at matched overlap."""
+    draw = np.random.default_rng(5)
+    of_copy = {"BLEU-2": draw.integers(4000, 9000, N), "source-BLEU-4": np.full(N, 11_000)}
+    base, own = result("base"), result("own")
+    scores = {"BLEU-2": draw.integers(0, 5000, N), "source-BLEU-4": draw.integers(0, 4000, N)}
+    for one, share in ((base, 0.0), (own, 0.5)):
+        one.record["per_copy"] = {name: values.tolist() for name, values in of_copy.items()}
+        mixed = {name: (1 - share) * values + share * of_copy[name] for name, values in scores.items()}
+        one.record["per_sentence"] = one.record["per_sentence"] | {name: values.tolist() for name, values in mixed.items()}
+    matched = next(one for one in MEASURES if one.at_matched_overlap)
+    plain = next(one for one in MEASURES if one.name == "BLEU-2")
+    assert difference([own], [base], plain).verdict() == ABOVE
+    assert difference([own], [base], matched).value == pytest.approx(0, abs=1e-9)
+    del base.record["per_copy"]
+    assert difference([own], [base], matched) is None, "kept by a version without it"
+
+
 def test_scores_of_sentences_are_stored_in_hundredths():
     before = result("base", score=20.0)
     del before.record["per_sentence"]["iBLEU"]
