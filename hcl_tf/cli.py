@@ -1,5 +1,6 @@
 """What every command line of the package shares: how errors reach the user and with which exit code."""
 
+import errno
 import importlib
 import os
 import sys
@@ -10,6 +11,7 @@ from importlib import metadata
 from absl import app, logging
 
 from hcl_tf.errors import UserError
+from hcl_tf.streams import make_safe
 
 # What other packages replace by a version that this code can't work with, as requirements.txt has it; the first number has to be the same.
 PINNED = {"transformers": "4.53.3", "numpy": "2.1.3"}
@@ -64,11 +66,16 @@ def import_tensorflow() -> None:
         os.close(nowhere)
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], product: bool = False) -> None:
     """Parses flags and runs `main`. Exit codes: 0 done, 1 refused input or flag, 130 interrupted by Ctrl-C.
 
     A `UserError` becomes one line on standard error; any other exception keeps its traceback, because it is our fault.
+
+    Args:
+      product: whether standard output is what the command is for, so that it ends quietly when the reader has seen enough (head, less).
+        Other commands go on without the reader.
     """
+    make_safe(product)
     quieten_libraries()
 
     def guarded(argv: list[str]) -> int:
@@ -77,12 +84,19 @@ def run(main: Callable[[], None]) -> None:
             return 1
         try:
             main()
+            sys.stdout.flush()  # at the end of the process Python would have no exit code for it
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except BrokenPipeError:  # the reader of our output (head, less) has seen enough
+        except BrokenPipeError:  # only where standard output is the product
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not product:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            print(f"error: standard output can't be written ({error.strerror})", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print("interrupted; nothing was left half written", file=sys.stderr)
             return 130
