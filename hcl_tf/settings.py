@@ -190,6 +190,9 @@ class TrainingSettings(Settings):
     strategy: str = setting(
         "none", "Devices: none (one), mirrored, or multi_worker (TF_CONFIG).", choices=("none", "mirrored", "multi_worker")
     )
+    worker_timeout: float = setting(
+        600.0, "How long --strategy=multi_worker waits for all workers to start.", low=1.0, unit="seconds", before=600.0
+    )
     logical_cpus: int = setting(
         0, "Split the CPU into this many devices, to try --strategy=mirrored without GPUs; 0: do not.", low=0, high=64, unit="devices"
     )
@@ -212,7 +215,7 @@ class TrainingSettings(Settings):
 
 # Settings that say how something is computed and not what: runs that differ in them alone belong together.
 COMPUTATION = (
-    "micro_batch", "strategy", "logical_cpus", "jit_compile", "log_every", "checkpoint_every", "keep_checkpoints",
+    "micro_batch", "strategy", "worker_timeout", "logical_cpus", "jit_compile", "log_every", "checkpoint_every", "keep_checkpoints",
 )  # fmt: skip
 
 

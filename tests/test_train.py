@@ -383,6 +383,9 @@ def test_killed_ten_times_it_ends_with_the_same_bits(qqp_folder, tmp_path, unint
     result = run(tmp_path, "--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL)
     assert result.returncode == 0, result.stderr
     assert result_of(tmp_path / "run") == uninterrupted
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"tensors": 0}).Reload()
+    logged = [line["step"] for line in load_run(tmp_path / "run").read_metrics() if line["kind"] == "train"]
+    assert [event.step for event in events.Tensors("train/objective")] == logged, "each step once"
 
 
 @pytest.mark.slow

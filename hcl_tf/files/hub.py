@@ -7,6 +7,31 @@ from urllib.parse import urlsplit
 
 import huggingface_hub
 import huggingface_hub.constants
+import requests
+from requests.adapters import HTTPAdapter
+
+from hcl_tf.progress import working
+
+TIMEOUT = (10.0, 60.0)  # seconds for a connection, and for each answer: a hub that accepts and says nothing must not hold anybody up
+
+
+class _Impatient(HTTPAdapter):
+    """Gives every request a timeout, also those for which the libraries name none."""
+
+    def send(self, request, timeout=None, **rest):
+        return super().send(request, timeout=TIMEOUT if timeout is None else timeout, **rest)
+
+
+def be_impatient() -> None:
+    """Lets nothing that is fetched from a hub wait for ever."""
+
+    def session() -> requests.Session:
+        made = requests.Session()
+        for scheme in ("http://", "https://"):
+            made.mount(scheme, _Impatient())
+        return made
+
+    huggingface_hub.configure_http_backend(session)
 
 
 def reachable() -> bool:
@@ -16,6 +41,7 @@ def reachable() -> bool:
     if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
         return True
     hub = urlsplit(huggingface_hub.constants.ENDPOINT)
+    be_impatient()
     try:
         socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), timeout=2).close()
     except (OSError, ValueError, TypeError):
@@ -46,5 +72,6 @@ def fetch_weights(name: str, beside: tuple[str, ...]) -> Path:
         wanted = ["config.json", *beside, *patterns]
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted, local_files_only=offline))
 
-    folder = fetch("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
-    return folder if list(folder.glob("model*.safetensors")) else fetch("tf_model.h5")
+    with working(f"fetching {name} from the hub"):
+        folder = fetch("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+        return folder if list(folder.glob("model*.safetensors")) else fetch("tf_model.h5")

@@ -8,7 +8,8 @@ from hcl_tf.errors import UserError
 from hcl_tf.settings import Settings, StackSettings, TrainingSettings, check, setting
 
 BODIES = {"mlm": "bert", "span": "t5", "causal": "gpt2"}  # objective -> `model_type` of the weights that come out
-DEVICES = ("preset", "model", "init_from", "init_checkpoint", "mixed_precision", "strategy", "logical_cpus")  # settings without a flag here
+# Settings without a flag here.
+DEVICES = ("preset", "model", "init_from", "init_checkpoint", "mixed_precision", "strategy", "worker_timeout", "logical_cpus")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Trains a run from start to end, as `python -m hcl_tf.train` does: it reads data and settings, trains, and shows outputs of the result."""
 
-import json
-import os
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -25,7 +23,7 @@ from hcl_tf.markdown import markdown_table
 from hcl_tf.models import registry
 from hcl_tf.progress import track
 from hcl_tf.settings import EncoderSettings, Settings, TrainingSettings
-from hcl_tf.training import assembly, checkpoints
+from hcl_tf.training import assembly, checkpoints, workers
 from hcl_tf.training.assembly import default_data_dir
 from hcl_tf.training.branching import with_trunk
 from hcl_tf.training.initialization import Initialization, initialize
@@ -61,7 +59,7 @@ def launch(
     strategy = _strategy(settings) if trained else None  # devices can't be split any more once a trunk is read
     tf.config.experimental.enable_op_determinism()  # else a resumed run would not have the same bits
     begun_with = with_trunk(begun_with, settings, data, path)
-    chief = _is_chief()
+    chief = not (known := workers.read()) or known.is_chief
     recorded = recorded_of(task, data, settings, begun_with, row)
     begun, existed = (path / CONFIG).exists(), path.exists()
     run = RunFolder.open(path, recorded, command, same=what_has_to_be_the_same) if chief else None
@@ -153,9 +151,10 @@ def _strategy(settings: TrainingSettings) -> tf.distribute.Strategy | None:
     if settings.strategy == "none":
         return None
     if settings.strategy == "multi_worker":
-        if "TF_CONFIG" not in os.environ:
+        if not (known := workers.read()):
             raise UserError("--strategy=multi_worker needs the environment variable TF_CONFIG, which names all workers and this one")
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        with workers.waiting(known, settings.worker_timeout):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
     else:
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
@@ -163,11 +162,6 @@ def _strategy(settings: TrainingSettings) -> tf.distribute.Strategy | None:
     if settings.batch_size % (replicas * (settings.micro_batch or 1)):
         raise UserError(f"--batch_size={settings.batch_size}: no multiple of {replicas} devices times --micro_batch={settings.micro_batch}")
     return strategy
-
-
-def _is_chief() -> bool:
-    task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
-    return task.get("type", "worker") in ("chief", "worker") and int(task.get("index", 0)) == 0
 
 
 def assemble(

@@ -82,6 +82,7 @@ class Loop:
         found = self.saved.newest()
         if self.run:
             self.run.rewind(found.step if found else -1)
+            self._board.rewind(found.step if found else -1)
         if not found:
             return False
         checkpoints.assign(self._variables, found.arrays, found.path)
@@ -279,6 +280,7 @@ class Loop:
     def _checkpoint(self) -> None:
         if self.run:
             self.run.sync()
+            self._board.flush()
             self.saved.save(self.at.step, checkpoints.variables_of(self._variables), vars(self.at))
         self._kept = self.at.step
 

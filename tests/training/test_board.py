@@ -52,3 +52,53 @@ def test_settings_are_hparams(events) -> None:
 def test_a_table_keeps_its_columns_whatever_the_text() -> None:
     lines = markdown_table([{"source": "a|b\\c\nd", "output": "<b>_x_ `y`"}]).split("\n")
     assert lines == ["| source | output |", "| --- | --- |", "| a\\|b\\\\c / d | &lt;b>\\_x\\_ \\`y\\` |"]
+
+
+# -- going on after a kill --------------------------------------------------------------------------------------------
+
+
+def steps_of(folder, tag: str = "train/nll") -> list[int]:
+    return [event.step for event in EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload().Tensors(tag)]
+
+
+def write(folder, steps) -> Board:
+    board = Board(folder, toy_settings())
+    for step in steps:
+        board.scalars("train", {"nll": float(step)}, step)
+    board.flush()  # a killed process closes nothing
+    return board
+
+
+def resume(folder, at: int, steps) -> None:
+    board = Board(folder, toy_settings())
+    board.rewind(at)
+    for step in steps:
+        board.scalars("train", {"nll": 100.0 + step}, step)
+    board.close()
+
+
+def test_a_resumed_run_shows_each_step_once(tmp_path):
+    write(tmp_path, range(1, 8))
+    resume(tmp_path, 4, range(5, 10))
+    assert steps_of(tmp_path) == list(range(1, 10))
+    resume(tmp_path, 9, range(10, 12))
+    assert steps_of(tmp_path) == list(range(1, 12)), "nothing was too much"
+    resume(tmp_path, -1, range(1, 3))
+    assert steps_of(tmp_path) == [1, 2], "no checkpoint: from the beginning"
+
+
+def test_what_a_kill_left_half_written_goes(tmp_path):
+    write(tmp_path, range(1, 6))
+    (path,) = tmp_path.glob("events*")
+    path.write_bytes(path.read_bytes()[:-7])
+    resume(tmp_path, 3, range(4, 7))
+    assert steps_of(tmp_path) == list(range(1, 7))
+
+
+def test_files_of_earlier_steps_stay_as_they_are(tmp_path):
+    write(tmp_path, range(1, 4))
+    (path,) = tmp_path.glob("events*")
+    before = path.read_bytes()
+    Board(tmp_path, toy_settings()).rewind(3)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path], "a board that writes nothing makes no file"

@@ -17,6 +17,7 @@ from hcl_tf.data.tokenizers import vocabulary_files
 from hcl_tf.data.tokenizers.vocabulary_files import SPECIAL, TEXT, pieces_in
 from hcl_tf.errors import UserError
 from hcl_tf.files import hub
+from hcl_tf.progress import working
 
 SPECIAL_PIECES = 2  # [CLS] before and [SEP] after every text
 PUBLISHED = {"en": "bert-base-uncased", "zh": "bert-base-chinese"}  # [P] BERT's vocabulary
@@ -154,9 +155,10 @@ def from_hub(name: str) -> Tokenizer:
     """Loads a tokeniser by hub name, from the local cache if it is there. Raises `UserError` where it can't be had."""
     try:
         offline = not hub.reachable()
-        pieces = BertTokenizerFast.from_pretrained(name, local_files_only=offline).get_vocab()
-        # bert-base-chinese is published as case-sensitive, yet has no upper-case letter: every Latin capital would be unknown.
-        fast = BertTokenizerFast.from_pretrained(name, local_files_only=offline, do_lower_case=not _is_cased(pieces))
+        with working(f"fetching {name} from the hub"):
+            pieces = BertTokenizerFast.from_pretrained(name, local_files_only=offline).get_vocab()
+            # bert-base-chinese is published as case-sensitive, yet has no upper-case letter: every Latin capital would be unknown.
+            fast = BertTokenizerFast.from_pretrained(name, local_files_only=offline, do_lower_case=not _is_cased(pieces))
     except (OSError, ValueError, TypeError) as error:  # TypeError: transformers found no vocabulary file in an offline cache
         raise UserError(
             f"--vocab={name}: neither a file here nor to be had from a hub ({type(error).__name__}); give a path, or --vocab=learn"
