@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from hcl_tf.files.checksums import sha256
-from hcl_tf.files.whole_folder import whole_or_nothing
+from hcl_tf.files.whole_folder import Finished, whole_or_nothing
 
 CACHE = "cache"  # the folder for such arrays inside of a prepared one
 SUMS = "sums.json"
@@ -16,11 +17,13 @@ SUMS = "sums.json"
 def cached(folder: Path, names: tuple[str, ...], compute: Callable[[], tuple[np.ndarray, ...]]) -> list[np.ndarray]:
     """Reads the arrays called `names` from `folder`, or computes them and puts them there if it does not hold them undamaged.
 
+    Where another process computes them, this one waits for it.
+
     Returns:
       The arrays, memory-mapped and read-only.
     """
-    if not is_whole(folder, names):
-        with whole_or_nothing(folder, SUMS, overwrite=True) as out:
+    while not is_whole(folder, names):
+        with suppress(Finished), whole_or_nothing(folder, SUMS, overwrite=True, waiting_for=f"{folder.name} in the cache") as out:
             for name, array in zip(names, compute(), strict=True):
                 np.save(out / name, array)
             write_sums(out, names)

@@ -1,6 +1,5 @@
 """Fills a large array on disk block by block, so that a killed process goes on where it was, and memory never holds the whole."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hcl_tf.errors import UserError
+from hcl_tf.files import locks
 from hcl_tf.files.array_cache import is_whole, write_sums
 from hcl_tf.files.whole_file import hidden, sync
 from hcl_tf.progress import bar, working
@@ -65,15 +65,7 @@ def grown(
 def _alone(partial: Path, what: str) -> Iterator[None]:
     """Waits until no other process fills the array."""
     with (partial / LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            print(f"{what}: waiting for process {lock.read().strip() or 'unknown'}, which computes them now", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        locks.take(lock, what)
         yield
 
 

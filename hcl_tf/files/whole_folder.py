@@ -1,19 +1,26 @@
 """Writes an output folder that is either whole or not there: beside its place, and renamed at the end."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from hcl_tf.errors import UserError
+from hcl_tf.files import locks
 from hcl_tf.files.whole_file import hidden, sync
 
 
+class Finished(UserError):
+    """The other process, for which this one waited, has ended."""
+
+
 @contextmanager
-def whole_or_nothing(out: Path, marker: str, overwrite: bool, flag: str = "--out", what: str = "a prepared folder") -> Iterator[Path]:
+def whole_or_nothing(
+    out: Path, marker: str, overwrite: bool, flag: str = "--out", what: str = "a prepared folder", waiting_for: str = ""
+) -> Iterator[Path]:  # fmt: skip
     """Yields an empty folder to write to; when the block ends without an exception, it becomes `out`.
 
     Args:
@@ -21,6 +28,7 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool, flag: str = "--out
       marker: the file that tells a finished folder of this kind from anything else.
       overwrite: replace a finished folder. Anything that is not one is never replaced.
       flag, what: what errors call the place and a finished folder.
+      waiting_for: what another process may be making here, for which this one then waits; empty: it is refused.
 
     A process killed at any moment leaves `out` as it was, or whole, or (killed between two renames) missing with the earlier
     folder beside it, which the next run puts back. What else it leaves (hidden, `.NAME.partial`) is removed by the next
@@ -28,6 +36,7 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool, flag: str = "--out
 
     Raises:
       UserError: `out` can't be written, is finished already, is something else, or another run is writing it.
+      Finished: another run has been writing it, and this one waited for its end.
     """
     out = Path(os.path.realpath(out))  # a link's target is written; the link stays
     if not out.name:
@@ -36,16 +45,19 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool, flag: str = "--out
     missing_parents = [parent for parent in out.parents if not parent.exists()]
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        lock = (partial / ".lock").open("w")
+        lock = (partial / ".lock").open("a+b")
     except OSError as error:
         raise UserError(f"{flag}={out}: can't be written ({error.strerror}); choose another folder") from error
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.stat(partial / ".lock").st_ino != os.fstat(lock.fileno()).st_ino:
-                raise BlockingIOError  # a run that ended in between took its lock file away: this lock guards nothing
-        except OSError as error:
-            raise UserError(f"{flag}={out}: another run is writing it now; wait for it, or choose another folder") from error
+            locks.take(lock, waiting_for)
+            if not _is_of(partial, lock):
+                if waiting_for:
+                    raise Finished(f"{flag}={out}: written by another process meanwhile")
+                raise locks.Taken("another process")
+        except (locks.Taken, OSError) as error:
+            who = error if isinstance(error, locks.Taken) else "another process"
+            raise UserError(f"{flag}={out}: {who} is writing it now; wait for it, or choose another folder") from error
         try:
             yield from _replace(out, partial, old, lambda: _check_replaceable(out, marker, overwrite, flag, what))
         finally:
@@ -55,6 +67,14 @@ def whole_or_nothing(out: Path, marker: str, overwrite: bool, flag: str = "--out
                     parent.rmdir()
     finally:
         lock.close()
+
+
+def _is_of(partial: Path, lock: IO) -> bool:
+    """Says whether a lock is that of the folder: a run that ended in between took its lock file away, and then the lock guards nothing."""
+    try:
+        return os.stat(partial / ".lock").st_ino == os.fstat(lock.fileno()).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _replace(out: Path, partial: Path, old: Path, check: Callable[[], None]) -> Iterator[Path]:

@@ -5,7 +5,6 @@ TensorFlow is imported only to ask for the GPUs.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 
 import hcl_tf
 from hcl_tf.errors import UserError
+from hcl_tf.files import locks
 from hcl_tf.files.checksums import sha256
 from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.files.whole_file import sync, write_whole, writing
@@ -146,14 +146,14 @@ class RunFolder(Run):
         try:
             path.mkdir(parents=True, exist_ok=True)
             _refuse_foreign(path)
-            lock = (path / LOCK).open("ab")
+            lock = (path / LOCK).open("a+b")
         except OSError as error:
             raise UserError(f"--run_dir={path}: can't be written ({error.strerror}); choose another folder") from error
         try:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"--run_dir={path}: another process is training in it; wait for it, or choose another --run_dir") from error
+                locks.take(lock)
+            except locks.Taken as taken:
+                raise locks.refused("--run_dir", path, "is training in it", taken) from taken
             except OSError as error:  # some network file systems have no locks
                 raise UserError(f"--run_dir={path}: can't be locked ({error.strerror}); choose a folder on a local disk") from error
             for name in OWN:  # a killed process may have left parts of these; others may be writing results now

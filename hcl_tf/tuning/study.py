@@ -8,7 +8,6 @@
 What a trial draws depends on the seed and its number alone, so an interrupted study goes on as it would have.
 """
 
-import fcntl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hcl_tf.errors import UserError
+from hcl_tf.files import locks
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.markdown import markdown_table
 from hcl_tf.settings import Tried
@@ -125,14 +125,14 @@ class Study:
             self.folder.mkdir(parents=True, exist_ok=True)
             if any(self.folder.iterdir()) and not (self.folder / DATABASE).exists() and not (self.folder / LOCK).exists():
                 raise UserError(f"--study={self.folder}: not empty and not a study (no {DATABASE}); choose another folder")
-            lock = (self.folder / LOCK).open("ab")
+            lock = (self.folder / LOCK).open("a+b")
         except OSError as error:
             raise UserError(f"--study={self.folder}: can't be written ({error.strerror}); choose another folder") from error
         with lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(f"--study={self.folder}: another process is at work in it; wait for it, or choose another") from error
+                locks.take(lock)
+            except locks.Taken as taken:
+                raise locks.refused("--study", self.folder, "is at work in it", taken) from taken
             yield
 
 

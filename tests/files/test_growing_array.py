@@ -118,7 +118,7 @@ def test_a_process_waits_for_another_that_fills_it_and_a_killed_one_holds_nobody
     while "at work" not in first.stdout.readline():
         pass
     second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert f"waiting for process {first.pid}, which computes them now" in second.stdout.readline()
+    assert f"waiting for process {first.pid}, which is at work on it now" in second.stdout.readline()
     first.send_signal(signal.SIGKILL)
     assert "at work" in second.stdout.readline()
     second.kill()

@@ -133,7 +133,7 @@ def test_a_second_run_at_the_same_time_is_refused_and_does_no_harm(tmp_path):
     with whole_or_nothing(tmp_path / "out", MARKER, False) as folder:
         fill(folder, "first")
         for overwrite in (False, True):
-            with pytest.raises(UserError, match="another run"):
+            with pytest.raises(UserError, match="writing it now"):
                 write(tmp_path / "out", "second", overwrite)
         assert content(folder) == whole("first")
     assert content(tmp_path / "out") == whole("first")
@@ -144,7 +144,7 @@ def test_a_second_process_at_the_same_time_is_refused(tmp_path):
     with whole_or_nothing(tmp_path / "out", MARKER, False) as folder:
         fill(folder, "first")
         run = subprocess.run([sys.executable, "-c", RUN, str(tmp_path / "out"), "0", "new"], cwd=PACKAGE, capture_output=True, text=True)
-    assert (run.returncode, "another run" in run.stderr) == (1, True)
+    assert (run.returncode, "writing it now" in run.stderr) == (1, True)
     assert content(tmp_path / "out") == whole("first")
 
 
@@ -275,7 +275,7 @@ def test_the_lock_of_a_killed_run_does_not_stay(tmp_path):
     (tmp_path / ".out.partial").mkdir()
     with (tmp_path / ".out.partial" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another run"):
+        with pytest.raises(UserError, match="writing it now"):
             write(tmp_path / "out")
     write(tmp_path / "out")
     assert names(tmp_path) == ["out"]

@@ -88,7 +88,7 @@ def test_what_does_not_belong_to_the_study_is_refused(tmp_path):
     with pytest.raises(UserError, match="not empty and not a study"):
         study(tmp_path / "mine", []).run(2)
     first = study(tmp_path / "s", [])
-    with first._locked(), pytest.raises(UserError, match="another process is at work in it"):
+    with first._locked(), pytest.raises(UserError, match=rf"process {os.getpid()} is at work in it"):
         study(tmp_path / "s", []).run(2)
 
 
