@@ -23,7 +23,10 @@ RUNS = flags.DEFINE_list(
     "runs", [], "Run folders, folders of run folders, or folders with rows that hcl_tf.reproduce kept. Default: runs/<task>."
 )
 OUT = flags.DEFINE_string("out", None, "Folder to write to. Default: experiments/reports/<task>.")
-CLAIMS = flags.DEFINE_string("claims", "experiments/paper_claims.yaml", "The paper's numbers and claims; fill in the cells that you have.")
+CLAIMS = flags.DEFINE_string(
+    "claims", None, "The paper's numbers and claims; fill in the cells that you have. Default: experiments/paper_claims.yaml, here or in the "
+    "repository."
+)  # fmt: skip
 HUMAN = flags.DEFINE_string(
     "human", None, "Table 3: a study's folder, into which hcl_tf.studies.human_evaluation --sheets wrote, or its results.json."
 )
@@ -47,7 +50,7 @@ def main() -> None:
 
     places = [Path(place) for place in RUNS.value or [f"runs/{TASK.value}"]]
     out = Path(OUT.value or f"experiments/reports/{TASK.value}")
-    known = claims.read(Path(CLAIMS.value))
+    known = claims.read(Path(CLAIMS.value) if CLAIMS.value else claims.shipped())
     rated = ratings.read(Path(HUMAN.value), TASK.value) if HUMAN.value else None
     with working("reporting"):
         found, unusable = rows.collect(places)

@@ -76,6 +76,13 @@ class Claims:
         return self if task in TASKS else Claims(self.tables, {}, (), self.credits)
 
 
+def shipped() -> Path:
+    """Returns where the claims file is that ships with the repository: below the working directory, or beside the package."""
+    place = Path("experiments") / "paper_claims.yaml"
+    beside = Path(__file__).parents[2] / place
+    return beside if beside.is_file() and not place.is_file() else place
+
+
 def read(path: Path) -> Claims:
     """Reads a claims file.
 

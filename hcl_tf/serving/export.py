@@ -16,6 +16,7 @@ import tensorflow as tf
 from hcl_tf.config import SPLITS
 from hcl_tf.data.store.tfrecords import GRAPH, VOCABULARY
 from hcl_tf.data.tokenizers import normalization
+from hcl_tf.data.tokenizers.library import LibraryTokenizer
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.intervals import interval, number
 from hcl_tf.files.json_text import from_json, to_json
@@ -41,7 +42,7 @@ def export(run_dir: Path, checkpoint: str, out: Path, overwrite: bool) -> None:
     with whole_or_nothing(out, DESCRIPTION, overwrite, "--export", "an exported model") as folder:
         with working("tracing the search and writing the model"):
             save_model(trained, folder)
-        if trained.inputs.library:
+        if brings_tokenizer(trained):
             shutil.copytree(trained.run.stored(TOKENIZER), folder / Path(TOKENIZER).name)
         else:
             shutil.copyfile(trained.run.stored(f"data/{VOCABULARY}"), folder / VOCABULARY)
@@ -50,6 +51,11 @@ def export(run_dir: Path, checkpoint: str, out: Path, overwrite: bool) -> None:
         (folder / DESCRIPTION).write_bytes(to_json(describe(trained), indent=2) + b"\n")
         (folder / CARD).write_text(model_card(trained), encoding="utf-8")
     print(f"wrote {out}")
+
+
+def brings_tokenizer(trained: TrainedRun) -> bool:
+    """Says whether the run's weights came with a tokeniser of their own; else its pieces are those of the prepared data."""
+    return isinstance(trained.tokenizer, LibraryTokenizer)
 
 
 def save_model(trained: TrainedRun, folder: Path) -> None:
@@ -61,9 +67,14 @@ def save_model(trained: TrainedRun, folder: Path) -> None:
     @tf.function(autograph=False, input_signature=[specs[name] for name in shapes])
     def run(source_ids: tf.Tensor, source_nodes: tf.Tensor, source_unknown: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = tf.shape(source_ids)[0]
-        batch = {"source_ids": source_ids, "source_nodes": source_nodes, "source_unknown": source_unknown}
-        ids, scores = system.generate(batch | {"example_rows": tf.range(rows), "example_mask": tf.ones([rows])})
-        return {"ids": ids, "scores": scores}
+        asked = tf.maximum(rows, 1)  # a search divides by the number of texts, so one is made up where there is none
+        batch = {
+            "source_ids": tf.pad(source_ids, [[0, asked - rows], [0, 0]], constant_values=inputs.unknown_id),
+            "source_nodes": tf.pad(source_nodes, [[0, asked - rows], [0, 0]], constant_values=-1),
+            "source_unknown": tf.pad(source_unknown, [[0, asked - rows]]),
+        }
+        ids, scores = system.generate(batch | {"example_rows": tf.range(asked), "example_mask": tf.ones([asked])})
+        return {"ids": ids[:rows], "scores": scores[:rows]}
 
     concrete = run.get_concrete_function()
     module = tf.Module()
@@ -95,7 +106,7 @@ def describe(trained: TrainedRun) -> dict:
         "lowercase": trained.tokenizer.lowercase, "normalization": normalization.name_in(trained.manifest),
         "keyword_unit": trained.manifest["settings"]["keyword_unit"], "tagger": trained.manifest["tagger"],
         "special_ids": {"[PAD]": inputs.pad_id, "[UNK]": inputs.unknown_id, "[CLS]": inputs.cls_id, "[SEP]": inputs.sep_id},
-        "pieces": Path(TOKENIZER).name if inputs.library else VOCABULARY,
+        "pieces": Path(TOKENIZER).name if brings_tokenizer(trained) else VOCABULARY,
         "checkpoint": trained.checkpoint, "step": trained.step, "data": trained.manifest["sha256"], "settings": s.to_dict(),
     }  # fmt: skip
 
@@ -109,7 +120,7 @@ def model_card(trained: TrainedRun) -> str:
     pieces = (
         f"`{Path(TOKENIZER).name}/` is the tokeniser of the published weights (transformers: AutoTokenizer); {DESCRIPTION} calls its start "
         "and end [CLS] and [SEP]"
-        if trained.inputs.library
+        if brings_tokenizer(trained)
         else f"`{VOCABULARY}` is a WordPiece vocabulary"
     )
     files = "\n".join(f"- {name}: SHA-256 `{digest}`" for name, digest in sorted(manifest["raw_files"].items()))

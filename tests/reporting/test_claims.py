@@ -6,7 +6,7 @@ import pytest
 
 from hcl_tf.config import TASKS
 from hcl_tf.errors import UserError
-from hcl_tf.reporting.claims import METRICS, read
+from hcl_tf.reporting.claims import METRICS, read, shipped
 
 SHIPPED = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
 
@@ -126,3 +126,11 @@ def test_no_file_no_yaml_and_missing_parts(tmp_path):
     path.write_text(SHIPPED.read_text().replace("cvae: {BLEU-1:", "cvae: {BLEU-1: 1, BLEU-1: 2", 1))
     with pytest.raises(UserError, match="a second BLEU-1"):
         read(path)
+
+
+def test_the_shipped_file_is_found_from_any_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shipped() == SHIPPED
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "paper_claims.yaml").write_text("{}")
+    assert shipped().resolve() == tmp_path / "experiments" / "paper_claims.yaml", "one's own goes first"

@@ -27,6 +27,8 @@ generate = tf.saved_model.load(folder).signatures["generate"]
 columns = {name: tf.constant(column) for name, column in np.load(given).items()}
 whole = generate(**columns)
 part = generate(**{name: column[3:6] for name, column in columns.items()})
+nothing = generate(**{name: column[:0] for name, column in columns.items()})
+assert all(tensor.shape[0] == 0 and tensor.shape[1:] == whole[name].shape[1:] for name, tensor in nothing.items()), nothing
 others = [name for name in sys.modules if name.split(".")[0] in ("hcl_tf", "tf_keras", "transformers")]
 assert not others, others
 np.savez(answer, part=part["ids"].numpy(), **{name: tensor.numpy() for name, tensor in whole.items()})
