@@ -24,9 +24,10 @@ RUNS = flags.DEFINE_list(
 )
 OUT = flags.DEFINE_string("out", None, "Folder to write to. Default: experiments/reports/<task>.")
 CLAIMS = flags.DEFINE_string(
-    "claims", None, "The paper's numbers and claims; fill in the cells that you have. Default: experiments/paper_claims.yaml, here or in the "
-    "repository."
-)  # fmt: skip
+    "claims",
+    None,
+    "The paper's numbers and claims; fill in the cells that you have. Default: experiments/paper_claims.yaml, or as shipped.",
+)
 HUMAN = flags.DEFINE_string(
     "human", None, "Table 3: a study's folder, into which hcl_tf.studies.human_evaluation --sheets wrote, or its results.json."
 )
