@@ -5,15 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
-from conftest import entry_point
+from commands import command_in
 from test_train import environment
 
-from hcl_tf import cli
 from hcl_tf.training.run_folder import load_run
 
 SMALL = (
@@ -24,20 +21,8 @@ SMALL = (
 
 @pytest.fixture
 def run_here(monkeypatch, capsys, tmp_path):
-    """The command in this process, in `tmp_path`."""
-    program = entry_point("pretrain")
-    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
-
-    def run(*arguments: str) -> SimpleNamespace:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["hcl_tf.pretrain", *map(str, arguments)])
-        capsys.readouterr()
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
-            cli.run(program.main)
-        said = capsys.readouterr()
-        return SimpleNamespace(returncode=stopped.value.code, stdout=said.out, stderr=said.err)
-
-    return run
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)  # it would stay on for other tests
+    return command_in(tmp_path, "pretrain", monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
-from conftest import entry_point, fresh_copy
+from commands import command_in
+from conftest import fresh_copy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import hcl_tf
-from hcl_tf import cli
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
 from hcl_tf.models.base import Sum
@@ -51,20 +50,8 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def run_here(monkeypatch, capsys, tmp_path):
-    """The same in this process, which has TensorFlow imported already."""
-    program = entry_point("train")
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)  # it would stay on for other tests
-
-    def run(*arguments: str) -> SimpleNamespace:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["hcl_tf.train", *map(str, arguments)])
-        capsys.readouterr()
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
-            cli.run(program.main)
-        said = capsys.readouterr()
-        return SimpleNamespace(returncode=stopped.value.code, stdout=said.out, stderr=said.err)
-
-    return run
+    return command_in(tmp_path, "train", monkeypatch, capsys)
 
 
 # -- flags ------------------------------------------------------------------------------------------------------------

@@ -1,12 +1,7 @@
 """python -m hcl_tf.tune: what it refuses before anything is written."""
 
-import sys
-
 import pytest
-from absl.testing import flagsaver
-from conftest import entry_point
-
-from hcl_tf import cli
+from commands import command_in
 
 
 @pytest.mark.parametrize(
@@ -20,13 +15,8 @@ from hcl_tf import cli
     ],
 )
 def test_impossible_flags_are_refused_before_anything_is_written(monkeypatch, capsys, tmp_path, flags, said):
-    program = entry_point("tune")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["hcl_tf.tune", *flags])
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
-        cli.run(program.main)
-    assert stopped.value.code == 1
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    found = command_in(tmp_path, "tune", monkeypatch, capsys)(*flags)
+    assert found.returncode == 1
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
