@@ -32,6 +32,7 @@ EXPERIMENTS = flags.DEFINE_string("experiments", "experiments", "Folder with <ta
 RUNS = flags.DEFINE_string("runs", None, "Where the run folders go. Default: runs/<task>/<budget or preset>.")
 CLAIMS = flags.DEFINE_string("claims", None, "The paper's numbers and claims. Default: <experiments>/paper_claims.yaml.")
 OUT = flags.DEFINE_string("out", None, "Where results are kept. Default: <experiments>/reports/<task>-<budget or preset>.")
+JOBS = flags.DEFINE_integer("jobs", 1, "So many rows at once, each on its share of the cores, with what it prints in a log.", lower_bound=1)
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
     runs, out = Path(RUNS.value or f"runs/{TASK.value}/{name}"), Path(OUT.value or experiments / "reports" / label)
     known = Path(CLAIMS.value or experiments / "paper_claims.yaml")
     series = Series(TASK.value, PRESET.value, experiments / TASK.value, data, budget, MAX_STEPS.value, runs, out, known)
-    if code := reproduce(series, [system.strip() for system in SYSTEMS.value], [int(seed) for seed in SEEDS.value]):
+    if code := reproduce(series, [system.strip() for system in SYSTEMS.value], [int(seed) for seed in SEEDS.value], JOBS.value):
         sys.exit(code)
 
 
@@ -67,7 +68,7 @@ def _reproduce_plan(path: Path) -> None:
 
     plan = read(path)
     runs, out = Path(RUNS.value or f"runs/{plan.name}"), Path(OUT.value or f"{EXPERIMENTS.value}/reports/{plan.name}")
-    if code := reproduce_plan(plan, STAGES.value, runs, out):
+    if code := reproduce_plan(plan, STAGES.value, runs, out, JOBS.value):
         sys.exit(code)
 
 

@@ -6,7 +6,7 @@ A row is a flag file and a seed. What is finished is known from the run folders 
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -19,14 +19,13 @@ from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.evaluation.scoring import EvaluationRequest
 from hcl_tf.models import registry, setting_flags
 from hcl_tf.progress import working
-from hcl_tf.reporting import arms, claims, report
+from hcl_tf.reporting import arms, at_once, claims, report
+from hcl_tf.reporting.at_once import INTERRUPTED
 from hcl_tf.reporting.plan import FOR_ALL, SUFFIX, ExperimentPlan, PlannedStage
 from hcl_tf.reporting.verdicts import Table, differing
 from hcl_tf.settings import COMPUTATION, BertSettings
 from hcl_tf.training.assembly import default_data_dir
 from hcl_tf.training.run_folder import CONFIG, load_run
-
-INTERRUPTED = (130, 143)  # exit codes of a training that saved and left
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class Series:
         return rows.place_of(self.out, system, seed)
 
 
-def reproduce(series: Series, systems: list[str], seeds: list[int]) -> int:
+def reproduce(series: Series, systems: list[str], seeds: list[int], jobs: int = 1) -> int:
     """Trains, evaluates and keeps every row of a table that is not kept yet, and writes its page anew after each.
 
     Returns the exit code: 0 where all rows are there; 1 where some failed (the others are done all the same); that of the training
@@ -137,14 +136,14 @@ def reproduce(series: Series, systems: list[str], seeds: list[int]) -> int:
     _check(series, systems)
     known = claims.read(series.claims)
     wanted = [(system, seed) for seed in seeds for system in systems or series.systems()]  # every system once before any twice
-    code = _make_missing(series, wanted, lambda: _report(series, known))
+    code = _make_missing(series, wanted, lambda: _report(series, known), jobs)
     if code not in INTERRUPTED and any(series.kept(*row).is_file() for row in wanted):
         print("\n" + report.scores(_report(series, known)), flush=True)
         print(f"wrote {series.out / report.PAGE}, {report.HTML} and {report.CSV}", flush=True)
     return code
 
 
-def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Path) -> int:
+def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Path, jobs: int = 1) -> int:
     """Does the same with the rows of a plan's stages; exit code and errors as those of `reproduce`.
 
     Args:
@@ -158,7 +157,7 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
     worst = 0
     for stage, series in chosen:
         print(f"\n=== stage {stage.name}", flush=True)
-        code = _make_missing(series, stage.runs(), lambda: arms.write(plan, out))
+        code = _make_missing(series, stage.runs(), lambda: arms.write(plan, out), jobs)
         if code in INTERRUPTED:
             return code
         worst = max(worst, code)
@@ -178,28 +177,44 @@ def series_of(plan: ExperimentPlan, stage: PlannedStage, runs: Path, out: Path) 
     )  # fmt: skip
 
 
-def _make_missing(series: Series, wanted: list[tuple[str, int]], kept: Callable[[], object]) -> int:
-    """Makes the rows that are not kept yet; returns the exit code of `reproduce`. `kept` is called whenever one more is kept."""
+def _make_missing(series: Series, wanted: list[tuple[str, int]], kept: Callable[[], object], jobs: int) -> int:
+    """Makes the rows that are not kept yet, so many at once; returns the exit code of `reproduce`. `kept` is called after each."""
     missing = [row for row in wanted if not series.kept(*row).is_file()]
     print(f"{len(wanted) - len(missing)} of {len(wanted)} rows are there, missing: {', '.join(map(_name, missing)) or 'none'}", flush=True)
-    failed, spent = [], []
+    failed, spent, interrupted = [], [], 0
+    for row, code, seconds in _made(series, missing, jobs, spent):
+        if code in INTERRUPTED:
+            print(f"interrupted in {_name(row)}; the same command goes on there", flush=True)
+            interrupted = code
+        elif code:
+            failed.append(row)
+            print(f"{_name(row)} failed with exit code {code}; going on with the others", flush=True)
+        else:
+            spent.append(seconds)
+            _keep(series, *row, seconds)
+            kept()
+    if failed:
+        print(f"failed: {', '.join(map(_name, failed))}", file=sys.stderr, flush=True)
+    return interrupted or (1 if failed else 0)
+
+
+def _made(series: Series, missing: list[tuple[str, int]], jobs: int, spent: list[float]) -> Iterator[tuple[tuple[str, int], int, float]]:
+    """Makes rows, and yields each with its exit code and its seconds as soon as it has ended. After a signal no further one begins."""
+    if jobs > 1:
+        for trunk in dict.fromkeys(series.begins[system] for system, _ in missing if system in series.begins):  # else two would make one
+            name, _, of_seed = trunk.rpartition("-")
+            if code := _train(series, name, int(of_seed)):
+                yield (name, int(of_seed)), code, 0.0
+                return
+        yield from at_once.run(missing, lambda row, call: _make(series, *row, call), series.runs, _name, jobs)
+        return
     for number, row in enumerate(missing):
         print(f"\n== {_name(row)} ({number + 1} of {len(missing)} missing{_left(spent, len(missing) - number)})", flush=True)
         began = time.monotonic()
         code = _make(series, *row)
+        yield row, code, time.monotonic() - began
         if code in INTERRUPTED:
-            print(f"interrupted in {_name(row)}; the same command goes on there", flush=True)
-            return code
-        if code:
-            failed.append(row)
-            print(f"{_name(row)} failed with exit code {code}; going on with the others", flush=True)
-            continue
-        spent.append(time.monotonic() - began)
-        _keep(series, *row, spent[-1])
-        kept()
-    if failed:
-        print(f"failed: {', '.join(map(_name, failed))}", file=sys.stderr, flush=True)
-    return 1 if failed else 0
+            return
 
 
 def _check(series: Series, systems: list[str]) -> None:
@@ -246,31 +261,32 @@ def _check_budget(series: Series, kept: list[rows.Result]) -> None:
             )
 
 
-def _make(series: Series, system: str, seed: int) -> int:
-    """Trains and evaluates; the exit code of what failed, or 0. Both know what they have done already."""
+def _make(series: Series, system: str, seed: int, call: Callable[[str, list[str]], int] | None = None) -> int:
+    """Trains and evaluates; the exit code of what failed, or 0. Both know what they have done already. `call`: in place of `_call`."""
+    call = call or _call
     if trunk := series.begins.get(system):  # kept rows outlive run folders, so it may have to be trained again
         name, _, of_seed = trunk.rpartition("-")
-        if code := _train(series, name, int(of_seed)):
+        if code := _train(series, name, int(of_seed), call):
             return code
-    if code := _train(series, system, seed):
+    if code := _train(series, system, seed, call):
         return code
     asked = [f"--run_dir={series.run(system, seed)}", f"--data_dir={series.data_of(system)}", f"--split={series.split}"]
     asked += [f"--checkpoint={series.checkpoint}"]
     first = [f"--limit={series.limit}"] if series.limit else []
     has_z = setting_flags.read(series.train(system, seed)).given.get("model", registry.OURS) in registry.systems_with("latent_size")
-    code = _call("hcl_tf.evaluate", [*asked, *first, *([f"--samples={series.samples}"] if series.samples and has_z else [])])
+    code = call("hcl_tf.evaluate", [*asked, *first, *([f"--samples={series.samples}"] if series.samples and has_z else [])])
     further = {"channel": [*first, "--what_if", "--nountrained"], "keyword_control": []}
     for study in series.studies.get(system, ()) if has_z else ():
-        code = code or _call(f"hcl_tf.studies.{study}", [*asked, *further[study]])
+        code = code or call(f"hcl_tf.studies.{study}", [*asked, *further[study]])
     return code
 
 
-def _train(series: Series, system: str, seed: int) -> int:
+def _train(series: Series, system: str, seed: int, call: Callable[[str, list[str]], int] | None = None) -> int:
     """Trains a row, unless its run is finished."""
     run = series.run(system, seed)
     if (run / CONFIG).is_file() and load_run(run).finished:
         return 0
-    return _call("hcl_tf.train", series.train(system, seed))
+    return (call or _call)("hcl_tf.train", series.train(system, seed))
 
 
 def _call(module: str, flags: list[str]) -> int:
