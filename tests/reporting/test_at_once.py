@@ -50,8 +50,6 @@ def test_commands_run_on_their_cores_with_their_output_in_a_log(tmp_path, monkey
     program = tmp_path / "told.py"
     lines = ["import os, sys", "print(sorted(os.sched_getaffinity(0)), sys.argv[1:])", "print('oops', file=sys.stderr)", "sys.exit(5)"]
     program.write_text("\n".join(lines))
-        "import os, sys\nprint(sorted(os.sched_getaffinity(0)), sys.argv[1:])\nprint('oops', file=sys.stderr)\nsys.exit(5)\n"
-    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     found = made(ROWS[:2], lambda row, call: call("told", [f"--row={row[0]}"]), tmp_path / "logs")
     assert [code for _, code, _ in found] == [5, 5]
