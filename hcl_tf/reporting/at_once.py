@@ -37,9 +37,9 @@ def run(
         free.put(share)
     stopped = threading.Event()
 
-    def one(row: Row) -> tuple[Row, int, float]:
+    def one(row: Row) -> tuple[Row, int, float] | None:
         if stopped.is_set():
-            return row, INTERRUPTED[0], 0.0
+            return None
         cores, log = free.get(), logs / f"{row[0]}-{row[1]}.log"
         print(f"== {name(row)} begins; {log} has what it prints", flush=True)
         began = time.monotonic()
@@ -53,19 +53,13 @@ def run(
 
     with ThreadPoolExecutor(jobs) as pool:
         waiting: set[Future] = {pool.submit(one, row) for row in rows}
-        said = False
         while waiting:
             try:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             except KeyboardInterrupt:  # the children get it, too, and save first
                 stopped.set()
                 continue
-            for future in done:
-                row, code, seconds = future.result()
-                if code in INTERRUPTED:
-                    if said:
-                        continue
-                    said = True
+            for row, code, seconds in filter(None, (future.result() for future in done)):
                 print(f"== {name(row)}: {seconds / 60:.0f} minutes, exit code {code}; {len(waiting)} to come", flush=True)
                 yield row, code, seconds
 
