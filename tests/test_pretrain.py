@@ -79,6 +79,9 @@ def test_weights_are_made_once_and_other_settings_refused(run_here, tmp_path, qq
     other = run_here(*flags, "--width=8")
     assert other.returncode == 1
     assert "has weights of other settings (width: was 16, now 8); choose another folder" in other.stderr
+    texts = run_here(*flags, f"--exclude={qqp_folder}")
+    assert texts.returncode == 1
+    assert "has weights that were trained on other texts" in texts.stderr
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "weights" / "small").iterdir()} == before
     run = load_run(tmp_path / "runs" / "pretraining" / "small")
     assert run.finished["step"] == 12
@@ -103,6 +106,7 @@ def test_a_configuration_that_does_not_fit_is_refused(run_here, tmp_path, qqp_fo
     result = run_here(f"--objective={objective}", f"--data_dir={qqp_folder}", "--out=w", "--config=config.json", *SMALL)
     assert result.returncode == 1
     assert said in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"], "nothing else was written"
 
 
 def test_a_body_takes_the_sizes_of_a_published_one(run_here, tmp_path, qqp_folder):

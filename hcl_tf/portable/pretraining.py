@@ -32,7 +32,7 @@ def export(folders: list[Path], exclude: list[Path], bundle: Bundle, settings: P
     bundle.check_new()
     corpus = collect(folders, exclude)
     with starting_points() as starts, TemporaryDirectory() as nowhere:
-        loop = launch.assemble(corpus, settings, None, Path(nowhere))
+        loop = launch.assemble(corpus, settings, launch.columns_of(corpus, settings), None, Path(nowhere))
     inputs = loop.system.inputs_
     description = {
         "config": launch.recorded_of(corpus, settings) | {"record": launch.described(loop, corpus)},
@@ -55,7 +55,8 @@ def take_back(bundle: Bundle, results: Path, out: Path) -> None:
     about, there = bundle.description, Results(results, bundle)
     config, inputs = about["config"], about["inputs"]
     settings = pretraining_settings.read(config["settings"])
-    launch.check_place(out, settings)
+    if launch.check_place(out, settings):
+        raise UserError(f"--weights={out}: these weights are there already; choose another folder, or remove it")
     pieces = packed_rows.batches(bundle, about["batches"], "train").columns[0].pieces
     system = launch.body(settings, pieces, EncoderShape.from_dict(inputs["shape"]), inputs["library"])
     variables = assembly.variables(system)

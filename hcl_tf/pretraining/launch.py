@@ -31,6 +31,7 @@ from hcl_tf.training.run_folder import CHECKPOINTS, RunFolder
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.validation import MOST_ROWS, Validation
 
+DONE = "done"  # why a pretraining ended whose weights are there already
 POSITIONS = 512  # of a BERT; published ones have as many
 FREE_PIECES = ("[unused", "<extra_id_")  # how pieces begin that vocabularies keep for such purposes
 
@@ -38,7 +39,7 @@ FREE_PIECES = ("[unused", "<extra_id_")  # how pieces begin that vocabularies ke
 def launch(
     folders: list[Path], exclude: list[Path], out: Path, run_dir: Path | None, settings: PretrainingSettings, command: list[str]
 ) -> str:
-    """Begins or resumes a pretraining. Returns why it ended: see `Loop.train`.
+    """Begins or resumes a pretraining. Returns why it ended (`Loop.train`), or `DONE` where the weights are there already.
 
     Args:
       folders, exclude: as of `collect`. out: where the weights go. run_dir: the run's folder; None: runs/pretraining/<name of out>.
@@ -48,16 +49,19 @@ def launch(
       UserError: texts, settings, or what is in the folders do not fit each other, or a loss is not finite.
     """
     path = run_dir or Path("runs/pretraining") / out.name
-    check_place(out, settings)
+    _sizes(settings, 1)  # what --config names is refused before texts are read
+    there = check_place(out, settings)
     tf.config.experimental.enable_op_determinism()  # else a resumed run would not have the same bits
     corpus = collect(folders, exclude)
-    recorded = recorded_of(corpus, settings)
+    if there:
+        if there["data"] != corpus.hashes:
+            raise UserError(f"--out={out}: has weights that were trained on other texts; choose another folder, or remove it")
+        print(f"{out}: these weights are there already")
+        return DONE
     print(f"{settings.objective}, run folder {path}, weights to {out}", flush=True)
-    with RunFolder.open(path, recorded, command, same=_what_has_to_be_the_same) as run:
-        if (finished := run.finished) and out.exists():
-            print(f"{out}: these weights are there already")
-            return finished["ended"]
-        loop = assemble(corpus, settings, run, path)
+    columns = columns_of(corpus, settings)
+    with RunFolder.open(path, recorded_of(corpus, settings), command, same=_what_has_to_be_the_same) as run:
+        loop = assemble(corpus, settings, columns, run, path)
         loop.resume()
         why = loop.train()
         if not why.startswith("SIG"):
@@ -74,18 +78,23 @@ def _what_has_to_be_the_same(config: dict[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in ("task", "settings", "data")}
 
 
-def check_place(out: Path, settings: PretrainingSettings) -> None:
-    """Raises `UserError` where the weights could not be written in the end: hours of work would have no place."""
+def check_place(out: Path, settings: PretrainingSettings) -> dict[str, Any] | None:
+    """Returns the record of weights of these settings that are there already; None: there is nothing.
+
+    Raises:
+      UserError: there is something else, so hours of work would have no place in the end.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
+        return None
     record = pretraining_record.read(out)
     if record is None:
         raise UserError(f"--out={out}: exists and is not a folder of hcl_tf.pretrain, so it is left alone; choose another folder")
     if found := differences(record["settings"], settings):
         raise UserError(f"--out={out}: has weights of other settings ({'; '.join(found[:3])}); choose another folder, or remove it")
+    return record
 
 
-def _columns(corpus: Corpus, settings: PretrainingSettings) -> tuple[Columns, Columns]:
+def columns_of(corpus: Corpus, settings: PretrainingSettings) -> tuple[Columns, Columns]:
     """Packs the texts of both splits into rows, and says how full these are."""
     s, kind, pieces = settings, KINDS[settings.objective], _pieces(corpus, settings)
     found = []
@@ -148,15 +157,18 @@ def _library_config(path: Path, settings: PretrainingSettings, rows: int) -> dic
     return config | {"vocab_size": rows}
 
 
-def assemble(corpus: Corpus, settings: PretrainingSettings, run: RunFolder | None, path: Path) -> Loop:
+def assemble(
+    corpus: Corpus, settings: PretrainingSettings, both: tuple[Columns, Columns], run: RunFolder | None, path: Path
+) -> Loop:  # fmt: skip
     """Builds the training loop.
 
     Args:
-      run: the folder to write to; None: nothing is written. path: the same folder, from which checkpoints are read.
+      both: `columns_of` the texts. run: the folder to write to; None: nothing is written.
+      path: the same folder, from which checkpoints are read.
     """
-    columns, held_out = _columns(corpus, settings)
-    t = corpus.tokenizer
-    system = body(settings, columns.pieces, *_sizes(settings, max(len(t), int(columns.pieces.sentinels.max(initial=-1)) + 1)))
+    columns, held_out = both
+    pieces = max(len(corpus.tokenizer), int(columns.pieces.sentinels.max(initial=-1)) + 1)
+    system = body(settings, columns.pieces, *_sizes(settings, pieces))
     size = min(settings.batch_size, MOST_ROWS, len(held_out.packed))
     validation = Validation(system, Batches(len(held_out.packed), size, (held_out,), settings.seed), settings.seed)
     batches = Batches(len(columns.packed), settings.batch_size, (columns,), settings.seed)

@@ -53,7 +53,8 @@ def systems(folders, qqp_folder):
     for objective, folder in folders.items():
         settings = pretraining_settings.resolve({**SIZES, "objective": objective})
         corpus = collect([qqp_folder], [])
-        loop = pretraining.assemble(corpus, settings, None, folder.parent / "runs" / objective)
+        both = pretraining.columns_of(corpus, settings)
+        loop = pretraining.assemble(corpus, settings, both, None, folder.parent / "runs" / objective)
         best = loop.saved.read("best_loss")
         pretraining.checkpoints.assign(pretraining.assembly.variables(loop.system), best.arrays, best.path)
         batch = next(iter(dataclasses.replace(loop.batches, batch_size=4).dataset(0)))
