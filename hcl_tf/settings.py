@@ -1,17 +1,18 @@
 """The settings that systems share, in groups; what is one system's own stands in hcl_tf/models/settings/.
 
-A setting is a dataclass field that says what it means, its unit, its bounds, and its value under each preset. From these fields
-come the flags of train.py, the checks, and config.json. [P] marks what the paper states (section 4.1); the rest is ours
-(BUILD_NOTES.md). TensorFlow is not imported: a wrong flag is refused before anything slow happens.
+A setting is a dataclass field (setting_fields.py). From these fields come the flags of train.py, the checks, and config.json. [P] marks what
+the paper states (section 4.1); the rest is ours (BUILD_NOTES.md). TensorFlow is not imported: a wrong flag is refused before anything slow
+happens.
 """
 
 import dataclasses
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hcl_tf.errors import UserError
+from hcl_tf.setting_fields import Tried, setting
 
 PRESETS = ("paper", "small", "tiny")
 RANDOM_ENCODER = {"paper": "12x768", "small": "4x256", "tiny": "2x128"}  # what --encoder=random means
@@ -19,40 +20,6 @@ NO_WEIGHTS = "NO WEIGHTS"  # the caution that makes a row not comparable with th
 # Kinds of first weights. Rows whose weights differ in kind are not compared: the difference would be that of the weights.
 PUBLISHED, EQUAL, RANDOM = "published", "equal pretraining", "random"
 RENAMED = {"claps_imposter_norm": "claps_impostor_norm"}  # former name -> name, in stored runs and on the command line
-_REQUIRED = object()
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What hcl_tf.tune tries of a setting: some values, or any number between two bounds, evenly by its logarithm."""
-
-    among: tuple[Any, ...] = ()
-    within: tuple[float, float] = ()
-
-    def with_start(self, value: Any) -> "Tried":
-        """Returns the same, widened so that a value is among them."""
-        if self.among:
-            return Tried(among=tuple(dict.fromkeys((value, *self.among))))
-        return Tried(within=(min(value, self.within[0]), max(value, self.within[1])))
-
-
-def setting(
-    paper: Any, text: str, *, small: Any = None, tiny: Any = None, unit: str = "", stated: bool = False, choices: tuple[str, ...] = (),
-    low: float | None = None, high: float | None = None, before: Any = _REQUIRED, tried: Tried | None = None,
-) -> Any:  # fmt: skip
-    """A field.
-
-    Args:
-      paper, small, tiny: its value under each preset; the other two take the paper's unless given.
-      text: what it means. unit: of its value. stated: whether the paper states the value.
-      choices: the words that it may be. low, high: its bounds, inclusive.
-      before: what the program did before the setting existed, which is what a stored run without it means; needed for every setting
-        that is added after version 0.1.0. Where the default changes later, stored runs keep their recorded value.
-      tried: what is tried of it where a system that has it is tuned; None: it is left as it is.
-    """
-    presets = {"paper": paper, "small": paper if small is None else small, "tiny": paper if tiny is None else tiny}
-    kept = {"help": text, "unit": unit, "stated": stated, "choices": choices, "low": low, "high": high, "presets": presets, "tried": tried}
-    return field(default=paper, metadata=kept if before is _REQUIRED else kept | {"before": before})
 
 
 @dataclass(frozen=True)

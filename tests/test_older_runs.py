@@ -23,7 +23,8 @@ from hcl_tf.files.json_text import to_json
 from hcl_tf.models import registry, setting_flags
 from hcl_tf.reporting import claims, report, reproduction
 from hcl_tf.serving.generation import generate
-from hcl_tf.settings import RENAMED, Settings, setting
+from hcl_tf.setting_fields import setting
+from hcl_tf.settings import RENAMED, Settings
 from hcl_tf.training.launch import launch
 from hcl_tf.training.run_folder import load_run
 from hcl_tf.training.trained_run import TrainedRun

@@ -8,7 +8,8 @@ import pytest
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
 from hcl_tf.models.registry import resolve
-from hcl_tf.settings import PRESETS, Settings, preset_values, setting
+from hcl_tf.setting_fields import setting
+from hcl_tf.settings import PRESETS, Settings, preset_values
 
 # Every setting of every system once, with the first system that takes it.
 SETTINGS = {

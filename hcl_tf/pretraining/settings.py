@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hcl_tf.errors import UserError
-from hcl_tf.settings import Settings, StackSettings, TrainingSettings, check, setting
+from hcl_tf.setting_fields import setting
+from hcl_tf.settings import Settings, StackSettings, TrainingSettings, check
 
 BODIES = {"mlm": "bert", "span": "t5", "causal": "gpt2"}  # objective -> `model_type` of the weights that come out
 # Settings without a flag here.

@@ -22,7 +22,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.files import locks
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.markdown import markdown_table
-from hcl_tf.settings import Tried
+from hcl_tf.setting_fields import Tried
 from hcl_tf.training.run_folder import load_run
 
 DATABASE, TABLE, BEST, LOCK = "study.db", "trials.md", "best.flags", ".lock"

@@ -8,7 +8,8 @@ import pytest
 
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
-from hcl_tf.settings import RENAMED, setting
+from hcl_tf.setting_fields import setting
+from hcl_tf.settings import RENAMED
 
 
 @pytest.mark.parametrize("preset", ["paper", "small", "tiny"])

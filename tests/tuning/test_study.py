@@ -12,7 +12,7 @@ from test_train import environment
 
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
-from hcl_tf.settings import Tried
+from hcl_tf.setting_fields import Tried
 from hcl_tf.tuning.study import BEST, INTERRUPTED, TABLE, Study
 
 SPACE = {"rate": Tried(within=(1e-3, 1.0)), "form": Tried(among=("a", "b")), "on": Tried(among=(False, True))}

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from hcl_tf.errors import UserError
 from hcl_tf.models.settings.library import LibraryModelSettings
-from hcl_tf.settings import Tried, setting
+from hcl_tf.setting_fields import Tried, setting
 
 
 @dataclass(frozen=True)

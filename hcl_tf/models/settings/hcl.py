@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from hcl_tf.errors import UserError
 from hcl_tf.models.settings.encoder_decoder import EncoderDecoderSettings
-from hcl_tf.settings import LatentSettings, Settings, Tried, setting
+from hcl_tf.setting_fields import Tried, setting
+from hcl_tf.settings import LatentSettings, Settings
 
 CONTRAST = Tried(within=(0.05, 12.5))  # weights; 12.5 is what 1 is beside a likelihood that is a mean over tokens
 SCALES_FLOORED = 2  # the version of the arithmetic from which dead dimensions of an encoder are harmless

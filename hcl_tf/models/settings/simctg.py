@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hcl_tf.models.settings.encoder_decoder import TransformerSettings
-from hcl_tf.settings import setting
+from hcl_tf.setting_fields import setting
 
 
 @dataclass(frozen=True)
