@@ -1,8 +1,8 @@
 """The settings that systems share, in groups; what is one system's own stands in hcl_tf/models/settings/.
 
-A setting is a dataclass field (setting_fields.py). From these fields come the flags of train.py, the checks, and config.json. [P] marks what
-the paper states (section 4.1); the rest is ours (BUILD_NOTES.md). TensorFlow is not imported: a wrong flag is refused before anything slow
-happens.
+A setting is a dataclass field (setting_fields.py). From these fields come the flags of train.py, the checks, and config.json. [P] marks
+what the paper states (section 4.1); the rest is ours (BUILD_NOTES.md). TensorFlow is not imported: a wrong flag is refused before anything
+slow happens.
 """
 
 import dataclasses
