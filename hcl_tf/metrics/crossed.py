@@ -15,7 +15,7 @@ class CrossedMean:
     """A mean with its interval.
 
     Attributes:
-      value: the mean. low, high: its interval. freedom: degrees of freedom (Satterthwaite 1946).
+      value: the mean. low, high: its interval. freedom: degrees of freedom (Satterthwaite 1946). p: two-sided, of a true mean of 0.
       of_seeds, of_sentences, of_rest: the variances of the three effects, 0 where the estimate is negative.
     """
 
@@ -26,6 +26,7 @@ class CrossedMean:
     of_seeds: float
     of_sentences: float
     of_rest: float
+    p: float
 
 
 def crossed_mean(values: np.ndarray, level: float = 0.95) -> CrossedMean:
@@ -50,8 +51,10 @@ def crossed_mean(values: np.ndarray, level: float = 0.95) -> CrossedMean:
     freedom = total**2 / parts if parts else float("inf")
     if total < max(of_seeds, of_sentences):  # the rest is larger than one of the effects: that effect is taken for none
         total, freedom = max((of_seeds, seeds - 1.0), (of_sentences, sentences - 1.0))
-    half = float(stats.t.ppf(0.5 + level / 2, max(freedom, 1.0)) * np.sqrt(total / (seeds * sentences)))
+    freedom_of_t, error = max(freedom, 1.0), np.sqrt(total / (seeds * sentences))
+    half = float(stats.t.ppf(0.5 + level / 2, freedom_of_t) * error)
+    p = float(2 * stats.t.sf(abs(whole) / error, freedom_of_t)) if error else float(whole == 0)
     return CrossedMean(
         float(whole), float(whole - half), float(whole + half), float(freedom), float(max(of_seeds - of_rest, 0.0) / sentences),
-        float(max(of_sentences - of_rest, 0.0) / seeds), of_rest,
+        float(max(of_sentences - of_rest, 0.0) / seeds), of_rest, p,
     )  # fmt: skip

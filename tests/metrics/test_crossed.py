@@ -67,3 +67,17 @@ def test_variances_of_the_effects_come_back():
 def test_too_little_or_a_gap_is_refused(table):
     with pytest.raises(ValueError, match="two seeds and two sentences"):
         crossed_mean(table)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
+def test_p_is_the_level_whose_interval_ends_at_0(level):
+    table = made(np.random.default_rng(6), 5, 40, 0.5, 2.0, 3.0) + 0.8
+    found = crossed_mean(table, level)
+    assert (found.low > 0 or found.high < 0) == (found.p < 1 - level)
+    edge = crossed_mean(table, 1 - found.p)
+    assert min(abs(edge.low), abs(edge.high)) == pytest.approx(0, abs=1e-9)
+
+
+def test_p_of_constant_tables():
+    assert crossed_mean(np.zeros((3, 4))).p == 1.0
+    assert crossed_mean(np.full((3, 4), 2.0)).p == 0.0

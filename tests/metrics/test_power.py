@@ -47,4 +47,4 @@ def test_more_seeds_show_smaller_differences_and_a_shown_one_is_found_as_often_a
 
 
 def test_components_are_read_from_an_analysis():
-    assert Components.of(CrossedMean(1.0, 0.0, 2.0, 4.0, 0.1, 0.2, 0.3)) == Components(0.1, 0.2, 0.3)
+    assert Components.of(CrossedMean(1.0, 0.0, 2.0, 4.0, 0.1, 0.2, 0.3, 0.5)) == Components(0.1, 0.2, 0.3)
