@@ -55,7 +55,8 @@ def initialize(settings: Settings, data: PreparedData, given: Mapping[str, Any])
     if isinstance(settings, LibrarySettings) and settings.pretrained:
         published = registry.class_of(settings.model).read_published(settings.pretrained)
         if not isinstance(published.tokenizer, LibraryTokenizer):
-            _check_vocabulary(f"--pretrained={settings.pretrained}", published.tokenizer.vocabulary(), data)
+            where = f"--pretrained={settings.pretrained}"
+            _check_vocabulary(where, published.tokenizer.vocabulary(), data, "leave the flag out for random weights")
         settings, begun = _sizes_alone(settings, data)
         return settings, dataclasses.replace(begun, published=published, note=f"pretrained: {published.description}")
     if not isinstance(settings, EncoderSettings):
@@ -111,14 +112,14 @@ def _published(settings: BertSettings, data: PreparedData, given: Mapping[str, A
             f"--encoder={settings.encoder}: its vocabulary is missing, and pieces of the same number may be others; put its vocab.txt or "
             "tokenizer.json beside the weights and prepare the data with --vocab set to it, or train with --encoder=random"
         )
-    _check_vocabulary(f"--encoder={settings.encoder}", published.vocabulary, data)
+    _check_vocabulary(f"--encoder={settings.encoder}", published.vocabulary, data, "train with --encoder=random")
     return settings.settled(True, given), Initialization(published.shape, published, f"encoder: {published.description}")
 
 
-def _check_vocabulary(flag: str, pieces: list[str], data: PreparedData) -> None:
+def _check_vocabulary(flag: str, pieces: list[str], data: PreparedData, otherwise: str) -> None:
     """Raises `UserError` where weights have other pieces than the data: pieces of the same number would be others."""
     if pieces != data.tokenizer.vocabulary():
         raise UserError(
             f"{flag}: its vocabulary is not the one that {data.folder} was prepared with; "
-            "prepare the data with --vocab set to that of the weights, or train from random weights"
+            f"prepare the data with --vocab set to that of the weights, or {otherwise}"
         )

@@ -264,5 +264,5 @@ def test_further_references_count_in_the_scores_and_stand_beside_the_first(qqp_f
     (before, _), (after, rows) = alone.score(outputs), with_more.score(outputs)
     for name in ("BLEU-2", "sacreBLEU", "Average"):
         assert after[name]["value"] > (before[name]["value"] or 0)
-    row = scoring._row(records[0], outputs[0], rows[0])
+    row = scoring._row(records[0], outputs[0], rows[0], rows[0])
     assert (row["reference"], row["references"]) == (records[0].target.raw, [outputs[0]])
