@@ -134,7 +134,7 @@ def test_live_states_are_computed_in_the_step(kit):
     assert live.system.columns_of_texts(live.texts, held_out=True) is None
 
 
-@pytest.mark.parametrize("how", ["float32", "float16"])
+@pytest.mark.parametrize("how", ["float32", pytest.param("float16", marks=pytest.mark.slow)])
 def test_validation_from_cached_states_gives_the_numbers_of_live_ones(qqp_folder, how):
     """However training keeps them; and its diagnostics read the texts of all roles, which this system's losses do not."""
     base = kit_of(qqp_folder, "bert_cvae", lower_states=how)

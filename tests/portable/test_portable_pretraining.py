@@ -21,7 +21,7 @@ GIVEN = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["mlm", "span", "causal"])
+@pytest.fixture(scope="module", params=["mlm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("span", "causal"))])
 def made(request, qqp_folder, tmp_path_factory):
     """The bundle's part, the results, and the folder that TensorFlow makes of the same settings."""
     folder, objective = tmp_path_factory.mktemp(request.param), request.param
