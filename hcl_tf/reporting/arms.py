@@ -81,13 +81,14 @@ def findings(stage: PlannedStage, compared: list[ComparedRow]) -> list[str]:
     if moved:
         enough = sum(value >= FELT for value in moved)
         said.append(f"with z where L_ins would have it, the margin moves by at least {FELT} nats in {enough} of {len(moved)} runs")
-    noise = _noise(stage, compared)
+    noise, seeds = _noise(stage, compared), len(next(row.results for row in compared if row.name == stage.base))
     for measure in (MARGIN, BLEU):
         judged = [(row.name, row.differences[measure.name].verdict(noise[measure.name])) for row in ran if measure.name in row.differences]
         parts = [f"{verdict} {_names(name for name, found in judged if found == verdict)}" for verdict in (ABOVE, BELOW)]
         undecided = sum(found == UNDECIDED for _, found in judged)
         if judged:
-            said.append(f"in {measure.name}, beside what each stands: {'; '.join(parts)}; {undecided} of {len(judged)} undecided")
+            alone = "" if seeds > 1 else " (by examples alone, as the base has one seed yet)"
+            said.append(f"in {measure.name}, beside what each stands{alone}: {'; '.join(parts)}; {undecided} of {len(judged)} undecided")
     text = ". ".join(sentence[0].upper() + sentence[1:] for sentence in said)
     missing = sum(not row.results for row in compared)
     return [f"{stage.name}: {text}." + (f" {missing} of {len(compared)} rows have not run yet." if missing else "")]
@@ -115,7 +116,8 @@ def _stage(stage: PlannedStage, compared: list[ComparedRow]) -> Section:
         line["seeds"] = ", ".join(str(result.seed) for result in row.results)
         for measure in MEASURES:
             gap = row.differences.get(measure.name)
-            line[measure.name] = number(row.value(measure))
+            if not measure.at_matched_overlap:  # what it would be depends on the row beside it
+                line[measure.name] = number(row.value(measure))
             line[f"{measure.name}: difference"] = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" if gap else ""
         table.append(line | {"": " ".join(row.marks)})
     pictures = (
