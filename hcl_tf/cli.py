@@ -66,6 +66,13 @@ def import_tensorflow() -> None:
         os.close(nowhere)
 
 
+def leave_by_signal(why: str) -> None:
+    """Ends the process with the exit code of the signal that ended a training; does nothing where none did. `why`: see `Loop.train`."""
+    if why.startswith("SIG"):
+        sys.stdout.flush()
+        os._exit({"SIGINT": 130, "SIGTERM": 143}[why])
+
+
 def run(main: Callable[[], None], product: bool = False) -> None:
     """Parses flags and runs `main`. Exit codes: 0 done, 1 refused input or flag, 130 interrupted by Ctrl-C.
 

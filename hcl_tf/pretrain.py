@@ -5,7 +5,6 @@ python -m hcl_tf.pretrain --objective=span --data_dir=tfrecords/qqp --out=weight
 python -m hcl_tf.pretrain --objective=causal --data_dir=tfrecords/qqp --out=weights/qqp-gpt2    # for --pretrained=weights/qqp-gpt2
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -45,9 +44,7 @@ def main() -> None:
     from hcl_tf.pretraining.launch import launch
 
     why = launch(folders, exclude, Path(OUT.value), Path(RUN_DIR.value) if RUN_DIR.value else None, resolved, sys.argv)
-    if why.startswith("SIG"):
-        sys.stdout.flush()
-        os._exit({"SIGINT": 130, "SIGTERM": 143}[why])
+    cli.leave_by_signal(why)
 
 
 if __name__ == "__main__":

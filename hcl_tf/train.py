@@ -5,7 +5,6 @@ python -m hcl_tf.train --task=qqp --data_dir=tfrecords/qqp --preset=small --enco
 python -m hcl_tf.train --task=qqp --data_dir=tfrecords/qqp --dry_run   # steps, hours and memory, before the first hour is spent
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -31,9 +30,7 @@ def main() -> None:
 
     row = FLAGS.row.value or _flag_file(sys.argv)
     why = launch(FLAGS.task.value, FLAGS.data_folder, FLAGS.run_dir.value, FLAGS.preset.value, FLAGS.given, sys.argv, row)
-    if why.startswith("SIG"):
-        sys.stdout.flush()
-        os._exit({"SIGINT": 130, "SIGTERM": 143}[why])
+    cli.leave_by_signal(why)
 
 
 def _flag_file(command: list[str]) -> str | None:

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
-INTERRUPTED = (130, 143)  # exit codes of a training that saved and left
+from hcl_tf.training.child import INTERRUPTED
+
 Row = tuple[str, int]  # name and seed
 Call = Callable[[str, list[str]], int]  # runs a command of the package with flags, and returns its exit code
 

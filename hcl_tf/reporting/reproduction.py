@@ -3,7 +3,6 @@
 A row is a flag file and a seed. What is finished is known from the run folders and from what was kept, so a killed command goes on.
 """
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +19,12 @@ from hcl_tf.evaluation.scoring import EvaluationRequest
 from hcl_tf.models import registry, setting_flags
 from hcl_tf.progress import working
 from hcl_tf.reporting import arms, at_once, claims, report
-from hcl_tf.reporting.at_once import INTERRUPTED
 from hcl_tf.reporting.plan import FOR_ALL, SUFFIX, ExperimentPlan, PlannedStage
 from hcl_tf.reporting.verdicts import Table, differing
 from hcl_tf.settings import COMPUTATION, BertSettings
 from hcl_tf.training.assembly import default_data_dir
+from hcl_tf.training.child import INTERRUPTED
+from hcl_tf.training.child import call as _call
 from hcl_tf.training.run_folder import CONFIG, load_run
 
 
@@ -287,16 +287,6 @@ def _train(series: Series, system: str, seed: int, call: Callable[[str, list[str
     if (run / CONFIG).is_file() and load_run(run).finished:
         return 0
     return (call or _call)("hcl_tf.train", series.train(system, seed))
-
-
-def _call(module: str, flags: list[str]) -> int:
-    """Runs a command of the package; on Ctrl-C, which the child gets too, waits until it has saved."""
-    child = subprocess.Popen([sys.executable, "-m", module, *flags])
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue
 
 
 def _keep(series: Series, system: str, seed: int, seconds: float) -> None:

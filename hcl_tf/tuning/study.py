@@ -8,8 +8,6 @@
 What a trial draws depends on the seed and its number alone, so an interrupted study goes on as it would have.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +21,11 @@ from hcl_tf.files import locks
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.markdown import markdown_table
 from hcl_tf.setting_fields import Tried
-from hcl_tf.training.run_folder import load_run
+from hcl_tf.training import child
+from hcl_tf.training.run_folder import CONFIG, load_run
 
 DATABASE, TABLE, BEST, LOCK = "study.db", "trials.md", "best.flags", ".lock"
-INTERRUPTED = (130, 143, -2, -15)  # exit codes of a training that a signal ended
+INTERRUPTED = (*child.INTERRUPTED, -2, -15)  # also where the signal came before the training could save
 FIXED = "fixed"  # in the storage: what all trials have
 
 
@@ -138,14 +137,9 @@ class Study:
 
 def train(run: Path, flags: list[str]) -> int:
     """Trains in a process of its own, unless the run is finished. Returns the exit code."""
-    if (run / "config.json").is_file() and load_run(run).finished:
+    if (run / CONFIG).is_file() and load_run(run).finished:
         return 0
-    child = subprocess.Popen([sys.executable, "-m", "hcl_tf.train", *flags, f"--run_dir={run}"])
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:  # the child gets it, too, and saves first
-            continue
+    return child.call("hcl_tf.train", [*flags, f"--run_dir={run}"])
 
 
 def smallest(run: Path, name: str) -> float:
