@@ -26,6 +26,12 @@ def copy(tmp_path):
     return tmp_path
 
 
+def test_no_two_test_modules_have_one_name():
+    """Pytest imports them by name, and refuses the second only where one process meets both."""
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_import_goes_upward_or_round():
     found = lint(ROOT)
     assert found.returncode == 0, found.stdout
