@@ -1,6 +1,5 @@
 """What every command line of the package shares: how errors reach the user and with which exit code."""
 
-import errno
 import importlib
 import os
 import sys
@@ -10,7 +9,7 @@ from importlib import metadata
 
 from absl import app, logging
 
-from hcl_tf.errors import UserError
+from hcl_tf.errors import UserError, refusal_of_disk
 from hcl_tf.streams import make_safe
 
 # What other packages replace by a version that this code can't work with, as requirements.txt has it; the first number has to be the same.
@@ -98,11 +97,12 @@ def run(main: Callable[[], None], product: bool = False) -> None:
         except BrokenPipeError:  # only where standard output is the product
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        except OSError as error:
-            if error.errno != errno.ENOSPC or not product:
+        except Exception as error:
+            if not (refusal := refusal_of_disk(error, "standard output" if product else "a file")):
                 raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            print(f"error: standard output can't be written ({error.strerror})", file=sys.stderr)
+            if product:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            print(f"error: {refusal}; free space, or choose another place, then start again with the same flags", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("interrupted; nothing was left half written", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Exit codes and messages that all command lines share."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from absl import flags, logging
 from absl.testing import flagsaver
+from safetensors import SafetensorError
 
 from hcl_tf import cli
 from hcl_tf.errors import UserError
@@ -41,6 +44,25 @@ def raiser(error: BaseException):
 def test_how_a_run_ends_decides_the_exit_code(monkeypatch, capsys, main, code, says):
     assert run(monkeypatch, main) == code
     assert capsys.readouterr().err == says
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/one/metrics.jsonl"),
+        OSError(errno.EROFS, os.strerror(errno.EROFS), "runs/one/metrics.jsonl"),
+        tf.errors.ResourceExhaustedError(None, None, "runs/one/metrics.jsonl; No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28): runs/one/metrics.jsonl"),
+    ],
+    ids=["full", "read only", "TensorFlow", "safetensors"],
+)
+def test_what_a_disk_refuses_is_one_line_whoever_says_it(monkeypatch, capsys, error):
+    assert run(monkeypatch, raiser(error)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "runs/one/metrics.jsonl" in said
+    assert "free space" in said
+    assert said.count("\n") == 1
 
 
 def test_our_own_faults_keep_their_traceback(monkeypatch):

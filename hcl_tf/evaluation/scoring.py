@@ -75,6 +75,7 @@ def evaluate(request: EvaluationRequest) -> dict:
       UserError: the run, its checkpoint, the data or the vectors can't be used, the data is not the run's, or the system has no z to draw.
     """
     trained = TrainedRun(request.run_dir, request.checkpoint, request.data_dir)
+    trained.run.check_writable()
     if request.embeddings and not request.embeddings.is_file():
         raise UserError(f"--embeddings={request.embeddings}: no such file; give a GloVe or word2vec text file")
     with_z = registry.systems_with("latent_size")

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shlex
+import tempfile
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
@@ -108,6 +109,15 @@ class Run:
         """Writes any bytes, as `write_text` does."""
         write_whole(path := self._free(name), data)
         return path
+
+    def check_writable(self) -> None:
+        """Makes a file without a name in the folder, so that one that can't be written is noticed before long work and not after it.
+
+        Raises:
+          UserError: the folder takes no file.
+        """
+        with writing(self.path), tempfile.TemporaryFile(dir=self.path):
+            pass
 
     def _free(self, name: str) -> Path:
         """Returns the path of a file that is not one of `OWN`. Raises `ValueError` for others, which are a caller's mistake."""

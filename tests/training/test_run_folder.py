@@ -462,3 +462,16 @@ def test_only_what_has_to_be_the_same_is_compared(tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before, "what the run was begun with stays"
     with pytest.raises(UserError, match='task was "qqp", now "douban"'):
         RunFolder.open(tmp_path, CONFIG | {"task": "douban"}, COMMAND, same=same)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, which nobody may write to, root neither")
+def test_a_folder_that_takes_no_file_is_noticed_before_work():
+    with pytest.raises(UserError, match=r"/proc: can't be written .*; free space or check permissions"):
+        run_folder.Run(Path("/proc"), {}).check_writable()
+
+
+def test_asking_whether_a_folder_can_be_written_leaves_nothing(tmp_path):
+    with begin(tmp_path / "run") as run:
+        before = names(run.path)
+        run.check_writable()
+        assert names(run.path) == before

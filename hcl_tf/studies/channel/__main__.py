@@ -28,6 +28,7 @@ def main() -> None:
     from hcl_tf.training.trained_run import TrainedRun
 
     trained = TrainedRun(run_dir, CHECKPOINT.value, run_flags.optional_path(DATA_DIR))
+    trained.run.check_writable()
     with working("measuring the channel"):
         found = measure(trained, MeterRequest(SPLIT.value, LIMIT.value, WHAT_IF.value, UNTRAINED.value))
     label = EvaluationRequest(run_dir, SPLIT.value, CHECKPOINT.value, limit=LIMIT.value).label

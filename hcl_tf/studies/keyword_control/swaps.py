@@ -72,6 +72,7 @@ def keyword_control(request: KeywordControlRequest) -> dict:
     if request.ids and request.inputs is not None:
         raise UserError("--ids and --inputs contradict each other: --ids names all inputs")
     trained = TrainedRun(request.run_dir, request.checkpoint, request.data_dir, finished=True)
+    trained.run.check_writable()
     run, found = trained.run, measure(trained, request)
     run.write_text(f"keywords.{request.label}.md", page.page(found))
     run.write_json(f"keywords.{request.label}.json", found)

@@ -32,6 +32,7 @@ def main() -> None:
     from hcl_tf.training.trained_run import TrainedRun
 
     trained = TrainedRun(run_dir, data_dir=run_flags.optional_path(DATA_DIR))
+    trained.run.check_writable()
     with working("representations"):
         found = make(trained, Figure3Request(SPLIT.value, EXAMPLES.value, SEED.value, PERPLEXITY.value, SPACE.value))
     publish(trained.run, found)
