@@ -68,8 +68,15 @@ class Impostors:
         """What preparation prints of a split."""
         routes = ", ".join(f"{route} {np.mean(self.routes == number):.1%}" for number, route in enumerate(ROUTES))
         words = ", ".join(f"{word} {share:.1%}" for word, share in self.most_frequent(graph))
+        share = self.share_of_negatives()
+        met = (
+            "no negative has a keyword that source and target lack"
+            if np.isnan(share)
+            else (
+                f"a keyword of the negative is among them in {share:.1%} of the samples whose negative has one that source and target lack"
+            )
+        )
         return [
-            f"impostors come from: {routes}; a keyword of the negative is among them in {self.share_of_negatives():.1%} of the samples "
-            "whose negative has one that source and target lack",
+            f"impostors come from: {routes}; {met}",
             f"most frequent impostors, by share of samples: {words or 'none'}",
         ]

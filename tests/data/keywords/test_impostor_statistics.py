@@ -63,6 +63,7 @@ def test_share_of_negatives_is_a_loop_over_samples(built, found, samples):
 def test_where_no_negative_has_a_keyword_of_its_own_there_is_no_share(built):
     alone = Impostors.of_samples(built, [SampleKeywords(("w00",), ("w01",), ("w00", "w01"))], DEGREE)
     assert math.isnan(alone.share_of_negatives())
+    assert "no negative has a keyword that source and target lack" in alone.lines(built)[0]
 
 
 def test_the_most_frequent_impostors_are_counted_once_a_sample(built, found, samples):
