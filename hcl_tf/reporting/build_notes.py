@@ -1,4 +1,7 @@
-"""BUILD_NOTES.md as a report needs it: the numbered notes, and which of them speak of a row or a setting."""
+"""BUILD_NOTES.md as a report needs it: the numbered notes, and which of them speak of a row or a setting.
+
+A note is a heading with its number and title (`### 7. Negatives`) and the list below it.
+"""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +10,7 @@ from pathlib import Path
 from hcl_tf.reporting.page import NoteLinks
 
 NAME = "BUILD_NOTES.md"
-_BEGINS, _GOES_ON = re.compile(r"(\d+)\. (.+)"), re.compile(r"\s+(\S.*)")
+_HEADING = re.compile(r"### (\d+)\. (.+)")
 _OURS = ("**[D]**", "**[R]**")
 
 
@@ -15,7 +18,7 @@ class BuildNotes:
     """Numbered notes.
 
     Args:
-      texts: number -> text, on one line, as it stands in the file.
+      texts: number -> text: the title, bold, on its first line; then each item of the note's list on a line of its own.
     """
 
     def __init__(self, texts: dict[int, str]) -> None:
@@ -27,13 +30,13 @@ class BuildNotes:
         texts: dict[int, str] = {}
         inside = None
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            if begins := _BEGINS.fullmatch(line):
-                inside = int(begins[1])
-                texts[inside] = begins[2].strip()
-            elif inside and (more := _GOES_ON.fullmatch(line)):
-                texts[inside] += f" {more[1].strip()}"
-            else:
-                inside = None
+            if line.startswith("#"):
+                heading = _HEADING.fullmatch(line)
+                inside = int(heading[1]) if heading else None
+                if heading:
+                    texts[inside] = f"**{heading[2]}**"
+            elif inside and line:
+                texts[inside] += f"\n{line[2:]}" if line.startswith("- ") else f" {line.strip()}"
         return cls(dict(sorted(texts.items())))
 
     @property

@@ -2,7 +2,6 @@
 
 import base64
 import re
-import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -10,8 +9,7 @@ import jinja2
 
 from hcl_tf.markdown import markdown_table
 
-BEGINNING = 160  # characters of a note in Markdown
-_IN_A_NOTE = re.compile(r"\*\*(?P<strong>.+?)\*\*|`(?P<code>[^`]+)`|\b(?P<note>[Nn]otes? (?P<number>\d+))")
+_IN_A_NOTE = re.compile(r"\*\*(?P<strong>.+?)\*\*|`(?P<code>[^`]+)`|\b(?P<note>[Nn]otes? (?P<number>\d+))|\[(?P<label>[^]]+)\]\([^)]+\)")
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Section:
 
     Attributes:
       pictures: file name -> PNG bytes. folded: closed until the reader opens it. see: numbers of the notes that say more.
-      notes: number -> text; all of it in HTML, where links lead to it, and its beginning in Markdown.
+      notes: number -> text; all of it in HTML, where links lead to it, and its title, which is its first line, in Markdown.
     """
 
     title: str
@@ -68,7 +66,7 @@ def markdown(sections: Iterable[Section]) -> str:
         body = [*section.paragraphs, *(f"![{name.partition('.')[0]}]({name})" for name in section.pictures)]
         if section.see:
             body.append(f"Notes: {NoteLinks(section.see)}.")
-        for table in [*section.grids, *([_beginnings(section.notes)] if section.notes else [])]:
+        for table in [*section.grids, *([_titles(section.notes)] if section.notes else [])]:
             body += [f"**{table.title}**"] if table.title else []
             body.append(grid(table))
         title = f"{'#' if number == 0 else '##'} {section.title}"
@@ -82,9 +80,8 @@ def grid(table: Grid) -> str:
     return markdown_table([{name: str(value) for name, value in row.items()} for row in table.rows])
 
 
-def _beginnings(notes: dict[int, str]) -> Grid:
-    plain = {number: text.replace("**", "").replace("`", "") for number, text in notes.items()}
-    return Grid([{"note": str(n), "begins": textwrap.shorten(text, BEGINNING, placeholder=" ...")} for n, text in plain.items()])
+def _titles(notes: dict[int, str]) -> Grid:
+    return Grid([{"note": str(number), "title": text.partition("\n")[0].strip("*")} for number, text in notes.items()])
 
 
 def html(sections: list[Section]) -> str:
@@ -118,10 +115,13 @@ def pieces(text: str | Marked | NoteLinks) -> list[tuple[str, str]]:
 
 
 def note_pieces(text: str, known: set[int]) -> list[tuple[str, str]]:
-    """A note's Markdown as `pieces` has it: bold, code, and links to the other `known` notes that it names."""
+    """A note's Markdown as `pieces` has it: bold, code, and links to the other `known` notes that it names.
+
+    Of a link to a file only the words are shown: the page is read without the files beside it.
+    """
     found, end = [], 0
     for match in _IN_A_NOTE.finditer(text):
-        how = match.lastgroup
+        how = "" if match.lastgroup == "label" else match.lastgroup
         if how == "note":
             how = f"#note-{match['number']}" if int(match["number"]) in known else ""
         found += [(text[end : match.start()], ""), (match[match.lastgroup], how)]

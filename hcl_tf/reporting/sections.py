@@ -246,7 +246,7 @@ def _deviations(notes: BuildNotes) -> Section:
         return Section("Deviations", [f"{NAME}, which numbers them, is not beside this installation."])
     text = (
         f"Of the {len(notes.texts)} notes of {NAME}, {len(notes.choices)} say what we chose where the paper is silent ([D]: decided, "
-        f"[R]: reconstructed); [P]: the paper states it. {HTML} has all of them in full, {PAGE} their beginnings."
+        f"[R]: reconstructed); [P]: the paper states it. {HTML} has all of them in full, {PAGE} their titles."
     )
     return Section("Deviations and other notes", [text], folded=True, notes=notes.texts)
 

@@ -12,17 +12,27 @@ from hcl_tf.reporting.page import NoteLinks
 ROOT = Path(__file__).parents[2]
 TEXT = """# Notes
 
-1. not: nothing but a heading's number
+What they are.
 
 ## Model
 
-2. **[P]** as stated, with `claps`
-   and **[D]** more of it: `--free_bits`.
-10. **[R]** ours alone, `--ablate=graph`, `claps_group`
-9. measured, `--free_bits_more=1`
+### 2. As the paper has it
 
-A paragraph of its own.
-   3. not a note
+- **[P]** as stated, with `claps`
+  and more of it.
+- **[D]** `--free_bits`.
+
+### 10. Graph
+
+- **[R]** ours alone, `--ablate=graph`, `claps_group`
+
+### 9. Speed
+
+- measured, `--free_bits_more=1`
+
+## Versions
+
+- not a note, **[D]**
 """
 
 
@@ -32,9 +42,10 @@ def notes(tmp_path):
     return BuildNotes.read(path)
 
 
-def test_a_note_is_all_of_its_lines_and_no_more(notes):
-    assert list(notes.texts) == [1, 2, 9, 10]
-    assert notes.texts[2] == "**[P]** as stated, with `claps` and **[D]** more of it: `--free_bits`."
+def test_a_note_is_its_title_and_all_of_its_list(notes):
+    assert list(notes.texts) == [2, 9, 10]
+    assert notes.texts[2] == "**As the paper has it**\n**[P]** as stated, with `claps` and more of it.\n**[D]** `--free_bits`."
+    assert notes.texts[9] == "**Speed**\nmeasured, `--free_bits_more=1`"
     assert list(notes.choices) == [2, 10]
 
 

@@ -6,7 +6,7 @@ from html_page import Page
 from hcl_tf.reporting import page
 from hcl_tf.reporting.page import Grid, Marked, NoteLinks, Section
 
-NOTES = {3: "**[D]** a < b, see note 12 and `--flag=<x>`", 12: "**[P]** as stated; notes 3, note 99"}
+NOTES = {3: "**A < b**\n**[D]** a < b, see note 12 and `--flag=<x>`", 12: "**Stated**\n**[P]** as stated; notes 3, note 99"}
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,15 @@ def test_numbers_of_notes_are_links_and_text_that_looks_like_one_is_not():
 
 def test_a_note_s_text_keeps_its_words_and_links_to_notes_that_are_there():
     found = page.note_pieces(NOTES[12], {3, 12})
-    assert found == [("", ""), ("[P]", "strong"), (" as stated; ", ""), ("notes 3", "#note-3"), (", ", ""), ("note 99", ""), ("", "")]
+    assert found[:4] == [("", ""), ("Stated", "strong"), ("\n", ""), ("[P]", "strong")]
+    assert found[4:] == [(" as stated; ", ""), ("notes 3", "#note-3"), (", ", ""), ("note 99", ""), ("", "")]
     assert ("--flag=<x>", "code") in page.note_pieces(NOTES[3], set())
+
+
+def test_of_a_link_to_a_file_a_note_shows_the_words():
+    found = page.note_pieces("drawn from [0, 1] (seed); [figures](docs/history.md#note-3).", {3})
+    assert "".join(piece for piece, _ in found) == "drawn from [0, 1] (seed); figures."
+    assert {how for _, how in found} == {""}
 
 
 def test_every_link_leads_to_a_whole_note_that_no_fold_hides():
@@ -48,11 +55,10 @@ def test_every_link_leads_to_a_whole_note_that_no_fold_hides():
     assert {link.removeprefix("#") for link in shown.links} == set(shown.anchors)
     assert text.rindex("</details>") < text.index('id="note-3"'), "a folded section would hide what a link leads to"
     assert "a < b, see note 12 and --flag=<x>" in shown.text
-    assert shown.tags.count("strong") == 2
+    assert shown.tags.count("strong") == 4
 
 
-def test_markdown_has_the_beginnings():
-    text = page.markdown([Section("Head", see=(12,)), Section("Notes", folded=True, notes=NOTES | {13: "word " * 100})])
+def test_markdown_has_the_titles():
+    text = page.markdown([Section("Head", see=(12,)), Section("Notes", folded=True, notes=NOTES)])
     assert "Notes: 12." in text
-    assert "| 3 | [D] a &lt; b, see note 12 and --flag=&lt;x> |" in text
-    assert max(map(len, text.splitlines())) < page.BEGINNING + 20
+    assert "| 3 | A &lt; b |\n| 12 | Stated |" in text
