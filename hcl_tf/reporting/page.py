@@ -9,7 +9,9 @@ import jinja2
 
 from hcl_tf.markdown import markdown_table
 
-_IN_A_NOTE = re.compile(r"\*\*(?P<strong>.+?)\*\*|`(?P<code>[^`]+)`|\b(?P<note>[Nn]otes? (?P<number>\d+))|\[(?P<label>[^]]+)\]\([^)]+\)")
+_IN_A_NOTE = re.compile(
+    r"\*\*(?P<strong>.+?)\*\*|`(?P<code>[^`]+)`|\b(?P<note>[Nn]otes? (?P<number>\d+))|\[(?P<label>[^]]+)\]\((?P<target>[^)]+)\)"
+)
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,15 @@ def pieces(text: str | Marked | NoteLinks) -> list[tuple[str, str]]:
 def note_pieces(text: str, known: set[int]) -> list[tuple[str, str]]:
     """A note's Markdown as `pieces` has it: bold, code, and links to the other `known` notes that it names.
 
-    Of a link to a file only the words are shown: the page is read without the files beside it.
+    A link to a file is words with the file's name, no link: the page is read without the files beside it.
     """
     found, end = [], 0
     for match in _IN_A_NOTE.finditer(text):
-        how = "" if match.lastgroup == "label" else match.lastgroup
+        shown, how = match[match.lastgroup], match.lastgroup
         if how == "note":
             how = f"#note-{match['number']}" if int(match["number"]) in known else ""
-        found += [(text[end : match.start()], ""), (match[match.lastgroup], how)]
+        elif how == "target":
+            shown, how = match["label"] if match["label"] == shown else f"{match['label']} ({shown})", ""
+        found += [(text[end : match.start()], ""), (shown, how)]
         end = match.end()
     return [*found, (text[end:], "")]

@@ -37,9 +37,10 @@ def test_a_note_s_text_keeps_its_words_and_links_to_notes_that_are_there():
     assert ("--flag=<x>", "code") in page.note_pieces(NOTES[3], set())
 
 
-def test_of_a_link_to_a_file_a_note_shows_the_words():
-    found = page.note_pieces("drawn from [0, 1] (seed); [figures](docs/history.md#note-3).", {3})
-    assert "".join(piece for piece, _ in found) == "drawn from [0, 1] (seed); figures."
+def test_a_link_to_a_file_is_its_words_with_the_file_s_name():
+    text = "from [0, 1] (seed); [figures](docs/history.md#note-3), [a.md](a.md)"
+    found = page.note_pieces(text, {3})
+    assert "".join(piece for piece, _ in found) == "from [0, 1] (seed); figures (docs/history.md#note-3), a.md"
     assert {how for _, how in found} == {""}
 
 
