@@ -11,6 +11,8 @@ from pathlib import Path
 from absl import flags
 
 from hcl_tf import cli
+from hcl_tf.errors import UserError
+from hcl_tf.files.names import is_plain
 from hcl_tf.models import setting_flags
 
 FLAGS = setting_flags.define_training()
@@ -20,6 +22,9 @@ DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Take a few steps, keep nothing
 def main() -> None:
     """Runs the command that the flags ask for."""
     FLAGS.check()
+    row = FLAGS.row.value or _flag_file(sys.argv)
+    if row is not None and not is_plain(row):
+        raise UserError(f"--row={row}: it becomes a file's name, so it has no slash and no leading dot or dash; give a plain name")
     cli.import_tensorflow()
     if DRY_RUN.value:
         from hcl_tf.training.dry_run import dry_run
@@ -28,7 +33,6 @@ def main() -> None:
         return
     from hcl_tf.training.launch import launch
 
-    row = FLAGS.row.value or _flag_file(sys.argv)
     why = launch(FLAGS.task.value, FLAGS.data_folder, FLAGS.run_dir.value, FLAGS.preset.value, FLAGS.given, sys.argv, row)
     cli.leave_by_signal(why)
 

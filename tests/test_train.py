@@ -77,6 +77,7 @@ def run_here(monkeypatch, capsys, tmp_path):
             ("--task=qqp", "--model=bert_gen", "--claps_imposter_norm=2"),
             "--claps_impostor_norm: --model=bert_gen does not use it; claps would",
         ),
+        (("--task=qqp", "--row=../../x"), "--row=../../x: it becomes a file's name"),
         (("--task=qqp", "extra"), "unexpected argument 'extra'"),
     ],
 )

@@ -17,6 +17,7 @@ from hcl_tf.data.store.tfrecords import content_of
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.files.json_text import from_json, to_json
+from hcl_tf.files.names import is_plain
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.metrics.scores import MATCHED, SOURCE_BLEU
 from hcl_tf.models import registry
@@ -170,7 +171,13 @@ def _point(line: dict[str, Any], curves: Collection[str]) -> dict[str, float]:
 
 
 def place_of(out: Path, row: str, seed: int) -> Path:
-    """Where a row's result is kept in a report's folder."""
+    """Where a row's result is kept in a report's folder.
+
+    Raises:
+      UserError: the row's name, which somebody else's run may have, leads out of the folder.
+    """
+    if not is_plain(row):
+        raise UserError(f"a run's row is named {row!r}, which is no plain file name; leave its folder out of --runs")
     return out / ROWS / f"{row}-{seed}.json"
 
 

@@ -15,6 +15,12 @@ from hcl_tf.models import registry, setting_flags
 from hcl_tf.reporting.build_notes import BuildNotes
 
 
+@pytest.mark.parametrize("row", ["../hcl", "a/b", "..", "-x"])
+def test_a_row_whose_name_would_leave_the_folder_is_not_kept(tmp_path, row):
+    with pytest.raises(UserError, match="no plain file name"):
+        rows.place_of(tmp_path, row, 1)
+
+
 def test_an_evaluated_run_folder_is_read_as_its_kept_row(evaluated_run):
     found, apart = rows.collect([evaluated_run])
     (result,) = found
