@@ -21,6 +21,7 @@ row, and all.flags for every row of the stage:
           base: {asks: ..., from: trunk-1, seeds: [1, 2, 3]}   # begins with the weights of another row's run
           other: {asks: ..., beside: trunk}                    # is compared with another row than the stage's base
           slot: {asks: ..., studies: [channel, keyword_control]}   # what is measured besides scores, where it has z; channel if unsaid
+          more: {asks: ..., last: true}                        # is made after those of all stages that are not, if hours are left
     changes: [{date: ..., what: ..., why: ...}]
 """
 
@@ -36,7 +37,7 @@ from hcl_tf.errors import UserError
 FOR_ALL = "all.flags"  # flags for every row of a folder
 SUFFIX = ".flags"
 _STAGE = {"about", "task", "data", "preset", "split", "checkpoint", "base", "samples", "limit", "rows"}
-_ROW = {"asks", "from", "seeds", "beside", "studies"}
+_ROW = {"asks", "from", "seeds", "beside", "studies", "last"}
 STUDIES = ("channel", "keyword_control")  # of hcl_tf.studies
 _PLAN = {"title", "written", "rules", "hours", "stages", "changes"}
 
@@ -48,6 +49,7 @@ class PlannedRow:
     Attributes:
       asks: what it is for. begins: the run, `<row>-<seed>`, whose weights it begins with, or empty. beside: the row that it is compared
         with, or empty: the stage's base. studies: of hcl_tf.studies, whose results are kept with the row if it has a latent variable.
+      last: it is made after the rows of all stages that are not.
     """
 
     name: str
@@ -56,6 +58,7 @@ class PlannedRow:
     beside: str
     seeds: tuple[int, ...]
     studies: tuple[str, ...] = ("channel",)
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,15 @@ class PlannedStage:
     base: str
     rows: tuple[PlannedRow, ...]
 
-    def runs(self) -> list[tuple[str, int]]:
-        """Every row with every seed of its own, in the file's order, each row once before any twice."""
-        last = max((len(row.seeds) for row in self.rows), default=0)
-        return [(row.name, row.seeds[place]) for place in range(last) for row in self.rows if place < len(row.seeds)]
+    def runs(self, last: bool | None = None) -> list[tuple[str, int]]:
+        """Every row with every seed of its own, in the file's order, each row once before any twice.
+
+        Args:
+          last: only rows that are `last`, or only those that are not. None: all, those that are `last` after the others.
+        """
+        most = max((len(row.seeds) for row in self.rows), default=0)
+        wanted = [(row, place) for place in range(most) for row in self.rows if place < len(row.seeds) and last in (None, row.last)]
+        return [(row.name, row.seeds[place]) for row, place in sorted(wanted, key=lambda one: one[0].last)]
 
     def beside(self, name: str) -> str:
         """The row that a row is compared with."""
@@ -178,7 +186,15 @@ def _row(path: Path, stage: str, name: str, entry: Any) -> PlannedRow:
     studies = tuple(entry.get("studies", ("channel",)))
     if unknown := sorted(set(studies) - set(STUDIES)):
         raise UserError(f"--plan={path}: {where}: study {unknown[0]} is none of {', '.join(STUDIES)}")
-    return PlannedRow(str(name), str(entry.get("asks", "")), str(entry.get("from", "")), str(entry.get("beside", "")), seeds, studies)
+    return PlannedRow(
+        str(name),
+        str(entry.get("asks", "")),
+        str(entry.get("from", "")),
+        str(entry.get("beside", "")),
+        seeds,
+        studies,
+        entry.get("last", False) is True,
+    )
 
 
 def _check_keys(path: Path, where: str, entry: Any, known: set[str], needed: set[str]) -> None:

@@ -155,9 +155,12 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
     for stage, series in chosen:
         _check(series, [row.name for row in stage.rows])
     worst = 0
-    for stage, series in chosen:
-        print(f"\n=== stage {stage.name}", flush=True)
-        code = _make_missing(series, stage.runs(), lambda: arms.write(plan, out), jobs)
+    parts = [(stage, series, stage.runs(last), last) for last in (False, True) for stage, series in chosen]
+    for stage, series, wanted, last in parts:
+        if not wanted:
+            continue
+        print(f"\n=== stage {stage.name}{', rows that come last' if last else ''}", flush=True)
+        code = _make_missing(series, wanted, lambda: arms.write(plan, out), jobs)
         if code in INTERRUPTED:
             return code
         worst = max(worst, code)

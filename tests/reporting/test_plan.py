@@ -40,6 +40,13 @@ def write(tmp_path):
     return written
 
 
+def test_rows_that_come_last_are_made_after_the_others(write):
+    (stage,) = read(write(TEXT.replace("beside: trunk}", "beside: trunk, last: true}"))).stages
+    assert stage.runs() == [("trunk", 1), ("base", 1), ("base", 2), ("base", 3), ("hcl", 1), ("hcl", 2)]
+    assert stage.runs(last=True) == [("hcl", 1), ("hcl", 2)]
+    assert stage.runs(last=False) == [("trunk", 1), ("base", 1), ("base", 2), ("base", 3)]
+
+
 def test_what_it_says(write, tmp_path):
     plan = read(write())
     (stage,) = plan.stages
