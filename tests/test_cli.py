@@ -146,6 +146,7 @@ def test_the_pins_are_those_of_the_list_of_dependencies():
     assert {f"{package}=={version}" for package, version in cli.PINNED.items()} <= set(listed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -58,6 +58,7 @@ def test_a_file_opens_with_its_row_and_its_command(path):
     assert comments[1] == f"# python -m hcl_tf.train --flagfile=experiments/{path.parent.name}/{path.name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", sorted((FOLDER / "budgets").iterdir()), ids=lambda path: path.name)
 def test_a_budget_scales_every_row_of_its_task_down(budget, monkeypatch):
     """Its own files are of rows that there are, and each row resolves under it, whether or not the row uses all that it gives."""

@@ -37,6 +37,7 @@ def test_no_import_goes_upward_or_round():
     assert found.returncode == 0, found.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "line", "named"),
     [

@@ -258,6 +258,7 @@ def test_where_a_later_default_is_not_what_was_done_before_the_flag_that_says_so
 # -- beside each other ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_runs_are_reported_beside_each_other(later, tmp_path):
     found, apart = rows.collect([OLD / "runs"])
     assert (sorted(result.row for result in found), apart) == (sorted(SYSTEMS), [])
@@ -302,6 +303,7 @@ def kept(tmp_path, monkeypatch) -> Path:
     return Path(shutil.copytree(OLD / "reports" / "qqp", tmp_path / "kept"))
 
 
+@pytest.mark.slow
 def test_kept_rows_count_as_done_and_both_seeds_are_one_row(later, kept, budget, capsys):
     assert reproduction.reproduce(series_of(kept, budget), ["hcl"], [1, 2]) == 0
     assert "2 of 2 rows are there, missing: none" in capsys.readouterr().out
@@ -312,6 +314,7 @@ def test_kept_rows_count_as_done_and_both_seeds_are_one_row(later, kept, budget,
     assert "seeds 1, 2" in (kept / report.PAGE).read_text().lower()
 
 
+@pytest.mark.slow
 def test_a_row_that_this_version_keeps_stands_beside_one_that_was_kept_then(later, kept, budget):
     path = kept / "rows" / "hcl-2.json"
     record = json.loads(path.read_text())
@@ -336,6 +339,7 @@ def test_there_are_rows_to_be_read():
     assert sum(len(list((folder / rows.ROWS).glob("*.json"))) for folder in REPORTS) >= 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", REPORTS, ids=lambda folder: folder.name)
 def test_every_kept_row_is_read_and_none_is_set_apart(later, folder):
     """None was when they were kept."""

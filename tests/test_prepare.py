@@ -119,6 +119,7 @@ def test_wrong_flags_are_refused_in_a_readable_line_and_leave_nothing(tmp_path, 
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_custom_corpus_from_end_to_end(tmp_path):
     rows = [json.loads(line) for line in sample_lines(60).splitlines()]
     raw = tmp_path / "my corpus.jsonl"
@@ -172,6 +173,7 @@ def test_inspect_prints_what_a_person_wants_to_see(run_here, qqp_folder):
     assert result.stdout.count("read back: ") == 9
 
 
+@pytest.mark.slow
 def test_an_existing_folder_is_kept_unless_told(run_here, tmp_path):
     (tmp_path / "raw.jsonl").write_text(sample_lines(30))
     flags_ = ("--task=qqp", "--raw=raw.jsonl", "--out=out", *QUICK)
@@ -222,6 +224,7 @@ CHAT = "".join(f"今天天气怎么样{i}\t是的我们去公园散步第{i}次\
 AS_DOUBAN = ("--task=douban", "--raw=raw.tsv", "--out=out", *QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("written", "flag"), [("gb18030", "gb18030"), ("utf-16", "utf-16"), ("utf-16-le", "utf-16"), ("utf-8", "utf-8")])
 def test_chinese_in_another_encoding_is_read_where_the_flag_says_so_and_refused_elsewhere(run_here, tmp_path, written, flag):
     (tmp_path / "raw.tsv").write_bytes(f"context\tresponse\n{CHAT}".encode(written))
@@ -239,6 +242,7 @@ def test_chinese_in_another_encoding_is_read_where_the_flag_says_so_and_refused_
     assert all(text.startswith("今天天气怎么样") for text in texts)
 
 
+@pytest.mark.slow
 def test_the_douban_corpus_from_end_to_end(run_here, tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()

@@ -59,6 +59,7 @@ def test_a_folder_that_is_something_else_is_left_alone(run_here, tmp_path, qqp_f
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["thesis.txt", "w"]
 
 
+@pytest.mark.slow
 def test_weights_are_made_once_and_other_settings_refused(run_here, tmp_path, qqp_folder):
     flags = ("--objective=causal", f"--data_dir={qqp_folder}", "--out=weights/small", *SMALL)
     result = run_here(*flags)
@@ -109,6 +110,7 @@ def test_a_configuration_that_does_not_fit_is_refused(run_here, tmp_path, qqp_fo
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"], "nothing else was written"
 
 
+@pytest.mark.slow
 def test_a_body_takes_the_sizes_of_a_published_one(run_here, tmp_path, qqp_folder):
     config = {"model_type": "gpt2", "n_embd": 24, "n_head": 3, "n_layer": 2, "n_positions": 80, "vocab_size": 50257, "n_inner": None}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -219,6 +219,7 @@ def test_training_says_where_its_negatives_come_from(run_here, tmp_path, qqp_fol
     assert "negatives in training: labelled 100.0%\n" in said
 
 
+@pytest.mark.slow
 def test_a_node_budget_that_is_too_small_leaves_no_run_folder(run_here, tmp_path, qqp_folder) -> None:
     """Found only when the sampler is made, after the run folder was opened."""
     result = run_here("--task=qqp", f"--data_dir={qqp_folder}", "--run_dir=run", *SMALL, "--graph_whole=0", "--graph_node_budget=3")
@@ -277,6 +278,7 @@ TAGS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_command_in_an_empty_folder_prepares_the_sample_and_trains(tmp_path, run_here) -> None:
     flags = [flag for flag in SMALL if not flag.startswith(("--max_steps", "--log_every"))]
     result = run_here("--task=douban", *flags, "--max_steps=4", "--log_every=2")

@@ -241,6 +241,7 @@ def test_what_is_said_of_impostors_is_of_the_training_records(folder):
     assert all(f"{words[word] / len(records):.1%}" == share for word, share in found)
 
 
+@pytest.mark.slow
 def test_edges_ranked_by_counts_are_the_graph_of_earlier_versions(tmp_path):
     """Against the folder that commit 637db7d wrote; by association the same corpus gives another graph."""
     (raw := tmp_path / "raw.jsonl").write_text("".join(config.TASKS["qqp"].sample.read_text(encoding="utf-8").splitlines(True)[:80]))
@@ -267,6 +268,7 @@ def test_a_folder_from_before_edges_had_a_strength_still_opens():
     assert len(data.graph) == 49
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["qqp", pytest.param("douban", marks=pytest.mark.slow)])
 def test_two_workers_give_the_same_bytes_as_one(tmp_path, monkeypatch, request, task):
     started, pool = [], textrank.ProcessPoolExecutor
@@ -281,6 +283,7 @@ def test_two_workers_give_the_same_bytes_as_one(tmp_path, monkeypatch, request, 
     assert content(tmp_path / "out") == content(request.getfixturevalue(f"{task}_folder"))
 
 
+@pytest.mark.slow
 def test_another_seed_changes_the_splits_and_the_same_seed_does_not(tmp_path):
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
         prepare_sample(tmp_path / name, limit=60, vocab_size=300, seed=seed)
@@ -359,6 +362,7 @@ def test_a_folder_from_before_there_was_a_normalisation_says_so():
     assert verify(OLDER) == manifest
 
 
+@pytest.mark.slow
 def test_chinese_texts_have_no_english_stop_words_as_keywords(tmp_path):
     (raw := tmp_path / "raw.jsonl").write_text(
         "".join(

@@ -129,6 +129,7 @@ def assert_same(actual: list, expected: list) -> None:
     assert [tokens for _, tokens in actual] == [tokens for _, tokens in expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 2.0])
 @settings(max_examples=15, deadline=None)
@@ -141,6 +142,7 @@ def test_a_wide_beam_equals_exhaustive_search(compiled: bool, penalty: float, se
         assert_same(found(result, item), exhaustive(table[item], options)[:27])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -166,6 +168,7 @@ def test_a_narrow_beam_equals_a_search_over_lists(options: BeamSettings, seed: i
         assert all(options.minimum <= len(tokens) <= options.maximum for _, tokens in actual)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 @settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
@@ -227,6 +230,7 @@ def test_of_equals_the_earlier_beam_and_the_smaller_id_come_first(compiled: bool
     assert result.ids.numpy().tolist() == [[[0, 0, 0], [0, 0, 2], [0, 0, 3], [0, 2, 0]]] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 @settings(max_examples=5, deadline=None)
 @given(seed=SEEDS)
@@ -240,6 +244,7 @@ def test_a_batch_equals_its_items_one_by_one(compiled: bool, seed: int) -> None:
         np.testing.assert_allclose(together.scores[item], alone.scores[0], rtol=1e-6)  # softmax rounds by the number of its rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_second_batch_is_not_traced_again(compiled: bool) -> None:
     options, traces = BeamSettings(), []
@@ -304,6 +309,7 @@ def test_where_fewer_than_beams_are_possible_the_rest_is_marked(compiled: bool) 
     assert found(result, 1) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
 def test_narrow_log_probabilities_are_added_in_float32(compiled: bool, dtype: tf.DType) -> None:
@@ -329,6 +335,7 @@ def test_impossible_settings_are_refused(wrong: dict) -> None:
         BeamSettings(**wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 def test_columns_that_stand_for_no_piece_change_nothing(compiled: bool) -> None:
     """Rows may be wider than the vocabulary, -inf behind it; fewer pieces than candidates must not let such a column through."""

@@ -154,6 +154,7 @@ def assert_same(actual, wanted) -> None:
         assert actual[0] == pytest.approx(wanted[0], rel=2e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "compiled"),
     [
@@ -181,6 +182,7 @@ def test_equals_a_loop_over_lists(options, compiled, seed, masked):
         assert actual is None or options.minimum <= len(actual[1]) <= options.maximum
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "alpha"), [(4, 0.0), (1, 0.6), (1, 1.0)])
 @settings(max_examples=15, deadline=None)
 @given(seed=SEEDS)
@@ -218,6 +220,7 @@ def test_a_text_by_hand():
     assert run(0.0).ids.numpy().tolist() == [[[a, a, a, a]]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 @settings(max_examples=5, deadline=None)
 @given(seed=SEEDS)
@@ -230,6 +233,7 @@ def test_a_batch_equals_its_items_one_by_one(compiled, seed):
         assert_same(found(alone, 0), found(together, item))
 
 
+@pytest.mark.slow
 def test_one_trace_serves_batches_of_any_size():
     options, traces = ContrastiveSettings(3, 1, 5), []
     fixed = model(4, 4, options, 6)
@@ -245,6 +249,7 @@ def test_one_trace_serves_batches_of_any_size():
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_stops_when_every_text_has_ended():
     """The end's state is unlike any other, and it is likely."""
     options, calls = ContrastiveSettings(3, 2, 20), tf.Variable(0)
@@ -262,6 +267,7 @@ def test_stops_when_every_text_has_ended():
     assert calls.numpy() == 4  # the start token, two tokens, and the end among the candidates for the third
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 def test_where_nothing_is_possible_the_score_says_so(compiled):
     options = ContrastiveSettings(4, 1, 3)
@@ -272,6 +278,7 @@ def test_where_nothing_is_possible_the_score_says_so(compiled):
     assert found(result, 1) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
 def test_narrow_states_are_compared_in_float32(dtype):
     options = ContrastiveSettings(4, 2, 6)
@@ -396,6 +403,7 @@ def test_a_system_finds_what_teacher_forcing_gives(qqp_folder, name, more):
         assert generator._run.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "more"), SYSTEMS[:2], ids=str)
 def test_alpha_0_is_a_systems_greedy_search(qqp_folder, name, more):
     system, batch = made(qqp_folder, name, **CONTRASTIVE, **more), sources(qqp_folder)
@@ -408,6 +416,7 @@ def test_alpha_0_is_a_systems_greedy_search(qqp_folder, name, more):
     np.testing.assert_allclose(scores, totals, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_system_takes_batches_of_any_size(qqp_folder):
     """As in an export, of a system that copies."""
     system, batch = made(qqp_folder, "bert_gen", **CONTRASTIVE, copy=True), sources(qqp_folder)

@@ -21,6 +21,7 @@ def cut(data: PreparedData, record) -> bool:
     return len(data.tokenizer.encode([record.source.raw])[0]) > data.source_length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["qqp_folder", "douban_folder", "rocstories_folder"])
 def test_a_raw_source_gives_the_request_of_its_record(folder, request):
     data = PreparedData(request.getfixturevalue(folder))
@@ -33,6 +34,7 @@ def test_a_raw_source_gives_the_request_of_its_record(folder, request):
     assert reader.notes == []
 
 
+@pytest.mark.slow
 def test_a_source_that_is_cut_loses_the_keywords_of_what_is_cut(douban_folder):
     data = PreparedData(douban_folder)
     reader = reader_of(data)
@@ -121,6 +123,7 @@ def test_texts_for_data_without_a_normalisation_are_taken_as_they_are():
     assert "wei\u200bght" in reader_of(data).read(text).keywords
 
 
+@pytest.mark.slow
 def test_chinese_data_keep_the_stop_words_that_they_were_prepared_with(douban_folder):
     data = PreparedData(douban_folder)
     earlier = SourceReader({k: v for k, v in data.manifest.items() if k != "stop_words"}, data.tokenizer, data.graph)

@@ -10,6 +10,7 @@ WIDTH, ROWS = 1000, 3  # not a multiple of the block
 COMPILED = {k: tf.function(lambda values, k=k: top_k(values, k), jit_compile=True) for k in (1, 8, WIDTH)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", COMPILED)
 @pytest.mark.parametrize("compiled", [False, True])
 @settings(max_examples=40, deadline=None)

@@ -106,6 +106,7 @@ def test_samples_are_spread_evenly(evaluated_run):
     assert set(np.diff(numbers)) <= {1, 2}
 
 
+@pytest.mark.slow
 def test_references_and_negatives_do_not_reach_the_outputs(evaluated_run, qqp_folder, tmp_path, monkeypatch):
     other = PreparedData(altered(qqp_folder, tmp_path / "altered"))
     run = tmp_path / "run"
@@ -132,6 +133,7 @@ def sampled(trained_run, qqp_folder, tmp_path_factory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_samples_are_those_that_generation_draws(sampled, loaded_run):
     rows = read(sampled / "sampled.test.first20.jsonl")
     predicted = read(sampled / "predictions.test.first20.jsonl")
@@ -142,12 +144,14 @@ def test_samples_are_those_that_generation_draws(sampled, loaded_run):
     assert [row["outputs"] for row in rows] == list(generated(loaded_run, reader, [row["source"] for row in rows], 3, 8))
 
 
+@pytest.mark.slow
 def test_samples_leave_everything_else_as_it_was(sampled, evaluated_run):
     assert read(sampled / "predictions.test.first20.jsonl") == read(evaluated_run / "predictions.test.jsonl")[:20]
     assert "samples" not in read(evaluated_run / "figures.test.json")
     assert not list(evaluated_run.glob("sampled.*"))
 
 
+@pytest.mark.slow
 def test_what_samples_are_worth_is_of_their_texts(sampled, loaded_run):
     rows, found = read(sampled / "sampled.test.first20.jsonl"), read(sampled / "figures.test.first20.json")["samples"]
     assert (found["of_each"], found["seed"]) == (3, loaded_run.settings.seed)
@@ -199,6 +203,7 @@ def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, ro
         evaluate(EvaluationRequest(trained_run, embeddings=tmp_path / "glove.txt"))
 
 
+@pytest.mark.slow
 def test_a_users_vectors_score_the_system_and_the_floors(qqp_folder, tmp_path):
     data = PreparedData(qqp_folder)
     records = [record for record, _ in zip(data.records("test"), range(3), strict=False)]
@@ -236,6 +241,7 @@ def with_marks(record):
     return replace(record, **{role: replace(text, raw=marked(text.raw), changed=text.raw) for role, text in texts.items()})
 
 
+@pytest.mark.slow
 def test_scores_are_of_normal_forms_on_both_sides(qqp_folder):
     targets = [record.target.raw for record in list(PreparedData(qqp_folder).records("test"))[:5]]
     plain = scored(qqp_folder, targets, normalization.CURRENT)
@@ -246,6 +252,7 @@ def test_scores_are_of_normal_forms_on_both_sides(qqp_folder):
         assert entry["signature"] == f"{plain[name]['signature']}|text:{normalization.CURRENT}"
 
 
+@pytest.mark.slow
 def test_scores_for_data_without_a_normalisation_are_of_raw_texts(qqp_folder):
     targets = [record.target.raw for record in list(PreparedData(qqp_folder).records("test"))[:5]]
     plain, other = (scored(qqp_folder, texts, None) for texts in (targets, list(map(marked, targets))))
@@ -254,6 +261,7 @@ def test_scores_for_data_without_a_normalisation_are_of_raw_texts(qqp_folder):
     assert {name: entry["signature"] for name, entry in other.items()} == {name: entry["signature"] for name, entry in plain.items()}
 
 
+@pytest.mark.slow
 def test_further_references_count_in_the_scores_and_stand_beside_the_first(qqp_folder):
     data = PreparedData(qqp_folder)
     records = [record for record, _ in zip(data.records("test"), range(3), strict=False)]

@@ -105,6 +105,7 @@ def test_a_disk_that_is_too_small_is_told_before_work_begins(tmp_path, monkeypat
     assert filling.calls == 0
 
 
+@pytest.mark.slow
 def test_a_process_waits_for_another_that_fills_it_and_a_killed_one_holds_nobody_up(tmp_path):
     program = (
         "import sys, time, numpy as np; sys.path.insert(0, sys.argv[1]); from hcl_tf.files.growing_array import grown\n"

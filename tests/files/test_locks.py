@@ -84,6 +84,7 @@ def test_a_folder_that_is_being_written_names_the_process(tmp_path):
             pass
 
 
+@pytest.mark.slow
 def test_the_second_of_two_waits_for_a_cache_and_computes_nothing(tmp_path):
     first = start(COMPUTE, tmp_path / "cache" / "states", 1.5)
     assert first.stdout.readline() == "computing\n"

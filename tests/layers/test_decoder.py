@@ -86,6 +86,7 @@ def test_is_a_transformer_decoder(decoder):
     np.testing.assert_allclose(decoder(*inputs()), numpy_decoder(decoder, *inputs()), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
 def test_positions_that_are_not_wanted_change_nothing(decoder, jit):
     """Neither the states of the others nor any gradient; their own states are zeros."""
@@ -131,6 +132,7 @@ def test_masked_memory_does_not_matter_and_the_rest_does(decoder):
         assert differs.tolist() == mask.numpy()[:, place].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("length", [T, POSITIONS])
 def test_cached_steps_equal_teacher_forcing(decoder, beams, length):
@@ -160,6 +162,7 @@ def test_a_cache_follows_its_hypothesis_when_beams_are_reordered(decoder):
     np.testing.assert_allclose(states, whole[:, -1], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_steps_with_an_unknown_batch(decoder):
     embedded, memory, mask = inputs()
     specs = tf.TensorSpec([None, D], tf.float64), tf.TensorSpec([None, M, D], tf.float64), tf.TensorSpec([None, M], tf.bool)
@@ -190,6 +193,7 @@ def test_dropout_belongs_to_rows_and_is_off_without_noise(decoder):
     np.testing.assert_array_equal(still(embedded, memory, mask, Noise(1, 2, tf.range(B))), still(embedded, memory, mask))
 
 
+@pytest.mark.slow
 def test_gradients():
     decoder = make(layers=1)
     embedded, memory, weights = variables(4, (B, T, D), (B, M, D), (B, T, D))

@@ -112,6 +112,7 @@ def test_dropout_is_where_bert_has_it(encoder):
     np.testing.assert_allclose(encoder(tf.constant(IDS), Noise(7, 3, tf.constant(ROWS))), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "xla"])
 def test_a_batch_whole_or_in_halves_gives_the_same(encoder, jit):
     whole = states_of(encoder)(IDS, ROWS, 3)
@@ -159,6 +160,7 @@ def test_every_variable_is_trained(encoder):
         assert size > 1e-6 or "key/bias" in variable.name, variable.name
 
 
+@pytest.mark.slow
 def test_half_precision_stays_near_single(encoder, half_precision):
     half = TextEncoder(SHAPE, pad_id=PAD, output_dropout=0.2, attention_dropout=0.4)
     for ours, theirs in zip(half.variables, encoder.variables, strict=True):

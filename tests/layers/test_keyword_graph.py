@@ -206,6 +206,7 @@ def test_config():
     assert (twin.size, twin.iterations, twin.attention, twin.dtype) == (Z, 3, "additive", "float32")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 7), st.integers(1, 3))
 def test_wanted_nodes_alone_get_the_states_and_the_gradients_that_they_get_among_all(seed, nodes, iterations):

@@ -129,6 +129,7 @@ def test_a_sample_is_reparameterised():
     np.testing.assert_allclose(by_stddev, (draws - mean) / stddev, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients():
     prior, posterior = (GaussianHead(Z, 6, dtype="float64", name=name) for name in ("prior", "posterior"))
     x, y, u = variables(4, (B, C), (B, C), (B, Z))

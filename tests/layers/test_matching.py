@@ -46,6 +46,7 @@ def test_a_text_without_words_matches_nothing_in_particular():
     assert float(found[0]) == pytest.approx(np.tanh(float(model.shift) / 2), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_it_learns_which_words_belong_together():
     """No word is shared, so only training can tell; measured on pairs that it has not seen."""
     sources, targets = corpus(200)
@@ -60,6 +61,7 @@ def test_it_learns_which_words_belong_together():
     assert right[1] > 0.9
 
 
+@pytest.mark.slow
 def test_fitting_is_a_function_of_its_arguments():
     found = []
     for seed in (1, 1, 2):

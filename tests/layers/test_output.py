@@ -59,6 +59,7 @@ def test_equals_softmax_cross_entropy(count, smoothing):
     assert_equal(with_gradients(cross_entropy, *arguments), with_gradients(plainly, *arguments), 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True], ids=["plain", "xla"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_equals_softmax_cross_entropy_in_float32(smoothing, compiled):
@@ -76,6 +77,7 @@ def test_any_positions_may_count(count, seed, share):
     assert_equal(with_gradients(cross_entropy, *arguments), with_gradients(plainly, *arguments), 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True], ids=["plain", "xla"])
 def test_no_position_at_all(compiled):
     states, table, bias, targets, weights = problem(BLOCK + 3)
@@ -151,6 +153,7 @@ def test_without_training_the_values_are_the_same_and_smoothing_is_left_out():
         np.testing.assert_array_equal(found[1], nll)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, BLOCK, 2 * BLOCK + 37])
 def test_each_positions_nll_can_be_put_into_any_loss(count):
     """Of the squares of the NLLs, which are no sum that the forward pass could have weighed."""

@@ -137,6 +137,7 @@ def test_first_states_are_a_tanh_of_the_condition_and_differ():
     assert len({float(part[0, 0]) for part in parts}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CELLS)
 def test_gradients(kind):
     made, head = encoder(kind, 1), decoder(kind, 1)

@@ -55,6 +55,7 @@ def test_pairwise_distinctness_of_short_and_few_texts(texts, expected):
     np.testing.assert_equal(pairwise_distinctness(texts), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=6), min_size=2, max_size=6), st.randoms())
 def test_pairwise_distinctness_is_the_mean_over_pairs_in_any_order(texts, random):

@@ -25,12 +25,14 @@ def test_the_mean_varies_as_that_of_all_sentences_would(sentences):
     assert np.var(means) == pytest.approx(expected, rel=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "low", "high"), [(3, 0.05, 0.10), (5, 0.02, 0.065), (10, 0.02, 0.06)])
 def test_sets_that_do_not_differ_are_called_different_at_about_the_stated_rate(seeds, low, high):
     """Of 20 comparisons one is wrong by design. With three seeds more are, so rows with so few get no verdict."""
     assert low <= false_alarms(PARTS, seeds, 3000, times=4000) <= high
 
 
+@pytest.mark.slow
 def test_of_seeds_alone_the_smallest_difference_is_that_of_the_t_test():
     """With sentences that vary by nothing this is a one-sample t-test over seeds, whose power the noncentral t distribution gives."""
     found = smallest_found(Components(1.0, 0.0, 0.0), 5, 100, times=20_000)
@@ -39,6 +41,7 @@ def test_of_seeds_alone_the_smallest_difference_is_that_of_the_t_test():
     assert found == pytest.approx(exact, rel=0.03)
 
 
+@pytest.mark.slow
 def test_more_seeds_show_smaller_differences_and_a_shown_one_is_found_as_often_as_promised():
     few, many = (smallest_found(PARTS, seeds, 3000) for seeds in (3, 8))
     assert many < few

@@ -114,6 +114,7 @@ def test_its_nll_is_t5_s(qqp_folder, kit, batch):
 # -- moved states -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("impostor_norm", "distant_norm"), [(1.0, 3.0), (0.5, 2.0)])
 def test_every_token_is_moved_by_its_norm_and_padding_not_at_all(made, batch, impostor_norm, distant_norm):
     parts = Parts(made(claps_impostor_norm=impostor_norm, claps_distant_norm=distant_norm).system, batch)
@@ -166,6 +167,7 @@ def test_the_distant_positive_goes_up_the_contrast_and_down_the_divergence(parts
 # -- contrasts --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", [0.1, 0.7])
 def test_both_contrasts_are_their_loops(made, batch, tau):
     kit = made(tau_claps=tau)
@@ -180,6 +182,7 @@ def test_a_row_that_fills_up_is_no_negative(kit, claps):
     assert found["claps"] == pytest.approx(sum(parts.losses(parts.states, parts.states, parts.impostor, 0.1)), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_moved_states_carry_no_gradient_to_the_decoder(claps, batch):
     """Seen with one example, which has no negatives: the second contrast trains projection and encoder, the first the decoder too."""
     one = {name: tensor[:1] for name, tensor in batch.items()}
@@ -197,6 +200,7 @@ def test_moved_states_carry_no_gradient_to_the_decoder(claps, batch):
         assert float(tf.norm(slope(name, claps.projection.kernel))) > 0
 
 
+@pytest.mark.slow
 def test_negatives_are_those_within_groups(made, batch):
     kit = made(claps_group=2, micro_batch=2)
     parts, found = Parts(kit.system, batch), kit.sums(batch, False)
@@ -215,6 +219,7 @@ def test_a_group_divides_the_batch(made):
         made(claps_group=3).new()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", VARIED, ids=str)
 def test_contract_with_other_settings(kit, rule):
     rule(kit)

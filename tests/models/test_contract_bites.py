@@ -28,11 +28,13 @@ def plain(toys, qqp_folder) -> Kit:
     return Kit(qqp_folder, "Plain")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=name, marks=marks(rule)) for name, rule in BY_NAME.items()])
 def test_an_honest_system_keeps_the_rule(plain, rule):
     rule(plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("toy", "name"),
     [pytest.param(toy, name, marks=marks(BY_NAME[name])) for toy, kind in TOYS.items() for name in kind.breaks],

@@ -48,6 +48,7 @@ def head_of(head, condition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.exp(10 * np.tanh(log_variance / 10) / 2)
 
 
+@pytest.mark.slow
 def test_terms_are_those_of_the_reference(kit, cvae, held_out):
     """KL of two Gaussians and the bag of words, example by example, from the texts' vectors alone."""
     x, y = (cvae.vector(held_out[f"{role}_ids"], None).numpy() for role in ("source", "target"))
@@ -88,6 +89,7 @@ def test_weights_are_a_linear_ramp_and_a_whole_bag_of_words(made, held_out):
     assert not [v for v in without.variables if "bag" in v.name]
 
 
+@pytest.mark.slow
 def test_one_network_reads_source_and_target(cvae, held_out):
     """A text has the same vector in either role, whatever padding stands behind it, and another one backwards."""
     text = held_out["target_ids"][:, :22]
@@ -97,6 +99,7 @@ def test_one_network_reads_source_and_target(cvae, held_out):
     np.testing.assert_allclose(cvae.gaussians(swapped, None)[0], cvae.vector(held_out["target_ids"], None), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_z_goes_where_it_is_sent(made, held_out, place):
     system = made(latent_to=place).system
@@ -138,6 +141,7 @@ def test_sampling_draws_z_for_each_text_and_all_of_its_beams(cvae, held_out):
     np.testing.assert_array_equal(drawn["z"][::3], drawn["z"][2::3])
 
 
+@pytest.mark.slow
 def test_diagnostics_of_each_example(kit, cvae, held_out):
     diagnostics = {name: values.numpy() for name, values in cvae.diagnose(held_out, noise_of(held_out)).items()}
     sums = kit.sums(held_out, False)

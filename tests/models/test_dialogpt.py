@@ -41,6 +41,7 @@ def test_logits_and_loss_are_the_library_s_on_texts_without_padding(kit, dialogp
     assert kit.sums(batch, False)["nll"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_source_is_read_but_costs_nothing(kit, dialogpt):
     """Another source changes the loss, but only the target's tokens are counted and predicted."""
     batch = kit.training
@@ -51,6 +52,7 @@ def test_the_source_is_read_but_costs_nothing(kit, dialogpt):
     assert kit.sums(silent, False)["nll"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", VARIED, ids=str)
 def test_contract_with_other_settings(kit, rule):
     rule(kit)

@@ -43,10 +43,12 @@ def batch(data) -> dict[str, tf.Tensor]:
     return {name: tf.constant(value) for name, value in found.items()}
 
 
+@pytest.mark.slow
 def test_copying_is_left_out_unless_asked_for(data):
     assert not any("copy" in path or "pointer" in path for path in assembly.variables(made(data, copy=False)))
 
 
+@pytest.mark.slow
 def test_steps_of_a_pointer_give_what_teacher_forcing_gives(copying, batch):
     """The probabilities of the target's pieces, one by one in each of two beams, multiply to the text's likelihood."""
     texts = copying.encode(batch, None)
@@ -68,6 +70,7 @@ def test_steps_of_a_pointer_give_what_teacher_forcing_gives(copying, batch):
     assert float(total) == pytest.approx(float(tf.reduce_sum(each)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_word_that_the_vocabulary_lacks_is_copied_into_the_text(copying, batch, data):
     """A gate that always copies and an attention to place 2, the unknown word: the text is that word, again and again."""
     saved = [variable.numpy() for variable in copying.variables]
@@ -92,6 +95,7 @@ def test_a_piece_that_outputs_lack_is_copied_as_itself(copying, batch):
     assert (found[:, 0, 1] == copying.inputs_.vocabulary + 2).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("frozen", "equal"), [(True, True), (False, False)])
 def test_a_frozen_encoder_knows_no_dropout_with_or_without_cached_states(data, batch, frozen, equal):
     system = made(data, freeze_encoder=frozen, dropout=0.5)

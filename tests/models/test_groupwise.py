@@ -82,6 +82,7 @@ def test_objective_moves_from_likelihood_to_contrast(qqp_folder):
     assert after == {"nll": 0.0, "group": 1.0, "nll_token": HELD_OUT_NLL}
 
 
+@pytest.mark.slow
 def test_the_contrast_is_the_mean_over_pairs(system, batch):
     """Pair by pair, from the two models' NLLs and the matching scores."""
     found = sums_of(system, batch, training=False)
@@ -104,6 +105,7 @@ def test_the_contrast_is_the_mean_over_pairs(system, batch):
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_pairs_are_the_corpus_s_own_where_it_scored_them(system, batch):
     scores = np.linspace(-1, 1, batch["group_source_ids"].shape[0] * 3).reshape(-1, 3).astype(np.float32)
     found = sums_of(system, {**batch, "group_scores": tf.constant(scores)}, training=False)
@@ -111,6 +113,7 @@ def test_pairs_are_the_corpus_s_own_where_it_scored_them(system, batch):
     assert found["group"] != pytest.approx(sums_of(system, batch, training=False)["group"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_both_models_get_the_same_pairs_and_the_same_noise(qqp_folder, batch):
     """So at the start of the second phase, dropout on, no pair is likelier under one of them, and every loss is ln 2."""
     fresh = kit_of(qqp_folder, dropout=0.4).begun()

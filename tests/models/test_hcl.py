@@ -127,6 +127,7 @@ def test_nll_is_that_of_the_target_s_pieces_and_its_end(hcl, whole):
     assert float(hcl.counts(whole)["tokens"]) == tokens
 
 
+@pytest.mark.slow
 def test_objective_adds_the_weighted_means(make, training):
     system = make(weight_ins=0.5, weight_key=2.0, weight_ma=3.0, kl_ramp=100)
     masked = without_impostors(training, 0)
@@ -164,6 +165,7 @@ def test_bert_cvae_is_hcl_without_contrasts(make, hcl, training):
     assert {name: full[name] for name in sums} == pytest.approx(sums, rel=1e-5)  # the contrasts change no other term's noise
 
 
+@pytest.mark.slow
 def test_contrasts_ramp_with_the_kl_term_only_if_asked(make):
     """At step 30 of a ramp of 100 the KL term has the weight 0.31."""
     plain, ramped = make(kl_ramp=100), make(kl_ramp=100, contrast_ramp=True, weight_ma=2.0)
@@ -172,6 +174,7 @@ def test_contrasts_ramp_with_the_kl_term_only_if_asked(make):
     assert float(ramped.weights_of(None)["ins"]) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False])
 def test_the_negatives_posterior_has_a_gradient_unless_that_is_forbidden(make, training, asked):
     """The same value either way; without the gradient only the target's distance trains the posterior."""
@@ -188,6 +191,7 @@ def test_the_negatives_posterior_has_a_gradient_unless_that_is_forbidden(make, t
     np.testing.assert_allclose(negative, make().instance_distances(texts, prior, posterior)[1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_free_bits_spare_each_dimension(make, whole):
     system = make(free_bits=0.05)
     by_dimension = system.diagnose(whole, noise_of(whole))["kl_by_dimension"].numpy()[: B - 1]
@@ -198,6 +202,7 @@ def test_free_bits_spare_each_dimension(make, whole):
     assert sums["kl"] == pytest.approx(by_dimension.sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_bag_of_words_sums_over_the_targets_words(make, whole):
     system = make(bag_of_words=0.5)
     assert system.weights_of(None)["bag_of_words"] == 0.5
@@ -215,6 +220,7 @@ def test_bag_of_words_sums_over_the_targets_words(make, whole):
         assert found[row] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_word_dropout_hides_words_from_the_decoder_in_training_only(make, training):
     system = make(word_dropout=1.0, dropout=0.0)
     texts = system.encode(training, None, ROLES)
@@ -237,6 +243,7 @@ def test_word_dropout_hides_words_from_the_decoder_in_training_only(make, traini
     np.testing.assert_array_equal(plain[:, 0], dropped[:, 0])  # [CLS] stays
 
 
+@pytest.mark.slow
 def test_in_batch_negatives_join_the_own_one(make, whole):
     system = make(in_batch_negatives=True)
     texts = {role: tensor.numpy() for role, tensor in system.encode(whole, None, ROLES).items()}
@@ -255,6 +262,7 @@ def test_in_batch_negatives_join_the_own_one(make, whole):
     assert sums_of(system, whole, training=False)["ins"] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_in_batch_negatives_join_the_impostor(make, whole):
     """L_key and L_ma against the graph's impostor and every other target's keywords, by loops over pairs."""
     system = make(in_batch_negatives=True)
@@ -284,6 +292,7 @@ def test_in_batch_negatives_join_the_impostor(make, whole):
         assert found[name] == pytest.approx(value, rel=1e-3), name
 
 
+@pytest.mark.slow
 def test_in_batch_negatives_leave_out_same_sources_and_equal_targets(make, whole):
     """Example 1 gets the source of 0, example 2 the target of 0: only 1 and 2 remain strangers, and the filling row is nobody's."""
     system, changed = make(in_batch_negatives=True), dict(whole)
@@ -323,6 +332,7 @@ def test_sampling_draws_z(hcl, whole):
     np.testing.assert_array_equal(mean[:, :, 1:], drawn[:, :, 1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["memory", "inputs", "both"])
 def test_z_moves_what_is_said_of_each_example(make, whole, place):
     system = make(latent_to=place)
@@ -333,6 +343,7 @@ def test_z_moves_what_is_said_of_each_example(make, whole, place):
     assert (abs(here - there).numpy().max((1, 2)) > 1e-3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "slots", "layers"), [("memory", 1, {"memory"}), ("inputs", 0, {"inputs"}), ("both", 1, {"memory", "inputs"})]
 )
@@ -346,6 +357,7 @@ def test_the_decoder_has_only_the_ways_for_z_that_were_asked_for(make, whole, pl
     }
 
 
+@pytest.mark.slow
 def test_half_precision_decodes_what_single_precision_does(make, hcl, whole):
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:

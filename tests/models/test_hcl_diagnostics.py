@@ -51,6 +51,7 @@ SHUFFLED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("real", [2, 3])
 def test_an_examples_partner_is_another_real_one(hcl, whole, real):
     """Also in a batch that is filled up: what fills changes nothing, and z of the named partner gives the figure."""
@@ -69,6 +70,7 @@ def test_an_examples_partner_is_another_real_one(hcl, whole, real):
     assert (abs(diagnostics["nll_shuffled"] - diagnostics["nll_posterior"]) > 1e-4).all()
 
 
+@pytest.mark.slow
 def test_an_example_alone_has_no_partner(hcl, whole):
     alone = {**whole, "example_mask": tf.constant([1.0] + [0.0] * (B - 1))}
     diagnostics = {name: values.numpy()[0] for name, values in hcl.diagnose(alone, noise_of(alone)).items()}
@@ -81,6 +83,7 @@ def test_an_example_alone_has_no_partner(hcl, whole):
     } == {*SHUFFLED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{}, {"weight_ins": 2.5, "tau_ins": 3.0, "contrast_scale": "none"}])
 def test_the_pull_is_the_move_of_the_point_where_kl_and_the_contrast_are_at_rest(make, whole, given):
     """The gradient of KL(q+ || p) + L_ins with respect to the prior's mean is 0 there, if the slope is held."""
@@ -98,6 +101,7 @@ def test_the_pull_is_the_move_of_the_point_where_kl_and_the_contrast_are_at_rest
     np.testing.assert_allclose(found["nll_moved"][: B - 1], expected[: B - 1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_z_says_of_the_target_is_infonce_over_the_real_examples(make, whole):
     system = make()
     found = system.diagnose(whole, noise_of(whole))["infonce"].numpy()
@@ -115,6 +119,7 @@ def test_what_z_says_of_the_target_is_infonce_over_the_real_examples(make, whole
         assert found[i] <= math.log(B - 1)
 
 
+@pytest.mark.slow
 def test_the_negative_is_scored_as_a_target_would_be(make, whole):
     """At the prior's mean: a batch in which negatives are targets gives the same figure."""
     system = make()
@@ -123,6 +128,7 @@ def test_the_negative_is_scored_as_a_target_would_be(make, whole):
     np.testing.assert_allclose(found[: B - 1], system.diagnose(swapped, noise_of(whole))["nll_prior"][: B - 1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_if_moves_the_prior_s_mean_along_the_posterior_s(make, whole):
     system = make(latent_to="both")
     ((prior, _), (near, _), (far, _)), texts, keywords = gaussians_of(system, whole)
@@ -134,6 +140,7 @@ def test_what_if_moves_the_prior_s_mean_along_the_posterior_s(make, whole):
             np.testing.assert_allclose(nll[: B - 1], expected[: B - 1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_oracle_has_the_keywords_of_the_target(make, whole):
     system = make(latent_to="both")
     found = system.diagnose(whole, noise_of(whole))

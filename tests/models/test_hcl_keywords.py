@@ -86,6 +86,7 @@ def test_a_drawn_impostor_is_one_of_the_neighbours_and_another_at_other_steps(ma
     assert np.array_equal(strongest, system.keyword_states(whole, texts, system.node_states)["impostor"].numpy())
 
 
+@pytest.mark.slow
 def test_drawing_an_impostor_changes_no_other_noise(make, training):
     drawn, mean = sums_of(make(impostor="one"), training), sums_of(make(), training)
     assert drawn["key"] != mean["key"]
@@ -93,6 +94,7 @@ def test_drawing_an_impostor_changes_no_other_noise(make, training):
         assert drawn[name] == mean[name], name
 
 
+@pytest.mark.slow
 def test_a_small_graph_is_computed_whole_in_training(make, data, arrays, training, sampler):
     """Its states reach the losses as those of a sub-graph that no cap cuts, and training reaches its weights."""
     system = make()
@@ -171,6 +173,7 @@ def test_in_training_some_of_the_target_s_keywords_are_asked_for_and_at_least_on
     assert len(seen) > 2 * len(places), "another part at other steps"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["memory", "inputs", "both"])
 def test_targets_reach_the_decoder_s_keywords_in_training_alone(make, training, whole, place):
     system = make(**ASKED, decoder_keyword_to=place)
@@ -211,6 +214,7 @@ def test_l_key_takes_one_word_that_the_source_has_not(make, whole):
     np.testing.assert_allclose(compared.cosine_target, (unit[0] * unit[1]).sum(-1), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_features_train_only_if_asked(make):
     for asked in (True, False):
         system = make(trainable_features=asked)

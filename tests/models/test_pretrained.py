@@ -49,6 +49,7 @@ def started(kit: Kit) -> System:
     return system
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["t5", "claps"])
 def test_t5_s_logits_and_loss_are_the_published_class_s(data, folders, model):
     kit = kit_of(data, model, folders["t5"], output_vocab="full")
@@ -62,6 +63,7 @@ def test_t5_s_logits_and_loss_are_the_published_class_s(data, folders, model):
     assert nll == pytest.approx(float(tf.reduce_mean(found.loss)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_gpt2_s_logits_and_loss_are_the_published_class_s(data, folders):
     kit = kit_of(data, "dialogpt", folders["gpt2"], output_vocab="full")
     system, batch, end, total = started(kit), kit.training, kit.data.tokenizer.sep_id, 0.0
@@ -77,6 +79,7 @@ def test_gpt2_s_logits_and_loss_are_the_published_class_s(data, folders):
     assert kit.sums(batch, False, system)["nll"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "kind"), [("t5", "t5"), ("dialogpt", "gpt2")])
 @pytest.mark.parametrize("vocabulary", [pytest.param("full", marks=pytest.mark.slow), "train"])
 def test_contract_in_the_own_pieces(data, folders, model, kind, vocabulary):

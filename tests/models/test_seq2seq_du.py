@@ -107,6 +107,7 @@ def test_it_can_say_a_keyword_that_its_source_does_not_hold(qqp_folder, held_out
         assert set(found[row].ravel()) <= set(slots[row].tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["source_nodes", "source_unknown"])
 def test_keywords_matter(system, held_out, column):
     changed = {**held_out, column: tf.fill(held_out[column].shape, 7 if column == "source_nodes" else 0)}

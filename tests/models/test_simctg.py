@@ -114,6 +114,7 @@ def trained(folder: Path, compiled: bool, weight: float) -> list[dict[str, float
     return [step(batch, number) for number in range(10)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_likelihood_draws_states_together_and_the_contrast_keeps_them_apart(qqp_folder, compiled):
     with_contrast, without = (trained(qqp_folder, compiled, weight) for weight in (1.0, 0.0))
@@ -122,6 +123,7 @@ def test_likelihood_draws_states_together_and_the_contrast_keeps_them_apart(qqp_
     assert with_contrast[-1]["nll"] < with_contrast[0]["nll"]
 
 
+@pytest.mark.slow
 def test_it_searches_contrastively_unless_told_otherwise(qqp_folder):
     sources = {name: tensor for name, tensor in batch_of(qqp_folder).items() if name in SOURCE_COLUMNS}
     for given, hypotheses in (({}, 1), ({"search": "beam", "beams": 2}, 2)):

@@ -34,6 +34,7 @@ def test_logits_and_loss_are_the_library_s(kit, t5):
     assert sums["nll"] / float(t5.counts(batch)["tokens"]) == pytest.approx(float(tf.reduce_mean(found.loss)), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", VARIED, ids=str)
 def test_contract_with_other_settings(kit, rule):
     rule(kit)

@@ -33,6 +33,7 @@ def with_cache(kit: Kit, batch: Batch) -> Batch:
     return batch | {name: tf.constant(v) for name, v in columns(rows, np.zeros(len(rows), bool), Place(1, 0, 0)).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [*VARIED, rules.builds, rules.half_precision_is_finite, rules.padding_changes_nothing], ids=str)
 def test_contract(kit, rule):
     rule(kit)
@@ -81,6 +82,7 @@ def test_fixed_variables_stay_and_the_others_move(qqp_folder, model):
     assert trained == {path for path in last if path.startswith("model/encoder") and UPPER in path}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["float32", "float16"])
 def test_cached_states_give_the_losses_of_live_ones_within_rounding(kit, how):
     kit = kit.changed(lower_states=how)
@@ -109,6 +111,7 @@ def test_steps_from_cached_states_in_micro_batches_are_those_of_the_whole_batch(
             assert ours[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
 
+@pytest.mark.slow
 def test_bert_cvae_reads_no_negative_and_shares_hcl_s_cache(qqp_folder, kit):
     base = kit_of(qqp_folder, "bert_cvae")
     assert {name for name in with_cache(base, base.training) if name.endswith("_lower")} == {"source_lower", "target_lower"}
@@ -118,6 +121,7 @@ def test_bert_cvae_reads_no_negative_and_shares_hcl_s_cache(qqp_folder, kit):
     assert deeper.texts._folder("lower", deeper.system.encoder, deeper.system.encoder.fixed_variables) != ours
 
 
+@pytest.mark.slow
 def test_the_cache_goes_by_the_fixed_weights_alone(kit):
     system, texts = kit.new(), kit.texts
     encoder = system.encoder
@@ -128,12 +132,14 @@ def test_the_cache_goes_by_the_fixed_weights_alone(kit):
     assert texts._folder("lower", encoder, encoder.fixed_variables) != before
 
 
+@pytest.mark.slow
 def test_live_states_are_computed_in_the_step(kit):
     live = kit.changed(lower_states="live")
     assert live.system.columns_of_texts(live.texts) is None
     assert live.system.columns_of_texts(live.texts, held_out=True) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["float32", pytest.param("float16", marks=pytest.mark.slow)])
 def test_validation_from_cached_states_gives_the_numbers_of_live_ones(qqp_folder, how):
     """However training keeps them; and its diagnostics read the texts of all roles, which this system's losses do not."""
@@ -178,6 +184,7 @@ def test_none_is_a_frozen_encoder(qqp_folder):
     Kit(qqp_folder, "hcl", freeze_encoder=True, trainable_layers=0).settings  # noqa: B018
 
 
+@pytest.mark.slow
 def test_contrasts_reach_what_the_decoder_reads(kit):
     assert "FROZEN" not in kit.settings.cautions("", 2)
     with tf.GradientTape() as tape:
@@ -186,6 +193,7 @@ def test_contrasts_reach_what_the_decoder_reads(kit):
     assert any(g is not None and abs(g.numpy()).max() > 1e-6 for g in tape.gradient(ins, variables))
 
 
+@pytest.mark.slow
 def test_the_upper_layers_gradient_is_that_part_of_the_whole_model_s(qqp_folder):
     """Without dropout, the decoder's own table holding the encoder's rows; the table's gradient is a sum in the whole model alone."""
     divided, whole = (kit_of(qqp_folder, "hcl", dropout=0.0, trainable_layers=n) for n in (2, -1))

@@ -16,6 +16,7 @@ from hcl_tf.training.trained_run import TrainedRun
 STEP = tf.constant(3)
 
 
+@pytest.mark.slow
 def test_training_minimises_the_smoothed_loss_and_reports_the_plain_one(qqp_folder):
     """Cross-entropy with (1 - e) on the token and e / V' on every piece, example by example."""
     kit = Kit(qqp_folder, "transformer", label_smoothing=0.2, dropout=0.0, copy=False)
@@ -40,6 +41,7 @@ def test_training_minimises_the_smoothed_loss_and_reports_the_plain_one(qqp_fold
     assert set(system.weights_of(None)) <= set(held_out), "validation has the plain one alone"
 
 
+@pytest.mark.slow
 def test_without_smoothing_the_objective_is_the_plain_loss(qqp_folder):
     kit = Kit(qqp_folder, "transformer", label_smoothing=0.0)
     scalars = kit.walk(kit.first_batches[:1], eagerly=True).scalars[0]
@@ -47,6 +49,7 @@ def test_without_smoothing_the_objective_is_the_plain_loss(qqp_folder):
     assert "nll_smoothed" not in scalars
 
 
+@pytest.mark.slow
 def test_nothing_of_it_was_trained_before(qqp_folder):
     """No weights are looked for, whatever `--encoder` says, and there is one learning rate."""
     system = Kit(qqp_folder, "transformer", encoder="bert-base-uncased").new()
@@ -55,6 +58,7 @@ def test_nothing_of_it_was_trained_before(qqp_folder):
     assert (len(variables), rate) == (len(system.trainable_variables), system.settings.learning_rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["douban_folder", pytest.param("rocstories_folder", marks=pytest.mark.slow)])
 def test_every_weight_is_trained_on_the_other_tasks_too(folder, request):
     rules.every_weight_is_trained(Kit(request.getfixturevalue(folder), "transformer"))

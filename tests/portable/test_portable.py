@@ -104,12 +104,14 @@ def taken_back(part, results, qqp_folder, tmp_path_factory) -> EvaluatedRun:
     return EvaluatedRun(folder)
 
 
+@pytest.mark.slow
 def test_a_training_is_tensorflows(taken_back, qqp_folder, tmp_path):
     plain = by_tensorflow(qqp_folder, tmp_path / "plain", GIVEN)
     check_same(taken_back, plain, 2e-4)
     check_same_outputs(taken_back, plain)
 
 
+@pytest.mark.slow
 def test_where_output_is_a_file_every_long_part_says_how_far_it_is(part, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(progress, "EVERY", 0.01)
     train(part, tmp_path / "results")
@@ -208,6 +210,7 @@ def test_a_library_s_published_weights_travel_with_their_tokeniser(qqp_folder, t
     assert (ours.run.path / "data" / "tokenizer").is_dir()
 
 
+@pytest.mark.slow
 def test_the_record_says_where_it_ran(taken_back):
     environment = taken_back.run.environment
     assert environment["exported"] == {"float16": False}
@@ -226,6 +229,7 @@ def test_time_ends_it(part, tmp_path):
     assert (tmp_path / "out" / "outputs.test.npz").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "named"),
     [
@@ -242,6 +246,7 @@ def test_what_needs_tensorflow_meanwhile_is_refused(qqp_folder, tmp_path, given,
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_bundle_is_named(exported, tmp_path):
     with pytest.raises(UserError, match="systems in this bundle: transformer"):
         bundle.read(exported, "claps")
@@ -257,6 +262,7 @@ def test_a_damaged_bundle_is_named(exported, tmp_path):
         bundle.read(copy, "transformer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
@@ -274,6 +280,7 @@ def test_results_that_are_not_whole_are_named_and_leave_no_run(part, results, qq
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_too_few_outputs_are_named(part, results, qqp_folder, tmp_path):
     broken = Path(shutil.copytree(results, tmp_path / "results"))
     np.savez(broken / "outputs.test.npz", ids=np.zeros((3, 6), np.int32))
@@ -281,6 +288,7 @@ def test_too_few_outputs_are_named(part, results, qqp_folder, tmp_path):
         take_back(part, broken, qqp_folder, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_failure_half_way_leaves_no_run(part, results, qqp_folder, tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
@@ -291,6 +299,7 @@ def test_a_failure_half_way_leaves_no_run(part, results, qqp_folder, tmp_path, m
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("system", "why"), [("transformer", "has the system already"), ("arrays", "letters"), ("../x", "letters")])
 def test_a_system_s_name_in_a_bundle(exported, qqp_folder, system, why):
     with pytest.raises(UserError, match=why):
@@ -305,6 +314,7 @@ def test_a_loss_that_is_no_number_ends_it(part, tmp_path, monkeypatch):
     assert not (tmp_path / "out" / "done.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", bundle.READABLE)
 def test_batches_of_a_bundle_are_those_of_the_data(qqp_folder, tmp_path, version):
     """In format 1, which version 0.1.0 wrote, the sampler's values stand beside the others."""
@@ -332,12 +342,14 @@ def test_batches_of_a_bundle_are_those_of_the_data(qqp_folder, tmp_path, version
         assert_same(epoch_of(loop._batches(part, split), 1)[:3], epoch_of(batches, 1)[:3])
 
 
+@pytest.mark.slow
 def test_training_needs_no_tensorflow():
     """In a process of its own, where importing it fails."""
     code = "import sys; sys.modules['tensorflow'] = sys.modules['tf_keras'] = None; import hcl_tf.portable.loop"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_a_random_encoder_travels_where_node_features_come_from_it(qqp_folder):
     """Drawn anew it would be another than the one that computed them."""
     data, settings, encoder = settle("qqp", qqp_folder, "tiny", HCL)

@@ -38,6 +38,7 @@ def made(request, qqp_folder, tmp_path_factory):
     return part, folder
 
 
+@pytest.mark.slow
 def test_losses_and_weights_are_tensorflows(made):
     part, folder = made
     pretraining.take_back(part, folder / "results" / part.system, folder / "back")
@@ -53,6 +54,7 @@ def test_losses_and_weights_are_tensorflows(made):
         assert (folder / "back" / name).read_bytes() == (folder / "plain" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_damaged_or_foreign_results_leave_no_folder(made, tmp_path):
     part, folder = made
     results = tmp_path / "results"
@@ -68,6 +70,7 @@ def test_damaged_or_foreign_results_leave_no_folder(made, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_wants_weights_for_a_pretraining(made):
     part, folder = made
     program = entry_point("portable.take_back")

@@ -26,6 +26,7 @@ def pieces(texts) -> set[tuple[int, ...]]:
     return {tuple(texts[i].tolist()) for i in range(len(texts))}
 
 
+@pytest.mark.slow
 def test_training_texts_count_once_and_held_out_ones_are_none_of_them(qqp_folder):
     found = collect([qqp_folder, qqp_folder], [])
     train, held_out = texts_of(qqp_folder, "train"), texts_of(qqp_folder, "validation")
@@ -67,6 +68,7 @@ def plain_clusters(folders) -> dict[str, set[str]]:
     return groups
 
 
+@pytest.mark.slow
 def test_no_text_of_a_cluster_that_a_held_out_split_touches_is_left(chained):
     folder, another = chained
     found = collect([folder], [another])
@@ -80,6 +82,7 @@ def test_no_text_of_a_cluster_that_a_held_out_split_touches_is_left(chained):
     assert any(text in touched - alone for text in train.values()), "some are left out because of their cluster alone"
 
 
+@pytest.mark.slow
 def test_of_dialogues_only_the_texts_themselves_are_left_out(douban_folder):
     found: Corpus = collect([douban_folder], [douban_folder])
     held_out = set(texts_of(douban_folder, "validation", "test").values())
@@ -96,6 +99,7 @@ def test_what_does_not_belong_together_is_refused(qqp_folder, douban_folder, tmp
         collect([tmp_path / "nothing"], [])
 
 
+@pytest.mark.slow
 def test_too_few_texts_are_refused(tmp_path, qqp_folder):
     lines = [{"source": f"how is number {n}", "target": f"what is number {n}", "negative": f"who is number {n}"} for n in range(4)]
     raw = tmp_path / "few.jsonl"

@@ -30,6 +30,7 @@ def plain(train: list[list[int]], held_out: list[list[int]]) -> tuple[float, flo
     return tuple(sum(each) / len(losses) for each in zip(*losses, strict=True))
 
 
+@pytest.mark.slow
 @given(TEXTS, TEXTS)
 def test_losses_are_those_of_counts_by_hand(train, held_out):
     counted = NGrams.of(Texts.of(train), END, SIZE)

@@ -87,6 +87,7 @@ def test_words_are_hidden_whole(masked):
         assert (chosen[1:][inner[1:]] == chosen[:-1][inner[1:]]).all()
 
 
+@pytest.mark.slow
 def test_without_whole_words_pieces_are_hidden_one_by_one(texts):
     batch = batch_of(columns("mlm", texts, whole_words=False))
     before = np.where(batch["labels"] != PAD, batch["labels"], batch["ids"])
@@ -124,6 +125,7 @@ def put_back(source: np.ndarray, target: np.ndarray) -> list[int]:
     return [q for p in source for q in (spans[int(p)] if p >= VOCABULARY else [int(p)])]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 200), st.integers(0, 1000), st.sampled_from([0.15, 0.3, 0.5]), st.sampled_from([1.0, 3.0, 5.0]))
 def test_source_and_target_give_the_text_back(length, seed, share, mean_span):
@@ -138,6 +140,7 @@ def test_source_and_target_give_the_text_back(length, seed, share, mean_span):
     assert max(len(source) + 2, 2 * (len(target) + 1)) == made.places_of(np.array([length]))[0]
 
 
+@pytest.mark.slow
 def test_spans_have_the_shares_of_t5_over_100_000_pieces():
     texts = some_texts(4000, 2)
     long = Texts.of([texts.pieces[i : i + 100] for i in range(0, len(texts.pieces) - 100, 100)])
@@ -149,6 +152,7 @@ def test_spans_have_the_shares_of_t5_over_100_000_pieces():
     assert hidden.sum() / spans == pytest.approx(3.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_every_place_of_a_short_text_is_hidden_equally_often():
     """In texts of twelve pieces, two neighbours are hidden; each pair of neighbours as often as any other."""
     made, random = CorruptedSpans(None, None, LENGTH, PIECES), np.random.default_rng(3)
@@ -157,6 +161,7 @@ def test_every_place_of_a_short_text_is_hidden_equally_often():
     assert all(abs(times - 1000) < 5 * np.sqrt(1000) for times in seen.values())
 
 
+@pytest.mark.slow
 def test_targets_are_framed_and_read_one_place_before_they_are_asked_for(texts):
     batch = batch_of(columns("span", texts))
     assert batch["target_ids"].shape == batch["labels"].shape == (len(batch["ids"]), LENGTH // 2)

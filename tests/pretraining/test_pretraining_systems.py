@@ -79,6 +79,7 @@ def apart(batch: dict[str, np.ndarray], objective: str) -> list[dict[str, np.nda
     return found
 
 
+@pytest.mark.slow
 def test_texts_of_a_row_do_not_see_each_other(system, packed):
     """The loss of packed rows is the sum of the losses of their texts alone."""
     whole = system.losses(batch_of(packed), tf.constant(0), None, training=False)
@@ -127,6 +128,7 @@ def test_every_variable_gets_a_gradient(system, packed):
     assert without == []
 
 
+@pytest.mark.slow
 def test_dropout_draws_from_the_noise(system, packed):
     batch = batch_of(packed)
     first, again, other = (
@@ -135,6 +137,7 @@ def test_dropout_draws_from_the_noise(system, packed):
     assert first == again != other
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_add_up(system):
     """A step in micro-batches is the step of the whole batch."""
     steps = []
@@ -148,6 +151,7 @@ def test_parts_of_a_batch_add_up(system):
     np.testing.assert_allclose(*steps, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_lowers_the_loss(system, packed):
     fresh = system_of(system.name, dropout=0.0, learning_rate=1e-2)
     step = TrainStep(fresh, fresh.settings, None, compiled=False)

@@ -62,12 +62,14 @@ def systems(folders, qqp_folder):
     return made
 
 
+@pytest.mark.slow
 def test_transformers_loads_each_folder_without_a_missing_tensor(folders):
     for objective, folder in folders.items():
         _, report = CLASSES[objective].from_pretrained(folder, output_loading_info=True)
         assert report["missing_keys"] == report["unexpected_keys"] == report["mismatched_keys"] == [], objective
 
 
+@pytest.mark.slow
 def test_transformers_bert_fills_gaps_as_ours_does(folders, systems):
     system, batch, _ = systems["mlm"]
     theirs = TFBertForMaskedLM.from_pretrained(folders["mlm"])
@@ -84,6 +86,7 @@ def test_transformers_bert_fills_gaps_as_ours_does(folders, systems):
         np.testing.assert_allclose(found, ours, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_transformers_t5_writes_as_ours_does(folders, systems):
     system, batch, _ = systems["span"]
     theirs = TFT5ForConditionalGeneration.from_pretrained(folders["span"])
@@ -94,6 +97,7 @@ def test_transformers_t5_writes_as_ours_does(folders, systems):
     np.testing.assert_allclose(found, ours, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_transformers_gpt2_goes_on_as_ours_does(folders, systems):
     system, batch, _ = systems["causal"]
     theirs = TFGPT2LMHeadModel.from_pretrained(folders["causal"])
@@ -103,6 +107,7 @@ def test_transformers_gpt2_goes_on_as_ours_does(folders, systems):
     np.testing.assert_allclose(found, ours, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_the_tokeniser_beside_the_weights_is_that_of_the_data(folders, qqp_folder):
     texts = ["How can I lose weight?", "Was heißt «Größe»?", "the [SEP] of it"]
     data = PreparedData(qqp_folder)
@@ -111,6 +116,7 @@ def test_the_tokeniser_beside_the_weights_is_that_of_the_data(folders, qqp_folde
         assert theirs(texts[:2], add_special_tokens=False)["input_ids"] == data.tokenizer.encode(texts[:2])
 
 
+@pytest.mark.slow
 def test_the_folder_holds_a_record_and_nothing_of_this_machine(folders, qqp_folder):
     for objective, folder in folders.items():
         assert sorted(path.name for path in folder.iterdir()) == [
@@ -135,6 +141,7 @@ def record_rows(record: dict) -> float:
     return (record["pieces"] + extra * record["texts"]) / record["settings"]["row_length"]
 
 
+@pytest.mark.slow
 def test_sentinels_are_added_behind_the_pieces_where_none_is_unused(folders, qqp_folder):
     config, pieces = json.loads((folders["span"] / "config.json").read_text()), len(PreparedData(qqp_folder).tokenizer)
     assert config["vocab_size"] > pieces
@@ -149,6 +156,7 @@ def test_sentinels_are_added_behind_the_pieces_where_none_is_unused(folders, qqp
 SYSTEMS = {"mlm": ("bert_gen", "encoder"), "span": ("t5", "pretrained"), "causal": ("dialogpt", "pretrained")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_system_begins_with_the_weights_and_says_what_they_are(folders, qqp_folder, objective):
     model, flag = SYSTEMS[objective]
@@ -161,6 +169,7 @@ def test_a_system_begins_with_the_weights_and_says_what_they_are(folders, qqp_fo
     assert mark == ("NO WEIGHTS" if flag == "pretrained" else "none")
 
 
+@pytest.mark.slow
 def test_a_t5_pretrained_here_trains_resumes_and_generates(folders, qqp_folder, tmp_path):
     given = {
         "model": "t5", "pretrained": str(folders["span"]), "decoder_layers": 1, "maximum_length": 6, "batch_size": 8, "max_steps": 2,
@@ -177,6 +186,7 @@ def test_a_t5_pretrained_here_trains_resumes_and_generates(folders, qqp_folder, 
     assert np.abs(opened.system.t5.shared.embeddings.numpy() - shared).max() < 0.1, "two steps away from where it began"
 
 
+@pytest.mark.slow
 def test_weights_of_another_vocabulary_are_refused(folders, douban_folder):
     data = PreparedData(douban_folder)
     for objective, (model, flag) in SYSTEMS.items():
@@ -185,6 +195,7 @@ def test_weights_of_another_vocabulary_are_refused(folders, douban_folder):
             initialize(settings, data, {})
 
 
+@pytest.mark.slow
 def test_a_model_whose_texts_are_framed_otherwise_is_refused(folders, qqp_folder, tmp_path):
     for name in ("config.json", "vocab.txt", "model.safetensors"):
         (tmp_path / name).write_bytes((folders["span"] / name).read_bytes())
@@ -195,6 +206,7 @@ def test_a_model_whose_texts_are_framed_otherwise_is_refused(folders, qqp_folder
         initialize(settings, PreparedData(qqp_folder), {})
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_an_error_that_names_it(folders, tmp_path):
     (tmp_path / "pretraining.json").write_text('{"texts": 3')
     with pytest.raises(UserError, match=r"pretraining\.json: can't be read"):

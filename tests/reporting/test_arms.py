@@ -24,6 +24,7 @@ def keep(out: Path, *results) -> None:
         rows.keep(rows.place_of(out / "arms", one.row, one.seed), one)
 
 
+@pytest.mark.slow
 def test_findings_name_what_lies_above_and_below(plan):
     what_if = {alpha: {name: {"value": 1.5, "low": 1.0, "high": 2.0} for name in ("nll", "margin", "moved")} for alpha in ("0", "1")}
     draws = {"of_each": 10, "means": {"BLEU-2-best": {"value": 55.5, "low": 54.0, "high": 57.0}}}

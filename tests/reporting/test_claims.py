@@ -50,6 +50,7 @@ def test_a_filled_cell_is_read(changed):
     assert read(path).cells == {("qqp", "cvae", "BLEU-1"): 41.5}
 
 
+@pytest.mark.slow
 def test_the_text_s_claims_are_there():
     claims = read(SHIPPED).claims
     over_claps = {(c.task, c.metric): c.percent for c in claims if c.to == ("claps",)}

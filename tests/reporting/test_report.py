@@ -61,6 +61,7 @@ def test_every_row_and_score_stands_in_both_pages(sections, table):
             assert wanted in text
 
 
+@pytest.mark.slow
 def test_a_run_of_the_paper_s_size_is_not_marked():
     table, _ = report.table_of("qqp", [made("hcl")], read(SHIPPED))
     assert SCALED not in page.markdown(report_sections.sections(table, [], NO_NOTES))
@@ -68,6 +69,7 @@ def test_a_run_of_the_paper_s_size_is_not_marked():
     assert SCALED in page.markdown(report_sections.sections(part, [], NO_NOTES))
 
 
+@pytest.mark.slow
 def test_a_run_that_the_clock_cut_off_and_an_exported_one_are_named():
     where = made("hcl").record["environment"]
     exported = where | {"gpus": ["GPU 1"], "exported": True, "packages": where["packages"] | {"jaxlib": "0.11"}}
@@ -84,6 +86,7 @@ def test_a_run_that_the_clock_cut_off_and_an_exported_one_are_named():
     assert "GPUs: none; Python 3.11, TensorFlow 2, hcl_tf 0: claps seed 1." in text
 
 
+@pytest.mark.slow
 def test_what_can_t_be_taken_at_face_value_is_said_with_its_reason_above_the_tables_and_in_the_csv():
     old = {"environment": {**made().record["environment"], "arithmetic": 1}}
     table, _ = report.table_of("qqp", [made("hcl"), without_weights(made("claps", **old)), without_weights(made("t5"))], read(SHIPPED))
@@ -96,6 +99,7 @@ def test_what_can_t_be_taken_at_face_value_is_said_with_its_reason_above_the_tab
     assert [lines[row]["cautions"] for row in ("hcl", "claps", "t5")] == ["", "NO WEIGHTS WEAK", "NO WEIGHTS"]
 
 
+@pytest.mark.slow
 def test_the_share_of_each_kind_of_negative_stands_above_the_tables():
     def head(negatives) -> str:
         corpus = made().record["corpus"] | ({} if negatives is None else {"negatives": negatives})
@@ -118,6 +122,7 @@ def test_the_csv_has_a_line_for_every_cell(table):
     assert [line["verdict"] for line in lines if line["system"] == "t5"] == ["NOT RUN"] * len(METRICS)
 
 
+@pytest.mark.slow
 def test_a_filled_cell_is_shown_with_its_verdict_and_the_mark():
     claims = read(SHIPPED)
     filled = Claims(claims.tables, {("qqp", "hcl", "BLEU-1"): 20.0, ("qqp", "t5", "BLEU-1"): 33.0}, claims.claims)
@@ -127,6 +132,7 @@ def test_a_filled_cell_is_shown_with_its_verdict_and_the_mark():
     assert "paper 33.00: NOT RUN" in text
 
 
+@pytest.mark.slow
 def test_keyword_control_and_figure_3_are_shown_where_a_run_has_them(tmp_path):
     entry = {"value": 0.25, "low": 0.2, "high": 0.3}
     space = {"cosine": {"distances": {"keyword-source": entry}, "differences": {}, "nearer": {}}}
@@ -188,6 +194,7 @@ def test_the_command_writes_the_pages_and_checks(kept, tmp_path, monkeypatch, ca
     assert run(monkeypatch, *flags, "--check") == 1
 
 
+@pytest.mark.slow
 def test_rows_are_kept_if_asked_and_make_the_same_report(kept, tmp_path, monkeypatch):
     first, again = tmp_path / "first", tmp_path / "again"
     run(monkeypatch, "--task=qqp", f"--runs={kept}", f"--out={first}", f"--claims={SHIPPED}", "--keep")
@@ -197,6 +204,7 @@ def test_rows_are_kept_if_asked_and_make_the_same_report(kept, tmp_path, monkeyp
     assert not (again / "rows").exists()
 
 
+@pytest.mark.slow
 def test_rows_that_the_report_does_not_show_are_not_left_beside_it(kept, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     rows.keep(out / "rows" / "t5-1.json", made("t5"))
@@ -209,6 +217,7 @@ def test_rows_that_the_report_does_not_show_are_not_left_beside_it(kept, tmp_pat
     assert not run(monkeypatch, *flags, f"--runs={out}"), "the same rows are kept again"
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_study(kept, tmp_path, monkeypatch, capsys):
     study = toy_study(items=4)
     found = summarise(study, {1: np.full((4, len(study.systems), len(SCALES)), 2)}, "hcl")
@@ -225,6 +234,7 @@ def test_the_command_takes_a_study(kept, tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, *flags, f"--human={results_file}", "--check") == 1, "all systems are level, so ours is not the best"
 
 
+@pytest.mark.slow
 def test_the_command_makes_the_report_of_a_task_of_one_s_own(tmp_path, monkeypatch, capsys):
     for row in ("hcl", "bert_cvae"):
         rows.keep(tmp_path / "kept" / "rows" / f"{row}-1.json", made(row, preset="small", task="custom"))
@@ -258,6 +268,7 @@ def test_no_run_of_the_task(kept, tmp_path, monkeypatch, capsys):
     assert "no evaluated run of douban" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_page_that_fails_half_way_leaves_the_earlier_one(table, tmp_path, monkeypatch):
     report.write(table, [], tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -145,6 +145,7 @@ def other_data(series, qqp_folder, tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_row_may_name_data_of_its_own(series, calls, other_data, monkeypatch):
     """As systems do whose texts have to be cut into other pieces. The task's own folder is what --data_dir stands in for."""
     (series.flag_files / "hcl.flags").write_text("--model=hcl\n--data_dir=tfrecords/qqp\n")
@@ -167,6 +168,7 @@ def test_a_row_may_name_data_of_its_own(series, calls, other_data, monkeypatch):
         reproduction.reproduce(series, ["hcl"], [1])
 
 
+@pytest.mark.slow
 def test_data_of_other_raw_files_are_refused(series, calls, rocstories_folder):
     with (series.flag_files / "transformer.flags").open("a") as file:
         file.write(f"--data_dir={rocstories_folder}\n")
@@ -195,11 +197,13 @@ def test_every_missing_row_is_made_once_and_kept(series, calls, capsys):
     assert not calls
 
 
+@pytest.mark.slow
 def test_only_what_was_asked_for(series, calls):
     reproduction.reproduce(series, ["bert_cvae"], [3])
     assert trained(calls) == ["bert_cvae-3"]
 
 
+@pytest.mark.slow
 def test_a_failed_row_does_not_stop_the_others(series, calls, monkeypatch, capsys):
     working = reproduction._call
     monkeypatch.setattr(
@@ -211,6 +215,7 @@ def test_a_failed_row_does_not_stop_the_others(series, calls, monkeypatch, capsy
     assert "failed: bert_cvae seed 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [130, pytest.param(143, marks=pytest.mark.slow)])
 def test_a_signal_ends_the_command_and_the_next_one_goes_on(series, calls, monkeypatch, code):
     working = ends_with(monkeypatch, "hcl-1", code)
@@ -233,6 +238,7 @@ def test_what_can_t_be_is_refused_before_anything_runs(series, calls, tmp_path):
     assert not calls
 
 
+@pytest.mark.slow
 def test_kept_rows_of_other_data_and_damaged_ones_are_refused(series, calls):
     reproduction.reproduce(series, ["hcl"], [1])
     path = series.kept("hcl", 1)
@@ -258,6 +264,7 @@ def planned(series: Series, system: str, **settings) -> dict:
     return resolve(given.pop("preset"), given).to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
@@ -276,6 +283,7 @@ def test_kept_rows_of_another_budget_are_refused(series, calls, settings, why):
     assert not calls
 
 
+@pytest.mark.slow
 def test_what_changes_no_number_or_is_settled_at_the_start_may_differ(series, calls):
     """Whether an encoder is published decides its rate and how often node features are made anew."""
     (series.budget / "hcl.flags").write_text("--free_bits=0.1\n--learning_rate=0.5\n")

@@ -120,6 +120,7 @@ def test_cautions_stand_beside_a_row_s_name_wherever_it_is_shown():
 # -- scores -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", ["hcl", "claps"])
 def test_a_score_that_an_earlier_version_had_not_is_an_empty_cell(older):
     results = [without_scores(result, "iBLEU") if result.row == older else result for result in (made("hcl", 1, 21.0), made("claps"))]
@@ -215,6 +216,7 @@ def test_a_filled_cell_of_table_3_is_judged_by_the_common_rule():
     assert grid(without, "Table 3: rated by people")[-1]["Fluency"] == "paper 2.52: NOT RUN"
 
 
+@pytest.mark.slow
 def test_without_a_study_table_3_is_not_run():
     table = rated(None)
     assert {found.verdict for found in table.rated()} == {"NOT RUN"}
@@ -237,6 +239,7 @@ def test_a_study_that_compared_with_another_system_has_no_p():
     assert table.rated()[0].verdict == "OK"
 
 
+@pytest.mark.slow
 def test_a_missing_annotator_is_said():
     assert "INCOMPLETE: no sheet of annotator 2." in page.markdown(sections.sections(rated(ratings(annotators=(1, 3))), [], NO_NOTES))
 
@@ -254,6 +257,7 @@ def test_a_study_of_other_data_is_refused():
 # -- links to notes ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rows_claims_and_settings_lead_to_notes_that_are_on_the_page(table):
     found = sections.sections(table, [], NOTES)
     shown = Page(page.html(found))
@@ -276,6 +280,7 @@ def custom(row: str, score: float = 20.0, **changes):
     return made(row, 1, score, preset="small", task="custom", **changes)
 
 
+@pytest.mark.slow
 def test_a_task_of_one_s_own_has_everything_but_the_paper():
     table, _ = report.table_of("custom", [custom("hcl", 21.0), custom("bert_cvae"), custom("claps")], CLAIMS)
     text = page.markdown(sections.sections(table, [], NO_NOTES))

@@ -42,6 +42,7 @@ def exported(evaluated_run, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_process_with_tensorflow_alone_gets_the_same_outputs(exported, loaded_run, qqp_folder, tmp_path):
     requests = [from_record(record.source) for record in PreparedData(qqp_folder).records("test")]
     batch = SourceBatches(loaded_run.tokenizer, loaded_run.inputs.source_length, loaded_run.inputs.max_keywords).make(requests, 0)

@@ -28,6 +28,7 @@ def other_keyword(loaded_run, run) -> str:
     return next(node for node in loaded_run.graph.nodes if node not in run.own_keywords(TEXT))
 
 
+@pytest.mark.slow
 def test_best_outputs_are_those_of_generate(loaded_run, run, other_keyword):
     found = run.compare(TEXT, [other_keyword])
     for given, answer in ((None, found.own), ([other_keyword], found.edited)):
@@ -84,6 +85,7 @@ def test_distances_against_sampling_and_by_hand():
     assert prior_change(own, own).kl == 0.0
 
 
+@pytest.mark.slow
 def test_threads_take_turns(run, other_keyword):
     texts = [TEXT, "Why is the sky blue?", "What is the best way to learn a language?"]
     alone = [run.compare(text, [other_keyword]) for text in texts]

@@ -36,6 +36,7 @@ def test_keywords_are_texts_to_an_encoder(qqp_folder) -> None:
     assert assembly.keyword_ids(dataclasses.replace(data.graph, nodes=()), t).shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_every_variable_has_one_path(qqp_folder) -> None:
     data, train, _ = read(qqp_folder)
     settings, encoder = initialize(resolve("tiny", SMALL), data, SMALL)
@@ -57,6 +58,7 @@ def test_a_variable_without_a_path_is_noticed(qqp_folder, monkeypatch) -> None:
         assembly.variables(system)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_starting_weights(qqp_folder) -> None:
     data, train, _ = read(qqp_folder)
     found = {}

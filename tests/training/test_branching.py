@@ -73,6 +73,7 @@ def check_beginning(source: Run, arm: Run, data: Path) -> None:
     assert {name: here[name] for name in shared} == {name: there[name] for name in shared}
 
 
+@pytest.mark.slow
 def test_an_arm_begins_with_the_trunk_s_bits(source, arm, qqp_folder):
     check_beginning(source, arm, qqp_folder)
 
@@ -85,6 +86,7 @@ def test_hcl_begins_with_the_trunk_s_node_features_too(hcl_source, qqp_folder, t
     assert first["kl_weight"] == other["kl_weight"], "the ramp starts anew"
 
 
+@pytest.mark.slow
 def test_optimiser_and_schedules_start_anew(source, arm):
     """Warm-up and ramp of the first step are those of any run, and Adam has taken as many steps as the arm."""
     first, other = (next(line for line in run.read_metrics() if line["kind"] == "train") for run in (arm, source))
@@ -96,6 +98,7 @@ def test_optimiser_and_schedules_start_anew(source, arm):
     assert not any(name.startswith("optimizer/") for name in arm.checkpoints.read(BEGINNING).arrays)
 
 
+@pytest.mark.slow
 def test_the_record_says_what_it_was(source, arm):
     recorded, saved = arm.config["init_from"], source.checkpoints.read("best_loss")
     assert recorded == {
@@ -231,6 +234,7 @@ def test_two_devices_and_micro_batches_take_the_same_steps(source, qqp_folder, t
 # -- refusals ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -248,6 +252,7 @@ def test_a_run_that_does_not_fit_is_refused_with_both_and_the_remedy(source, qqp
     assert not (tmp_path / "arm").exists()
 
 
+@pytest.mark.slow
 def test_another_vocabulary_is_refused(source, qqp_folder, tmp_path):
     folder = fresh_copy(qqp_folder, tmp_path / "data")
     data = PreparedData(folder)
@@ -256,6 +261,7 @@ def test_another_vocabulary_is_refused(source, qqp_folder, tmp_path):
         branching._check_fits(source.path, TrainedRun(source.path), TrainedRun(source.path).inputs, data)
 
 
+@pytest.mark.slow
 def test_no_run_and_the_own_folder_are_refused(source, qqp_folder, tmp_path):
     with pytest.raises(UserError, match=r"--init_from=.*nowhere: no run there"):
         trained(qqp_folder, tmp_path / "arm", init_from=str(tmp_path / "nowhere"))

@@ -16,6 +16,7 @@ def said(qqp_folder, **more) -> str:
     return "\n".join(dry_run("qqp", qqp_folder, "tiny", GIVEN | more))
 
 
+@pytest.mark.slow
 def test_steps_hours_and_memory(qqp_folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     text = said(qqp_folder)
@@ -31,6 +32,7 @@ def test_steps_hours_and_memory(qqp_folder, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_too_small_gets_the_largest_micro_batch_that_fits(qqp_folder, monkeypatch):
     measured = {1: 3 * 2**30, 8: 10 * 2**30}  # 1 GiB a row and 2 GiB besides
     monkeypatch.setattr(module, "_memory_of", lambda _loop, _batches, size: measured[size])
@@ -40,6 +42,7 @@ def test_a_machine_that_is_too_small_gets_the_largest_micro_batch_that_fits(qqp_
     assert "no micro-batch fits" in said(qqp_folder)
 
 
+@pytest.mark.slow
 def test_a_limit_of_steps_counts(qqp_folder):
     assert "steps: 5 (0." in said(qqp_folder, max_steps=5)
 

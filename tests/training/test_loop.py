@@ -168,6 +168,7 @@ def test_killed_while_writing_it_ends_the_same(toys, whole, tmp_path, monkeypatc
     assert outcome(tmp_path / "run", toys) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "stop"), [(signal.SIGTERM, 0), (signal.SIGINT, 6), (signal.SIGTERM, 10)])
 def test_a_signal_saves_and_the_same_command_goes_on(toys, whole, tmp_path, capsys, number, stop) -> None:
     before = signal.getsignal(number)
@@ -182,6 +183,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(toys, whole, tmp_path, caps
     assert f"going on from step {stop + 1} " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_second_signal_leaves_at_once(toys, whole, tmp_path) -> None:
     def twice():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -193,6 +195,7 @@ def test_a_second_signal_leaves_at_once(toys, whole, tmp_path) -> None:
     assert outcome(tmp_path / "run", toys) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["variables.safetensors", "checkpoint.json", "missing"])
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(toys, whole, tmp_path, capsys, harm) -> None:
     path = tmp_path / "run"
@@ -238,6 +241,7 @@ def test_metrics_say_what_the_steps_returned(toys, tmp_path) -> None:
     assert [(line["step"], line["epoch"]) for line in lines if line["kind"] == "validation"] == [(0, 0), (7, 1), (14, 2), (17, 2)]
 
 
+@pytest.mark.slow
 def test_every_epoch_takes_every_example_once_and_begins_with_its_features(qqp_folder, tmp_path) -> None:
     toys = Toys(qqp_folder, max_steps=0, epochs=2)
     seen = []
@@ -258,6 +262,7 @@ def test_every_epoch_takes_every_example_once_and_begins_with_its_features(qqp_f
     assert toys.system.refreshed == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", ["nll", "kl", "key"])
 def test_a_number_that_is_none_names_term_and_step_and_keeps_the_checkpoint(qqp_folder, tmp_path, term) -> None:
     toys = Toys(qqp_folder, poison={10: term})
@@ -272,6 +277,7 @@ def test_a_number_that_is_none_names_term_and_step_and_keeps_the_checkpoint(qqp_
     assert load_run(path).finished is None
 
 
+@pytest.mark.slow
 def test_a_number_that_is_none_before_any_checkpoint(qqp_folder, tmp_path) -> None:
     toys = Toys(qqp_folder, poison={1: "kl"})
     with pytest.raises(UserError, match="step 2: kl is nan; there is no checkpoint yet"):
@@ -312,6 +318,7 @@ def fixed_losses(monkeypatch, toys, losses: list[float], nlls: list[float]) -> N
     monkeypatch.setattr(toys.validation, "loss", loss)
 
 
+@pytest.mark.slow
 def test_best_checkpoints_are_those_of_the_smallest_losses(qqp_folder, tmp_path, monkeypatch) -> None:
     toys = Toys(qqp_folder, validate_every=3, max_steps=15, patience=0)
     fixed_losses(monkeypatch, toys, [5.0, 4.0, 4.0, 6.0, 4.5], [3.0, 2.0, 1.0, 1.0, 2.0])
@@ -332,6 +339,7 @@ def test_best_checkpoints_are_those_of_the_smallest_losses(qqp_folder, tmp_path,
             np.testing.assert_array_equal(checkpoint.arrays[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_best_nll_is_that_under_which_outputs_are_made(qqp_folder, tmp_path, monkeypatch) -> None:
     """Under the posterior the smallest is at step 9, at the prior's mean at step 3."""
     toys = Toys(qqp_folder, validate_every=3, max_steps=9, patience=0)
@@ -349,6 +357,7 @@ def test_the_best_nll_is_that_under_which_outputs_are_made(qqp_folder, tmp_path,
 # -- gradients --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_validation_says_each_term_s_gradient_norm_and_how_many_steps_were_clipped(qqp_folder, tmp_path, capsys) -> None:
     toys = Toys(qqp_folder, validate_every=4, max_steps=8)
     clipped = iter([0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0])
@@ -366,6 +375,7 @@ def test_a_validation_says_each_term_s_gradient_norm_and_how_many_steps_were_cli
     assert "25% of steps clipped" in lines[1], "of the four steps since the validation before"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "warmup", "warns"), [(10, 5, True), (9, 5, False), (10, 10, False)])
 def test_too_many_clipped_steps_are_warned_of_after_warm_up(qqp_folder, tmp_path, capsys, share, warmup, warns) -> None:
     toys = Toys(qqp_folder, validate_every=10, max_steps=10, warmup_steps=warmup, gradient_clip=0.7)
@@ -385,6 +395,7 @@ def test_too_many_clipped_steps_are_warned_of_after_warm_up(qqp_folder, tmp_path
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [None, 7])
 def test_patience_counts_validations_without_a_better_loss(qqp_folder, tmp_path, monkeypatch, stop) -> None:
     toys = Toys(qqp_folder, validate_every=2, max_steps=17, patience=2, checkpoint_every=100)
@@ -400,6 +411,7 @@ def test_patience_counts_validations_without_a_better_loss(qqp_folder, tmp_path,
     assert toys.go(tmp_path / "run")[0] == "patience", "started again it knows that it has ended"
 
 
+@pytest.mark.slow
 def test_patience_waits_for_the_end_of_ramps(qqp_folder, tmp_path, monkeypatch) -> None:
     """Until then training and validation weigh the terms differently."""
     toys = Toys(qqp_folder, validate_every=2, max_steps=17, patience=2)
@@ -409,6 +421,7 @@ def test_patience_waits_for_the_end_of_ramps(qqp_folder, tmp_path, monkeypatch) 
     assert (why, loop.at.step, loop.at.bad) == ("patience", 10, 2)
 
 
+@pytest.mark.slow
 def test_each_phase_has_best_checkpoints_of_its_own(qqp_folder, tmp_path, monkeypatch, capsys) -> None:
     """Losses of different phases are not compared, and patience counts in the last one."""
     toys = Toys(qqp_folder, boundaries=(6,), validate_every=2, max_steps=14, patience=3)
@@ -422,6 +435,7 @@ def test_each_phase_has_best_checkpoints_of_its_own(qqp_folder, tmp_path, monkey
     assert "ended in phase" not in said
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_its_last_phase_says_so_and_can_be_used(qqp_folder, tmp_path, capsys) -> None:
     toys = Toys(qqp_folder, boundaries=(6,), max_steps=6)
     assert toys.go(tmp_path / "run")[0] == "steps"
@@ -429,6 +443,7 @@ def test_a_run_that_ends_before_its_last_phase_says_so_and_can_be_used(qqp_folde
     assert load_run(tmp_path / "run").checkpoints.read("best_loss").step == 6
 
 
+@pytest.mark.slow
 def test_a_process_that_is_not_the_chief_reads_and_writes_nothing(toys, tmp_path) -> None:
     with pytest.raises(Killed):
         toys.go(tmp_path / "run", 8, kill)
@@ -459,6 +474,7 @@ def test_tensorboard_has_the_loops_curves(toys, tmp_path) -> None:
     assert [line["step"] for line in speeds] == list(range(2, 17, 2))
 
 
+@pytest.mark.slow
 def test_a_system_that_writes_no_texts_has_no_samples(qqp_folder, tmp_path) -> None:
     toys = Toys(qqp_folder, max_steps=7)
     toys.samples = None

@@ -76,6 +76,7 @@ def length_of(gradient: dict) -> float:
     return float(np.sqrt((gradient["slope"] ** 2).sum() + gradient["level"] ** 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip", [0.0, 0.3, 3.6])
 def test_step_equals_the_algebra(qqp_folder, clip) -> None:
     given = {"learning_rate": 0.02, "encoder_learning_rate": 0.005, "gradient_clip": clip, "batch_size": 30}
@@ -90,6 +91,7 @@ def test_step_equals_the_algebra(qqp_folder, clip) -> None:
     assert {step["clipped"] for step in found} == {0.0: {0.0}, 0.3: {1.0}, 3.6: {0.0, 1.0}}[clip], [step["grad_norm"] for step in found]
 
 
+@pytest.mark.slow
 def test_each_term_s_gradient_norm_equals_the_algebra_and_takes_no_step(qqp_folder) -> None:
     given = {"learning_rate": 0.02, "encoder_learning_rate": 0.005, "batch_size": 30}
     plain, other, _ = run(qqp_folder, 6, **given)
@@ -107,6 +109,7 @@ def test_each_term_s_gradient_norm_equals_the_algebra_and_takes_no_step(qqp_fold
     assert all(np.array_equal(a, b) for a, b in zip(values(system).values(), values(other).values(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro", [8, 10])
 def test_gradient_norms_by_term_are_those_of_the_first_micro_batch(qqp_folder, micro) -> None:
     system, batches = toy(qqp_folder, toy_settings(batch_size=40, micro_batch=micro))
@@ -117,6 +120,7 @@ def test_gradient_norms_by_term_are_those_of_the_first_micro_batch(qqp_folder, m
     assert found["nll"] != pytest.approx(whole.norms_by_term(batch, 2)["nll"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_gradient_norms_by_term_are_not_scaled_as_float16_s_gradients_are(qqp_folder) -> None:
     system, batches = toy(qqp_folder, toy_settings())
     batch = first_batches(batches, 1)[0]
@@ -124,6 +128,7 @@ def test_gradient_norms_by_term_are_not_scaled_as_float16_s_gradients_are(qqp_fo
     assert mixed.norms_by_term(batch, 0) == plain.norms_by_term(batch, 0)
 
 
+@pytest.mark.slow
 def test_rows_that_fill_up_count_nothing(qqp_folder) -> None:
     system, batches = toy(qqp_folder, toy_settings(batch_size=50))
     last = first_batches(batches, 100)[-1]
@@ -152,6 +157,7 @@ def test_micro_batches_change_nothing(qqp_folder, micro) -> None:
         np.testing.assert_allclose(values(other)[name], value, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_same_batch_and_step_give_the_same_bits_and_another_step_others(qqp_folder) -> None:
     first, system, _ = run(qqp_folder)
     second, other, _ = run(qqp_folder)
@@ -163,6 +169,7 @@ def test_same_batch_and_step_give_the_same_bits_and_another_step_others(qqp_fold
     assert losses[0] != losses[1], "dropout and latent noise belong to the step"
 
 
+@pytest.mark.slow
 def test_one_trace_for_all_batches(qqp_folder) -> None:
     _, _, step = run(qqp_folder, 13)
     assert step._run.experimental_get_tracing_count() == 1
@@ -235,6 +242,7 @@ def test_overflow_halves_the_scale_and_leaves_the_step_out(mixed) -> None:
     assert not np.array_equal(values(system)["model/slope"], start["model/slope"])
 
 
+@pytest.mark.slow
 def test_scale_grows_after_good_steps_and_no_further_than_the_largest(mixed) -> None:
     system, step, batch = mixed
     step.scale.assign(2.0**12)
@@ -259,6 +267,7 @@ def test_an_infinite_gradient_at_the_least_scale_is_reported(mixed) -> None:
     assert float(step.scale) == 1.0
 
 
+@pytest.mark.slow
 def test_scaled_step_equals_the_plain_one(qqp_folder) -> None:
     """The toy computes in float32 throughout, and a power of two changes no digit."""
     plain, system, _ = run(qqp_folder)

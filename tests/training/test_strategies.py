@@ -47,6 +47,7 @@ def check_agree(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> 
     assert np.linalg.norm(ours - theirs) <= TOLERANCE * np.linalg.norm(theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["toy", pytest.param("hcl", marks=pytest.mark.slow)])
 def test_two_devices_and_micro_batches_agree_with_one(qqp_folder, tmp_path, kind) -> None:
     modes = ["mirrored", "one", "micro", "both", "mixed"]

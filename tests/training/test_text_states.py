@@ -135,6 +135,7 @@ def check_float16(found: np.ndarray, wanted: np.ndarray) -> None:
     assert (np.abs(found.astype(np.float64) - wanted) <= limit).all()
 
 
+@pytest.mark.slow
 def test_columns_equal_live_encoding_by_bert(data, few) -> None:
     encoder = TextEncoder(EncoderShape(len(data.tokenizer), 16, 2, 2, 32))
     found = rows_of(TextStates(data, few, keep=False).columns(encoder), np.arange(EXAMPLES))
@@ -303,6 +304,7 @@ def norms_of(data: PreparedData, arrays: SplitArrays, dead: list[int]) -> dict[s
         tf.config.run_functions_eagerly(False)
 
 
+@pytest.mark.slow
 def test_a_dead_dimension_does_not_rule_the_gradient(data, monkeypatch) -> None:
     """Of texts with an unknown keyword, whose states come from the encoder; by the rule before, deviation + 1e-6, it does."""
     train = data.arrays("train")

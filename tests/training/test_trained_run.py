@@ -38,6 +38,7 @@ def trained(qqp_folder, tmp_path_factory):
     return path, system, Validation.of_pairs(system, data, held_out).loss()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["best_loss", "step-00000012"])
 def test_a_run_folder_alone_gives_the_system_back(trained, qqp_folder, name) -> None:
     path, system, losses = trained
@@ -54,6 +55,7 @@ def test_a_run_folder_alone_gives_the_system_back(trained, qqp_folder, name) -> 
     assert len(found.graph) == len(data.graph)
 
 
+@pytest.mark.slow
 def test_what_a_run_lacks_is_named(trained, tmp_path) -> None:
     path, _, _ = trained
     with pytest.raises(UserError, match="no checkpoint 'best_nll'"):
@@ -69,6 +71,7 @@ def test_what_a_run_lacks_is_named(trained, tmp_path) -> None:
         inputs.write_bytes(whole)
 
 
+@pytest.mark.slow
 def test_what_is_cheap_to_check_is_checked_when_it_is_opened(trained, tmp_path) -> None:
     path, _, _ = trained
     with pytest.raises(UserError, match="no such folder"):
@@ -77,6 +80,7 @@ def test_what_is_cheap_to_check_is_checked_when_it_is_opened(trained, tmp_path) 
         TrainedRun(path, finished=True)
 
 
+@pytest.mark.slow
 def test_a_part_is_made_when_it_is_asked_for_and_once(trained, qqp_folder, monkeypatch) -> None:
     path, _, _ = trained
     found = TrainedRun(path, data_dir=qqp_folder)

@@ -51,6 +51,7 @@ def by_hand(system, arrays, seed: int) -> dict[str, float]:
     return means | {"loss": means["nll"] + means["kl"] + 0.5 * means["key"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 5, 22, 1000])
 def test_means_equal_a_pass_over_single_examples_whatever_the_batch_size(trained, batch_size) -> None:
     system, data, arrays = trained
@@ -65,6 +66,7 @@ def test_the_last_batch_is_filled_up(trained) -> None:
     assert sum(mask.sum() for mask in masks) == len(arrays) < 5 * len(masks)
 
 
+@pytest.mark.slow
 def test_noise_is_the_same_each_time_and_belongs_to_the_seed(trained) -> None:
     validation = over(*trained, 8, seed=1)
     assert validation.loss() == validation.loss()
@@ -80,6 +82,7 @@ def test_batches_are_no_larger_than_needed(trained) -> None:
     assert Validation.of_pairs(wide, data, read(data.folder)[1]).batches.batch_size == MOST_ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 5, 6, 10_000])
 def test_means_over_the_first_examples_only(trained, most) -> None:
     system, data, arrays = trained

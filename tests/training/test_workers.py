@@ -72,6 +72,7 @@ def start(addresses: list[str], timeout: float, seconds: float) -> subprocess.Po
     return subprocess.Popen([sys.executable, "-c", text], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_the_missing_one_is_named_until_time_is_up():
     with socket.create_server(("localhost", 0)) as there:
         present, absent = f"localhost:{there.getsockname()[1]}", "localhost:2"

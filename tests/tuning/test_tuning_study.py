@@ -38,6 +38,7 @@ def study(folder: Path, seen: list[list[str]], fail=lambda number: 0, **changes)
     )
 
 
+@pytest.mark.slow
 def test_the_first_trial_is_as_it_is_and_the_best_is_written(tmp_path):
     seen: list[list[str]] = []
     assert study(tmp_path / "s", seen).run(12) == 0
@@ -52,6 +53,7 @@ def test_the_first_trial_is_as_it_is_and_the_best_is_written(tmp_path):
     assert min(values) < values[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 5, 12])
 def test_an_interrupted_study_goes_on_with_the_trials_that_it_would_have_made(tmp_path, at):
     whole: list[list[str]] = []
@@ -70,6 +72,7 @@ def test_an_interrupted_study_goes_on_with_the_trials_that_it_would_have_made(tm
     assert len(more) == 2
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_kept_as_failed_and_the_others_go_on(tmp_path):
     seen: list[list[str]] = []
     assert study(tmp_path / "s", seen, lambda number: 1 if number == 2 else 0).run(5) == 0
@@ -79,6 +82,7 @@ def test_a_failed_trial_is_kept_as_failed_and_the_others_go_on(tmp_path):
         study(tmp_path / "all", [], lambda _: 1).run(3)
 
 
+@pytest.mark.slow
 def test_what_does_not_belong_to_the_study_is_refused(tmp_path):
     study(tmp_path / "s", []).run(2)
     with pytest.raises(UserError, match=r"its trials have other flags \(--task=x\)"):

@@ -52,6 +52,7 @@ def test_small_corpora_give_what_they_have():
         neighbours(["sun", "sun"], ["sun"], "en")
 
 
+@pytest.mark.slow
 def test_kept_beside_the_data_and_computed_again_if_damaged(data, monkeypatch):
     train = data.arrays("train")
     first = groups_of(data, "validation", train)
@@ -68,6 +69,7 @@ def test_kept_beside_the_data_and_computed_again_if_damaged(data, monkeypatch):
     assert len(PreparedData(data.folder).arrays("train")) == len(train), "the prepared folder stays whole"
 
 
+@pytest.mark.slow
 def test_a_draw_changes_one_side_of_the_pair_by_a_fair_coin(data):
     train = data.arrays("train")
     found = groups_of(data, "train", train)
@@ -101,6 +103,7 @@ def drawn_from(found: Groups, train):
     return columns
 
 
+@pytest.mark.slow
 def test_pairs_of_a_batch_are_a_function_of_seed_epoch_and_number(data):
     train = data.arrays("train")
     found = groups_of(data, "train", train)
@@ -138,6 +141,7 @@ def with_pairs(folder: Path, change=str) -> PreparedData:
     return PreparedData(prepare_sample(folder / "prepared", "douban", raw=raw))
 
 
+@pytest.mark.slow
 def test_the_corpus_s_own_pairs_are_the_groups(tmp_path):
     """Contexts are cut at their head, scores from 0 to 1 become -1 to 1."""
     data = with_pairs(tmp_path / "plain")
@@ -158,6 +162,7 @@ def test_the_corpus_s_own_pairs_are_the_groups(tmp_path):
     assert json.loads((data.folder / "manifest.json").read_text())["splits"]["train"]["examples"] == len(train)
 
 
+@pytest.mark.slow
 def test_the_corpus_s_own_pairs_are_normalised(tmp_path):
     full_width = str.maketrans("0123456789", "０１２３４５６７８９")
     marked = with_pairs(tmp_path / "marked", lambda text: text.translate(full_width))

@@ -139,6 +139,7 @@ def test_with_a_sampler_places_lead_to_the_same_nodes(data, arrays, sampler):
             np.testing.assert_array_equal(numbers, getattr(arrays, f"{role}_nodes")[batch["example_rows"][real]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_sampler", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_empty_graph_gives_batches_without_keywords(tmp_path, with_sampler):
     data = PreparedData(prepare_sample(tmp_path / "qqp", "qqp", min_keyword_count=10_000))

@@ -33,6 +33,7 @@ def test_ranks_as_a_plain_bm25_with_ties_by_place(documents, queries, most, thre
             assert held == places[: len(held)]
 
 
+@pytest.mark.slow
 def test_scores_of_many_texts_are_those_of_each(monkeypatch):
     draw = np.random.default_rng(1)
     texts = [" ".join(f"w{i}" for i in draw.zipf(1.5, draw.integers(1, 60)) if i < 500) for _ in range(150)]

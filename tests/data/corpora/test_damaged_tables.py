@@ -70,6 +70,7 @@ def run(path, seeds):
     return outcomes
 
 
+@pytest.mark.slow
 def test_no_damaged_table_is_misread_in_silence(tmp_path):
     outcomes = run(tmp_path / "damaged.table", range(1000))
     assert min(outcomes[skip, word] for skip in (False, True) for word in ("refused", "counted", "the same")) >= 50, outcomes

@@ -101,6 +101,7 @@ def test_the_three_rules_hold_for_any_corpus(splits, groups, mode, own_split, ca
         )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(splits=CORPORA, groups=st.lists(st.tuples(TEXTS, TEXTS), max_size=4))
 def test_labelled_keeps_exactly_the_examples_with_an_allowed_negative_of_their_own(splits, groups):

@@ -129,6 +129,7 @@ def partition_by_hand(joins):
     return {name: min(group) for group in groups for name in group}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(joins=JOINS, data=st.data())
 def test_clusters_are_transitive_and_independent_of_the_order_of_joins(joins, data):

@@ -138,6 +138,7 @@ ROLE = st.sampled_from(["source", "target", "negatives"])
 LINKS = st.lists(st.tuples(st.integers(0, 59), ROLE, st.integers(0, 59), ROLE, st.booleans()), max_size=8)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(count=st.integers(30, 60), links=LINKS, seed=st.integers(0, 2**32), sizes=st.none() | st.just((20, 5, 5)))
 def test_by_text_loosely_connected_examples_are_split_without_a_shared_text(count, links, seed, sizes):
@@ -159,6 +160,7 @@ WORDS = st.sampled_from([spelling for i in range(25) for spelling in (f"word {i}
 EXAMPLES = st.lists(st.builds(Example, st.just(""), WORDS, WORDS, st.lists(WORDS, max_size=2).map(tuple)), min_size=3, max_size=40)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(examples=EXAMPLES, seed=st.integers(0, 2**32))
 def test_by_text_entangled_examples_are_split_without_a_shared_text_or_refused(examples, seed):

@@ -127,6 +127,7 @@ def test_impostors_are_those_of_a_plain_loop(seed, batch_size, keywords, degree)
             assert not any(known(sample[i]) & set(whole.neighbours(node, POSITIVE).tolist()) for i, node in enumerate(target) if node >= 0)
 
 
+@pytest.mark.slow
 @given(SEEDS, st.integers(1, 3))
 @settings(deadline=None, max_examples=50)
 def test_a_positive_neighbour_that_the_cap_cut_is_no_impostor_either(seed, degree):
@@ -197,6 +198,7 @@ def test_states_equal_the_whole_graphs_where_no_cap_binds(seed, hops, batch_size
     assert made["graph_caps"][[0, 2, 4]].tolist() == [0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hops", [1, 2, 3])
 def test_states_differ_with_more_iterations_than_hops_or_a_cut_list(hops):
     """The comparison above can fail: the states do depend on nodes that far away, and on every neighbour."""
@@ -228,6 +230,7 @@ def test_the_generator_matters_only_where_a_cap_binds():
 # --- where caps bind
 
 
+@pytest.mark.slow
 @given(SEEDS, st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple), st.booleans())
 @settings(deadline=None, max_examples=150)
 def test_capped_subgraph_keeps_its_promises(seed, fanout, tight):
@@ -324,6 +327,7 @@ def test_a_sample_whose_impostors_were_left_out_has_the_route_none(seed):
     np.testing.assert_array_equal(made["impostor_routes"] != ROUTES.index("none"), has_impostor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["first hop", "second hop", "impostors"])
 def test_each_neighbour_of_a_cut_list_is_drawn_about_equally_often(what):
     """Node 0 has 12 neighbours, 3 kept: each is in a quarter of 4000 draws, give or take 5 standard deviations."""

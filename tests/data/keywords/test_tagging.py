@@ -47,6 +47,7 @@ def word_of(language: str, sentence: str, word: str):
     return next(token for token in NLP[language](sentence) if token.text == word)
 
 
+@pytest.mark.slow
 def test_builtin_pipelines_load_without_network_and_print_nothing(tmp_path):
     script = """
 import socket
@@ -122,6 +123,7 @@ def test_chinese_words_get_the_expected_tag(sentence, word, pos):
     assert (token.pos_, token.lemma_) == (pos, word.lower())
 
 
+@pytest.mark.slow
 def test_chinese_words_and_tags_are_jieba_s():
     rows = [json.loads(line) for line in TASKS["douban"].sample.read_text(encoding="utf-8").splitlines()[::8]]
     tagger = jieba.posseg.POSTokenizer(jieba.Tokenizer())

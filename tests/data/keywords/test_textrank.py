@@ -260,6 +260,7 @@ class Deadly(str):
         return os._exit, (9,)
 
 
+@pytest.mark.slow
 def test_a_dying_worker_is_a_user_error(small_chunks):
     texts = [Deadly("dies") if i == 40 else f"text {i}" for i in range(80)]
     with pytest.raises(UserError, match="--workers=1"):

@@ -23,6 +23,7 @@ def check(doc: Doc) -> None:
     np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", list(TASKS))
 def test_ranks_are_pytextrank_s(task):
     rows = [json.loads(line) for line in TASKS[task].sample.read_text(encoding="utf-8").splitlines()[::8]]
@@ -34,6 +35,7 @@ def test_ranks_are_pytextrank_s(task):
         )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     tokens=st.lists(

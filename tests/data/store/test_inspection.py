@@ -34,6 +34,7 @@ def section(report: str, start: str) -> str:
     return next(part for part in report.split("\n\n") if part.startswith(start))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_counts_percentiles_and_shares_of_a_split_are_right(folder, split):
     manifest, records = tfrecords.read_manifest(folder), records_of(folder, split)
@@ -55,6 +56,7 @@ def test_counts_percentiles_and_shares_of_a_split_are_right(folder, split):
         assert f"{route} {share(sum(record.route == route for record in records), len(records))}" in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_impostor_routes_add_up_to_the_split(folder, split):
     (line,) = re.findall("impostors from: (.*)", section("\n".join(inspect(folder, 0)), f"{split}: "))
@@ -79,6 +81,7 @@ def test_the_graphs_size_degrees_and_most_frequent_nodes_are_right(folder):
     assert "most frequent: " + ", ".join(f"{word} {count}" for word, count, _ in top) in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("examples", [0, 1, 10, 10**6])
 def test_as_many_examples_as_asked_are_decoded(qqp_folder, examples):
     records = {record.id: record for record in records_of(qqp_folder, "train")}

@@ -38,6 +38,7 @@ def test_wordpiece_is_no_view(qqp_folder):
     assert retokenized.with_tokenizer(data, data.tokenizer) is data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_ids_are_the_raw_texts_framed_and_cut(folder, tokenizers, kind, split):
@@ -60,6 +61,7 @@ def test_ids_are_the_raw_texts_framed_and_cut(folder, tokenizers, kind, split):
     assert arrays.target_ids.shape == plain.target_ids.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_records_arrays_and_requests_agree(folder, tokenizers, kind):
     """Generation from a record, and from its raw text, gives the batch that validation sees."""

@@ -115,6 +115,7 @@ def test_the_mutations_cover_every_file(pristine):
     verify(pristine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_flipped_byte_is_refused_and_its_record_named(folder, name):
     path, draw = folder / name, random.Random(name)

@@ -74,6 +74,7 @@ def test_blocks_of_tokens_do_not_change_the_counts(monkeypatch):
         np.testing.assert_array_equal(word_vectors._count_pairs(ids, numbers, len(found)).toarray(), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("types", [80, 900])  # all singular values at once, and the iteration
 def test_vectors_are_the_best_approximation_of_the_matrix_of_their_rank(types):
     texts = zipf_texts(3000, types, 2)

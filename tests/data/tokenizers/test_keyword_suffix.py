@@ -40,6 +40,7 @@ def test_what_has_no_keywords_stays_and_what_has_too_many_is_cut(qqp_folder):
     assert keyword_suffix.append([[7]], [[]], t, 3) == [[7]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["qqp_folder", "douban_folder"])
 def test_raw_texts_and_records_give_the_same_batch(folder, request):
     view = PreparedData(request.getfixturevalue(folder)).with_keywords()

@@ -59,6 +59,7 @@ def test_each_kind(raw, expected):
     assert visible(raw) == expected
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(text=TEXTS)
 def test_a_normal_form_is_its_own(text):
@@ -71,6 +72,7 @@ def test_printable_ascii_is_not_touched(text):
     assert visible(text) is text
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(text=TEXTS)
 def test_what_is_left_is_composed_cleaned_and_shows_itself(text):

@@ -46,6 +46,7 @@ def test_line_ends_and_marks_of_editors_change_no_piece(tmp_path, end, mark, las
     assert [PIECES[i] for i in tokenizer.encode([TEXT])[0]] == ["the", "cat", "##s", "coffee", "我"]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     pieces=st.lists(

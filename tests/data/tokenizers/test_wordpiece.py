@@ -161,6 +161,7 @@ def test_without_a_network_no_vocab_means_a_learned_one_and_says_so(language, mo
     assert tokenizer.vocabulary() == wordpiece.load("learn", language, ["the cat sat", "the cat ran", "我的猫"], 300)[0].vocabulary()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ["http://no-such-hub.invalid", "http://127.0.0.1:9"], ids=["name unknown", "connection refused"])
 def test_a_hub_that_cannot_be_reached_is_a_user_error_and_no_long_wait(endpoint, tmp_path):
     script = """
@@ -182,6 +183,7 @@ print(load())
     assert "--vocab=learn" in message
 
 
+@pytest.mark.slow
 def test_a_learned_vocabulary_is_the_same_in_every_process():
     script = """
 import hashlib, json

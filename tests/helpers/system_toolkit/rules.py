@@ -129,7 +129,7 @@ def noise_follows_rows(kit: Kit) -> None:
     need(abs(others / sums["nll"] - 1) > 1e-4, "nll", f"{others} for rows of other numbers, as for the own ones; is there no noise?")
 
 
-@rule(untrained=True)
+@rule(DEAR, untrained=True)
 def padding_changes_nothing(kit: Kit) -> None:
     """More columns of padding behind every source change no loss, no score and no output."""
     system, batch = kit.system, kit.held_out
@@ -156,7 +156,7 @@ def wide(system: System, ids: tf.Tensor) -> tf.Tensor:
 # -- scores -----------------------------------------------------------------------------------------------------------
 
 
-@rule()
+@rule(DEAR)
 def scores_are_causal(kit: Kit) -> None:
     """Other target tokens from a position on change no score before it, and change some behind it."""
     system, batch, pad = kit.system, kit.held_out, kit.system.inputs_.pad_id
@@ -180,7 +180,7 @@ def words_of(system: System) -> np.ndarray:
     return np.setdiff1d(i.output_ids, [i.pad_id, i.unknown_id, i.cls_id, i.sep_id])
 
 
-@rule()
+@rule(DEAR)
 def cached_decoding_scores_as_teacher_forcing(kit: Kit) -> None:
     """Two beams of different texts, step by step: the scores of the texts' own tokens and of any others are those of one pass."""
     system, batch = kit.system, kit.held_out
@@ -226,7 +226,7 @@ def backwards(ids: np.ndarray, system: System) -> np.ndarray:
 # -- search -----------------------------------------------------------------------------------------------------------
 
 
-@rule(untrained=True)
+@rule(DEAR, untrained=True)
 def search_finds_what_its_scores_say(kit: Kit) -> None:
     """From the sources alone, best first, texts of allowed lengths and pieces; of systems with weights all different, and with the
     score that one pass gives to the whole text."""

@@ -86,6 +86,7 @@ def test_the_first_place_is_that_of_the_word(planted, words, data):
         assert words[record.source.keywords[0].text] not in record.target.ids[:place]
 
 
+@pytest.mark.slow
 def test_a_folder_of_planted_records_is_a_prepared_folder(planted, words, data, tmp_path):
     empty = [planting.plant(data.records(split), data, words, 1, 0) for split in ("validation", "test")]
     folder = tmp_path / "planted"

@@ -73,6 +73,7 @@ def test_figures_are_those_of_the_rows(found):
     assert values["outputs-changed"]["swapped"] == pytest.approx(np.mean(changed))
 
 
+@pytest.mark.slow
 def test_swapped_outputs_are_those_of_a_user_who_gives_the_keyword(found, loaded_run, data):
     """Through the same door as `hcl_tf.generate --keywords`."""
     from hcl_tf.decoding.source_reader import SourceReader
@@ -121,6 +122,7 @@ def moved(found: dict) -> dict[str, float]:
     return {name: measures[name]["values"]["swapped"]["value"] for name in ("prior-shift", "prior-KL", "outputs-changed")}
 
 
+@pytest.mark.slow
 def test_a_prior_that_ignores_u_does_not_move(loaded_run, muted):
     muted(loaded_run.system.prior.inner, slice(loaded_run.inputs.shape.width, None))
     found = measure(loaded_run, KeywordControlRequest(loaded_run.run.path, inputs=3, swaps=1))
@@ -129,6 +131,7 @@ def test_a_prior_that_ignores_u_does_not_move(loaded_run, muted):
     assert (difference["value"], difference["low"], difference["high"]) == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_ignores_z_gives_the_same_outputs_though_the_prior_moves(loaded_run, muted):
     muted(loaded_run.system.latent_memory)
     found = moved(measure(loaded_run, KeywordControlRequest(loaded_run.run.path, inputs=3, swaps=1)))
@@ -178,6 +181,7 @@ def test_inputs_are_spread_evenly_or_chosen(capsys):
         choose(RECORDS, KeywordControlRequest("run", ids=("a", "z")))
 
 
+@pytest.mark.slow
 def test_the_command_writes_both_files_and_prints_a_table(trained_run, loaded_run, qqp_folder, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
@@ -205,6 +209,7 @@ def test_the_command_writes_both_files_and_prints_a_table(trained_run, loaded_ru
     assert f"{value:.3f}" in printed
 
 
+@pytest.mark.slow
 def test_a_result_that_can_not_be_finished_leaves_nothing(trained_run, loaded_run, data, tmp_path, monkeypatch):
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
