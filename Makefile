@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PARALLEL = -n 2 --dist loadfile
 TASKS = qqp douban rocstories
 
-.PHONY: train test test-all lint clean
+.PHONY: train test test-all lint docs clean
 .DELETE_ON_ERROR:
 
 # The stamp is newer than what it was installed from, so a second call installs nothing.
@@ -14,6 +14,11 @@ $(VENV)/installed: requirements.txt setup.py
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install -r requirements.txt
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+# A stamp of its own: whoever trains and tests needs nothing of this.
+$(VENV)/docs-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	touch $@
 
 # Each task's sample: prepared if it is not yet, trained if it is not finished, scored on its test split.
@@ -31,5 +36,10 @@ test-all: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
 
+# docs/ as pages: site/index.html.
+docs: $(VENV)/docs-installed
+	$(BIN)/python docs/tools/settings_page.py && $(BIN)/python docs/tools/floors_drawing.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache *.egg-info
+	rm -rf $(VENV) site .pytest_cache .hypothesis .ruff_cache *.egg-info
