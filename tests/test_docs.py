@@ -14,6 +14,9 @@ import pytest
 import settings_page
 from markdown_files import anchors, in_repository, is_printed, links, runnable, slugify, symbols, with_links
 
+from hcl_tf.models import setting_flags
+from hcl_tf.pretraining import settings as pretraining_settings
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 CHECKED = [*sorted(ROOT.glob("*.md")), *PAGES, *sorted((ROOT / "experiments").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
@@ -98,7 +101,7 @@ def test_quoted_code_stands_in_its_file(page):
 
 
 def known_flags() -> set[str]:
-    defined = {item for kind in settings_page.groups().values() for item in kind} | set(settings_page.flags_of())
+    defined = {*setting_flags.all_settings(), *pretraining_settings.flags_of()}
     for path in sources():
         defined |= set(re.findall(r"\bDEFINE_\w+\(\s*\"(\w+)\"", path.read_text(encoding="utf-8")))
     return defined | {"flagfile", "help", "helpfull"}

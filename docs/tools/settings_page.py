@@ -29,25 +29,20 @@ Settings of `python -m hcl_tf.pretrain`, which trains the body of a BERT, a T5 o
 
 def page() -> str:
     """Returns the page's text."""
-    parts = [OPENING]
-    for kind, names in groups().items():
-        systems = registry.systems_with(names[0])
-        fields = {item.name: item for item in dataclasses.fields(registry.SYSTEMS[systems[0]].settings)}
-        whose = "every model" if len(systems) == len(registry.SYSTEMS) else ", ".join(f"`{name}`" for name in systems)
+    parts, settings = [OPENING], setting_flags.all_settings()
+    for kind, names in groups(settings).items():
         about = kind.__doc__.split(".")[0]
-        parts.append(f"## {kind.group[0].upper()}{kind.group[1:]}\n\n{about}. Used by {whose}.\n")
-        parts.append(table(fields[name] for name in names))
+        parts.append(f"## {kind.group[0].upper()}{kind.group[1:]}\n\n{about}. Used by {setting_flags.takers(names[0], '`')}.\n")
+        parts.append(table(settings[name] for name in names))
     parts += [PRETRAINING, table(flags_of().values(), PRESETS[:1])]
     return "\n".join(parts)
 
 
-def groups() -> dict[type[Settings], list[str]]:
-    """Returns the settings of all systems by the class that adds them, classes that most systems share first."""
+def groups(settings: Iterable[str]) -> dict[type[Settings], list[str]]:
+    """Returns settings by the class that adds them."""
     found: dict[type[Settings], list[str]] = {}
-    for name in setting_flags.all_settings():
-        kind = registry.SYSTEMS[registry.systems_with(name)[0]].settings
-        adds = [one for one in kind.__mro__ if dataclasses.is_dataclass(one) and name in one.__annotations__][-1]
-        found.setdefault(adds, []).append(name)
+    for name in settings:
+        found.setdefault(setting_flags.added_by(name), []).append(name)
     return found
 
 

@@ -134,10 +134,18 @@ def _defaults(presets: dict, unit: str) -> str:
     return "[" + ", ".join(f"{preset} {value}" for preset, value in values.items()) + f"{unit}]"
 
 
+def added_by(name: str) -> type[Settings]:
+    """Returns the class that adds a setting to the systems that take it."""
+    kind = registry.SYSTEMS[registry.systems_with(name)[0]].settings
+    return [one for one in kind.__mro__ if dataclasses.is_dataclass(one) and name in one.__annotations__][-1]
+
+
+def takers(name: str, quote: str = "") -> str:
+    """Returns the systems that take a setting, in words; `quote`: what stands before and behind each name."""
+    systems = registry.systems_with(name)
+    return "every system" if len(systems) == len(registry.SYSTEMS) else ", ".join(f"{quote}{system}{quote}" for system in systems)
+
+
 def _heading(name: str) -> str:
     """What --helpfull says above a setting: its group, and the systems that take it."""
-    systems = registry.systems_with(name)
-    kind = registry.SYSTEMS[systems[0]].settings
-    adds: list[type[Settings]] = [one for one in kind.__mro__ if dataclasses.is_dataclass(one) and name in one.__annotations__]
-    whose = "every system" if len(systems) == len(registry.SYSTEMS) else ", ".join(systems)
-    return f"settings: {adds[-1].group} ({whose})"
+    return f"settings: {added_by(name).group} ({takers(name)})"
