@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 CHECKED = [*sorted(ROOT.glob("*.md")), *PAGES, *sorted((ROOT / "experiments").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
 RUN = [page for page in PAGES if runnable(page.read_text(encoding="utf-8"))]
-FOREIGN = {"no-deps", "stat", "grep", "logdir", "directory"}  # flags of pip, git, TensorBoard and http.server
+FOREIGN = {"no-deps", "stat", "grep", "logdir", "directory", "xla_gpu_enable_triton_gemm"}  # of pip, git, TensorBoard, Python and XLA
 
 
 def named(path: Path) -> str:
