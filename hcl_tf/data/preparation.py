@@ -37,6 +37,7 @@ class PreparationSettings:
 
     negatives: str | None  # None: what suits the corpus (`reading.load`); the manifest says which that was
     require_labelled: bool = False
+    held_out_pairs: int = 0
     bm25_candidates: int = 10
     qqp_samples: str = "nearest"
     split_by: str = "sample"
@@ -87,6 +88,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
             splits, how_chosen = negatives.choose(
                 legible, corpus.clusters, mode=settings.negatives, language=task.language, candidates=settings.bm25_candidates,
                 own_split=settings.split_by == "question", seed=settings.seed, normal=spelling.normal, threads=workers,
+                filled=("test",) if settings.held_out_pairs else (),
             )  # fmt: skip
         say("examples: " + ", ".join(f"{split} {len(splits[split]):,}" for split in SPLITS), *how_chosen, _overlap(splits))
 
@@ -158,7 +160,7 @@ def _read(task: Task, raw: Path, settings: PreparationSettings) -> reading.Corpu
     options = ReadOptions(settings.fields, settings.story_mode, bad, settings.limit, settings.format, settings.encoding)
     return reading.load(
         task, raw, options, construction=settings.qqp_samples, negatives=settings.negatives, split_by=settings.split_by, seed=settings.seed,
-        require_labelled=settings.require_labelled,
+        require_labelled=settings.require_labelled, held_out_pairs=settings.held_out_pairs,
     )  # fmt: skip
 
 

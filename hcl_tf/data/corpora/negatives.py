@@ -10,7 +10,7 @@ Three rules hold whatever the mode:
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache, partial
 from itertools import islice
 from typing import Any
@@ -40,6 +40,7 @@ def choose(
     seed: int,
     normal: Callable[[str], str] = str,
     threads: int = 1,
+    filled: Collection[str] = (),
 ) -> tuple[dict[str, list[Example]], list[str]]:
     """Sets `negative` and `route` of every example; those for which none can be had are left out and counted.
 
@@ -54,6 +55,7 @@ def choose(
       seed: seeds every draw, together with the example's id.
       normal: gives the form of a text in which BM25 compares it.
       threads: how many of them look for similar texts; the choice does not depend on it.
+      filled: splits whose examples take a text found by BM25 where "labelled" finds none.
 
     Returns:
       The splits and notes for the user.
@@ -81,11 +83,12 @@ def choose(
         training = split == "train"
         rules = partial(_rules, clusters, forbidden if training else set())
         place = split if own_split else "train"
-        if mode in ("labelled", "labelled_then_bm25"):
+        of_split = "labelled_then_bm25" if mode == "labelled" and split in filled else mode
+        if of_split in ("labelled", "labelled_then_bm25"):
             _take_given(splits[split], rules)
-        if mode in ("labelled_then_bm25", "bm25"):
+        if of_split in ("labelled_then_bm25", "bm25"):
             _fill(splits[split], splits[place], "bm25", partial(similar, place), candidates, rules, seed)
-        if mode != "labelled":  # what shares no word with any other text, or only with its paraphrases, still needs a negative
+        if of_split != "labelled":  # what shares no word with any other text, or only with its paraphrases, still needs a negative
             _fill(splits[split], splits[place], "random", partial(_random_ranks, len(splits[place]), seed), 1, rules, seed)
         kept[split] = [e for e in splits[split] if e.negative]
         if not training:

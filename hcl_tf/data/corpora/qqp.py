@@ -7,8 +7,11 @@ counted is unknown, so three constructions are offered and the nearest one is th
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from hcl_tf.config import TASKS
 from hcl_tf.data.corpora.formats import Example, QuestionPair
+from hcl_tf.errors import UserError
 
 CONSTRUCTIONS = ("one_per_positive", "one_per_input", "all_pairs")
 
@@ -45,26 +48,38 @@ class Clusters:
         return self.find(first) == self.find(second)
 
 
-def build(rows: dict[str, list[QuestionPair]], construction: str, labelled: bool) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
+def build(
+    rows: dict[str, list[QuestionPair]], construction: str, labelled: bool, held_out: int = 0, seed: int = 1
+) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
     """Makes the samples of each split by one construction.
 
     Args:
       construction: one of `CONSTRUCTIONS`, or "nearest", the one whose count is nearest to the paper's 44,949.
       labelled: whether inputs without a labelled non-duplicate are left out; else they stay and get their negative later.
+      held_out: makes the test split of the training rows: one duplicate pair of each of so many clusters, whether or not it has a labelled
+        non-duplicate. No pair with a text of these clusters stays in training. 0: what the corpus gives. seed: of what is drawn for it.
 
     Returns:
       The samples by split; the clusters over all splits; notes with the counts.
+
+    Raises:
+      UserError: there are not more clusters than are to be held out.
     """
     clusters = Clusters()
     for pair in (pair for split_rows in rows.values() for pair in split_rows):
         if pair.duplicate:
             clusters.join(pair.question1, pair.question2)
     fill = not labelled
+    if held_out:
+        rest, held, notes_of_test = _hold_out(rows["train"], clusters, held_out, seed)
+        rows = rows | {"train": rest, "test": held}
     tables = {split: _Table(split_rows, clusters) for split, split_rows in rows.items()}
     counts = {name: sum(sum(1 for _ in table.samples(name, fill)) for table in tables.values()) for name in CONSTRUCTIONS}
     paper = sum(TASKS["qqp"].sizes)
     chosen = min(CONSTRUCTIONS, key=lambda name: abs(counts[name] - paper)) if construction == "nearest" else construction
     examples = {split: list(table.samples(chosen, fill)) for split, table in tables.items()}
+    if held_out:
+        examples["test"] = list(tables["test"].samples("one_per_positive", fill=True))
     both = sum(sum(1 for q in table.positives if table.negatives.get(q)) for table in tables.values())
     contradictions, identical = (sum(getattr(table, name) for table in tables.values()) for name in ("contradictions", "identical"))
     notes = [
@@ -74,7 +89,38 @@ def build(rows: dict[str, list[QuestionPair]], construction: str, labelled: bool
         + ", ".join(f"{name} {count:,}" for name, count in counts.items())
         + f" (paper: {paper:,}); used: {chosen}",
     ]
-    return examples, clusters, notes
+    return examples, clusters, notes + (notes_of_test if held_out else [])
+
+
+def _hold_out(
+    pairs: list[QuestionPair], clusters: Clusters, count: int, seed: int
+) -> tuple[list[QuestionPair], list[QuestionPair], list[str]]:
+    """Draws clusters, and of each a duplicate pair, with equal chances. One pair each, because pairs of one cluster are not independent.
+
+    Returns:
+      The pairs that have no text of these clusters; the drawn pairs with the non-duplicates of their questions; notes.
+    """
+    of_cluster: dict[str, list[QuestionPair]] = defaultdict(list)
+    for pair in pairs:
+        if pair.duplicate and text_key(pair.question1) != text_key(pair.question2):
+            of_cluster[clusters.find(pair.question1)].append(pair)
+    if len(of_cluster) <= count:
+        raise UserError(f"--held_out_pairs={count}: the corpus has {len(of_cluster):,} clusters of duplicates; give a smaller number")
+    draw, names = np.random.default_rng(seed), sorted(of_cluster)
+    taken = {name: of_cluster[name][draw.integers(len(of_cluster[name]))] for name in (names[i] for i in draw.permutation(len(names))[:count])}
+    kept = {text_key(text) for pair in taken.values() for text in (pair.question1, pair.question2)}
+    chosen = {id(pair) for pair in taken.values()}
+    rest, held = [], []
+    for pair in pairs:
+        if not {clusters.find(pair.question1), clusters.find(pair.question2)} & taken.keys():
+            rest.append(pair)
+        elif id(pair) in chosen or (not pair.duplicate and {text_key(pair.question1), text_key(pair.question2)} & kept):
+            held.append(pair)
+    note = (
+        f"test: one duplicate pair of each of {count:,} clusters, drawn with seed {seed}; {len(pairs) - len(rest):,} of {len(pairs):,} rows "
+        "have a text of these and are not trained on"
+    )
+    return rest, held, [note]
 
 
 def from_examples(

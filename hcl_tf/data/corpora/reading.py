@@ -70,7 +70,7 @@ def find_files(raw: Path) -> dict[str, Path]:
 
 def load(
     task: Task, raw: Path, options: ReadOptions, *, construction: str, negatives: str | None, split_by: str, seed: int,
-    require_labelled: bool = False,
+    require_labelled: bool = False, held_out_pairs: int = 0,
 ) -> Corpus:  # fmt: skip
     """Reads a corpus and divides it.
 
@@ -84,6 +84,7 @@ def load(
       split_by: `sample`, or `question` (no text in two splits).
       seed: decides what is drawn for the splits that no file gives.
       require_labelled: leaves QQP inputs without a labelled non-duplicate out, whatever `negatives` says.
+      held_out_pairs: draws the test split of question pairs before all else (`qqp.build`). 0: as the others say.
 
     Raises:
       UserError: file and line of whatever can't be read, or why nothing is left.
@@ -121,8 +122,11 @@ def load(
         raise UserError(f"{raw}: labelled responses of dialogues do not fit --task={task.name}; use --task=douban")
     negatives = negatives or ("bm25" if "douban" in kinds else task.negatives)
     labelled = negatives == "labelled" or require_labelled
+    if held_out_pairs and (not is_pairs or "test" in paths):
+        why = f"{paths['test'].name} is its test split already" if "test" in paths else "the corpus has examples, and not labelled pairs"
+        raise UserError(f"--held_out_pairs={held_out_pairs}: {why}; drop the flag")
     if is_pairs:
-        splits, clusters, found = qqp.build(rows, construction, labelled)
+        splits, clusters, found = qqp.build(rows, construction, labelled, held_out_pairs, seed)
         notes += found
     else:
         splits, clusters, found = qqp.from_examples(rows, paraphrases=task.name == "qqp", required=task.name == "qqp" and labelled)

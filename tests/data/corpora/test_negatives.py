@@ -27,7 +27,7 @@ def corpus(train, validation=(), test=()) -> dict[str, list[Example]]:
     return {split: [Example(f"{split}{i}", row[0], row[1], tuple(row[2:])) for i, row in enumerate(rows)] for split, rows in named.items()}
 
 
-def choose(splits, clusters=None, *, mode="labelled_then_bm25", language="en", candidates=1, own_split=False, seed=1):
+def choose(splits, clusters=None, *, mode="labelled_then_bm25", language="en", candidates=1, own_split=False, seed=1, filled=()):
     """The choice for a copy of the splits, so that they can be used twice."""
     return negatives.choose(
         copy.deepcopy(splits),
@@ -37,6 +37,7 @@ def choose(splits, clusters=None, *, mode="labelled_then_bm25", language="en", c
         candidates=candidates,
         own_split=own_split,
         seed=seed,
+        filled=filled,
     )
 
 
@@ -143,6 +144,12 @@ def test_labelled_leaves_out_and_counts():
     assert any(note.startswith("train: 2 examples without an allowed negative left out") for note in notes)
     assert any(note.startswith("validation: 1 examples without an allowed negative left out") for note in notes)
     assert "negatives in train: labelled 1 (100.0%)" in notes
+
+
+def test_a_filled_split_takes_from_bm25_what_the_corpus_has_not_and_the_others_do_not():
+    splits = corpus([("a b", "A", "N"), ("c", "C")], [("a b v", "V", "M")], [("a b t", "T"), ("a b s", "S", "own")])
+    found = chosen(splits, mode="labelled", filled=("test",))
+    assert found == {"train0": ("N", "labelled"), "validation0": ("M", "labelled"), "test0": ("A", "bm25"), "test1": ("own", "labelled")}
 
 
 @pytest.mark.parametrize("mode", MODES)

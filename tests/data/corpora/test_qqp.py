@@ -10,6 +10,7 @@ from hcl_tf.config import TASKS
 from hcl_tf.data.corpora import qqp
 from hcl_tf.data.corpora.formats import Example, QuestionPair
 from hcl_tf.data.corpora.qqp import CONSTRUCTIONS, Clusters, text_key
+from hcl_tf.errors import UserError
 
 TABLE = [
     QuestionPair(f"p{number}", first, second, duplicate == "=")
@@ -171,3 +172,30 @@ def test_no_candidate_negative_is_in_its_examples_cluster(rows, construction, fi
         assert clusters.together(example.source, example.target)
         assert not any(clusters.together(example.source, negative) for negative in example.negatives)
         assert len(set(map(text_key, example.negatives))) == len(example.negatives)
+
+
+def test_held_out_pairs_are_one_of_each_drawn_cluster_and_touch_no_training_row():
+    """Clusters of duplicates are ABC, FG, HI and DL; the rule is checked on the rows themselves for every draw."""
+    everything = qqp.build({"train": TABLE}, "one_per_positive", labelled=False)[1]
+    seen = set()
+    for seed in range(8):
+        splits, clusters, notes = qqp.build({"train": TABLE}, "one_per_positive", labelled=True, held_out=2, seed=seed)
+        assert len(splits["test"]) == 2
+        held = {everything.find(e.source) for e in splits["test"]}
+        assert held == {everything.find(e.target) for e in splits["test"]}
+        assert len(held) == 2, "a cluster each"
+        of_rows = {(frozenset((text_key(pair.question1), text_key(pair.question2)))) for pair in TABLE if pair.duplicate}
+        assert all(frozenset((text_key(e.source), text_key(e.target))) in of_rows for e in splits["test"])
+        trained_on = {text for e in splits["train"] for text in (e.source, e.target, *e.negatives)}
+        assert not {everything.find(text) for text in trained_on} & held
+        assert clusters.together("A", "C"), "clusters know every row"
+        assert "one duplicate pair of each of 2 clusters" in notes[-1]
+        seen |= held
+    assert len(seen) == 4, "every cluster can be drawn"
+    again = qqp.build({"train": TABLE}, "one_per_positive", labelled=True, held_out=2, seed=7)[0]
+    assert triples(again["test"]) == triples(splits["test"])
+
+
+def test_more_clusters_than_there_are_can_t_be_held_out():
+    with pytest.raises(UserError, match="--held_out_pairs=4: the corpus has 4 clusters of duplicates; give a smaller number"):
+        qqp.build({"train": TABLE}, "one_per_positive", labelled=True, held_out=4)

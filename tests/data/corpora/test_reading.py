@@ -312,3 +312,15 @@ def test_the_hubs_folder_is_read_without_its_unlabelled_test_file(tmp_path):
     assert sources(corpus)["validation"] == [f"v {i}, a" for i in range(9)]
     assert list(corpus.files) == ["train.csv", "validation.csv"]
     assert any(note.startswith("test.csv: GLUE's unlabelled test file left out") for note in corpus.notes)
+
+
+def test_held_out_pairs_are_the_test_split_and_validation_is_drawn_from_the_rest(tmp_path):
+    corpus = load(folder(tmp_path, train__tsv=quora(40)), held_out_pairs=10)
+    assert {split: len(examples) for split, examples in corpus.splits.items()} == {"train": 28, "validation": 2, "test": 10}
+    with pytest.raises(UserError, match=r"--held_out_pairs=3: test\.tsv is its test split already; drop the flag"):
+        load(folder(tmp_path, test__tsv=quora(5, "t")), held_out_pairs=3)
+
+
+def test_held_out_pairs_need_labelled_pairs(tmp_path):
+    with pytest.raises(UserError, match="the corpus has examples, and not labelled pairs"):
+        load(folder(tmp_path, train__jsonl=jsonl(9, negative="n")), held_out_pairs=3)
