@@ -73,7 +73,8 @@ REQUIRE_LABELLED = flags.DEFINE_boolean(
 HELD_OUT_PAIRS = flags.DEFINE_integer(
     "held_out_pairs", 0,
     "Of question pairs draw the test split first: one duplicate pair of each of so many clusters of duplicates, whether or not it has a "
-    "labelled negative (BM25 fills). No text of these clusters is trained on. 0: the test split is drawn as --split_by says.", lower_bound=0,
+    "labelled negative (BM25 fills). No text of these clusters is trained on. 0: the test split is drawn as --split_by says.",
+    lower_bound=0,
 )  # fmt: skip
 BM25_CANDIDATES = flags.DEFINE_integer(
     "bm25_candidates", 10, "A BM25 negative is drawn from this many best hits.", lower_bound=1, upper_bound=50

@@ -106,8 +106,10 @@ def _hold_out(
             of_cluster[clusters.find(pair.question1)].append(pair)
     if len(of_cluster) <= count:
         raise UserError(f"--held_out_pairs={count}: the corpus has {len(of_cluster):,} clusters of duplicates; give a smaller number")
-    draw, names = np.random.default_rng(seed), sorted(of_cluster)
-    taken = {name: of_cluster[name][draw.integers(len(of_cluster[name]))] for name in (names[i] for i in draw.permutation(len(names))[:count])}
+    draw = np.random.default_rng(seed)
+    names = sorted(of_cluster)
+    drawn = [names[i] for i in draw.permutation(len(names))[:count]]
+    taken = {name: of_cluster[name][draw.integers(len(of_cluster[name]))] for name in drawn}
     kept = {text_key(text) for pair in taken.values() for text in (pair.question1, pair.question2)}
     chosen = {id(pair) for pair in taken.values()}
     rest, held = [], []
@@ -117,8 +119,8 @@ def _hold_out(
         elif id(pair) in chosen or (not pair.duplicate and {text_key(pair.question1), text_key(pair.question2)} & kept):
             held.append(pair)
     note = (
-        f"test: one duplicate pair of each of {count:,} clusters, drawn with seed {seed}; {len(pairs) - len(rest):,} of {len(pairs):,} rows "
-        "have a text of these and are not trained on"
+        f"test: one duplicate pair of each of {count:,} clusters, drawn with seed {seed}; {len(pairs) - len(rest):,} of {len(pairs):,} "
+        "rows have a text of these and are not trained on"
     )
     return rest, held, [note]
 
