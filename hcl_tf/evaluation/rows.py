@@ -15,6 +15,7 @@ from hcl_tf.data.batching.sample_rows import sample_rows
 from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.data.store.tfrecords import content_of
 from hcl_tf.errors import UserError
+from hcl_tf.evaluation import sentence_similarity
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.files.names import is_plain
@@ -27,7 +28,8 @@ from hcl_tf.training.run_folder import CONFIG
 ROWS = "rows"  # sub-folder of kept files
 SAMPLES, EXTREMES = 20, 10
 RANKED_BY = "BLEU-2"  # what the best and the worst outputs are best and worst in
-PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU", SOURCE_BLEU)  # the last two since version 0.5
+# The last three since version 0.5, the very last where its encoder was at hand.
+PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU", SOURCE_BLEU, sentence_similarity.NAME)
 # What other commands may have left in a run: key of the record -> how the name of their results begins. Pictures are kept as files.
 FURTHER = {"keyword_control": "keywords", "figure3": "representations", "channel": "channel"}
 PICTURE = "representations.test.png"
@@ -135,7 +137,8 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
     ranked = sorted(predictions, key=lambda p: -p["scores"][RANKED_BY])
     chosen = {"samples": [predictions[i] for i in sample_rows(len(predictions), SAMPLES)]}
     chosen |= {"best": ranked[:EXTREMES], "worst": ranked[: -EXTREMES - 1 : -1]}
-    paths = {key: run.run.path / f"{name}.{run.label}.json" for key, name in FURTHER.items()}
+    labels = dict.fromkeys(FURTHER, run.label) | {"figure3": scores["split"]}  # which has a checkpoint of its own choice
+    paths = {key: run.run.path / f"{name}.{labels[key]}.json" for key, name in FURTHER.items()}
     further = {key: from_json(path.read_bytes()) for key, path in paths.items() if path.is_file()}
     if drawn := run.diagnostics.get("samples"):
         further["samples_of_z"] = drawn

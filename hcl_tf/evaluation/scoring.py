@@ -22,11 +22,11 @@ from hcl_tf.data.tokenizers.words import vocabulary
 from hcl_tf.decoding import sources
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
-from hcl_tf.evaluation import diagnostics, preference
+from hcl_tf.evaluation import diagnostics, preference, sentence_similarity
 from hcl_tf.evaluation.intervals import interval, number, table
 from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.samples import score_samples
-from hcl_tf.metrics.scores import MATCHED, score
+from hcl_tf.metrics.scores import MATCHED, score, with_normalization
 from hcl_tf.models import registry
 from hcl_tf.progress import bar, working
 from hcl_tf.settings import DecodingSettings, Settings
@@ -184,11 +184,18 @@ class _ScoreInputs:
         texts = (map(self._normal, outputs), self._references, self._copies, self._random, *further)
         wanted = vocabulary((text for part in texts for text in part), self._language)
         self._vectors = word_vectors.load_text(embeddings, wanted) if embeddings else data.word_vectors
+        self._meaning = sentence_similarity.at_hand(self._language)
 
     def score(self, outputs: list[str]) -> tuple[dict[str, dict], list[dict]]:
-        """See `metrics.scores.score`."""
+        """See `metrics.scores.score`, and where its encoder is at hand `evaluation.sentence_similarity`."""
         known = (self._references, self._sources, self._keywords, self._targets, self._language, self._vectors)
-        return score(list(map(self._normal, outputs)), *known, normalization=self._normalization, further=self._further)
+        texts = list(map(self._normal, outputs))
+        scores, per_example = score(texts, *known, normalization=self._normalization, further=self._further)
+        if self._meaning:
+            values = sentence_similarity.similarities(self._meaning, texts, self._references, self._further)
+            scores |= with_normalization(sentence_similarity.entry(values, bool(self._further)), self._normalization)
+            per_example = [one | {sentence_similarity.NAME: float(value)} for one, value in zip(per_example, values, strict=True)]
+        return scores, per_example
 
     def score_samples(self, drawn: Sequence[list[str]]) -> dict[str, dict]:
         """See `metrics.samples.score_samples`."""
