@@ -8,7 +8,8 @@ from hcl_tf.evaluation.intervals import entry_text, number
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.reporting import charts, page
-from hcl_tf.reporting.comparisons import ABOVE, BELOW, BLEU, MARGIN, MEASURES, SHOWN, UNDECIDED, ComparedRow, between_seeds, compare
+from hcl_tf.reporting.comparisons import ABOVE, BELOW, UNDECIDED, ComparedRow, between_seeds, compare
+from hcl_tf.reporting.measures import BLEU, MARGIN, MEASURES, SHOWN
 from hcl_tf.reporting.page import Grid, Section
 from hcl_tf.reporting.plan import ExperimentPlan, PlannedStage
 from hcl_tf.reporting.sections import HTML, PAGE, origin, table4

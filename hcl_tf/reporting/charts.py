@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 
 from hcl_tf.evaluation.rows import Result
-from hcl_tf.reporting.comparisons import ABOVE, BELOW, UNDECIDED, ComparedRow, Measure
+from hcl_tf.reporting.comparisons import ABOVE, BELOW, UNDECIDED, ComparedRow
+from hcl_tf.reporting.measures import Measure
 
 BARS = ("BLEU-1", "BLEU-2", "BLEU-4", "Greedy")
 LOSSES = {"nll": "NLL a text", "kl": "KL a text"}

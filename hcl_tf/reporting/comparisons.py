@@ -9,44 +9,12 @@ from hcl_tf.errors import UserError
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.metrics.crossed import crossed_mean
-from hcl_tf.metrics.matched_overlap import at_matched_overlap
-from hcl_tf.metrics.scores import SOURCE_BLEU
 from hcl_tf.metrics.significance import means
+from hcl_tf.reporting.measures import MEASURES, Measure, of_examples, of_pair
 from hcl_tf.reporting.plan import PlannedStage
 
 NOT_RUN, ANOTHER_TRUNK = "NOT RUN", "ANOTHER TRUNK"
 ABOVE, BELOW, UNDECIDED = "above", "below", "undecided"
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What rows are compared by.
-
-    Attributes:
-      unit: of its values. better: 1 where more is better, -1 where less is.
-      of_diagnostics: its name in the record's figures.per_example; empty: it is a score of each sentence.
-      where: the name, there, of what is 1 for the examples that it is asked of; empty: of all.
-      at_matched_overlap: the name of the score that is compared at matched overlap with the source (metrics/matched_overlap.py).
-    """
-
-    name: str
-    unit: str
-    better: int = 1
-    of_diagnostics: str = ""
-    where: str = ""
-    at_matched_overlap: str = ""
-
-
-MARGIN = Measure("margin of y+ over y-", "nats a token", 1, "difference_a_token")
-NLL = Measure("NLL of y+", "nats a text", -1, "nll")
-BLEU = Measure("BLEU-2", "points")
-SHOWN = (MARGIN, NLL, BLEU, Measure("iBLEU", "points"))  # in pictures, too
-# A model that copies prefers whichever text is nearer to the source, so the margin is also asked of texts that are equally near.
-MEASURES = (
-    *SHOWN,
-    Measure("margin at equal overlap", "nats a token", 1, "difference_a_token", "equal_overlap"),
-    Measure("BLEU-2 at matched overlap", "points", at_matched_overlap="BLEU-2"),
-)
 
 
 @dataclass(frozen=True)
@@ -124,15 +92,13 @@ def difference(own: Iterable[Result], base: Iterable[Result], measure: Measure) 
 
     Where none of the seeds is shared, the first of either is taken.
     """
-    ours, theirs = ({result.seed: result for result in one if of_examples(result, measure) is not None} for one in (own, base))
-    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-    if not pairs and ours and theirs:
-        pairs = [(next(iter(ours.values())), next(iter(theirs.values())))]
-    pairs = [_values(*pair, measure) for pair in pairs]
-    if not pairs or len({len(values) for pair in pairs for values in pair}) > 1:
+    own, base = list(own), list(base)
+    table = paired(own, base, measure)
+    if table is None:
+        firsts = [[result for result in one if of_examples(result, measure) is not None][:1] for one in (own, base)]
+        table = _table(list(zip(*firsts, strict=True)), measure) if all(firsts) else None
+    if table is None:
         return None
-    table = measure.better * np.stack([mine - its for mine, its in pairs])  # --> [seeds, examples]
-    table = table[:, np.isfinite(table).all(0)]
     if len(table) > 1:
         crossed = crossed_mean(table)
         return Difference(crossed.value, crossed.low, crossed.high, len(table))
@@ -140,35 +106,27 @@ def difference(own: Iterable[Result], base: Iterable[Result], measure: Measure) 
     return Difference(entry["value"], entry["low"], entry["high"], 1)
 
 
-def _values(mine: Result, its: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
-    """A measure of each example of two results, which at matched overlap depends on both."""
-    scores = of_examples(mine, measure), of_examples(its, measure)
-    if not measure.at_matched_overlap or len(scores[0]) != len(scores[1]):
-        return scores
-    overlaps = [np.array(one.record["per_sentence"][SOURCE_BLEU], np.float64) / 100 for one in (mine, its)]
-    copies = [np.array(mine.record["per_copy"][name], np.float64) / 100 for name in (measure.at_matched_overlap, SOURCE_BLEU)]
-    matched = at_matched_overlap(*scores, *overlaps, *copies)
-    return matched.first, matched.second
+def paired(own: Iterable[Result], base: Iterable[Result], measure: Measure) -> np.ndarray | None:
+    """A row minus another for each seed that both have and each example that all have, in the direction of better: [seeds, examples].
+
+    None where they share no seed, one of them lacks the measure, or they are of different numbers of examples.
+    """
+    ours, theirs = ({result.seed: result for result in one if of_examples(result, measure) is not None} for one in (own, base))
+    return _table([(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())], measure)
+
+
+def _table(pairs: list[tuple[Result, Result]], measure: Measure) -> np.ndarray | None:
+    values = [of_pair(mine, its, measure) for mine, its in pairs]
+    if not values or len({len(value) for pair in values for value in pair}) > 1:
+        return None
+    table = measure.better * np.stack([mine - its for mine, its in values])  # --> [seeds, examples]
+    return table[:, np.isfinite(table).all(0)]
 
 
 def between_seeds(results: Iterable[Result], measure: Measure) -> float:
     """The largest difference between two seeds of one row; 0 where there are not two."""
     means_of_seeds = [float(np.nanmean(values)) for result in results if (values := of_examples(result, measure)) is not None]
     return max(means_of_seeds) - min(means_of_seeds) if means_of_seeds else 0.0
-
-
-def of_examples(result: Result, measure: Measure) -> np.ndarray | None:
-    """A measure of each example, [n] float64, NaN where it is not asked of one; None where the row does not have it."""
-    if measure.of_diagnostics:
-        kept = result.record["figures"].get("per_example", {})
-        if measure.of_diagnostics not in kept or (measure.where and not any(kept.get(measure.where, ()))):
-            return None
-        values = np.array(kept[measure.of_diagnostics], np.float64)
-        return np.where(kept[measure.where], values, np.nan) if measure.where else values
-    if measure.at_matched_overlap and not result.record.get("per_copy"):
-        return None  # kept before version 0.5
-    values = result.record["per_sentence"].get(measure.at_matched_overlap or measure.name)
-    return None if values is None else np.array(values, np.float64) / 100
 
 
 def _marks(own: list[Result], base: list[Result]) -> list[str]:

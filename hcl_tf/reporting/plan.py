@@ -21,11 +21,21 @@ row, and all.flags for every row of the stage:
           base: {asks: ..., from: trunk-1, seeds: [1, 2, 3]}   # begins with the weights of another row's run
           other: {asks: ..., beside: trunk}                    # is compared with another row than the stage's base
           slot: {asks: ..., studies: [channel, keyword_control]}   # what is measured besides scores, where it has z; channel if unsaid
-          more: {asks: ..., last: true}                        # is made after those of all stages that are not, if hours are left
     changes: [{date: ..., what: ..., why: ...}]
+
+A plan whose results are to be believed says more. Of a stage: `stop` (what ends a training), `hours`, `at_least` (examples scored), and
+`runs_of`, the stage whose trained runs it scores in another way. Of a row: `trials` of its settings before, and `turn`: rows of a lower
+one, of any stage, are made before all of a higher one. Of the whole:
+
+    primary:              # the comparison that decides; several measures are corrected by Holm. margin: what counts as no difference
+      {stage: questions, row: hcl, beside: [bert_cvae], margins: {BLEU-2: 0.5}, open_channel: true}
+    secondary: {name: {stage: ..., row: ..., beside: [...], margins: {...}}}  # families, each corrected by itself
+    variances: {of_seeds: 0.3, of_sentences: 60, of_rest: 150, from: ...}     # of differences in the primary's first measure
+    limits: [what the numbers can't say, a sentence each]
+    causes: {"<task>: <what the paper says>": why it does not hold here, with the experiment that shows it}
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +43,18 @@ import yaml
 
 from hcl_tf.config import SPLITS, TASKS
 from hcl_tf.errors import UserError
+from hcl_tf.metrics.power import Components
+from hcl_tf.reporting.measures import NAMED, Measure
 
 FOR_ALL = "all.flags"  # flags for every row of a folder
 SUFFIX = ".flags"
-_STAGE = {"about", "task", "data", "preset", "split", "checkpoint", "base", "samples", "limit", "rows"}
-_ROW = {"asks", "from", "seeds", "beside", "studies", "last"}
-STUDIES = ("channel", "keyword_control")  # of hcl_tf.studies
-_PLAN = {"title", "written", "rules", "hours", "stages", "changes"}
+_STAGE = {
+    "about", "task", "data", "preset", "split", "checkpoint", "base", "samples", "limit", "rows", "stop", "hours", "at_least", "runs_of",
+}  # fmt: skip
+_ROW = {"asks", "from", "seeds", "beside", "studies", "trials", "turn"}
+STUDIES = ("channel", "keyword_control", "representations")  # of hcl_tf.studies
+_PLAN = {"title", "written", "rules", "hours", "stages", "changes", "primary", "secondary", "variances", "limits", "causes"}
+_TEST = {"stage", "row", "beside", "margins", "open_channel"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class PlannedRow:
     Attributes:
       asks: what it is for. begins: the run, `<row>-<seed>`, whose weights it begins with, or empty. beside: the row that it is compared
         with, or empty: the stage's base. studies: of hcl_tf.studies, whose results are kept with the row if it has a latent variable.
-      last: it is made after the rows of all stages that are not.
+      trials: how many trainings choose its settings before (hcl_tf.tune). turn: rows of a lower one are made before.
     """
 
     name: str
@@ -58,7 +73,24 @@ class PlannedRow:
     beside: str
     seeds: tuple[int, ...]
     studies: tuple[str, ...] = ("channel",)
-    last: bool = False
+    trials: int = 0
+    turn: int = 1
+
+
+@dataclass(frozen=True)
+class PlannedTest:
+    """A row beside others, in measures with the margin of what counts as no difference. Its p-values are corrected together.
+
+    Attributes:
+      open_channel: whether it is said only where z reaches the text in every run of both rows.
+    """
+
+    name: str
+    stage: str
+    row: str
+    beside: tuple[str, ...]
+    margins: dict[Measure, float]
+    open_channel: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,25 +108,29 @@ class PlannedStage:
     limit: int | None
     base: str
     rows: tuple[PlannedRow, ...]
+    stop: str = ""
+    hours: float | None = None
+    at_least: int = 0
+    runs_of: str = ""
 
-    def runs(self, last: bool | None = None) -> list[tuple[str, int]]:
-        """Every row with every seed of its own, in the file's order, each row once before any twice.
-
-        Args:
-          last: only rows that are `last`, or only those that are not. None: all, those that are `last` after the others.
-        """
-        most = max((len(row.seeds) for row in self.rows), default=0)
-        wanted = [(row, place) for place in range(most) for row in self.rows if place < len(row.seeds) and last in (None, row.last)]
-        return [(row.name, row.seeds[place]) for row, place in sorted(wanted, key=lambda one: one[0].last)]
+    def runs(self, turn: int | None = None) -> list[tuple[str, int]]:
+        """Every row, or those of a turn, with every seed of its own, in the file's order, each row once before any twice."""
+        rows = [row for row in self.rows if turn in (None, row.turn)]
+        last = max((len(row.seeds) for row in rows), default=0)
+        return [(row.name, row.seeds[place]) for place in range(last) for row in rows if place < len(row.seeds)]
 
     def beside(self, name: str) -> str:
         """The row that a row is compared with."""
-        return next(row for row in self.rows if row.name == name).beside or self.base
+        return self.row(name).beside or self.base
+
+    def row(self, name: str) -> PlannedRow:
+        """The row of a name that is one of its rows'."""
+        return next(row for row in self.rows if row.name == name)
 
 
 @dataclass(frozen=True)
 class ExperimentPlan:
-    """What a plan file says; `path` is where it lies."""
+    """What a plan file says; `path` is where it lies. Of `variances`, the last word says where they come from."""
 
     path: Path
     title: str
@@ -103,6 +139,16 @@ class ExperimentPlan:
     hours: float | None
     stages: tuple[PlannedStage, ...]
     changes: tuple[dict[str, str], ...]
+    primary: PlannedTest | None = None
+    secondary: tuple[PlannedTest, ...] = ()
+    variances: tuple[Components, str] | None = None
+    limits: tuple[str, ...] = ()
+    causes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def turns(self) -> list[int]:
+        """The turns of its rows, in their order."""
+        return sorted({row.turn for stage in self.stages for row in stage.rows})
 
     @property
     def name(self) -> str:
@@ -111,7 +157,11 @@ class ExperimentPlan:
 
     def flag_files(self, stage: PlannedStage) -> Path:
         """The folder of a stage's flag files."""
-        return self.path.parent / stage.name
+        return self.path.parent / (stage.runs_of or stage.name)
+
+    def stage(self, name: str) -> PlannedStage:
+        """The stage of a name that is one of its stages'."""
+        return next(stage for stage in self.stages if stage.name == name)
 
 
 def read(path: Path) -> ExperimentPlan:
@@ -133,7 +183,16 @@ def read(path: Path) -> ExperimentPlan:
         raise UserError(f"--plan={path}: it has no stage")
     changes = tuple({key: str(value) for key, value in change.items()} for change in found.get("changes") or ())
     rules = {str(key): str(value) for key, value in (found.get("rules") or {}).items()}
-    return ExperimentPlan(path, str(found["title"]), str(found["written"]), rules, found.get("hours"), stages, changes)
+    for stage in stages:
+        if stage.runs_of and stage.runs_of not in (other.name for other in stages if not other.runs_of):
+            raise UserError(f"--plan={path}: stage {stage.name}: runs_of {stage.runs_of}, which is no stage that trains")
+    primary = _test(path, "primary", found["primary"], stages) if found.get("primary") else None
+    secondary = tuple(_test(path, f"secondary {name}", entry, stages) for name, entry in (found.get("secondary") or {}).items())
+    return ExperimentPlan(
+        path, str(found["title"]), str(found["written"]), rules, found.get("hours"), stages, changes, primary, secondary,
+        _variances(path, found.get("variances")), tuple(map(str, found.get("limits") or ())),
+        {str(key): str(value) for key, value in (found.get("causes") or {}).items()},
+    )  # fmt: skip
 
 
 class _Loader(yaml.SafeLoader):
@@ -153,19 +212,20 @@ def _stage(path: Path, name: str, entry: Any) -> PlannedStage:
     stage = PlannedStage(
         str(name), str(entry.get("about", "")), entry["task"], entry.get("preset", "small"), Path(entry["data"]),
         entry.get("split", "test"), entry.get("checkpoint", "best_loss"), int(entry.get("samples", 0)), entry.get("limit"),
-        entry["base"], rows,
+        entry["base"], rows, str(entry.get("stop", "")), entry.get("hours"), int(entry.get("at_least", 0)), str(entry.get("runs_of", "")),
     )  # fmt: skip
     if stage.task not in TASKS:
         raise UserError(f"--plan={path}: {where}: task {stage.task} is none of {', '.join(TASKS)}")
     if stage.split not in SPLITS:
         raise UserError(f"--plan={path}: {where}: split {stage.split} is none of {', '.join(SPLITS)}")
     names = [row.name for row in rows]
-    files = {file.stem for file in (path.parent / stage.name).glob(f"*{SUFFIX}")} - {Path(FOR_ALL).stem}
+    folder = path.parent / (stage.runs_of or stage.name)
+    files = {file.stem for file in folder.glob(f"*{SUFFIX}")} - {Path(FOR_ALL).stem}
     for row in names:
         if row not in files:
-            raise UserError(f"--plan={path}: {where}: {row} has no flag file {path.parent / stage.name / row}{SUFFIX}")
-    if unplanned := sorted(files - set(names)):
-        raise UserError(f"--plan={path}: {where}: {path.parent / stage.name / unplanned[0]}{SUFFIX} is no row of the plan")
+            raise UserError(f"--plan={path}: {where}: {row} has no flag file {folder / row}{SUFFIX}")
+    if unplanned := sorted(files - set(names)) if not stage.runs_of else []:
+        raise UserError(f"--plan={path}: {where}: {folder / unplanned[0]}{SUFFIX} is no row of the plan")
     if stage.base not in names:
         raise UserError(f"--plan={path}: {where}: its base {stage.base} is none of its rows")
     runs = {f"{row.name}-{seed}" for row in rows for seed in row.seeds}
@@ -186,15 +246,40 @@ def _row(path: Path, stage: str, name: str, entry: Any) -> PlannedRow:
     studies = tuple(entry.get("studies", ("channel",)))
     if unknown := sorted(set(studies) - set(STUDIES)):
         raise UserError(f"--plan={path}: {where}: study {unknown[0]} is none of {', '.join(STUDIES)}")
-    return PlannedRow(
-        str(name),
-        str(entry.get("asks", "")),
-        str(entry.get("from", "")),
-        str(entry.get("beside", "")),
-        seeds,
-        studies,
-        entry.get("last", False) is True,
-    )
+    trials, turn = entry.get("trials", 0), entry.get("turn", 1)
+    for key, value in (("trials", trials), ("turn", turn)):
+        if type(value) is not int or value < 0:
+            raise UserError(f"--plan={path}: {where}: {key} {value}; a whole number is expected")
+    begins, beside = str(entry.get("from", "")), str(entry.get("beside", ""))
+    return PlannedRow(str(name), str(entry.get("asks", "")), begins, beside, seeds, studies, trials, turn)
+
+
+def _test(path: Path, where: str, entry: Any, stages: tuple[PlannedStage, ...]) -> PlannedTest:
+    _check_keys(path, where, entry, _TEST, _TEST - {"open_channel"})
+    known = {stage.name: {row.name for row in stage.rows} for stage in stages}
+    if entry["stage"] not in known:
+        raise UserError(f"--plan={path}: {where}: stage {entry['stage']} is none of {', '.join(known)}")
+    beside = tuple(map(str, entry["beside"] if isinstance(entry["beside"], list) else [entry["beside"]]))
+    for row in (entry["row"], *beside):
+        if row not in known[entry["stage"]]:
+            raise UserError(f"--plan={path}: {where}: {row} is no row of stage {entry['stage']}")
+    for name, margin in entry["margins"].items():
+        if name not in NAMED:
+            raise UserError(f"--plan={path}: {where}: measure {name} is none of {', '.join(NAMED)}")
+        if isinstance(margin, bool) or not isinstance(margin, int | float) or margin <= 0:
+            raise UserError(f"--plan={path}: {where}: the margin of {name} is {margin}; a number above 0 is expected")
+    margins = {NAMED[name]: float(margin) for name, margin in entry["margins"].items()}
+    return PlannedTest(where.removeprefix("secondary "), entry["stage"], entry["row"], beside, margins, bool(entry.get("open_channel")))
+
+
+def _variances(path: Path, entry: Any) -> tuple[Components, str] | None:
+    if entry is None:
+        return None
+    names = ("of_seeds", "of_sentences", "of_rest")
+    _check_keys(path, "variances", entry, {*names, "from"}, {*names, "from"})
+    if wrong := [name for name in names if isinstance(entry[name], bool) or not isinstance(entry[name], int | float) or entry[name] < 0]:
+        raise UserError(f"--plan={path}: variances: {wrong[0]} is {entry[wrong[0]]}; a number that is not negative is expected")
+    return Components(*(float(entry[name]) for name in names)), str(entry["from"])
 
 
 def _check_keys(path: Path, where: str, entry: Any, known: set[str], needed: set[str]) -> None:

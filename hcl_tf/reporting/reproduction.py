@@ -155,15 +155,15 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
     for stage, series in chosen:
         _check(series, [row.name for row in stage.rows])
     worst = 0
-    parts = [(stage, series, stage.runs(last), last) for last in (False, True) for stage, series in chosen]
-    for stage, series, wanted, last in parts:
-        if not wanted:
-            continue
-        print(f"\n=== stage {stage.name}{', rows that come last' if last else ''}", flush=True)
-        code = _make_missing(series, wanted, lambda: arms.write(plan, out), jobs)
-        if code in INTERRUPTED:
-            return code
-        worst = max(worst, code)
+    for turn in plan.turns:
+        for stage, series in chosen:
+            if not (wanted := stage.runs(turn)):
+                continue
+            print(f"\n=== stage {stage.name}{f', turn {turn}' if len(plan.turns) > 1 else ''}", flush=True)
+            code = _make_missing(series, wanted, lambda: arms.write(plan, out), jobs)
+            if code in INTERRUPTED:
+                return code
+            worst = max(worst, code)
     arms.write(plan, out)
     print(f"wrote {out / report.PAGE} and {report.HTML}", flush=True)
     return worst
@@ -174,7 +174,8 @@ def series_of(plan: ExperimentPlan, stage: PlannedStage, runs: Path, out: Path) 
     folder = plan.flag_files(stage)
     begins = {row.name: row.begins for row in stage.rows if row.begins}
     return Series(
-        stage.task, stage.preset, folder, stage.data, folder if (folder / FOR_ALL).is_file() else None, None, runs / stage.name,
+        stage.task, stage.preset, folder, stage.data, folder if (folder / FOR_ALL).is_file() else None, None,
+        runs / (stage.runs_of or stage.name),
         out / stage.name, Path(), begins, stage.split, stage.checkpoint, stage.samples, stage.limit,
         {row.name: row.studies for row in stage.rows},
     )  # fmt: skip
@@ -278,9 +279,10 @@ def _make(series: Series, system: str, seed: int, call: Callable[[str, list[str]
     first = [f"--limit={series.limit}"] if series.limit else []
     has_z = setting_flags.read(series.train(system, seed)).given.get("model", registry.OURS) in registry.systems_with("latent_size")
     code = call("hcl_tf.evaluate", [*asked, *first, *([f"--samples={series.samples}"] if series.samples and has_z else [])])
-    further = {"channel": [*first, "--what_if", "--nountrained"], "keyword_control": []}
+    further = {"channel": [*first, "--what_if", "--nountrained"], "keyword_control": [], "representations": []}
     for study in series.studies.get(system, ()) if has_z else ():
-        code = code or call(f"hcl_tf.studies.{study}", [*asked, *further[study]])
+        of_run = asked[:-1] if study == "representations" else asked  # which has no --checkpoint
+        code = code or call(f"hcl_tf.studies.{study}", [*of_run, *further[study]])
     return code
 
 

@@ -14,16 +14,15 @@ from hcl_tf.reporting.comparisons import (
     ABOVE,
     ANOTHER_TRUNK,
     BELOW,
-    MARGIN,
-    MEASURES,
-    NLL,
     NOT_RUN,
     UNDECIDED,
     Difference,
     between_seeds,
     compare,
     difference,
+    paired,
 )
+from hcl_tf.reporting.measures import MARGIN, MEASURES, NLL
 
 
 def test_rows_stand_beside_the_base_or_another_row_in_the_plan_s_order():
@@ -130,3 +129,14 @@ def test_rows_of_another_plan_or_split_are_refused():
         compare(stage(row("base")), [result("b")])
     with pytest.raises(UserError, match="scored on validation, the plan's stage arms is on test"):
         compare(replace(stage(row("base")), split="test"), [result("base")])
+
+
+def test_a_paired_table_has_the_seeds_that_both_have_in_the_direction_of_better():
+    own, base = (
+        [result(name, seed, nll=nll) for seed in seeds] for name, seeds, nll in (("own", (1, 2, 3), 41.0), ("base", (2, 3, 4), 40.0))
+    )
+    table = paired(own, base, NLL)
+    assert table.shape == (2, N)
+    assert table.mean() == pytest.approx(-1, abs=0.1), "a larger NLL is worse"
+    assert paired(own[:1], base, NLL) is None, "no seed of both"
+    assert paired([made("hcl", 2)], base, NLL) is None, "one has no such measure"

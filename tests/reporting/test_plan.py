@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from hcl_tf.config import TASKS
 from hcl_tf.errors import UserError
+from hcl_tf.metrics.power import Components
 from hcl_tf.reporting.plan import read
+from hcl_tf.reporting.reproduction import series_of
 
 ROWS = ("trunk", "base", "hcl")
 TEXT = """
@@ -40,13 +43,6 @@ def write(tmp_path):
     return written
 
 
-def test_rows_that_come_last_are_made_after_the_others(write):
-    (stage,) = read(write(TEXT.replace("beside: trunk}", "beside: trunk, last: true}"))).stages
-    assert stage.runs() == [("trunk", 1), ("base", 1), ("base", 2), ("base", 3), ("hcl", 1), ("hcl", 2)]
-    assert stage.runs(last=True) == [("hcl", 1), ("hcl", 2)]
-    assert stage.runs(last=False) == [("trunk", 1), ("base", 1), ("base", 2), ("base", 3)]
-
-
 def test_what_it_says(write, tmp_path):
     plan = read(write())
     (stage,) = plan.stages
@@ -67,7 +63,7 @@ def test_every_row_once_before_any_twice(write):
     ("old", "new", "said"),
     [
         ("title: A question\n", "", "the plan has no title"),
-        ("hours: 2", "hour: 2", "the plan has hour, which means nothing; changes, hours, rules, stages, title, written do"),
+        ("hours: 2", "hour: 2", "the plan has hour, which means nothing; .*, hours, limits, primary, rules, secondary, stages, title, "),
         ("task: qqp", "task: quora", "stage arms: task quora is none of"),
         ("split: validation", "split: dev", "stage arms: split dev is none of"),
         ("    base: base\n", "    base: other\n", "stage arms: its base other is none of its rows"),
@@ -88,12 +84,97 @@ def test_what_can_t_be_is_refused_by_name(write, old, new, said):
         read(write(TEXT.replace(old, new)))
 
 
+EVIDENCE = """
+primary: {stage: arms, row: hcl, beside: base, margins: {BLEU-2: 0.5, NLL of y+: 1}, open_channel: true}
+secondary: {others: {stage: arms, row: hcl, beside: [trunk, base], margins: {iBLEU: 0.5}}}
+variances: {of_seeds: 0.3, of_sentences: 60, of_rest: 150, from: assumed}
+limits: [Nothing else.]
+causes: {"qqp: a claim": a cause}
+"""
+
+
+def test_what_a_plan_of_evidence_says_besides(write):
+    text = TEXT.replace("    base: base\n", "    base: base\n    stop: 300 steps\n    hours: 1\n    at_least: 9\n")
+    again = "  again: {task: qqp, data: d, checkpoint: best_nll, base: base, runs_of: arms, rows: {base: {turn: 2}}}\nchanges:"
+    text = text.replace("asks: contrasts,", "asks: contrasts, trials: 8, turn: 2,").replace("changes:", again)
+    plan = read(write(text + EVIDENCE))
+    arms, scored_again = plan.stages
+    assert (arms.stop, arms.hours, arms.at_least, arms.row("hcl").trials, arms.row("base").trials) == ("300 steps", 1, 9, 8, 0)
+    assert plan.turns == [1, 2]
+    assert (arms.runs(2), scored_again.runs(1), scored_again.runs(2)) == ([("hcl", 1), ("hcl", 2)], [], [("base", 1)])
+    assert plan.flag_files(scored_again) == plan.flag_files(arms) == plan.path.parent / "arms"
+    test = plan.primary
+    assert (test.name, test.stage, test.row, test.beside, test.open_channel) == ("primary", "arms", "hcl", ("base",), True)
+    assert {measure.name: margin for measure, margin in test.margins.items()} == {"BLEU-2": 0.5, "NLL of y+": 1.0}
+    assert [(one.name, one.beside, one.open_channel) for one in plan.secondary] == [("others", ("trunk", "base"), False)]
+    assert plan.variances == (Components(0.3, 60.0, 150.0), "assumed")
+    assert (plan.limits, plan.causes) == (("Nothing else.",), {"qqp: a claim": "a cause"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("stage: arms, row: hcl, beside: base", "stage: legs, row: hcl, beside: base", "primary: stage legs is none of arms"),
+        ("row: hcl, beside: base", "row: t6, beside: base", "primary: t6 is no row of stage arms"),
+        ("beside: [trunk, base]", "beside: [trunk, gpt9]", "secondary others: gpt9 is no row of stage arms"),
+        ("BLEU-2: 0.5", "BLEU-9: 0.5", "primary: measure BLEU-9 is none of"),
+        ("iBLEU: 0.5", "iBLEU: 0", "secondary others: the margin of iBLEU is 0; a number above 0"),
+        ("margins: {iBLEU: 0.5}", "margin: {iBLEU: 0.5}", "secondary others has no margins"),
+        ("of_rest: 150", "of_rest: -1", "variances: of_rest is -1; a number that is not negative"),
+        (", from: assumed", "", "variances has no from"),
+    ],
+)
+def test_a_test_that_can_t_be_is_refused_by_name(write, old, new, said):
+    assert old in EVIDENCE
+    with pytest.raises(UserError, match=rf"^--plan=.*plan\.yaml: {said}"):
+        read(write(TEXT + EVIDENCE.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("asks: contrasts", "trials: -1", "stage arms: hcl: trials -1; a whole number is expected"),
+        ("asks: contrasts", "turn: first", "stage arms: hcl: turn first; a whole number is expected"),
+        ("    base: base\n", "    base: base\n    runs_of: legs\n", r"hcl has no flag file .*legs/|trunk has no flag file .*legs/"),
+        ("    base: base\n", "    base: base\n    runs_of: arms\n", "stage arms: runs_of arms, which is no stage that trains"),
+    ],
+)
+def test_rows_and_stages_that_can_t_be(write, old, new, said):
+    with pytest.raises(UserError, match=said):
+        read(write(TEXT.replace(old, new)))
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"can't be read \(No such file"):
         read(tmp_path / "plan.yaml")
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "experiments").glob("*/plan.yaml")), ids=lambda path: path.parent.name)
+PLANS = sorted((Path(__file__).parents[2] / "experiments").glob("*/plan.yaml"))
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.parent.name)
 def test_the_plans_of_the_project(path):
     plan = read(path)
     assert all(row.asks for stage in plan.stages for row in stage.rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.parent.name)
+def test_the_flags_of_their_rows_are_those_of_train(path):
+    plan = read(path)
+    for stage in plan.stages:
+        series = series_of(plan, stage, Path("runs"), Path("out"))
+        series.check_budget()
+        for row in stage.rows:
+            series.settings(row.name)
+
+
+def test_the_evidence_gives_the_same_trials_to_what_is_compared_and_decides_by_seeds_that_screened_nothing():
+    plan = read(Path(__file__).parents[2] / "experiments" / "evidence" / "plan.yaml")
+    stage = plan.stage(plan.primary.stage)
+    compared = [plan.primary.row, *plan.primary.beside, *(row for test in plan.secondary[:1] for row in test.beside)]
+    assert compared == ["hcl", "bert_cvae", "claps", "bert_gen"]
+    assert len({stage.row(name).trials for name in compared}) == 1
+    assert stage.row("hcl").seeds == stage.row("bert_cvae").seeds
+    assert min(min(row.seeds) for one in plan.stages for row in one.rows) > 20
+    assert {one.task for one in plan.stages} == set(TASKS)

@@ -90,7 +90,18 @@ def test_rows_are_made_in_order_with_their_studies_and_kept_with_a_page(plan, ca
     assert not calls
 
 
-@pytest.mark.slow
+def test_rows_are_made_by_turn_over_all_stages_and_a_stage_can_score_another_s_runs(plan, calls, tmp_path):
+    rows = "rows: {base: {}, plain: {turn: 3}}"
+    again = f"  again: {{task: qqp, preset: tiny, data: {plan.stages[0].data}, base: base, runs_of: arms, {rows}}}\n"
+    text = plan.path.read_text().replace("plain: {", "plain: {turn: 2, ") + again
+    plan.path.write_text(text)
+    assert reproduce_plan(plans.read(plan.path), [], tmp_path / "runs", tmp_path / "out") == 0
+    steps = [(module, run) for module, run in names(calls) if module in ("train", "evaluate")]
+    assert [run for module, run in steps if module == "train"] == ["trunk-1", "base-1", "slot-1", "base-2", "plain-1"], "none twice"
+    assert [run for module, run in steps if module == "evaluate"][-3:] == ["base-1", "plain-1", "plain-1"]
+    assert {path.stem for path in (tmp_path / "out" / "again" / "rows").iterdir()} == {"base-1", "plain-1"}
+
+
 def test_a_trunk_whose_folder_is_gone_is_trained_again_for_a_missing_row(plan, calls, tmp_path):
     reproduce_plan(plan, [], tmp_path / "runs", tmp_path / "out")
     (tmp_path / "out" / "arms" / "rows" / "slot-1.json").unlink()
@@ -100,7 +111,6 @@ def test_a_trunk_whose_folder_is_gone_is_trained_again_for_a_missing_row(plan, c
     assert names(calls)[:3] == [("train", "trunk-1"), ("train", "slot-1"), ("evaluate", "slot-1")]
 
 
-@pytest.mark.slow
 def test_a_failed_trunk_fails_what_begins_with_it_and_nothing_else(plan, calls, monkeypatch, tmp_path, capsys):
     working = reproduction._call
     monkeypatch.setattr(
@@ -111,7 +121,6 @@ def test_a_failed_trunk_fails_what_begins_with_it_and_nothing_else(plan, calls, 
     assert {run for _, run in names(calls)} == {"plain-1"}
 
 
-@pytest.mark.slow
 def test_a_signal_ends_it(plan, calls, monkeypatch, tmp_path):
     monkeypatch.setattr(reproduction, "_call", lambda module, flags: 143)
     assert reproduce_plan(plan, [], tmp_path / "runs", tmp_path / "out") == 143
@@ -126,7 +135,6 @@ def test_what_can_t_be_is_refused_before_anything_runs(plan, calls, tmp_path):
     assert not calls
 
 
-@pytest.mark.slow
 def test_rows_that_were_scored_otherwise_are_refused(plan, calls, tmp_path):
     reproduce_plan(plan, [], tmp_path / "runs", tmp_path / "out")
     path = tmp_path / "plan.yaml"
