@@ -31,7 +31,7 @@ from hcl_tf.training.trained_run import TrainedRun
 
 OLD = Path(__file__).parent / "fixtures" / "637db7d"
 SYSTEMS = ("hcl", "bert_gen", "groupwise", "claps")
-REPORTS = sorted(path for path in (Path(__file__).parents[1] / "experiments" / "reports").iterdir() if (path / "rows").is_dir())
+REPORTS = sorted(path for path in (Path(__file__).parents[1] / "experiments" / "reports" / "former").iterdir() if (path / "rows").is_dir())
 TOLERANCE = 1e-4
 AS_THEN = ("--contrast_scale=both", "--impostor=mean", "--graph_whole=0")  # what hcl did then and does not by default any more
 MOVED = ("nll_prior", "nll_prior_u_unknown", "nll_prior_u_shuffled")  # then under a sample of the prior, now at its mean
@@ -332,7 +332,7 @@ def test_a_row_of_another_budget_is_refused_as_ever(later, kept, budget):
         reproduction.reproduce(series, ["hcl"], [1, 2])
 
 
-# -- the rows of experiments/reports ----------------------------------------------------------------------------------
+# -- the rows of experiments/reports/former ---------------------------------------------------------------------------
 
 
 def test_there_are_rows_to_be_read():
