@@ -3,8 +3,10 @@
 python -m hcl_tf.report --task=qqp
 python -m hcl_tf.report --task=qqp --runs=runs/qqp/paper,runs/qqp/hcl-paper-2 --human=human/qqp --out=experiments/reports/qqp --check
 python -m hcl_tf.report --plan=experiments/choices/plan.yaml
+python -m hcl_tf.report --all
 
-A task of one's own (--task=custom) gets the same pages without the paper.
+--all writes the front page over all tasks, experiments/reports/README.md and index.html, from the kept rows of a plan of evidence, and
+a page of each of its stages. A task of one's own (--task=custom) gets the pages of a task without the paper.
 """
 
 import itertools
@@ -19,6 +21,8 @@ from hcl_tf.progress import working
 
 TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "Whose report.")
 PLAN = flags.DEFINE_string("plan", None, "A plan (YAML) whose page is written, from the rows that hcl_tf.reproduce --plan kept in --out.")
+ALL = flags.DEFINE_boolean("all", False, "The front page over all tasks of --plan, and a page of each of its stages.")
+EVIDENCE = "experiments/evidence/plan.yaml"
 RUNS = flags.DEFINE_list(
     "runs", [], "Run folders, folders of run folders, or folders with rows that hcl_tf.reproduce kept. Default: runs/<task>."
 )
@@ -37,12 +41,15 @@ CHECK = flags.DEFINE_boolean("check", False, "Exit with 1 where a cell or a clai
 
 def main() -> None:
     """Runs the command that the flags ask for."""
-    if bool(TASK.value) == bool(PLAN.value):
-        raise UserError(f"--task, one of {', '.join([*config.TASKS, 'custom'])}, or --plan is needed, and not both")
-    for flag in (RUNS, HUMAN, KEEP, CHECK) if PLAN.value else ():
+    if bool(TASK.value) == bool(PLAN.value or ALL.value):
+        raise UserError(f"--task, one of {', '.join([*config.TASKS, 'custom'])}, or --plan or --all is needed, and not two of them")
+    for flag in () if TASK.value else (RUNS, HUMAN, KEEP, CHECK):
         if flag.value:
-            raise UserError(f"--{flag.name} is of a task's report, and --plan has none of it; drop one of them")
+            raise UserError(f"--{flag.name} is of a task's report, and a plan has none of it; drop one of them")
     cli.import_tensorflow()
+    if ALL.value:
+        _report_all(Path(PLAN.value or EVIDENCE))
+        return
     if PLAN.value:
         _report_plan(Path(PLAN.value))
         return
@@ -73,6 +80,18 @@ def _report_plan(path: Path) -> None:
     out = Path(OUT.value or f"experiments/reports/{found.name}")
     print(arms.write(found, out)[0].paragraphs[-1])
     print(f"wrote {out / PAGE} and {HTML}")
+
+
+def _report_all(path: Path) -> None:
+    """Writes the front page of a plan, the plan's own page and one of each of its stages."""
+    from hcl_tf.reporting import claims, front, plan, stage_pages
+
+    reports = Path(OUT.value or "experiments/reports")
+    known = claims.read(Path(CLAIMS.value) if CLAIMS.value else claims.shipped())
+    with working("reporting"):
+        found, size = stage_pages.write_all(plan.read(path), known, reports)
+    print("\n".join(found[0].points))
+    print(f"wrote {reports / front.PAGE} and {front.HTML}: {size / 1e6:.1f} MB with their pictures")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.files.names import is_plain
 from hcl_tf.files.whole_file import write_whole
-from hcl_tf.metrics.scores import MATCHED, SOURCE_BLEU
+from hcl_tf.metrics.scores import DISTINCT_OUTPUTS, MATCHED, SOURCE_BLEU
 from hcl_tf.models import registry
 from hcl_tf.settings import preset_values
 from hcl_tf.training.run_folder import CONFIG
@@ -33,6 +33,7 @@ PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU", SOURCE_BLEU, se
 # What other commands may have left in a run: key of the record -> how the name of their results begins. Pictures are kept as files.
 FURTHER = {"keyword_control": "keywords", "figure3": "representations", "channel": "channel"}
 PICTURE = "representations.test.png"
+DEGENERATE, FEWEST_DIFFERENT = "DEGENERATE", 0.5  # of a run, and the share of different outputs below which it is
 SHOWN = ("id", "source", "keywords", "reference", "prediction")
 FIRST_VERSION = "0.1.0"  # wrote no version into runs and rows
 CORPUS = ("raw_files", "raw_rows", "settings", "tokenizer")  # of the manifest
@@ -74,8 +75,12 @@ class Result:
 
     @property
     def cautions(self) -> dict[str, str]:
-        """Why it can't be taken at face value: mark -> what that means (`Settings.cautions`)."""
-        return registry.read(self.record["settings"], self.origin).cautions(self.record["encoder"], self.arithmetic)
+        """Why it can't be taken at face value: mark -> what that means (`Settings.cautions`, and what its outputs show)."""
+        found = registry.read(self.record["settings"], self.origin).cautions(self.record["encoder"], self.arithmetic)
+        different = self.score(DISTINCT_OUTPUTS)
+        if different is not None and different < FEWEST_DIFFERENT:
+            found = found | {DEGENERATE: f"under {FEWEST_DIFFERENT:.0%} of its outputs differ from each other"}
+        return found
 
     @property
     def arithmetic(self) -> int:

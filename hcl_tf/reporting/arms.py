@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from hcl_tf.evaluation import links, rows
+from hcl_tf.evaluation import links
 from hcl_tf.evaluation.intervals import entry_text, number
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.files.whole_file import write_whole
-from hcl_tf.reporting import charts, page
+from hcl_tf.reporting import charts, kept, page
 from hcl_tf.reporting.comparisons import ABOVE, BELOW, UNDECIDED, ComparedRow, between_seeds, compare
 from hcl_tf.reporting.measures import BLEU, MARGIN, MEASURES, SHOWN
 from hcl_tf.reporting.page import Grid, Section
@@ -25,7 +25,7 @@ READING = (
 
 def write(plan: ExperimentPlan, out: Path) -> list[Section]:
     """Writes the page of what is kept below `out`, whole or not at all, and returns its sections."""
-    stages = [(stage, compare(stage, _kept(out / stage.name))) for stage in plan.stages]
+    stages = [(stage, compare(stage, kept.results_of(stage, out / stage.name))) for stage in plan.stages]
     found = sections(plan, stages)
     out.mkdir(parents=True, exist_ok=True)
     for section in found:
@@ -99,10 +99,6 @@ def _noise(stage: PlannedStage, compared: list[ComparedRow]) -> dict[str, float]
     """Measure -> what two seeds of the stage's base differ by."""
     base = next(row.results for row in compared if row.name == stage.base)
     return {measure.name: between_seeds(base, measure) for measure in MEASURES}
-
-
-def _kept(folder: Path) -> list[Result]:
-    return [rows.read_kept(path) for path in sorted((folder / rows.ROWS).glob("*.json"))]
 
 
 def _names(names: Iterable[str]) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 
 from hcl_tf.evaluation.rows import Result
-from hcl_tf.reporting.comparisons import ABOVE, BELOW, UNDECIDED, ComparedRow
+from hcl_tf.metrics.decision import NO, TURNED, YES
+from hcl_tf.reporting.comparisons import ABOVE, BELOW, UNDECIDED, ComparedRow, Difference
 from hcl_tf.reporting.measures import Measure
 
 BARS = ("BLEU-1", "BLEU-2", "BLEU-4", "Greedy")
 LOSSES = {"nll": "NLL a text", "kl": "KL a text"}
 FOREST = {ABOVE: "tab:green", BELOW: "tab:red", UNDECIDED: "tab:grey"}
+FOREST_OF_TESTS = {YES: "tab:green", TURNED: "tab:red", NO: "tab:blue"}  # all else is grey
 ORDERS = {"ins": "instance, KL", "key": "keyword, cosine", "ma": "keyword, Mahalanobis"}
 
 
@@ -92,6 +94,23 @@ def forest(compared: Sequence[ComparedRow], measures: Sequence[Measure], noise: 
     return _png(figure)
 
 
+def forest_of_task(title: str, unit: str, rows: Sequence[tuple[str, Difference, str]]) -> bytes:
+    """A forest plot of one task: (row, ours minus it, verdict), one under the other; hollow where one seed of it ran."""
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(5.2, 1.3 + 0.3 * len(rows)), constrained_layout=True)
+    for place, (_, gap, verdict) in enumerate(rows):
+        color = FOREST_OF_TESTS.get(verdict, "tab:grey")
+        axis.plot([gap.low, gap.high], [place, place], color=color, linewidth=2)
+        axis.plot([gap.value], [place], color=color, marker="s", markersize=6, markerfacecolor=color if gap.seeds > 1 else "white")
+    axis.axvline(0, color="grey", linewidth=0.8)
+    labels = [f"{name} ({gap.seeds})" for name, gap, _ in rows]
+    axis.set(title=title, xlabel=f"ours minus it, {unit}", yticks=range(len(rows)), yticklabels=labels, ylim=(-0.6, len(rows) - 0.4))
+    axis.invert_yaxis()
+    return _png(figure, dpi=110)
+
+
 def _validations(result: Result) -> list[dict]:
     return result.record["curves"]["validation"]
 
@@ -117,13 +136,13 @@ def _color(number: int) -> tuple:
     return matplotlib.colormaps["tab20"](number % 20)
 
 
-def _png(figure, legend=None) -> bytes:
+def _png(figure, legend=None, dpi: int = 80) -> bytes:
     from matplotlib import pyplot
 
     if legend is not None:
         handles, labels = legend.get_legend_handles_labels()
         figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=4)
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=80, metadata={"Software": None})
+    figure.savefig(buffer, dpi=dpi, metadata={"Software": None})
     pyplot.close(figure)
     return buffer.getvalue()

@@ -1,6 +1,7 @@
 """What a page consists of, sections of paragraphs, tables, pictures and notes, and how it becomes Markdown or HTML."""
 
 import base64
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -36,11 +37,34 @@ class NoteLinks:
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A table: one dictionary a row, keys are the columns."""
+class Link:
+    """A link to another page, by the address of its Markdown from this one; HTML leads to the HTML of the same name."""
 
-    rows: list[dict[str, str | Marked | NoteLinks]]
+    text: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"[{self.text}]({self.address})"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: one dictionary a row, keys are the columns. grouped: columns named `group: name` stand below a head of their group."""
+
+    rows: list[dict[str, str | Marked | NoteLinks | Link]]
     title: str = ""
+    grouped: bool = False
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Groups of neighbouring columns, and how many columns each has; columns of no group have an empty one. None where not grouped."""
+        groups = [name.partition(": ")[0] if ": " in name else "" for name in self.rows[0]] if self.grouped and self.rows else []
+        return [(group, len(list(same))) for group, same in itertools.groupby(groups)]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns' names, without their groups where these stand above."""
+        return [name.partition(": ")[2] if self.grouped and ": " in name else name for name in self.rows[0]] if self.rows else []
 
 
 @dataclass(frozen=True)
@@ -48,7 +72,8 @@ class Section:
     """Part of a page.
 
     Attributes:
-      pictures: file name -> PNG bytes. folded: closed until the reader opens it. see: numbers of the notes that say more.
+      points: a list, before the paragraphs. pictures: file name -> PNG bytes. folded: closed until the reader opens it. see: numbers of the
+        notes that say more.
       notes: number -> text; all of it in HTML, where links lead to it, and its title, which is its first line, in Markdown.
     """
 
@@ -59,13 +84,15 @@ class Section:
     folded: bool = False
     see: tuple[int, ...] = ()
     notes: dict[int, str] = field(default_factory=dict)
+    points: list[str] = field(default_factory=list)
 
 
 def markdown(sections: Iterable[Section]) -> str:
     """The page as Markdown."""
     parts = []
     for number, section in enumerate(sections):
-        body = [*section.paragraphs, *(f"![{name.partition('.')[0]}]({name})" for name in section.pictures)]
+        points = ["\n".join(f"- {point}" for point in section.points)] if section.points else []
+        body = [*points, *section.paragraphs, *(f"![{name.partition('.')[0]}]({name})" for name in section.pictures)]
         if section.see:
             body.append(f"Notes: {NoteLinks(section.see)}.")
         for table in [*section.grids, *([_titles(section.notes)] if section.notes else [])]:
@@ -97,11 +124,13 @@ def html(sections: list[Section]) -> str:
     return environment.get_template("report.html").render(sections=sections)
 
 
-def pieces(text: str | Marked | NoteLinks) -> list[tuple[str, str]]:
+def pieces(text: str | Marked | NoteLinks | Link) -> list[tuple[str, str]]:
     """A table's cell as (piece, how it is shown): plain (empty), `mark`, or where a link leads.
 
     Keywords are lemmas, so a word that begins with one is marked.
     """
+    if isinstance(text, Link):
+        return [(text.text, re.sub(r"\.md$", ".html", text.address))]
     if isinstance(text, NoteLinks):
         shown = [piece for number in text.numbers for piece in ((", ", ""), (str(number), f"#note-{number}"))]
         return shown[1:]

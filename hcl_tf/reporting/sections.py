@@ -42,7 +42,7 @@ def sections(table: Table, apart: Iterable[tuple[str, str]], notes: BuildNotes) 
     results = [result for results in table.rows.values() for result in results]
     found = [
         _head(table, results, notes), *tables(table, notes), _pictures(table, results), _what(table, results, notes), _latent(results),
-        _figure3(results), table4(results), _samples(results), _extremes(table), _apart(apart), origin(results), _deviations(notes),
+        figure3(results), table4(results), _samples(results), _extremes(table), _apart(apart), origin(results), _deviations(notes),
     ]  # fmt: skip
     return [replace(section, see=notes.known(section.see)) for section in found if section]
 
@@ -160,8 +160,12 @@ def _latent(results: list[Result]) -> Section | None:
     return Section(title, [text], [Grid(rows)], folded=True, see=SEE_LATENT) if rows else None
 
 
-def _figure3(results: list[Result]) -> Section | None:
-    """What the picture of representations claims, as numbers of every run that has them, and the pictures."""
+def figure3(results: list[Result], folder: str = ROWS) -> Section | None:
+    """What the picture of representations claims, as numbers of every run that has them, and the pictures.
+
+    Args:
+      folder: where the pictures lie, from the page on.
+    """
     made = [result for result in results if "figure3" in result.record]
     rows = []
     for result in made:
@@ -170,7 +174,7 @@ def _figure3(results: list[Result]) -> Section | None:
             cosine = found[when]["cosine"]
             entries = cosine["distances"] | cosine["differences"] | {f"nearer, {k}": v for k, v in cosine["nearer"].items()}
             rows.append({"run": f"{result.row}, seed {result.seed}, {when} training", **{k: entry_text(v) for k, v in entries.items()}})
-    pictures = {f"{ROWS}/{r.row}-{r.seed}.png": r.picture.read_bytes() for r in made if r.picture.is_file()}
+    pictures = {f"{folder}/{r.row}-{r.seed}.png": r.picture.read_bytes() for r in made if r.picture.is_file()}
     text = "By hcl_tf.studies.representations: cosine distances in the original space, means over test examples; nearer: share of them."
     return Section("Figure 3: representations before and after training", [text], [Grid(rows)], pictures, see=SEE_FIGURE3) if rows else None
 

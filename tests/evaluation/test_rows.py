@@ -135,6 +135,13 @@ def test_why_a_result_can_t_be_taken_at_face_value(given, encoder, arithmetic, m
     assert all(len(text) > 20 for text in result.cautions.values())
 
 
+@pytest.mark.parametrize(("share", "marks"), [(0.49, ["DEGENERATE"]), (0.5, []), (None, [])])
+def test_a_row_that_repeats_itself_is_degenerate(share, marks):
+    result = made("bert_gen")
+    result.record["scores"]["distinct-outputs"] = result.record["scores"]["distinct-outputs"] | {"value": share}
+    assert list(result.cautions) == marks
+
+
 @pytest.mark.parametrize(("mark", "note"), [("FROZEN", 92), ("SPOILT", 91), ("WEAK", 94)])
 def test_cautions_lead_to_notes_that_are_there(mark, note):
     frozen = registry.resolve("small", {"model": "hcl", "freeze_encoder": mark == "FROZEN"}).to_dict()

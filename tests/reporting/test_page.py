@@ -4,7 +4,7 @@ import pytest
 from html_page import Page
 
 from hcl_tf.reporting import page
-from hcl_tf.reporting.page import Grid, Marked, NoteLinks, Section
+from hcl_tf.reporting.page import Grid, Link, Marked, NoteLinks, Section
 
 NOTES = {3: "**A < b**\n**[D]** a < b, see note 12 and `--flag=<x>`", 12: "**Stated**\n**[P]** as stated; notes 3, note 99"}
 
@@ -63,3 +63,19 @@ def test_markdown_has_the_titles():
     text = page.markdown([Section("Head", see=(12,)), Section("Notes", folded=True, notes=NOTES)])
     assert "Notes: 12." in text
     assert "| 3 | A &lt; b |\n| 12 | Stated |" in text
+
+
+def test_columns_stand_below_their_groups_and_links_lead_to_other_pages():
+    rows = [{"system": "ours", "a_b: BLEU-1": "1.0", "a_b: BLEU-2": "2.0", "c: BLEU-1": Link("its page", "a_b/report.md")}]
+    grid = Grid(rows, grouped=True)
+    assert (grid.groups, grid.columns) == ([("", 1), ("a_b", 2), ("c", 1)], ["system", "BLEU-1", "BLEU-2", "BLEU-1"])
+    assert (Grid(rows).groups, Grid(rows).columns) == ([], list(rows[0]))
+    assert Grid([], grouped=True).groups == []
+    section = Section("Scores", ["text"], [grid], points=["first", "second"])
+    text, whole = page.markdown([section]), page.html([section])
+    assert "- first\n- second\n\ntext" in text
+    assert r"| system | a\_b: BLEU-1 |" in text
+    assert r"[its page](a\_b/report.md)" in text
+    assert '<th colspan="2" class="group">a_b</th><th colspan="1" class="group">c</th>' in whole
+    assert '<a href="a_b/report.html">its page</a>' in whole
+    assert '<ul class="points"><li>first</li><li>second</li></ul>' in whole

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import made_evidence
 import numpy as np
 import pytest
 from conftest import entry_point
@@ -15,6 +16,7 @@ from toy_study import toy_study
 
 from hcl_tf import cli
 from hcl_tf.evaluation import rows
+from hcl_tf.metrics import power
 from hcl_tf.reporting import page, report
 from hcl_tf.reporting import sections as report_sections
 from hcl_tf.reporting.build_notes import BuildNotes
@@ -276,3 +278,27 @@ def test_a_page_that_fails_half_way_leaves_the_earlier_one(table, tmp_path, monk
     with pytest.raises(ZeroDivisionError):
         report.write(report.table_of("qqp", [made("hcl")], read(SHIPPED))[0], [], tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_front_page_is_written_of_a_plan(tmp_path, monkeypatch, capsys):
+    plan = made_evidence.plan(tmp_path / "evidence")
+    monkeypatch.setattr(power.smallest_found, "__defaults__", (0.8, 0.95, 20))
+    assert not run(monkeypatch, "--all", f"--plan={plan.path}", f"--out={tmp_path / 'out'}", f"--claims={SHIPPED}")
+    said = capsys.readouterr().out
+    assert said.startswith("On questions, hcl beside bert_cvae in BLEU-2, the test that decides: NOT RUN")
+    assert {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")} == {
+        "README.md", "index.html", "evidence/report.md", "evidence/report.html",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--all", "--task=qqp"], "or --plan or --all is needed, and not two of them"),
+        ([], "--task, one of qqp, douban, rocstories, custom, or --plan or --all is needed"),
+        (["--all", "--check"], "--check is of a task's report, and a plan has none of it"),
+    ],
+)
+def test_flags_of_one_report_are_refused_for_another(flags, said, monkeypatch, capsys):
+    assert run(monkeypatch, *flags)
+    assert said in capsys.readouterr().err

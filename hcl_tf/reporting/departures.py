@@ -1,0 +1,60 @@
+"""Where the runs that are kept departed from their plan."""
+
+from typing import Any
+
+from hcl_tf.evaluation.rows import Result
+from hcl_tf.reporting.kept import KeptStage
+from hcl_tf.reporting.plan import ExperimentPlan
+
+
+def departures(plan: ExperimentPlan, kept: list[KeptStage], planned: dict[str, dict[str, dict[str, Any]]]) -> list[tuple[str, str]]:
+    """(stage or run, what differs), in the order of the plan.
+
+    Args:
+      planned: stage -> row -> the settings that its flag files give (`reproduction.Series.settings`), of rows that ran.
+    """
+    found = []
+    for one in kept:
+        for result in one.results:
+            run = f"{one.stage.name}: {result.row} seed {result.seed}"
+            found += [(run, what) for what in _of_run(one, result, planned.get(one.stage.name, {}).get(result.row, {}))]
+        found += [(one.stage.name, what) for what in _of_stage(one)]
+    spent = sum(result.record.get("seconds", 0) for one in kept for result in one.results) / 3600
+    if plan.hours and spent > plan.hours:
+        found.append((plan.path.name, f"{spent:.1f} hours were spent, {plan.hours:g} planned"))
+    return found
+
+
+def _of_run(one: KeptStage, result: Result, planned: dict[str, Any]) -> list[str]:
+    stage, record, found = one.stage, result.record, []
+    if result.seed not in stage.row(result.row).seeds:
+        found.append(f"seed {result.seed} is not planned")
+    for name, value in planned.items():
+        if result.settings.get(name) != value:
+            found.append(f"--{name}={result.settings.get(name)}, planned {value}")
+    if record["finished"].get("ended") == "time":
+        found.append(f"training was cut off by the clock after {record['finished']['step']:,} steps")
+    if record["examples"] < stage.at_least:
+        found.append(f"{record['examples']:,} examples were scored, at least {stage.at_least:,} planned")
+    drawn = record.get("samples_of_z", {}).get("of_each", 0)
+    if "latent_size" in result.diagnostics and drawn != stage.samples:
+        found.append(f"{drawn} outputs a source under drawn z, planned {stage.samples}")
+    return found
+
+
+def _of_stage(one: KeptStage) -> list[str]:
+    found = [
+        f"{name}: {one.trials[name]} trials are kept, {one.stage.row(name).trials} planned"
+        for name, results in one.rows.items()
+        if results and one.trials[name] != one.stage.row(name).trials and not one.stage.runs_of
+    ]
+    machines = {_machine(result) for result in one.results}
+    if len(machines) > 1:
+        found.append(f"runs of {len(machines)} machines or backends stand beside each other: {'; '.join(sorted(machines))}")
+    return found
+
+
+def _machine(result: Result) -> str:
+    environment = result.record["environment"]
+    exported = ", exported programs" if environment.get("exported") else ""
+    return f"{environment['cpu']['name']}, GPUs {', '.join(environment['gpus']) or 'none'}{exported}"

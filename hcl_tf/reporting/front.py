@@ -1,0 +1,293 @@
+"""The front page over all tasks of a plan: what was found, in the paper's own tables, and how far it can be believed.
+
+README.md and index.html, made of kept rows alone. What did not run is named in one place and holds no cell that looks like a number.
+Details of single runs are on each stage's page.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from hcl_tf.evaluation import links
+from hcl_tf.evaluation.rows import ROWS, Result
+from hcl_tf.files.whole_file import write_whole
+from hcl_tf.metrics import power
+from hcl_tf.models.registry import OURS
+from hcl_tf.reporting import charts, front_tables, judged_claims, outcomes, page
+from hcl_tf.reporting import sections as task_sections
+from hcl_tf.reporting.claims import Claims
+from hcl_tf.reporting.comparisons import difference
+from hcl_tf.reporting.headline import headline
+from hcl_tf.reporting.judged_claims import Judged
+from hcl_tf.reporting.kept import KeptStage
+from hcl_tf.reporting.measures import BLEU
+from hcl_tf.reporting.outcomes import NOT_RUN, Outcome
+from hcl_tf.reporting.page import Grid, Link, Marked, Section
+from hcl_tf.reporting.plan import ExperimentPlan
+
+PAGE, HTML = "README.md", "index.html"
+SAMPLES, SEED = 10, 1
+TITLE = "HCL beside its base and the paper's baselines: what was measured"
+TABLE_1, TABLE_2, CONTROLS = "Table 1", "Table 2", "Control rows"  # of the claims file
+SHOWN_RUNS = "Means over seeds ± their standard deviation; beside the number of runs stands why a row can't be taken at face value."
+
+
+def write(
+    plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, departed: list[tuple[str, str]], reports: Path
+) -> tuple[list[Section], int]:
+    """Writes the page into the folder of reports. Returns its sections, and the bytes of both files and their pictures."""
+    found = sections(plan, kept, claims, departed)
+    files = {reports / name: data for section in found for name, data in section.pictures.items()}
+    files |= {reports / PAGE: page.markdown(found).encode(), reports / HTML: page.html(found).encode()}
+    for path, data in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    return found, sum(map(len, files.values()))
+
+
+def sections(plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, departed: list[tuple[str, str]]) -> list[Section]:
+    """The page."""
+    of_task = {one.stage.task: one for one in reversed(kept)}  # the first stage of each task
+    main = [one for one in kept if one is of_task[one.stage.task]]
+    by_stage = {one.stage.name: one for one in kept}
+    primary = outcomes.outcomes(plan.primary, by_stage[plan.primary.stage]) if plan.primary else []
+    secondary = list(chain.from_iterable(outcomes.outcomes(test, by_stage[test.stage]) for test in plan.secondary))
+    judged = judged_claims.judge(claims, main, plan.causes)
+    results = [result for one in kept for result in one.results]
+    found = [
+        Section(TITLE, points=headline(primary, secondary, kept, judged)),
+        *_tests(plan, primary, secondary),
+        *_scores(kept, main, claims),
+        _forest(main, claims, [*primary, *secondary]),
+        _meter(kept),
+        _table2(main, claims),
+        *_figure3(plan, main),
+        _table4(main),
+        *_claims(main, judged),
+        *(section for one in main if (section := _samples(one, plan, claims))),
+        _limits(plan, kept),
+        _rules(plan),
+        _departures(plan, kept, departed),
+        _missing(kept),
+        *_origin(plan, kept, results),
+    ]
+    return [section for section in found if section]
+
+
+def _tests(plan: ExperimentPlan, primary: list[Outcome], secondary: list[Outcome]) -> list[Section]:
+    found = []
+    if primary:
+        text = [f"Written into the plan on {plan.written}, before the first run. A difference above 0 is better.", *_power(plan, primary)]
+        found.append(Section("The test that decides", text, [front_tables.tests(primary)]))
+    if ran := [one for one in secondary if one.verdict != NOT_RUN]:
+        grids = [
+            Grid(front_tables.tests(one for one in ran if one.test.name == name).rows, name)
+            for name in dict.fromkeys(one.test.name for one in ran)
+        ]
+        found.append(Section("The other planned comparisons", ["Each family is corrected by itself."], grids))
+    return found
+
+
+def _power(plan: ExperimentPlan, primary: Sequence[Outcome]) -> list[str]:
+    """What the seeds can show, by the variances of the plan, and where there are some by those that were found."""
+    if not plan.variances:
+        return []
+    test, (variances, origin) = plan.primary, plan.variances
+    stage = plan.stage(test.stage)
+    seeds = min(len(stage.row(name).seeds) for name in (test.row, *test.beside))
+    sentences = primary[0].sentences or stage.at_least
+    said = [f"{_shown(variances, seeds, sentences)} These are {origin}."]
+    if (measured := primary[0].found) and primary[0].seeds > 1:
+        parts = power.Components.of(measured)
+        alarms = power.false_alarms(parts, seeds, sentences)
+        said.append(f"As found here: {_shown(parts, seeds, sentences)} Of sets that do not differ, {alarms:.1%} would be called different.")
+    return said
+
+
+def _shown(parts: power.Components, seeds: int, sentences: int) -> str:
+    smallest = power.smallest_found(parts, seeds, sentences)
+    variances = f"variances {parts.of_seeds:.2f} of seeds, {parts.of_sentences:.2f} of sentences and {parts.of_rest:.2f} of the rest"
+    return (
+        f"{seeds} paired seeds and {sentences:,} sentences show a true difference of {smallest:.1f} with probability 0.8, by {variances}."
+    )
+
+
+def _scores(kept: Sequence[KeptStage], main: Sequence[KeptStage], claims: Claims) -> list[Section]:
+    names = claims.tables.get(TABLE_1, {})
+    nothing = [one.stage.name for one in main if not one.results]
+    if len(nothing) == len(main):
+        grid = front_tables.scores(main, names, claims)
+        return [Section(TABLE_1, [f"{NOT_RUN}: {len(names)} systems on {', '.join(nothing)}."], [grid] if grid else [])]
+    lines = [SHOWN_RUNS, _paper_cells(claims), _named_not_run(main, names), f"{NOT_RUN} at all: {', '.join(nothing)}." if nothing else ""]
+    main = [one for one in main if one.results or any(task == one.stage.task for task, _, _ in claims.cells)]
+    grid = front_tables.scores(main, names, claims)
+    found = [Section("Table 1, in the paper's layout", list(filter(None, lines)), [grid] if grid else [])]
+    named = {row for rows in claims.tables.values() for row in rows}
+    controls = claims.tables.get(CONTROLS, {}) | {row: row for one in main for row in one.rows if row not in named}
+    if further := front_tables.scores(main, controls, claims):
+        found.append(Section("Control rows, which the paper has not", [], [further]))
+    everything = names | controls
+    beyond = [front_tables.scores(main, everything, claims, front_tables.BEYOND), front_tables.draws(kept)]
+    if grids := [grid for grid in beyond if grid]:
+        found.append(Section("Beyond the paper's scores", [], grids, folded=True))
+    second = [one for one in kept if one not in main and one.results and not one.stage.runs_of]
+    if second and (grid := front_tables.scores(second, everything, claims)):
+        found.append(Section("The same on a published encoder", [one.stage.about for one in second], [grid]))
+    return found
+
+
+def _paper_cells(claims: Claims) -> str:
+    if claims.cells:
+        return "The paper's values stand behind ours, as the user filled them in."
+    return "The paper's cells are not in our source: who has the paper fills them into experiments/paper_claims.yaml, and they stand here."
+
+
+def _named_not_run(main: Sequence[KeptStage], names: dict[str, str]) -> str:
+    missing = front_tables.not_run(main, names)
+    return f"{NOT_RUN} on any task: {', '.join(missing)}." if missing else ""
+
+
+def _forest(main: Sequence[KeptStage], claims: Claims, tested: Sequence[Outcome]) -> Section | None:
+    """Ours minus every row, a picture a task."""
+    pictures = {}
+    for one in main:
+        verdicts = {found.beside: found.verdict for found in tested if found.test.stage == one.stage.name and found.measure == BLEU}
+        gaps = [
+            (row, gap, verdicts.get(row, "")) for row, results in one.rows.items()
+            if row != OURS and (gap := difference(one.rows.get(OURS, []), results, BLEU))
+        ]  # fmt: skip
+        if gaps:
+            pictures[f"{one.stage.name}-forest.png"] = charts.forest_of_task(f"{one.stage.name}: {BLEU.name}", BLEU.unit, gaps)
+    if not pictures:
+        return None
+    text = (
+        "Ours minus each row with its 95% interval; in brackets the seeds that both have. Green, red, blue: a planned test says above, "
+        "below, no different; grey: no verdict. Hollow: one seed, whose interval is over sentences alone and does not know what another "
+        "would change."
+    )
+    return Section("Ours minus each row", [text], pictures=pictures)
+
+
+def _meter(kept: Iterable[KeptStage]) -> Section | None:
+    grid = front_tables.meter(one for one in kept if not one.stage.runs_of)
+    return Section("The meter: does anything reach the text through z", [], [grid]) if grid else None
+
+
+def _table2(main: Sequence[KeptStage], claims: Claims) -> Section | None:
+    names = claims.tables.get(TABLE_2, {})
+    grid = front_tables.ablations([one for one in main if any(one.rows.get(row) for row in names)], names)
+    lines = ["What each part of the method brings: ours without it.", _named_not_run(main, names)]
+    return Section(TABLE_2, list(filter(None, lines)), [grid]) if grid else None
+
+
+def _figure3(plan: ExperimentPlan, main: Sequence[KeptStage]) -> list[Section]:
+    """Of each task the first run that has it; the others are on the stage's page."""
+    found = []
+    for one in main:
+        made = [result for result in one.results if "figure3" in result.record][:1]
+        if section := task_sections.figure3(made, f"{plan.name}/{one.stage.name}/{ROWS}"):
+            found.append(replace(section, title=f"Figure 3, {one.stage.name}: representations before and after training", see=()))
+    return found
+
+
+def _table4(main: Sequence[KeptStage]) -> Section | None:
+    """The first task's keyword control; the others' are on their pages."""
+    made = next((one for one in main if any("keyword_control" in result.record for result in one.results)), None)
+    return replace(task_sections.table4(made.results), see=()) if made else None
+
+
+def _claims(main: Sequence[KeptStage], judged: Sequence[Judged]) -> list[Section]:
+    titles = {one.stage.task: one.stage.name for one in main}
+    said = [one for one in judged if not one.reason.startswith(NOT_RUN)]
+    left = [one for one in judged if one.reason.startswith(NOT_RUN)]
+    found = [Section("What the paper says", [], [front_tables.claims_table(said, titles)])] if said else []
+    if left:
+        found.append(
+            Section(
+                f"{len(left)} sentences of the paper whose rows have not run", [], [front_tables.claims_table(left, titles)], folded=True
+            )
+        )
+    return found
+
+
+def _samples(one: KeptStage, plan: ExperimentPlan, claims: Claims) -> Section | None:
+    """Outputs of the first seed of each row of Table 1 and of the base, for test examples that a fixed seed draws."""
+    rows = [one.stage.base, *claims.tables.get(TABLE_1, {})]
+    firsts = {row: results[0] for row, results in one.rows.items() if row in rows and results}
+    if not firsts:
+        return None
+    known = next(iter(firsts.values())).record["samples"]
+    drawn = sorted(np.random.default_rng(SEED).permutation(len(known))[:SAMPLES])
+    grids = []
+    for place in drawn:
+        sample, words = known[place], tuple(known[place]["keywords"])
+        lines = [("source", sample["source"]), ("reference", sample["reference"])]
+        lines += [(row, result.record["samples"][place]["prediction"]) for row, result in firsts.items()]
+        grids.append(Grid([{"": name, "text": Marked(text, words)} for name, text in lines]))
+    text = f"Drawn with seed {SEED} from the {len(known)} test examples that are kept with each row; keywords of the source are marked."
+    return Section(f"{len(drawn)} samples of {one.stage.name}", [text], grids, folded=True)
+
+
+def _limits(plan: ExperimentPlan, kept: Sequence[KeptStage]) -> Section | None:
+    points = list(plan.limits)
+    marks = {mark: text for one in kept for result in one.results for mark, text in result.cautions.items()}
+    points += [f"{mark}: {text}." for mark, text in sorted(marks.items())]
+    if any(result.scaled for one in kept for result in one.results):
+        points.append(
+            "Rows are not of the paper's size and length of training: they are compared with each other, and not with the paper's."
+        )
+    return Section("What these numbers can and cannot say", points=points) if points else None
+
+
+def _rules(plan: ExperimentPlan) -> Section:
+    """Every rule by which this page says anything."""
+    rules = {"tests": outcomes.RULE, "the paper's sentences": judged_claims.RULE, "the meter": links.RULE} | plan.rules
+    return Section("By which rules", [], [Grid([{"of": name, "rule": text} for name, text in rules.items()])], folded=True)
+
+
+def _departures(plan: ExperimentPlan, kept: Sequence[KeptStage], departed: list[tuple[str, str]]) -> Section:
+    ran = any(one.results for one in kept)
+    lines = [] if departed else ["No run departed from the plan." if ran else "Nothing ran yet."]
+    grids = [Grid([{"where": where, "what": what} for where, what in departed])] if departed else []
+    if plan.changes:
+        grids.append(Grid([dict(change) for change in plan.changes], "entries after it was written"))
+    return Section("Where runs departed from the plan", lines, grids, folded=True)
+
+
+def _missing(kept: Sequence[KeptStage]) -> Section | None:
+    """Rows that have not run, and those that did and are set apart."""
+    rows: list[dict[str, str | Link]] = []
+    for one in kept:
+        left = {row.name: len(row.seeds) - len(one.rows[row.name]) for row in one.stage.rows}
+        missing = ", ".join(f"{name} ({count})" for name, count in left.items() if count > 0)
+        if missing:
+            rows.append(
+                {"stage": one.stage.name, "missing": str(sum(count for count in left.values() if count > 0)), "rows (seeds)": missing}
+            )
+    apart = [{"run": str(result.origin.name), "why": why} for one in kept for result, why in one.apart]
+    grids = [Grid(rows)] * bool(rows) + [Grid(apart, "set apart: in no table above")] * bool(apart)
+    return Section(f"{NOT_RUN}, and set apart", [], grids, folded=True) if grids else None
+
+
+def _origin(plan: ExperimentPlan, kept: Sequence[KeptStage], results: list[Result]) -> list[Section]:
+    """Hours, pages, machine, and the commands that make all of this again."""
+    rows = []
+    for one in kept:
+        ran, planned = len(one.results), len(one.stage.runs())
+        hours = sum(result.record.get("seconds", 0) for result in one.results) / 3600
+        of = f" of {one.stage.hours:g}" if one.stage.hours else ""
+        link = Link("scores, runs and settings", f"{plan.name}/{one.stage.name}/{task_sections.PAGE}") if ran else NOT_RUN
+        line = {"stage": one.stage.name, "rows": f"{ran} of {planned}", "hours": f"{hours:.1f}{of}"}
+        rows.append(line | {"training ends by": one.stage.stop or "-", "details": link})
+    total = sum(result.record.get("seconds", 0) for result in results) / 3600
+    budget = f" of {plan.hours:g} planned" if plan.hours else ""
+    commands = [
+        f"The plan: {plan.path.as_posix()}. Its rows: python -m hcl_tf.reproduce --plan={plan.path.as_posix()}",
+        f"This page: python -m hcl_tf.report --all --plan={plan.path.as_posix()}",
+    ]
+    text = f"{len(results)} runs, {total:.1f} hours{budget}."
+    found = [Section("Hours, pages and commands", [text], [Grid(rows)], points=commands)]
+    return [*found, task_sections.origin(results)] if results else found

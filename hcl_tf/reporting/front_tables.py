@@ -1,0 +1,147 @@
+"""The front page's tables over all tasks: Table 1 and 2, the tests, the meter, and the claims."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+from hcl_tf.evaluation import links
+from hcl_tf.evaluation.intervals import score_text
+from hcl_tf.evaluation.rows import Result
+from hcl_tf.models.registry import OURS
+from hcl_tf.reporting.claims import METRICS, Claims
+from hcl_tf.reporting.comparisons import difference
+from hcl_tf.reporting.judged_claims import Judged
+from hcl_tf.reporting.kept import KeptStage
+from hcl_tf.reporting.measures import NAMED
+from hcl_tf.reporting.outcomes import NOT_RUN, Outcome, links_of
+from hcl_tf.reporting.page import Grid
+
+SHORT = {"MiniLM-similarity": "MiniLM"}
+BEYOND = ("iBLEU", "sacreBLEU", "MiniLM-similarity", "source-BLEU-4", "distinct-1", "distinct-2", "distinct-outputs")
+ABLATED = ("BLEU-1", "BLEU-2")
+
+
+def scores(kept: Sequence[KeptStage], names: dict[str, str], claims: Claims, metrics: Sequence[str] = METRICS) -> Grid | None:
+    """Systems down, tasks across: means over seeds with their standard deviation. None where none of the rows ran and no cell is filled."""
+    table = []
+    for row, name in names.items():
+        if not any(one.rows.get(row) for one in kept) and not any(
+            (one.stage.task, row, m) in claims.cells for one in kept for m in metrics
+        ):
+            continue
+        line = {"system": name}
+        for one in kept:
+            results = one.rows.get(row, [])
+            line[f"{one.stage.name}: runs"] = _runs(results)
+            for metric in metrics:
+                paper = claims.cells.get((one.stage.task, row, metric))
+                line[f"{one.stage.name}: {SHORT.get(metric, metric)}"] = _cell(results, metric, paper)
+        table.append(line)
+    return Grid(table, grouped=True) if table else None
+
+
+def not_run(kept: Sequence[KeptStage], names: dict[str, str]) -> list[str]:
+    """The names of rows that ran on no task."""
+    return [name for row, name in names.items() if not any(one.rows.get(row) for one in kept)]
+
+
+def _runs(results: Sequence[Result]) -> str:
+    marks = sorted({mark for result in results for mark in result.cautions})
+    return " ".join([str(len(results)), *marks]) if results else NOT_RUN
+
+
+def _cell(results: Sequence[Result], metric: str, paper: float | None) -> str:
+    """`46.81 ± 0.31; paper 48.2`, as much of it as there is."""
+    values = [value for result in results if (value := result.score(metric)) is not None]
+    ours = spread(values) if values else "-" if results else ""
+    beside = f"paper {score_text(paper)}" if paper is not None else ""
+    return "; ".join(filter(None, (ours, beside))) or "-"
+
+
+def spread(values: Sequence[float]) -> str:
+    """A mean and the standard deviation over seeds, in as many digits."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return score_text(mean)
+    return f"{score_text(mean)}\u00a0±\u00a0{statistics.stdev(values):{'.2f' if abs(mean) >= 10 else '.3f'}}"
+
+
+def ablations(kept: Sequence[KeptStage], names: dict[str, str]) -> Grid | None:
+    """Table 2: each ablation, and by how much ours is above it."""
+    table = []
+    for row, name in names.items():
+        if not any(one.rows.get(row) for one in kept):
+            continue
+        line = {"system": name}
+        for one in kept:
+            line[f"{one.stage.name}: runs"] = _runs(one.rows.get(row, []))
+            for metric in ABLATED:
+                line[f"{one.stage.name}: {metric}"] = _cell(one.rows.get(row, []), metric, None)
+                gap = difference(one.rows.get(OURS, []), one.rows.get(row, []), NAMED[metric]) if row != OURS else None
+                line[f"{one.stage.name}: ours - it, {metric}"] = f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]" if gap else "-"
+        table.append(line)
+    return Grid(table, grouped=True) if len(table) > 1 else None
+
+
+def tests(outcomes: Iterable[Outcome]) -> Grid:
+    """Each comparison with its interval and verdict."""
+    table = []
+    for one in outcomes:
+        line = {"comparison": f"{one.row} - {one.beside}, {one.measure.name}", "verdict": one.verdict, "because": one.because}
+        line["difference"] = "-" if one.value is None else f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}] {one.measure.unit}"
+        line["90%"] = f"[{one.narrow[0]:+.2f}, {one.narrow[1]:+.2f}]" if one.narrow else "-"
+        line["no difference"] = f"within {one.margin:g}"
+        line["p, corrected"] = "-" if one.corrected is None else f"{one.corrected:.3f}" if one.corrected >= 0.001 else "<0.001"
+        line["seeds"], line["sentences"] = str(one.seeds or "-"), f"{one.sentences:,}" if one.sentences else "-"
+        table.append(line)
+    return _without_empty(table, "because")
+
+
+def _without_empty(table: list[dict], name: str) -> Grid:
+    """A table without the column of a name where nothing stands in it."""
+    return Grid(table if any(row[name] for row in table) else [{k: v for k, v in row.items() if k != name} for row in table])
+
+
+def meter(kept: Iterable[KeptStage]) -> Grid | None:
+    """Of each row with a latent variable, in how many runs each link is open."""
+    table = []
+    for one in kept:
+        for row, results in one.rows.items():
+            judged = [found for result in results if (found := links_of(result))]
+            if not judged:
+                continue
+            line = {"row": f"{one.stage.name}: {row}"}
+            for name in (*links.FIGURES, *links.ROADS):
+                title = f"from {name} to the text" if name in links.ROADS else name
+                line[title] = _counted([found[name] for found in judged])
+            table.append(line)
+    return Grid(table) if table else None
+
+
+def _counted(verdicts: Sequence[str]) -> str:
+    """`OPEN`, or `OPEN 4 of 6` where runs differ."""
+    if len(set(verdicts)) == 1:
+        return verdicts[0]
+    return f"{links.OPEN} {verdicts.count(links.OPEN)} of {len(verdicts)}"
+
+
+def claims_table(judged: Iterable[Judged], titles: dict[str, str]) -> Grid:
+    """Each sentence of the paper with what became of it. titles: task -> what the page calls it."""
+    table = [
+        {
+            "the paper says": one.says, "task": titles.get(one.task, one.task), "verdict": one.verdict, "ours, 95%": one.difference or "-",
+            "paper": one.paper, "compared": one.compared, "seeds": str(one.seeds or "-"), "reason": one.reason, "cause": one.cause,
+        }
+        for one in judged
+    ]  # fmt: skip
+    return _without_empty(table, "cause")
+
+
+def draws(kept: Iterable[KeptStage]) -> Grid | None:
+    """What several outputs a source are worth: means over seeds."""
+    table = []
+    for one in kept:
+        for row, results in one.rows.items():
+            if found := [result.record["samples_of_z"] for result in results if "samples_of_z" in result.record]:
+                values = {name: spread([each["means"][name]["value"] for each in found]) for name in found[0]["means"]}
+                table.append({"row": f"{one.stage.name}: {row}", "outputs a source": str(found[0]["of_each"]), **values})
+    return Grid(table) if table else None

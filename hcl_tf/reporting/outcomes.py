@@ -1,0 +1,113 @@
+"""What the tests of a plan say of the rows that are kept: differences, intervals, corrected p-values, verdicts with their reasons."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hcl_tf.evaluation import links
+from hcl_tf.evaluation.rows import Result
+from hcl_tf.metrics import decision
+from hcl_tf.metrics.crossed import CrossedMean, crossed_mean
+from hcl_tf.metrics.significance import means
+from hcl_tf.reporting.comparisons import paired
+from hcl_tf.reporting.kept import KeptStage
+from hcl_tf.reporting.measures import Measure
+from hcl_tf.reporting.plan import PlannedTest
+
+NOT_RUN, NOT_YET, CLOSED = "NOT RUN", "not yet", "channel CLOSED"
+ALPHA = 0.05
+TO_TEXT = "z -> decoder"  # of links.FIGURES
+RULE = (
+    f"{decision.RULE} {decision.YES} and {decision.TURNED} also need p below {ALPHA} after Holm's correction within the family. "
+    f"{NOT_YET}: a planned seed of either row is missing, and nothing is judged before. "
+    f"{CLOSED}: z does not reach the text in every run of both rows, so their difference says nothing of what acts through z."
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A row beside another in one measure.
+
+    Attributes:
+      seeds, sentences: that both have. value, low, high: the difference in the direction of better and its 95% interval, over seeds and
+        sentences, or with one seed over sentences alone; None: there is nothing to compare. narrow: the 90% interval.
+      p: of no difference; corrected: by Holm, within its family. found: the analysis behind these, with two seeds or more.
+      because: the reason of a verdict that is none of the rule's, in words.
+    """
+
+    test: PlannedTest
+    row: str
+    beside: str
+    measure: Measure
+    margin: float
+    verdict: str
+    seeds: int = 0
+    sentences: int = 0
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    narrow: tuple[float, float] | None = None
+    p: float | None = None
+    corrected: float | None = None
+    found: CrossedMean | None = None
+    because: str = ""
+
+
+def outcomes(test: PlannedTest, kept: KeptStage) -> list[Outcome]:
+    """Judges a planned test, measure by measure, of each of the rows it stands beside."""
+    found = [_outcome(test, kept, beside, measure, margin) for beside in test.beside for measure, margin in test.margins.items()]
+    judged = [place for place, one in enumerate(found) if one.verdict in (decision.YES, decision.NO, decision.TURNED, decision.UNDECIDED)]
+    for place, p in zip(judged, decision.holm([found[place].p for place in judged]), strict=True):
+        one = replace(found[place], corrected=p)
+        if one.verdict in (decision.YES, decision.TURNED) and p >= ALPHA:
+            one = replace(one, verdict=decision.UNDECIDED, because=f"p is {p:.3f} after Holm's correction")
+        found[place] = one
+    return found
+
+
+def _outcome(test: PlannedTest, kept: KeptStage, beside: str, measure: Measure, margin: float) -> Outcome:
+    own, base = kept.rows[test.row], kept.rows[beside]
+    empty = Outcome(test, test.row, beside, measure, margin, NOT_RUN)
+    if not own or not base:
+        return replace(empty, because=f"{_counted(kept, test.row)}, {_counted(kept, beside)}")
+    table = paired(own, base, measure)
+    if table is None:
+        return replace(empty, because=f"no seed of both has {measure.name}")
+    one = _described(empty, table)
+    planned = set(kept.stage.row(test.row).seeds) & set(kept.stage.row(beside).seeds)
+    shared = {result.seed for result in own} & {result.seed for result in base}
+    if planned - shared:
+        return replace(one, verdict=NOT_YET, because=f"{len(shared & planned)} of {len(planned)} paired seeds")
+    if test.open_channel and (closed := closed_runs((*own, *base))):
+        return replace(one, verdict=CLOSED, because=f"z does not reach the text in {', '.join(closed)}")
+    return replace(one, verdict=decision.verdict(table, margin))
+
+
+def _described(empty: Outcome, table: np.ndarray) -> Outcome:
+    """The difference of a table [seeds, sentences] with its intervals."""
+    sizes = {"seeds": len(table), "sentences": table.shape[1]}
+    if len(table) == 1:
+        entry = means({"": table[0]})[""]
+        return replace(empty, **sizes, value=entry["value"], low=entry["low"], high=entry["high"])
+    wide, narrow = crossed_mean(table), crossed_mean(table, 0.90)
+    interval = {"value": wide.value, "low": wide.low, "high": wide.high, "narrow": (narrow.low, narrow.high)}
+    return replace(empty, **sizes, **interval, p=wide.p, found=wide)
+
+
+def closed_runs(results: Sequence[Result]) -> list[str]:
+    """Names the runs in which z does not reach the text, of those that have a z."""
+    return [f"{result.row} seed {result.seed}" for result in results if (found := links_of(result)) and found[TO_TEXT] != links.OPEN]
+
+
+def links_of(result: Result) -> Mapping[str, str]:
+    """Link -> verdict, and `keywords` and `negatives`, the roads; empty where the system has no z."""
+    figures = result.diagnostics
+    if "latent_size" not in figures:
+        return {}
+    judged = links.links(figures["differences"])
+    return {link.name: link.verdict for link in judged} | {name: links.road(judged, name) for name in links.ROADS}
+
+
+def _counted(kept: KeptStage, row: str) -> str:
+    return f"{row} {len(kept.rows[row])} of {len(kept.stage.row(row).seeds)} seeds"

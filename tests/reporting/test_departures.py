@@ -1,0 +1,52 @@
+"""Where runs departed from their plan: each kind once, and none where there is none."""
+
+from dataclasses import replace
+
+import made_evidence
+import pytest
+from made_evidence import result
+
+from hcl_tf.evaluation.rows import Result
+from hcl_tf.reporting.departures import departures
+from hcl_tf.reporting.kept import KeptStage
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    return made_evidence.plan(tmp_path_factory.mktemp("plans") / "evidence")
+
+
+def found(plan, *results: Result, trials: int = 2, planned: dict | None = None) -> list[tuple[str, str]]:
+    stage = plan.stage("questions")
+    by_row = {row.name: [one for one in results if one.row == row.name] for row in stage.rows}
+    of_rows = {row.name: trials if row.trials else 0 for row in stage.rows}
+    return departures(plan, [KeptStage(stage, by_row, [], of_rows)], {"questions": planned or {}})
+
+
+def test_runs_as_planned_depart_nowhere(plan):
+    settings = result("hcl", 21).settings
+    assert found(plan, result("hcl", 21), result("bert_cvae", 21), planned={"hcl": settings}) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        (result("hcl", 9), "seed 9 is not planned"),
+        (result("hcl", 21, finished={"ended": "time", "step": 1200}), "training was cut off by the clock after 1,200 steps"),
+        (result("hcl", 21, examples=99), "99 examples were scored, at least 100 planned"),
+        (result("hcl", 21, samples_of_z={"of_each": 5}), "5 outputs a source under drawn z, planned 0"),
+    ],
+)
+def test_a_run_that_departs_is_named(plan, changed, what):
+    assert found(plan, changed) == [(f"questions: hcl seed {changed.seed}", what)]
+
+
+def test_other_settings_trials_machines_and_hours_are_named(plan):
+    assert found(plan, result("hcl", 21), planned={"hcl": {"max_steps": 300}}) == [("questions: hcl seed 21", "--max_steps=0, planned 300")]
+    assert found(plan, result("hcl", 21), trials=0) == [("questions", "hcl: 0 trials are kept, 2 planned")]
+    other = result("bert_cvae", 21)
+    other.record["environment"] |= {"gpus": ["A card"], "exported": True}
+    ((where, what),) = found(plan, result("hcl", 21), other)
+    assert where == "questions"
+    assert what == "runs of 2 machines or backends stand beside each other: cpu, GPUs A card, exported programs; cpu, GPUs none"
+    assert found(replace(plan, hours=0.1), result("hcl", 21)) == [("plan.yaml", "0.2 hours were spent, 0.1 planned")]

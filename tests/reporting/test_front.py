@@ -1,0 +1,139 @@
+"""The front page: of nothing run, of everything run, and of parts of it; small, without a network, and legible at three widths."""
+
+import re
+
+import made_evidence
+import pytest
+from chromium import CHROMIUM, Browser
+from made_evidence import keep, questions, result
+
+from hcl_tf.metrics import power
+from hcl_tf.reporting import claims, front, kept, stage_pages
+from hcl_tf.reporting.departures import departures
+
+LARGEST = 3_000_000  # bytes of a report's pages and pictures
+
+
+@pytest.fixture(autouse=True)
+def _few_simulations(monkeypatch):
+    monkeypatch.setattr(power.smallest_found, "__defaults__", (0.8, 0.95, 20))
+    monkeypatch.setattr(power.false_alarms, "__defaults__", (0.95, 20))
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return made_evidence.plan(tmp_path / "evidence")
+
+
+def sections(plan, reports, known=None):
+    found = kept.of_plan(plan, reports / "evidence")
+    return front.sections(plan, found, known or claims.read(claims.shipped()), departures(plan, found, {}))
+
+
+def titles(found):
+    return [section.title for section in found]
+
+
+def test_with_nothing_run_there_is_no_number_but_those_of_the_plan(plan, tmp_path):
+    found = sections(plan, tmp_path)
+    assert found[0].points[0] == (
+        "On questions, hcl beside bert_cvae in BLEU-2, the test that decides: NOT RUN (hcl 0 of 5 seeds, bert_cvae 0 of 5 seeds)."
+    )
+    assert len(found[0].points) == 5
+    (table,) = [section for section in found if section.title == "Table 1"]
+    assert (table.paragraphs, table.grids) == (["NOT RUN: 10 systems on questions, stories, chat."], [])
+    assert not any(section.pictures for section in found)
+    assert "Ours minus each row" not in titles(found)
+
+
+@pytest.fixture
+def whole(plan, tmp_path):
+    """Questions as planned but for the ablation, one seed of stories, degenerate, and no chat."""
+    reports = tmp_path / "reports"
+    keep(reports, plan, "questions", *questions({"hcl": 31.0, "bert_cvae": 30.0, "claps": 28.0, "bert_gen": 31.0}))
+    keep(reports, plan, "questions", result("hcl_without_graph", 21, 30.5))
+    dull = result("hcl", 21, 12.0, task="rocstories")
+    dull.record["scores"]["distinct-outputs"] = dull.record["scores"]["distinct-outputs"] | {"value": 0.31}
+    keep(reports, plan, "stories", dull, result("bert_cvae", 21, 12.0, task="rocstories"))
+    return reports
+
+
+def test_the_headline_follows_from_verdicts(plan, whole):
+    bleu, nll, others, meter, said = sections(plan, whole)[0].points
+    assert bleu.startswith("On questions, hcl beside bert_cvae in BLEU-2: a gain; +0.9")
+    assert bleu.endswith(f"above 0 is better, over 5 seeds and {made_evidence.N} sentences.")
+    assert nll.startswith("On questions, hcl beside bert_cvae in NLL of y+: no difference beyond 0.5 nats a text;")
+    assert others == (
+        "Of 3 further planned comparisons: hcl is above claps (questions, BLEU-2); no different from bert_gen (questions, BLEU-2); "
+        "1 without a verdict."
+    )
+    assert meter == "The road through z to the text is OPEN from keywords in 13 and from negatives in 13 of 13 runs that have a z."
+    assert said.startswith("Of the paper's 22 known claims, asked task by task, 2 hold, 0 do not hold, 1 is undecided, ")
+
+
+def test_table_1_has_systems_down_and_tasks_across_and_says_what_is_missing(plan, whole):
+    (table,) = [section for section in sections(plan, whole) if section.title == "Table 1, in the paper's layout"]
+    (grid,) = table.grids
+    assert [row["system"] for row in grid.rows] == ["BERT-GEN", "T5-CLAPS", "Ours"]
+    assert grid.groups[:3] == [("", 1), ("questions", 8), ("stories", 8)]
+    assert grid.columns[:3] == ["system", "runs", "BLEU-1"]
+    assert re.fullmatch("\\d\\d\\.\\d\\d\u00a0±\u00a00\\.\\d\\d", grid.rows[-1]["questions: BLEU-2"])
+    assert [row["stories: runs"] for row in grid.rows] == ["NOT RUN", "NOT RUN", "1 DEGENERATE"]
+    assert grid.rows[0]["stories: BLEU-2"] == "-"
+    assert table.paragraphs[-2:] == [
+        "NOT RUN on any task: CVAE, Seq2Seq, Transformer, Seq2Seq-DU, DialoGPT, T5, Group-wise.",
+        "NOT RUN at all: chat.",
+    ]
+
+
+def test_the_paper_s_cells_stand_behind_ours_where_they_are_filled(plan, whole):
+    known = claims.read(claims.shipped())
+    known.cells.update({("qqp", "hcl", "BLEU-2"): 48.2, ("qqp", "cvae", "BLEU-2"): 40.1})
+    (table,) = [section for section in sections(plan, whole, known) if section.title.startswith("Table 1")]
+    ours, cvae = (next(row for row in table.grids[0].rows if row["system"] == name) for name in ("Ours", "CVAE"))
+    assert ours["questions: BLEU-2"].endswith("; paper 48.20")
+    assert (cvae["questions: runs"], cvae["questions: BLEU-2"]) == ("NOT RUN", "paper 40.10")
+
+
+def test_ten_samples_of_each_task_are_the_same_each_time(plan, whole):
+    first, again = ([section for section in sections(plan, whole) if "samples of" in section.title] for _ in range(2))
+    assert titles(first) == ["10 samples of questions", "10 samples of stories"]
+    assert [grid.rows for section in first for grid in section.grids] == [grid.rows for section in again for grid in section.grids]
+    assert [row[""] for row in first[0].grids[0].rows] == ["source", "reference", "hcl", "bert_cvae", "claps", "bert_gen"]
+    assert len({str(grid.rows[0]["text"]) for grid in first[0].grids}) == 10
+
+
+@pytest.mark.slow
+def test_all_pages_are_written_from_kept_rows_and_are_small(plan, whole, monkeypatch):
+    monkeypatch.setattr(stage_pages, "series_of", lambda *_: type("NoFlags", (), {"settings": lambda self, row: {}})())
+    _, size = stage_pages.write_all(plan, claims.read(claims.shipped()), whole)
+    text, html = ((whole / name).read_text() for name in ("README.md", "index.html"))
+    assert text.startswith("# HCL beside its base")
+    assert (whole / "questions-forest.png").read_bytes().startswith(b"\x89PNG")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert {"evidence/questions/report.md", "evidence/stories/report.md"} <= set(links)
+    assert all((whole / link).is_file() for link in links), "every page and picture is there"
+    pages = [path for path in whole.rglob("*") if path.suffix in (".md", ".html", ".png", ".csv")]
+    assert size < sum(path.stat().st_size for path in pages) < LARGEST
+    assert "http" not in re.sub(r"data:image[^\"]+", "", html)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
+@pytest.mark.parametrize("width", [360, 800, 1400])
+def test_a_reader_never_scrolls_sideways_but_in_a_table(plan, whole, tmp_path, width):
+    found = kept.of_plan(plan, whole / "evidence")
+    front.write(plan, found, claims.read(claims.shipped()), [], whole)
+    browser = Browser(tmp_path / "profile", tmp_path / "downloads")
+    try:
+        browser.resize(width, 900)
+        browser.open(whole / "index.html")
+        browser.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        assert browser.evaluate(
+            "[...document.images].every(one => one.naturalWidth > 0 && one.getBoundingClientRect().right <= innerWidth)"
+        )
+        assert not browser.faults
+        assert not [address for address in browser.requests if address.startswith("http")]
+    finally:
+        browser.close()

@@ -1,0 +1,88 @@
+"""The tests of a plan: verdicts by rule, corrected together, and none where seeds are missing or z does not reach the text."""
+
+from dataclasses import replace
+
+import made_evidence
+import numpy as np
+import pytest
+from made_evidence import FEW, MANY, questions, result
+
+from hcl_tf.metrics import decision
+from hcl_tf.metrics.crossed import crossed_mean
+from hcl_tf.reporting import outcomes
+from hcl_tf.reporting.kept import KeptStage
+from hcl_tf.reporting.measures import BLEU, NLL
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    return made_evidence.plan(tmp_path_factory.mktemp("plans") / "evidence")
+
+
+def kept(plan, results, stage="questions") -> KeptStage:
+    planned = plan.stage(stage)
+    return KeptStage(planned, {row.name: [one for one in results if one.row == row.name] for row in planned.rows}, [], {})
+
+
+def test_a_gain_has_its_interval_and_the_corrected_p_of_both_measures(plan):
+    results = questions({"hcl": 31.0, "bert_cvae": 30.0})
+    first, second = outcomes.outcomes(plan.primary, kept(plan, results))
+    values = [[np.array(one.record["per_sentence"]["BLEU-2"]) / 100 for one in results if one.row == row] for row in ("hcl", "bert_cvae")]
+    expected = crossed_mean(np.stack(values[0]) - np.stack(values[1]))
+    assert (first.measure, second.measure) == (BLEU, NLL)
+    assert (first.value, first.low, first.high) == tuple(map(pytest.approx, (expected.value, expected.low, expected.high)))
+    assert (first.verdict, first.seeds, first.sentences, first.margin) == (decision.YES, 5, made_evidence.N, 0.5)
+    assert second.verdict == decision.NO, "the same NLL"
+    assert (first.corrected, second.corrected) == tuple(map(pytest.approx, decision.holm([first.p, second.p])))
+
+
+def test_a_p_that_holm_lifts_over_the_level_says_nothing(plan, monkeypatch):
+    results = questions({"hcl": 31.0, "bert_cvae": 30.0})
+    monkeypatch.setattr(decision, "holm", lambda ps: [0.07 for _ in ps])
+    first, _ = outcomes.outcomes(plan.primary, kept(plan, results))
+    assert (first.verdict, first.because) == (decision.UNDECIDED, "p is 0.070 after Holm's correction")
+
+
+def test_a_larger_nll_is_a_loss(plan):
+    results = questions({"bert_cvae": 30.0}) + questions({"hcl": 30.0}, nll=42.0)
+    _, of_nll = outcomes.outcomes(plan.primary, kept(plan, results))
+    assert of_nll.verdict == decision.TURNED
+    assert of_nll.value == pytest.approx(-2, abs=0.2)
+
+
+def test_nothing_is_judged_before_all_planned_seeds_of_both_are_there(plan):
+    results = questions({"hcl": 31.0}) + questions({"bert_cvae": 30.0}, FEW)
+    first, _ = outcomes.outcomes(plan.primary, kept(plan, results))
+    assert (first.verdict, first.because, first.seeds, first.corrected) == (outcomes.NOT_YET, "3 of 5 paired seeds", 3, None)
+    assert first.value == pytest.approx(1, abs=0.2), "shown all the same"
+
+
+def test_what_did_not_run_has_no_number(plan):
+    for results in ([], questions({"hcl": 31.0})):
+        for one in outcomes.outcomes(plan.primary, kept(plan, results)):
+            assert one.verdict == outcomes.NOT_RUN
+            assert {one.value, one.low, one.high, one.p, one.narrow} == {None}
+    assert one.because == "hcl 5 of 5 seeds, bert_cvae 0 of 5 seeds"
+
+
+def test_a_closed_channel_lets_nothing_be_said_of_the_base_alone(plan):
+    results = questions({"hcl": 31.0, "bert_cvae": 30.0, "claps": 28.0, "bert_gen": 28.0})
+    results[0] = result("hcl", MANY[0], 31.0, open_links=False)
+    stage = kept(plan, results)
+    first, _ = outcomes.outcomes(plan.primary, stage)
+    assert (first.verdict, first.because) == (outcomes.CLOSED, "z does not reach the text in hcl seed 21")
+    assert [one.verdict for one in outcomes.outcomes(plan.secondary[0], stage)] == [decision.YES] * 2
+    assert outcomes.outcomes(replace(plan.primary, open_channel=False), stage)[0].verdict == decision.YES
+
+
+def test_few_seeds_are_descriptive_and_one_has_the_interval_over_sentences(plan):
+    test = plan.secondary[1]
+    stage = kept(
+        plan, [result(row, seed, bleu, task="rocstories") for row, bleu in (("hcl", 20), ("bert_cvae", 10)) for seed in FEW], "stories"
+    )
+    (one,) = outcomes.outcomes(test, stage)
+    assert (one.verdict, one.corrected, one.seeds) == (decision.DESCRIPTIVE, None, 3)
+    stage.rows["hcl"][1:] = []
+    (one,) = outcomes.outcomes(test, stage)
+    assert (one.verdict, one.seeds, one.narrow, one.p) == (outcomes.NOT_YET, 1, None, None)
+    assert one.low < one.value < one.high
