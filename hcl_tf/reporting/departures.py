@@ -44,9 +44,9 @@ def _of_run(one: KeptStage, result: Result, planned: dict[str, Any]) -> list[str
 
 def _of_stage(one: KeptStage) -> list[str]:
     found = [
-        f"{name}: {one.trials[name]} trials are kept, {one.stage.row(name).trials} planned"
+        f"{name}: {len(one.trials[name])} trials are kept, {one.stage.row(name).trials} planned"
         for name, results in one.rows.items()
-        if results and one.trials[name] != one.stage.row(name).trials and not one.stage.runs_of
+        if results and len(one.trials[name]) != one.stage.row(name).trials and not one.stage.runs_of
     ]
     machines = {_machine(result) for result in one.results}
     if len(machines) > 1:

@@ -69,6 +69,7 @@ def sections(plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, depart
         *_claims(main, judged),
         *(section for one in main if (section := _samples(one, plan, claims))),
         _limits(plan, kept),
+        _trials(kept),
         _rules(plan),
         _departures(plan, kept, departed),
         _missing(kept),
@@ -100,6 +101,8 @@ def _power(plan: ExperimentPlan, primary: Sequence[Outcome]) -> list[str]:
     seeds = min(len(stage.row(name).seeds) for name in (test.row, *test.beside))
     sentences = primary[0].sentences or stage.at_least
     said = [f"{_shown(variances, seeds, sentences)} These are {origin}."]
+    if primary[0].correlation is not None:
+        said.append(f"Over seeds the two rows' means correlate by {primary[0].correlation:+.2f}: that is what pairing them is worth.")
     if (measured := primary[0].found) and primary[0].seeds > 1:
         parts = power.Components.of(measured)
         alarms = power.false_alarms(parts, seeds, sentences)
@@ -240,6 +243,13 @@ def _limits(plan: ExperimentPlan, kept: Sequence[KeptStage]) -> Section | None:
             "Rows are not of the paper's size and length of training: they are compared with each other, and not with the paper's."
         )
     return Section("What these numbers can and cannot say", points=points) if points else None
+
+
+def _trials(kept: Sequence[KeptStage]) -> Section | None:
+    """Every trial of the settings of any row."""
+    grids = [Grid(table, f"{one.stage.name}: {row}") for one in kept for row, table in one.trials.items() if table]
+    text = "Trainings that chose settings, by validation NLL, the smallest first."
+    return Section("Trials of settings", [text], grids, folded=True) if grids else None
 
 
 def _rules(plan: ExperimentPlan) -> Section:

@@ -62,7 +62,7 @@ def spread(values: Sequence[float]) -> str:
     mean = statistics.mean(values)
     if len(values) < 2:
         return score_text(mean)
-    return f"{score_text(mean)}\u00a0±\u00a0{statistics.stdev(values):{'.2f' if abs(mean) >= 10 else '.3f'}}"
+    return f"{score_text(mean)} ± {statistics.stdev(values):{'.2f' if abs(mean) >= 10 else '.3f'}}"
 
 
 def ablations(kept: Sequence[KeptStage], names: dict[str, str]) -> Grid | None:

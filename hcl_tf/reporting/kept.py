@@ -16,13 +16,13 @@ class KeptStage:
 
     Attributes:
       rows: row -> its results, for every row of the plan in its order; without any where nothing ran. apart: (result, reason) of those that
-        can't stand beside the others. trials: row -> how many trials of its settings are kept.
+        can't stand beside the others. trials: row -> the table of the trials of its settings, which `hcl_tf.tune` wrote.
     """
 
     stage: PlannedStage
     rows: dict[str, list[Result]]
     apart: list[tuple[Result, str]]
-    trials: dict[str, int]
+    trials: dict[str, list[dict[str, str]]]
 
     @property
     def results(self) -> list[Result]:
@@ -74,7 +74,8 @@ def results_of(stage: PlannedStage, folder: Path) -> list[Result]:
     return sorted(known.values(), key=lambda result: (names.index(result.row), result.seed))
 
 
-def _trials(path: Path) -> int:
-    """How many trials a study's table has, which `hcl_tf.tune` wrote; 0 where none is kept."""
+def _trials(path: Path) -> list[dict[str, str]]:
+    """Reads the table of a study; empty where none is kept."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return sum(line.startswith("| ") for line in lines) - 2 if lines else 0  # without its head
+    table = [[cell.strip().replace("\\", "") for cell in line.strip("| ").split("|")] for line in lines if line.startswith("|")]
+    return [dict(zip(table[0], cells, strict=False)) for cells in table[2:]]

@@ -12,7 +12,7 @@ from hcl_tf.metrics.crossed import CrossedMean, crossed_mean
 from hcl_tf.metrics.significance import means
 from hcl_tf.reporting.comparisons import paired
 from hcl_tf.reporting.kept import KeptStage
-from hcl_tf.reporting.measures import Measure
+from hcl_tf.reporting.measures import Measure, of_examples
 from hcl_tf.reporting.plan import PlannedTest
 
 NOT_RUN, NOT_YET, CLOSED = "NOT RUN", "not yet", "channel CLOSED"
@@ -33,6 +33,7 @@ class Outcome:
       seeds, sentences: that both have. value, low, high: the difference in the direction of better and its 95% interval, over seeds and
         sentences, or with one seed over sentences alone; None: there is nothing to compare. narrow: the 90% interval.
       p: of no difference; corrected: by Holm, within its family. found: the analysis behind these, with two seeds or more.
+      correlation: of both rows' means over seeds, of three seeds or more.
       because: the reason of a verdict that is none of the rule's, in words.
     """
 
@@ -51,6 +52,7 @@ class Outcome:
     p: float | None = None
     corrected: float | None = None
     found: CrossedMean | None = None
+    correlation: float | None = None
     because: str = ""
 
 
@@ -74,7 +76,7 @@ def _outcome(test: PlannedTest, kept: KeptStage, beside: str, measure: Measure, 
     table = paired(own, base, measure)
     if table is None:
         return replace(empty, because=f"no seed of both has {measure.name}")
-    one = _described(empty, table)
+    one = replace(_described(empty, table), correlation=_correlation(own, base, measure))
     planned = set(kept.stage.row(test.row).seeds) & set(kept.stage.row(beside).seeds)
     shared = {result.seed for result in own} & {result.seed for result in base}
     if planned - shared:
@@ -93,6 +95,14 @@ def _described(empty: Outcome, table: np.ndarray) -> Outcome:
     wide, narrow = crossed_mean(table), crossed_mean(table, 0.90)
     interval = {"value": wide.value, "low": wide.low, "high": wide.high, "narrow": (narrow.low, narrow.high)}
     return replace(empty, **sizes, **interval, p=wide.p, found=wide)
+
+
+def _correlation(own: Sequence[Result], base: Sequence[Result], measure: Measure) -> float | None:
+    """Correlates the means of both rows over the seeds that both have; None of fewer than three, or where one's means are all the same."""
+    means_of = [{r.seed: np.nanmean(values) for r in rows if (values := of_examples(r, measure)) is not None} for rows in (own, base)]
+    seeds = sorted(means_of[0].keys() & means_of[1].keys())
+    columns = np.array([[of_row[seed] for seed in seeds] for of_row in means_of])
+    return float(np.corrcoef(columns)[0, 1]) if len(seeds) > 2 and columns.std(1).all() else None
 
 
 def closed_runs(results: Sequence[Result]) -> list[str]:

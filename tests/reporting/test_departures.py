@@ -19,7 +19,7 @@ def plan(tmp_path_factory):
 def found(plan, *results: Result, trials: int = 2, planned: dict | None = None) -> list[tuple[str, str]]:
     stage = plan.stage("questions")
     by_row = {row.name: [one for one in results if one.row == row.name] for row in stage.rows}
-    of_rows = {row.name: trials if row.trials else 0 for row in stage.rows}
+    of_rows = {row.name: [{"trial": "1"}] * (trials if row.trials else 0) for row in stage.rows}
     return departures(plan, [KeptStage(stage, by_row, [], of_rows)], {"questions": planned or {}})
 
 

@@ -77,7 +77,7 @@ def test_table_1_has_systems_down_and_tasks_across_and_says_what_is_missing(plan
     assert [row["system"] for row in grid.rows] == ["BERT-GEN", "T5-CLAPS", "Ours"]
     assert grid.groups[:3] == [("", 1), ("questions", 8), ("stories", 8)]
     assert grid.columns[:3] == ["system", "runs", "BLEU-1"]
-    assert re.fullmatch("\\d\\d\\.\\d\\d\u00a0±\u00a00\\.\\d\\d", grid.rows[-1]["questions: BLEU-2"])
+    assert re.fullmatch("\\d\\d\\.\\d\\d ± 0\\.\\d\\d", grid.rows[-1]["questions: BLEU-2"])
     assert [row["stories: runs"] for row in grid.rows] == ["NOT RUN", "NOT RUN", "1 DEGENERATE"]
     assert grid.rows[0]["stories: BLEU-2"] == "-"
     assert table.paragraphs[-2:] == [
@@ -93,6 +93,15 @@ def test_the_paper_s_cells_stand_behind_ours_where_they_are_filled(plan, whole):
     ours, cvae = (next(row for row in table.grids[0].rows if row["system"] == name) for name in ("Ours", "CVAE"))
     assert ours["questions: BLEU-2"].endswith("; paper 48.20")
     assert (cvae["questions: runs"], cvae["questions: BLEU-2"]) == ("NOT RUN", "paper 40.10")
+
+
+def test_every_trial_that_is_kept_is_shown(plan, whole):
+    assert "Trials of settings" not in titles(sections(plan, whole))
+    place = whole / "evidence" / "questions" / "trials"
+    place.mkdir()
+    (place / "hcl.md").write_text("1 trials, smallest value first.\n\n| trial | value |\n| --- | --- |\n| 1 | 33.5 |\n")
+    (section,) = [section for section in sections(plan, whole) if section.title == "Trials of settings"]
+    assert [(grid.title, grid.rows) for grid in section.grids] == [("questions: hcl", [{"trial": "1", "value": "33.5"}])]
 
 
 def test_ten_samples_of_each_task_are_the_same_each_time(plan, whole):

@@ -23,13 +23,14 @@ def reports(plan, tmp_path):
 
 def test_rows_come_in_the_order_of_the_plan_and_of_seeds(plan, reports):
     (reports / "evidence" / "questions" / "trials").mkdir()
-    table = "2 trials, smallest value first. Fixed: a.\n\n| trial | value |\n| --- | --- |\n| 1 | 3.0 |\n| 2 | failed |\n"
+    table = "2 trials, smallest value first. Fixed: a.\n\n| trial | kl\\_ramp |\n| --- | --- |\n| 1 | 3.0 |\n| 2 | failed |\n"
     (reports / "evidence" / "questions" / "trials" / "hcl.md").write_text(table)
     questions, stories, chat = kept.of_plan(plan, reports / "evidence")
     assert {row: [one.seed for one in results] for row, results in questions.rows.items()} == {
         "hcl": [21, 22], "bert_cvae": [22], "claps": [], "bert_gen": [], "hcl_without_graph": [],
     }  # fmt: skip
-    assert (questions.trials["hcl"], questions.trials["bert_cvae"]) == (2, 0)
+    assert questions.trials["hcl"] == [{"trial": "1", "kl_ramp": "3.0"}, {"trial": "2", "kl_ramp": "failed"}]
+    assert questions.trials["bert_cvae"] == []
     assert not stories.results
     assert not chat.apart
 

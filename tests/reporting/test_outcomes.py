@@ -33,6 +33,7 @@ def test_a_gain_has_its_interval_and_the_corrected_p_of_both_measures(plan):
     assert (first.value, first.low, first.high) == tuple(map(pytest.approx, (expected.value, expected.low, expected.high)))
     assert (first.verdict, first.seeds, first.sentences, first.margin) == (decision.YES, 5, made_evidence.N, 0.5)
     assert second.verdict == decision.NO, "the same NLL"
+    assert first.correlation == pytest.approx(np.corrcoef(np.array(values).mean(2))[0, 1])
     assert (first.corrected, second.corrected) == tuple(map(pytest.approx, decision.holm([first.p, second.p])))
 
 
