@@ -19,6 +19,7 @@ from hcl_tf.settings import PRESETS
 
 PLAN = flags.DEFINE_string("plan", None, "A plan of an experiment (YAML), whose rows are made instead of a task's tables.")
 STAGES = flags.DEFINE_list("stages", [], "With --plan: its stages. Default: all.")
+LIST = flags.DEFINE_boolean("list", False, "With --plan: print which rows are kept and which are missing, by turn, and make none.")
 TASK = flags.DEFINE_enum("task", None, list(config.TASKS), "Whose tables.")
 PRESET = flags.DEFINE_enum("preset", "paper", PRESETS, "Preset of every row.")
 SYSTEMS = flags.DEFINE_list("systems", [], "Rows, by the names of their files in --experiments/<task>/. Default: all.")
@@ -39,9 +40,12 @@ def main() -> None:
     """Runs the command that the flags ask for."""
     if bool(TASK.value) == bool(PLAN.value):
         raise UserError(f"--task, one of {', '.join(config.TASKS)}, or --plan is needed, and not both")
-    for flag in (SYSTEMS, MAX_STEPS, DATA_DIR, BUDGET) if PLAN.value else (STAGES,):
+    for flag in (SYSTEMS, MAX_STEPS, DATA_DIR, BUDGET) if PLAN.value else (STAGES, LIST):
         if flag.value:
             raise UserError(f"--{flag.name}: {'the plan says that' if PLAN.value else 'is of a plan; give --plan'}")
+    if LIST.value:
+        _list_plan(Path(PLAN.value))
+        return
     cli.check_versions()  # better here than in each row's command
     if PLAN.value:
         _reproduce_plan(Path(PLAN.value))
@@ -67,9 +71,22 @@ def _reproduce_plan(path: Path) -> None:
     from hcl_tf.reporting.reproduction import reproduce_plan
 
     plan = read(path)
-    runs, out = Path(RUNS.value or f"runs/{plan.name}"), Path(OUT.value or f"{EXPERIMENTS.value}/reports/{plan.name}")
-    if code := reproduce_plan(plan, STAGES.value, runs, out, JOBS.value):
+    if code := reproduce_plan(plan, STAGES.value, Path(RUNS.value or f"runs/{plan.name}"), _kept(plan.name), JOBS.value):
         sys.exit(code)
+
+
+def _list_plan(path: Path) -> None:
+    """Prints which rows of a plan are kept."""
+    from hcl_tf.reporting.plan import read
+    from hcl_tf.reporting.reproduction import listed
+
+    plan = read(path)
+    print("\n".join(listed(plan, STAGES.value, _kept(plan.name))))
+
+
+def _kept(name: str) -> Path:
+    """Where the rows of the plan of a name are kept."""
+    return Path(OUT.value or f"{EXPERIMENTS.value}/reports/{name}")
 
 
 if __name__ == "__main__":

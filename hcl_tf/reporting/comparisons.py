@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hcl_tf.errors import UserError
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.metrics.crossed import crossed_mean
@@ -64,19 +63,9 @@ class ComparedRow:
 
 
 def compare(stage: PlannedStage, results: Iterable[Result]) -> list[ComparedRow]:
-    """Compares a stage's rows, in the order of the plan; a row without results is there, too.
-
-    Raises:
-      UserError: a result is no row of the plan, or of another split than the plan's.
-    """
+    """Compares a stage's rows (`kept.results_of`), in the order of the plan; a row without results is there, too."""
     found: dict[str, list[Result]] = {row.name: [] for row in stage.rows}
     for result in results:
-        if result.row not in found:
-            raise UserError(f"{result.origin}: {result.row} is no row of stage {stage.name}; another plan made it: choose another --out")
-        if result.record.get("split", "test") != stage.split:
-            raise UserError(
-                f"{result.origin}: scored on {result.record.get('split', 'test')}, the plan's stage {stage.name} is on {stage.split}"
-            )
         found[result.row].append(result)
     compared = []
     for row in stage.rows:

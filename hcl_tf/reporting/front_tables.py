@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.intervals import score_text
 from hcl_tf.evaluation.rows import Result
+from hcl_tf.metrics.decision import NO, TURNED, YES
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import METRICS, Claims
 from hcl_tf.reporting.comparisons import difference
@@ -18,6 +19,7 @@ from hcl_tf.reporting.page import Grid
 SHORT = {"MiniLM-similarity": "MiniLM"}
 BEYOND = ("iBLEU", "sacreBLEU", "MiniLM-similarity", "source-BLEU-4", "distinct-1", "distinct-2", "distinct-outputs")
 ABLATED = ("BLEU-1", "BLEU-2")
+SAID = {YES: f"{YES}: above", TURNED: f"{TURNED}: below", NO: f"{NO}: no different"}
 
 
 def scores(kept: Sequence[KeptStage], names: dict[str, str], claims: Claims, metrics: Sequence[str] = METRICS) -> Grid | None:
@@ -86,7 +88,11 @@ def tests(outcomes: Iterable[Outcome]) -> Grid:
     """Each comparison with its interval and verdict."""
     table = []
     for one in outcomes:
-        line = {"comparison": f"{one.row} - {one.beside}, {one.measure.name}", "verdict": one.verdict, "because": one.because}
+        line = {
+            "comparison": f"{one.row} - {one.beside}, {one.measure.name}",
+            "verdict": SAID.get(one.verdict, one.verdict),
+            "because": one.because,
+        }
         line["difference"] = "-" if one.value is None else f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}] {one.measure.unit}"
         line["90%"] = f"[{one.narrow[0]:+.2f}, {one.narrow[1]:+.2f}]" if one.narrow else "-"
         line["no difference"] = f"within {one.margin:g}"

@@ -149,9 +149,7 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
     Args:
       stages: their names; empty: all. runs: where run folders go. out: where rows and the page are kept.
     """
-    if unknown := sorted(set(stages) - {stage.name for stage in plan.stages}):
-        raise UserError(f"--stages: {unknown[0]} is no stage of {plan.path}; there are: {', '.join(stage.name for stage in plan.stages)}")
-    chosen = [(stage, series_of(plan, stage, runs, out)) for stage in plan.stages if not stages or stage.name in stages]
+    chosen = [(stage, series_of(plan, stage, runs, out)) for stage in _chosen(plan, stages)]
     for stage, series in chosen:
         _check(series, [row.name for row in stage.rows])
     worst = 0
@@ -167,6 +165,24 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
     arms.write(plan, out)
     print(f"wrote {out / report.PAGE} and {report.HTML}", flush=True)
     return worst
+
+
+def listed(plan: ExperimentPlan, stages: list[str], out: Path) -> list[str]:
+    """Says of each turn and stage which rows are kept below `out` and which are missing. Errors as those of `reproduce_plan`."""
+    found = []
+    for turn in plan.turns:
+        for stage in _chosen(plan, stages):
+            if wanted := stage.runs(turn):
+                missing = [row for row in wanted if not rows.place_of(out / stage.name, *row).is_file()]
+                counts = f"turn {turn}, {stage.name}: {len(wanted) - len(missing)} of {len(wanted)} rows are there"
+                found.append(f"{counts}, missing: {', '.join(map(_name, missing)) or 'none'}")
+    return found
+
+
+def _chosen(plan: ExperimentPlan, stages: list[str]) -> list[PlannedStage]:
+    if unknown := sorted(set(stages) - {stage.name for stage in plan.stages}):
+        raise UserError(f"--stages: {unknown[0]} is no stage of {plan.path}; there are: {', '.join(stage.name for stage in plan.stages)}")
+    return [stage for stage in plan.stages if not stages or stage.name in stages]
 
 
 def series_of(plan: ExperimentPlan, stage: PlannedStage, runs: Path, out: Path) -> Series:

@@ -5,12 +5,13 @@ import json
 import shutil
 from pathlib import Path
 
+import made_evidence
 import pytest
 
 from hcl_tf.errors import UserError
 from hcl_tf.reporting import plan as plans
 from hcl_tf.reporting import reproduction
-from hcl_tf.reporting.reproduction import reproduce_plan, series_of
+from hcl_tf.reporting.reproduction import listed, reproduce_plan, series_of
 
 TEXT = """
 title: A question
@@ -124,6 +125,16 @@ def test_a_failed_trunk_fails_what_begins_with_it_and_nothing_else(plan, calls, 
 def test_a_signal_ends_it(plan, calls, monkeypatch, tmp_path):
     monkeypatch.setattr(reproduction, "_call", lambda module, flags: 143)
     assert reproduce_plan(plan, [], tmp_path / "runs", tmp_path / "out") == 143
+
+
+def test_the_list_of_rows_needs_neither_data_nor_runs(tmp_path):
+    planned = made_evidence.plan(tmp_path / "evidence")
+    made_evidence.keep(tmp_path / "reports", planned, "stories", *(made_evidence.result(row, 21) for row in ("hcl", "bert_cvae")))
+    stories, chat = listed(planned, ["stories", "chat"], tmp_path / "reports" / "evidence")
+    assert stories == "turn 1, stories: 2 of 6 rows are there, missing: hcl seed 22, bert_cvae seed 22, hcl seed 23, bert_cvae seed 23"
+    assert chat == "turn 1, chat: 0 of 2 rows are there, missing: hcl seed 21, bert_cvae seed 21"
+    with pytest.raises(UserError, match="--stages: gossip is no stage"):
+        listed(planned, ["gossip"], tmp_path)
 
 
 def test_what_can_t_be_is_refused_before_anything_runs(plan, calls, tmp_path):
