@@ -20,7 +20,9 @@ def run_dir() -> flags.FlagHolder:
 
 def data_dir() -> flags.FlagHolder:
     """Defines `--data_dir`; `optional_path` reads it."""
-    return flags.DEFINE_string("data_dir", None, "Prepared folder that the run was trained on. Default: tfrecords/<task>.")
+    return flags.DEFINE_string(
+        "data_dir", None, "Prepared folder that the run was trained on. Default: the one that the training was given, or tfrecords/<task>."
+    )
 
 
 def split(text: str, default: str = "test") -> flags.FlagHolder:

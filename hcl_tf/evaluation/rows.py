@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hcl_tf.config import TASKS
 from hcl_tf.data.batching.sample_rows import sample_rows
 from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.data.store.tfrecords import content_of
@@ -120,12 +121,13 @@ class Result:
         return self.record["content"] == content_of(manifest) if "content" in self.record else self.record["data"] == manifest["sha256"]
 
     def command(self) -> str:
-        """The training command, from the settings that the preset does not give."""
+        """The training command, from the settings that the preset does not give. A task of one's own has a folder to fill in."""
         s = self.settings
+        folder = [] if self.record["task"] in TASKS else ["--data_dir=PREPARED_FOLDER"]
         preset = preset_values(registry.entry(s["model"]).settings, s["preset"])
         given = [f"--{name}={value}" for name, value in s.items() if name not in ("preset", "seed") and value != preset.get(name)]
         return " ".join(
-            ["python -m hcl_tf.train", f"--task={self.record['task']}", f"--preset={s['preset']}", *given, f"--seed={self.seed}"]
+            ["python -m hcl_tf.train", f"--task={self.record['task']}", *folder, f"--preset={s['preset']}", *given, f"--seed={self.seed}"]
         )
 
 

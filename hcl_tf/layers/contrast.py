@@ -1,8 +1,8 @@
 """The three contrasts: between instances, between keywords, and between the two (paper section 3.3, eqs 10 and 11); and other papers'.
 
-The three compare a positive with an impostor. Over a similarity s (eq 10) the loss is -log of the positive's softmax; over a
-distance h (L_ins, eq 11) the paper prints -log(1 - softmax(h / tau)[positive]). With one negative both are one softplus,
-which neither overflows nor loses small differences: -log(1 - e^a / (e^a + e^b)) = log(1 + e^(a - b)).
+The three compare a positive with an impostor. Over a similarity s (eq 10) the loss is -log of the positive's softmax; over a distance
+h (L_ma, eq 11, and L_ins, which has no number) the paper prints -log(1 - softmax(h / tau)[positive]). With one negative both are one
+softplus, which neither overflows nor loses small differences: -log(1 - e^a / (e^a + e^b)) = log(1 + e^(a - b)).
 """
 
 import tensorflow as tf

@@ -151,7 +151,10 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
         return sums
 
     def instance_contrast_sums(self, batch: Batch, texts: dict, prior, posterior, present: tf.Tensor | None) -> dict[str, Sum]:
-        """Computes L_ins (eq 11). With in-batch negatives, of which `present` [B, 1 + B] count, it is against these too."""
+        """Computes L_ins, which has no number in the paper.
+
+        With in-batch negatives, of which `present` [B, 1 + B] count, it is against these too.
+        """
         mask = batch["example_mask"]
         target, negative = self.instance_distances(texts, prior, posterior)
         negatives = negative

@@ -60,7 +60,7 @@ def launch(
     tf.config.experimental.enable_op_determinism()  # else a resumed run would not have the same bits
     begun_with = with_trunk(begun_with, settings, data, path)
     chief = not (known := workers.read()) or known.is_chief
-    recorded = recorded_of(task, data, settings, begun_with, row)
+    recorded = recorded_of(task, data, settings, begun_with, row) | {"data_dir": str(data.folder)}  # as it was given
     begun, existed = (path / CONFIG).exists(), path.exists()
     run = RunFolder.open(path, recorded, command, same=what_has_to_be_the_same) if chief else None
     try:

@@ -68,6 +68,7 @@ class Loop:
         self._board = Board(run.path / "tensorboard", settings) if run else None
         self._samples = samples
         self._caps = np.zeros(len(CAPS), np.int64)
+        self._warned: set[str] = set()  # terms of whose large gradient a warning was given; each is named once
         self._clipped = 0, 0.0  # steps since the last validation, and how many of them were clipped; of this process
         self._phases = system.phases()
         # Of this process: whether it took a step, examples and seconds that its speed is computed from, and the time of the last status.
@@ -255,13 +256,14 @@ class Loop:
             print(f"step {at.step}: {', '.join(filter(None, said))} ({time.monotonic() - began:.0f} s)", flush=True)
 
     def _say_gradients(self, norms: dict[str, float]) -> str:
-        """Says how large each term's gradient is, and how many steps since the last validation were clipped; warns where most were."""
+        """Says how large each term's gradient is, and how many steps since the last validation were clipped; warns once of each term where most were."""
         (steps, clipped), self._clipped = self._clipped, (0, 0.0)
         if not norms or not steps:
             return ""
         share = clipped / steps
-        if share > MOST_CLIPPED and self.at.step > self.settings.warmup_steps:
-            largest = max(norms, key=norms.__getitem__)
+        largest = max(norms, key=norms.__getitem__)
+        if share > MOST_CLIPPED and self.at.step > self.settings.warmup_steps and largest not in self._warned:
+            self._warned.add(largest)
             print(
                 f"warning: {share:.0%} of the last {steps} steps were clipped, so the largest gradient decides where they go: that of "
                 f"{largest}, of norm {norms[largest]:.3g} where --gradient_clip={self.settings.gradient_clip:g}",

@@ -39,7 +39,8 @@ class TrainedRun:
 
     Args:
       run_dir: the folder that training wrote. checkpoint: the checkpoint's name.
-      data_dir: the prepared folder that the run was trained on; None: tfrecords/<task>. It is not opened before data are asked for.
+      data_dir: the prepared folder that the run was trained on; None: as the run has it (`data_of`). It is not opened
+        before data are asked for.
       finished: whether to refuse a run whose training has not ended.
 
     Attributes:
@@ -151,8 +152,16 @@ class TrainedRun:
 
 
 def data_of(config: dict, folder: Path | None) -> PreparedData:
-    """Reads the data that a run was trained on, with keywords appended if the run's have them. Raises `UserError` for other data."""
-    folder = folder or default_data_dir(config["task"])
+    """Reads the data that a run was trained on, with keywords appended if the run's have them.
+
+    Args:
+      config: the run's. folder: the prepared folder; None: the one that the training was given, as long as it is there, else tfrecords/<task>.
+
+    Raises:
+      UserError: there are no prepared data, or other data than the run's.
+    """
+    given = config.get("data_dir")
+    folder = folder or Path(given if given and (Path(given) / MANIFEST).is_file() else default_data_dir(config["task"]))
     if not (folder / MANIFEST).is_file():
         raise UserError(
             f"--data_dir={folder}: no prepared data there; pass --data_dir, the folder that the run was trained on "

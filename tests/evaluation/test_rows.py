@@ -65,6 +65,10 @@ def test_the_command_of_a_result_gives_its_settings(row):
     assert registry.resolve(flags.preset.value, flags.given).to_dict() == settings
 
 
+def test_the_command_of_a_task_of_one_s_own_asks_for_its_data():
+    assert "--task=custom --data_dir=PREPARED_FOLDER" in made("hcl", task="custom").command()
+
+
 def test_a_kept_file_of_a_version_that_recorded_less(tmp_path):
     """Settings of other systems are read over; none that was there may be missing."""
     kept = made("transformer")

@@ -116,3 +116,11 @@ def test_data_are_looked_for_where_preparation_puts_them(tmp_path, monkeypatch) 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="--data_dir=tfrecords/qqp: no prepared data there"):
         data_of({"task": "qqp", "data": "", "settings": {}}, None)
+
+
+def test_data_are_looked_for_where_the_training_had_them(qqp_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = {"task": "qqp", "data": read(qqp_folder)[0].manifest["sha256"], "settings": {}, "data_dir": str(qqp_folder)}
+    assert data_of(config, None).folder == qqp_folder
+    with pytest.raises(UserError, match="--data_dir=tfrecords/qqp: no prepared data there"):
+        data_of(config | {"data_dir": str(tmp_path / "gone")}, None)
