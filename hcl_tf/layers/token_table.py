@@ -5,6 +5,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from hcl_tf.layers import output
+from hcl_tf.layers.shapes import dimension
 
 WIDE = 32  # columns; decoding/top_k.py searches rows in blocks of so many
 
@@ -100,7 +101,7 @@ class TokenTable(keras.layers.Layer):
         Returns:
           The weighted sum (a scalar, differentiable), and [B] the NLL of each text (not differentiable, not smoothed).
         """
-        batch, length = ids.shape
+        batch, length = dimension(ids), ids.shape[1]
         total, nll = output.cross_entropy(
             tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
             tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), smoothing, training, _flat(mixture),
@@ -109,7 +110,7 @@ class TokenTable(keras.layers.Layer):
 
     def text_nll(self, states: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, mixture: output.Mixture | None = None) -> tf.Tensor:
         """Computes each text's NLL [B], differentiable (`output.token_nll`); arguments as in `cross_entropy`."""
-        batch, length = ids.shape
+        batch, length = dimension(ids), ids.shape[1]
         nll = output.token_nll(
             tf.reshape(states, [batch * length, states.shape[-1]]), self.weights_of_output(), self.bias,
             tf.reshape(self.columns(ids), [-1]), tf.reshape(weights, [-1]), _flat(mixture),

@@ -92,6 +92,7 @@ class System(keras.Model):
     Attributes:
       random_sizes: preset -> LAYERSxWIDTH of random weights, for presets in which they differ from `settings.RANDOM_ENCODER`.
       is_trained: False for a system without weights, whose run is finished at once.
+      has_latent: whether outputs come from a latent variable z, whose prior `source_prior` gives.
       scales: term that the objective may have -> its unit, `A_TEXT` or `A_TOKEN`.
       curves: the losses that a report draws over the steps of training.
       orders: the diagnostics that say how often a contrast orders its pair right; lines of progress show them.
@@ -103,6 +104,7 @@ class System(keras.Model):
 
     random_sizes: ClassVar[dict[str, str]] = {}
     is_trained = True
+    has_latent = False
     scales: ClassVar[Mapping[str, str]] = {"nll": A_TEXT, "nll_token": A_TOKEN}
     curves: ClassVar[tuple[str, ...]] = ("nll", "nll_token")
     orders: ClassVar[tuple[str, ...]] = ()
@@ -299,6 +301,14 @@ class System(keras.Model):
     def source_prior(self, batch: Batch) -> Gaussian | None:
         """Computes the prior of z [B, Z], from which generation draws, or of which it takes the mean; default: None, there is no z."""
         return None
+
+    def target_nll(self, batch: Batch) -> tf.Tensor:
+        """Computes the NLL of each target where outputs are made: with z, if there is one, at the prior's mean. Returns [B] nats.
+
+        Args:
+          batch: sources (`decoding.generator.SOURCE_COLUMNS`) and target_ids, of any number of rows, known or not while tracing.
+        """
+        raise NotImplementedError
 
     @property
     def start_id(self) -> int:

@@ -88,6 +88,10 @@ class CVAE(LatentVariable, RecurrentBody):
     def source_prior(self, batch: Batch) -> latent.Gaussian:
         return self.prior_of(self.vector(batch["source_ids"], None))
 
+    def target_nll(self, batch: Batch) -> tf.Tensor:
+        source = self.vector(batch["source_ids"], None)
+        return self.nll_given(batch, source, self.prior_of(source).mean())
+
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[tuple, dict]:
         source = self.vector(batch["source_ids"], None)
         z = self.drawn(self.prior_of(source), noise)

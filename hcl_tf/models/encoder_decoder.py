@@ -135,6 +135,9 @@ class EncoderDecoder(Copying, BertBody):
 
     # -- decoding ---------------------------------------------------------------------------------------------------
 
+    def target_nll(self, batch: Batch) -> tf.Tensor:
+        return self.text_nll(batch, None)
+
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
         texts = self.encode(batch, None)
         return self.start_from(batch, texts, texts["states"], texts["mask"], beams)

@@ -288,6 +288,10 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
     def source_prior(self, batch: Batch) -> latent.Gaussian:
         return self.read_sources(batch)[2]
 
+    def target_nll(self, batch: Batch) -> tf.Tensor:
+        texts, keywords, prior = self.read_sources(batch)
+        return self.nll_given(batch, texts, keywords, prior.mean())
+
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
         texts, keywords, prior = self.read_sources(batch)
         z = self.drawn(prior, noise)

@@ -19,6 +19,7 @@ class LatentVariable:
     predict the target's words (Zhao et al. 2017, section 3.4).
     """
 
+    has_latent = True
     scales: ClassVar[Mapping[str, str]] = {"kl_objective": A_TEXT, "bag_of_words": A_TEXT}
     curves: ClassVar[tuple[str, ...]] = ("nll_prior", "kl")
     output_nll = "nll_prior"  # z at the prior's mean, where outputs are made; `nll` has it from the posterior, which knows the target

@@ -19,3 +19,6 @@ class PlainLikelihood:
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
         total, each = self.nll(batch, noise if training else None, training)
         return {"nll": Sum(total), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+
+    def target_nll(self, batch: Batch) -> tf.Tensor:
+        return self.nll(batch, None, training=False)[1]

@@ -62,12 +62,19 @@ class Plain(System):
         return tf.cast(self.out(self.mix(tf.concat([source, before, last], -1))), tf.float32)
 
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
+        return self.sums(self.token_nll(batch, noise if training else None), batch)
+
+    def token_nll(self, batch: Batch, noise: Noise | None) -> tf.Tensor:
+        """[B, T + 1] of every token."""
         embedded = self.embed(batch["target_ids"][:, :-1])
-        if training:
+        if noise:
             embedded = noise.dropout(embedded, self.settings.dropout)
         source = tf.repeat(self.source(batch)[:, None], embedded.shape[1], 1)
         scores = self.scores(source, self.before(embedded), embedded)
-        return self.sums(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(self.columns_, self.labels(batch)), scores), batch)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(self.columns_, self.labels(batch)), scores)
+
+    def target_nll(self, batch: Batch) -> tf.Tensor:
+        return tf.reduce_sum(self.token_nll(batch, None) * self.label_weights(batch), 1)
 
     def sums(self, each: tf.Tensor, batch: Batch) -> dict[str, Sum]:
         """Of the NLL [B, T + 1] of every token."""
@@ -238,6 +245,15 @@ class CacheChangesType(Plain):
     def step(self, ids: tf.Tensor, position: tf.Tensor, cache: dict, fixed: dict) -> tuple[tf.Tensor, dict]:
         scores, cache = super().step(ids, position, {"before": tf.cast(cache["before"], tf.float32)}, fixed)
         return scores, {"before": tf.cast(cache["before"], tf.float16)}
+
+
+class ScoresTargetsByToken(Plain):
+    """A mean over a target's tokens, where a sum is asked for."""
+
+    breaks: ClassVar[Mapping[str, str]] = {"targets_are_scored_where_outputs_are_made": "target_nll"}
+
+    def target_nll(self, batch: Batch) -> tf.Tensor:
+        return tf.math.divide_no_nan(super().target_nll(batch), tf.reduce_sum(self.label_weights(batch), 1))
 
 
 class SearchScoresOtherwise(Plain):

@@ -12,9 +12,9 @@ from hcl_tf.models.base import A_TOKEN, System, mean
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.checkpoints import Checkpoints
 from hcl_tf.training.validation import Validation
-from system_toolkit.breach import DEAR, Breach, close, close_all, equal, need, rule
+from system_toolkit.breach import DEAR, DEAREST, Breach, close, close_all, equal, need, rule
 from system_toolkit.kit import FILLER, ROWS, STEP, Kit, noise_of, part_of, single_precision, sources_of
-from system_toolkit.scores import agree, nll_of, stepped, taught_total
+from system_toolkit.scores import agree, nll_of, stepped, taught, taught_total
 
 # A bias of attention's keys adds the same to all scores of a query: softmax takes it away again.
 SILENT = ("key.bias", "key/bias", "key_dense")
@@ -223,6 +223,16 @@ def backwards(ids: np.ndarray, system: System) -> np.ndarray:
     return found
 
 
+@rule(DEAREST)
+def targets_are_scored_where_outputs_are_made(kit: Kit) -> None:
+    """The NLL of each target, from sources and targets alone and for any number of rows, is that of the losses of its row alone."""
+    system, batch = kit.system, kit.held_out
+    given = sources_of(batch) | {"target_ids": batch["target_ids"]}
+    shapes = {name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for name, tensor in given.items()}
+    found = tf.function(system.target_nll, input_signature=[shapes], autograph=False)(given).numpy()
+    close("target_nll", found, taught(system, batch, batch["target_ids"].numpy()[:, 1:]), "by its own row's losses", 1e-5)
+
+
 # -- search -----------------------------------------------------------------------------------------------------------
 
 
@@ -330,8 +340,8 @@ def a_checkpoint_holds_all_state(kit: Kit) -> None:
 
 RULES = (
     builds, objective_is_declared, every_weight_is_trained, parts_add_up, fillers_do_not_count, noise_follows_rows, padding_changes_nothing,
-    scores_are_causal, cached_decoding_scores_as_teacher_forcing, search_finds_what_its_scores_say, the_second_call_traces_nothing,
-    half_precision_is_finite, a_checkpoint_holds_all_state,
+    scores_are_causal, cached_decoding_scores_as_teacher_forcing, targets_are_scored_where_outputs_are_made,
+    search_finds_what_its_scores_say, the_second_call_traces_nothing, half_precision_is_finite, a_checkpoint_holds_all_state,
 )  # fmt: skip
 
 # Those that one setting of a system breaks sooner than another: for tests of a system's other settings.
