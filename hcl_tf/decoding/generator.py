@@ -1,4 +1,4 @@
-"""Generates texts for sources: runs the search of a system batch by batch, compiled once for each shape."""
+"""Generates texts for sources, and scores given ones: runs a system batch by batch, traced once for each shape."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from hcl_tf.data.batching.batches import Batch
 from hcl_tf.data.tokenizers.wordpiece import Tokenizer
+from hcl_tf.layers.latent import Gaussian
 from hcl_tf.layers.noise import Noise
 from hcl_tf.settings import Settings
 
@@ -28,6 +29,12 @@ class Generating(Protocol):
           noise: with which z is drawn; None: no sampling.
         """
 
+    def source_prior(self, batch: Batch) -> Gaussian | None:
+        """Computes the prior of z [B, Z]; None: there is no z."""
+
+    def target_nll(self, batch: Batch) -> tf.Tensor:
+        """Computes the NLL [B] of each target, nats."""
+
 
 class Generator:
     """Generates texts with a system.
@@ -44,7 +51,16 @@ class Generator:
             noise = Noise(system.settings.seed, draw, batch["example_rows"]) if sampled else None
             return system.generate(batch, noise)
 
+        def prior_parameters(batch: Batch) -> tuple[tf.Tensor, tf.Tensor] | None:
+            prior = system.source_prior(batch)
+            return None if prior is None else (prior.mean(), prior.stddev())
+
+        def nll(batch: Batch) -> tf.Tensor:
+            return system.target_nll(batch)
+
         self._run = tf.function(run, autograph=False, jit_compile=compiled)
+        self._prior = tf.function(prior_parameters, autograph=False)
+        self._nll = tf.function(nll, autograph=False)
 
     def ids(self, batch: Batch, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Searches one batch. Returns vocabulary ids [B, hypotheses, T], best first, and scores [B, hypotheses].
@@ -69,9 +85,18 @@ class Generator:
             found += [text_of(self.tokenizer, *row) for row in rows]
         return found
 
-    def beams(self, batch: Batch, sources: Sequence[str]) -> list[list[tuple[str, float]]]:
+    def prior(self, batch: Batch) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns mean and standard deviation [B, Z] of the prior of z; None: the system has no z."""
+        found = self._prior({name: batch[name] for name in SOURCE_COLUMNS})
+        return found and (found[0].numpy(), found[1].numpy())
+
+    def nll(self, batch: Batch, target_ids: np.ndarray) -> np.ndarray:
+        """Returns the NLL [B] of each target in nats, with z at the prior's mean; 0 for rows that fill up. `target_ids`: [B, T + 2]."""
+        return self._nll({**{name: batch[name] for name in SOURCE_COLUMNS}, "target_ids": tf.constant(target_ids)}).numpy()
+
+    def beams(self, batch: Batch, sources: Sequence[str], draw: int = 0) -> list[list[tuple[str, float]]]:
         """Generates all hypotheses for each real row of a batch, best first, as text and score; arguments as of `texts`."""
-        ids, scores = self.ids(batch)
+        ids, scores = self.ids(batch, draw)
         rows = zip(ids, scores, np.asarray(batch["source_ids"]), sources, strict=False)  # rows that fill up have no source
         return [
             [(text_of(self.tokenizer, one, pieces, source), float(s)) for one, s in zip(own, of, strict=True)]

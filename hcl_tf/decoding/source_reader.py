@@ -79,9 +79,13 @@ class SourceReader:
         """Returns those of normalised keywords that the graph lacks."""
         return tuple(name for name in names if name not in self._numbers)
 
+    def text_of(self, line: str) -> str:
+        """Returns the text in one line, clean and in its normal form, uncut; "" for a line without text."""
+        return self.normal(TURN_BREAK.join(turn for turn in map(clean, line.split(TURN_SEPARATOR)) if turn))
+
     def read(self, line: str, keywords: tuple[str, ...] | None = None) -> Source | None:
         """Reads the source in one line; None for a line without text. `keywords`: normalised ones, in place of those of the text."""
-        text = self.normal(TURN_BREAK.join(turn for turn in map(clean, line.split(TURN_SEPARATOR)) if turn))
+        text = self.text_of(line)
         if not text:
             return None
         ((span, _),) = self._tokenizer.kept([text], self._length, self._keep)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from hcl_tf.data.corpora.text_files import MOST_CHARACTERS_A_LINE
-from hcl_tf.decoding.generator import SOURCE_COLUMNS, Generator
+from hcl_tf.decoding.generator import Generator
 from hcl_tf.decoding.source_reader import TURN_SEPARATOR, SourceReader
 from hcl_tf.decoding.sources import Source
 from hcl_tf.errors import UserError
@@ -85,7 +84,6 @@ class EditableRun:
         self._reader = SourceReader(trained.manifest, trained.tokenizer, trained.graph)
         self._batches = trained.source_batches()
         self._generator = Generator(trained.system, trained.tokenizer)
-        self._prior = tf.function(self._parameters, autograph=False)
         self._lock = threading.Lock()
         self.uses_keywords, self.ordered = trained.system.uses_keywords, trained.settings.append_keywords
         self.notes = tuple(self._reader.notes)
@@ -123,17 +121,11 @@ class EditableRun:
             raise UserError("there is no text; type one")
         return source
 
-    def _parameters(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor] | None:
-        """Returns mean and standard deviation [1, Z] of the prior; None: there is no z."""
-        prior = self._trained.system.source_prior(batch)
-        return None if prior is None else (prior.mean(), prior.stddev())
-
     def _answer(self, source: Source) -> Answer:
         batch = self._batches.make([source], 0)
         (beams,) = self._generator.beams(batch, [source.text])
-        prior = self._prior({name: batch[name] for name in SOURCE_COLUMNS})
-        prior = None if prior is None else tuple(part.numpy()[0] for part in prior)
-        return Answer(source.keywords, self._reader.unknown(source.keywords), tuple(beams), prior)
+        prior = self._generator.prior(batch)
+        return Answer(source.keywords, self._reader.unknown(source.keywords), tuple(beams), prior and (prior[0][0], prior[1][0]))
 
 
 def check_text(text: str, language: str) -> None:
