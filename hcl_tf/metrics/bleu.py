@@ -21,12 +21,48 @@ import numpy as np
 import sacrebleu
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-from hcl_tf.data.tokenizers.words import TOKENISATION
+from hcl_tf.data.tokenizers.words import TOKENISATION, words
+from hcl_tf.metrics.significance import means
 
 ORDERS = (1, 2, 3, 4)
 METHOD_7, ADD_ONE = SmoothingFunction().method7, SmoothingFunction().method2  # the paper's; the bounded one
 ALPHA, IBLEU_ORDER = 0.8, 4  # weight of the references in iBLEU
+SEVERAL = "|references:one or more"  # of a signature, where some hypotheses have further references
 _SACREBLEU_TOKENISERS = {"en": "13a", "zh": "zh"}
+
+
+def score(hypotheses: Sequence[str], references: Sequence[str | Sequence[str]], language: str = "en") -> dict[str, dict]:
+    """Computes the paper's BLEU-1 to BLEU-4 of n texts, tokenised here: lower-cased words and punctuation marks, or Chinese characters.
+
+    Args:
+      hypotheses: n texts. references: for each its reference, or a list of its references.
+      language: "en" or "zh".
+
+    Returns:
+      BLEU-1 to BLEU-4 -> value, the mean over texts on a scale of 0 to 100 (which it is not bounded by, see above); low and high, the
+      mean's 95% bootstrap interval; examples, n; and signature. hcl_tf.evaluate writes the same values of the same
+      texts, which it brings into their normal form first.
+
+    Raises:
+      ValueError: there is no text, not one reference (or list of them) for each, or no such language.
+    """
+    if isinstance(hypotheses, str) or isinstance(references, str):
+        raise ValueError("a list of hypotheses and a list of references are needed, not a single string")
+    if len(hypotheses) != len(references) or not len(hypotheses):
+        raise ValueError(f"a reference for each of one or more hypotheses is needed; got {len(references)} for {len(hypotheses)}")
+    if language not in TOKENISATION:
+        raise ValueError(f"language={language!r}: one of {', '.join(TOKENISATION)} is expected")
+    targets = [[words(one, language) for one in ([given] if isinstance(given, str) else given)] for given in references]
+    if missing := [place for place, given in enumerate(targets) if not given]:
+        raise ValueError(f"references[{missing[0]}]: an empty list; give at least one reference")
+    several = SEVERAL if any(len(given) > 1 for given in targets) else ""
+    outputs = [words(text, language) for text in hypotheses]
+    columns = sentence_scores(outputs, [given[0] for given in targets], further=[given[1:] for given in targets]).T
+    found = means({f"BLEU-{order}": column for order, column in zip(ORDERS, columns, strict=True)})
+    return {
+        name: entry | {"signature": signature(order, language) + several}
+        for order, (name, entry) in zip(ORDERS, found.items(), strict=True)
+    }
 
 
 def sentence_scores(

@@ -52,7 +52,7 @@ def score_samples(
         PAIRWISE: np.array([diversity.pairwise_distinctness(texts) for texts in of_source]),
         DISTINCT: np.array([diversity.distinct_share(texts) for texts in of_source]),
     }
-    signatures = _signatures(len(samples), language, "|references:one or more" if more else "")
+    signatures = _signatures(len(samples), language, bleu.SEVERAL if more else "")
     found = significance.means(columns)
     return with_normalization({name: entry | {"signature": signatures[name]} for name, entry in found.items()}, normalization)
 

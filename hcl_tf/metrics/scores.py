@@ -81,7 +81,7 @@ def with_normalization(scores: dict[str, dict], normalization: str) -> dict[str,
 def _sentence_scores(outputs, targets, more, inputs, looked_for, known, language, vectors) -> tuple[list[str], np.ndarray, list[str]]:
     """Computes the scores that are means over sentences. Returns their names, values [n, scores] and signatures."""
     token = TOKENISATION[language]
-    several = "|references:one or more" if more else ""
+    several = bleu.SEVERAL if more else ""
     inclusion = diversity.keyword_inclusion(outputs, looked_for)
     parts: list[tuple[str, np.ndarray, str]] = []
     for order, column in zip(bleu.ORDERS, bleu.sentence_scores(outputs, targets, further=more).T, strict=True):

@@ -1,5 +1,6 @@
 """BLEU against NLTK and sacreBLEU themselves, and against methods 7 and 2 written out by hand; iBLEU from these."""
 
+import json
 import logging
 import math
 from collections import Counter
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-from hcl_tf.metrics.bleu import ADD_ONE, CorpusBleu, ibleu, ibleu_signature, sentence_scores, signature
+from hcl_tf.metrics.bleu import ADD_ONE, CorpusBleu, ibleu, ibleu_signature, score, sentence_scores, signature
 
 TOKENS = st.lists(st.sampled_from("abcde"), max_size=9)
 
@@ -207,3 +208,38 @@ def test_corpus_bleu_with_several_references_is_sacrebleus():
     assert value == pytest.approx(theirs.corpus_score(hypotheses, streams).score)
     assert ours.signature(several=True) == f"BLEU|{theirs.get_signature()}"
     assert "nrefs:var" in ours.signature(several=True)
+
+
+def test_scores_of_raw_texts_are_those_of_the_evaluation(evaluated_run):
+    rows = [json.loads(line) for line in (evaluated_run / "predictions.test.jsonl").read_text(encoding="utf-8").splitlines()]
+    wanted = json.loads((evaluated_run / "scores.test.json").read_text(encoding="utf-8"))["scores"]
+    found = score([row["prediction"] for row in rows], [row["reference"] for row in rows])
+    for name in ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"):
+        assert [found[name][part] for part in ("value", "low", "high")] == [wanted[name][part] for part in ("value", "low", "high")]
+        assert wanted[name]["signature"].startswith(found[name]["signature"])
+
+
+def test_raw_texts_with_several_references_and_in_chinese():
+    found = score(["The cat, sat."], [["a dog", "the cat , sat ."]])["BLEU-1"]
+    hypothesis = ["the", "cat", ",", "sat", "."]
+    assert found["value"] == 100 * sentence_bleu([["a", "dog"], hypothesis], hypothesis, (1,), SmoothingFunction().method7)
+    assert found["signature"].endswith("|references:one or more")
+    chinese = score(["\u4f60\u597d\u5417"], ["\u4f60\u597d"], language="zh")["BLEU-2"]
+    assert chinese["value"] == pytest.approx(100 * by_hand(["\u4f60", "\u597d", "\u5417"], ["\u4f60", "\u597d"], 2))
+    assert "chars" in chinese["signature"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a text", ["its reference"]), "not a single string"),
+        (([], []), "got 0 for 0"),
+        ((["a"], ["b", "c"]), "got 2 for 1"),
+        ((["a"], [[]]), r"references\[0\]: an empty list"),
+        ((["a"], ["b"], "de"), "language='de': one of en, zh"),
+    ],
+    ids=["string", "nothing", "lengths", "no reference", "language"],
+)
+def test_texts_that_can_not_be_scored(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        score(*arguments)
