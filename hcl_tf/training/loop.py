@@ -256,7 +256,7 @@ class Loop:
             print(f"step {at.step}: {', '.join(filter(None, said))} ({time.monotonic() - began:.0f} s)", flush=True)
 
     def _say_gradients(self, norms: dict[str, float]) -> str:
-        """Says how large each term's gradient is, and how many steps since the last validation were clipped; warns once of each term where most were."""
+        """Says how large each term's gradient is, and how many steps were clipped since the last validation; warns where most were."""
         (steps, clipped), self._clipped = self._clipped, (0, 0.0)
         if not norms or not steps:
             return ""

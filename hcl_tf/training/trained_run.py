@@ -155,7 +155,7 @@ def data_of(config: dict, folder: Path | None) -> PreparedData:
     """Reads the data that a run was trained on, with keywords appended if the run's have them.
 
     Args:
-      config: the run's. folder: the prepared folder; None: the one that the training was given, as long as it is there, else tfrecords/<task>.
+      config: the run's. folder: the prepared folder; None: the one that the training had, while it is there, else tfrecords/<task>.
 
     Raises:
       UserError: there are no prepared data, or other data than the run's.
