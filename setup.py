@@ -36,6 +36,8 @@ setup(
             "import-linter>=2.7,<3",
             "pre-commit>=3.7,<5",
             "psutil>=6,<8",
+            "nbclient>=0.10,<0.12",
+            "ipykernel>=6.29,<8",
             "pytest-xdist>=3.6,<4",
             "jax>=0.10,<0.12; python_version >= '3.11'",
         ],
