@@ -145,6 +145,18 @@ def evaluated_run(trained_run, qqp_folder, once) -> Path:
 
 
 @pytest.fixture(scope="session")
+def exported_run(evaluated_run, once) -> Path:
+    """The folder that `evaluated_run` was exported to."""
+
+    def write(folder: Path) -> None:
+        from hcl_tf.serving.export import export
+
+        export(evaluated_run, "best_loss", folder, overwrite=False)
+
+    return once("exported/run", write)
+
+
+@pytest.fixture(scope="session")
 def loaded_run(trained_run, qqp_folder):
     """The `TrainedRun` of `trained_run` at its best checkpoint."""
     from hcl_tf.training.trained_run import TrainedRun

@@ -1,1 +1,1 @@
-"""Uses trained runs: texts in and out, a SavedModel, the demo page."""
+"""Uses trained runs: texts in and out by command and from Python, a SavedModel, the demo page."""

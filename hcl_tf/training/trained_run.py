@@ -58,6 +58,21 @@ class TrainedRun:
         self.model = registry.class_of(self.settings.model)
         self.checkpoint, self._data_dir = checkpoint, data_dir
 
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.run.path
+
+    @property
+    def task(self) -> str:
+        """The name of the run's task."""
+        return self.run.config["task"]
+
+    @property
+    def target_length(self) -> int:
+        """The most pieces of a target, without special ones."""
+        return self.inputs.target_length
+
     @cached_property
     def manifest(self) -> dict:
         """The manifest of the prepared data that the run was trained on, from the run's own copy."""

@@ -23,63 +23,69 @@ import numpy as np
 import tensorflow as tf
 
 folder, given, answer = sys.argv[1:]
-generate = tf.saved_model.load(folder).signatures["generate"]
+signatures = tf.saved_model.load(folder).signatures
 columns = {name: tf.constant(column) for name, column in np.load(given).items()}
-whole = generate(**columns)
-part = generate(**{name: column[3:6] for name, column in columns.items()})
-nothing = generate(**{name: column[:0] for name, column in columns.items()})
-assert all(tensor.shape[0] == 0 and tensor.shape[1:] == whole[name].shape[1:] for name, tensor in nothing.items()), nothing
+target_ids, found = columns.pop("target_ids"), {}
+for name, more in (("generate", {}), ("prior", {}), ("score", {"target_ids": target_ids})):
+    whole = signatures[name](**columns, **more)
+    part = signatures[name](**{column: tensor[3:6] for column, tensor in (columns | more).items()})
+    nothing = signatures[name](**{column: tensor[:0] for column, tensor in (columns | more).items()})
+    assert all(tensor.shape[0] == 0 and tensor.shape[1:] == whole[output].shape[1:] for output, tensor in nothing.items()), nothing
+    found |= {output: tensor.numpy() for output, tensor in whole.items()} | {f"part {output}": part[output].numpy() for output in part}
 others = [name for name in sys.modules if name.split(".")[0] in ("hcl_tf", "tf_keras", "transformers")]
 assert not others, others
-np.savez(answer, part=part["ids"].numpy(), **{name: tensor.numpy() for name, tensor in whole.items()})
+np.savez(answer, **found)
 """
 
 
-@pytest.fixture(scope="module")
-def exported(evaluated_run, tmp_path_factory):
-    out = tmp_path_factory.mktemp("exported") / "model"
-    export(evaluated_run, "best_loss", out, overwrite=False)
-    return out
-
-
 @pytest.mark.slow
-def test_a_process_with_tensorflow_alone_gets_the_same_outputs(exported, loaded_run, qqp_folder, tmp_path):
-    requests = [from_record(record.source) for record in PreparedData(qqp_folder).records("test")]
+def test_a_process_with_tensorflow_alone_gets_the_same_outputs(exported_run, loaded_run, qqp_folder, tmp_path):
+    records = list(PreparedData(qqp_folder).records("test"))
+    requests, targets = [from_record(record.source) for record in records], [record.target.ids for record in records]
     batch = SourceBatches(loaded_run.tokenizer, loaded_run.inputs.source_length, loaded_run.inputs.max_keywords).make(requests, 0)
-    ids, scores = Generator(loaded_run.system, loaded_run.tokenizer).ids(batch)
+    generator = Generator(loaded_run.system, loaded_run.tokenizer)
+    target_ids = loaded_run.tokenizer.framed(targets, loaded_run.inputs.target_length)
+    rows = batch["source_ids"].shape[0]
+    target_ids = np.concatenate([target_ids, target_ids[:1].repeat(rows - len(target_ids), 0)])
+    ids, scores = generator.ids(batch)
+    wanted = {"scores": scores, **dict(zip(("mean", "deviation"), generator.prior(batch), strict=True))}
+    wanted["log_probability"] = -generator.nll(batch, target_ids)
     inputs = [name for name in SOURCE_COLUMNS if not name.startswith("example")]
-    np.savez(tmp_path / "given.npz", **{name: batch[name].numpy() for name in inputs})
+    np.savez(tmp_path / "given.npz", target_ids=target_ids, **{name: batch[name].numpy() for name in inputs})
     # -I: neither this folder nor PYTHONPATH is looked into
-    command = [sys.executable, "-I", "-c", FRESH, str(exported), str(tmp_path / "given.npz"), str(tmp_path / "answer.npz")]
+    command = [sys.executable, "-I", "-c", FRESH, str(exported_run), str(tmp_path / "given.npz"), str(tmp_path / "answer.npz")]
     # Importing transformers elsewhere in this process sets TF_USE_LEGACY_KERAS, with which TensorFlow would load tf_keras.
     environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**environment, "TF_CPP_MIN_LOG_LEVEL": "3"})
     assert result.returncode == 0, result.stderr
+    real = batch["example_mask"].numpy() > 0
     with np.load(tmp_path / "answer.npz") as answer:
         np.testing.assert_array_equal(answer["ids"], ids)
-        np.testing.assert_allclose(answer["scores"], scores, rtol=1e-5)
-        np.testing.assert_array_equal(answer["part"], ids[3:6])  # any number of rows will do
+        np.testing.assert_array_equal(answer["part ids"], ids[3:6])  # any number of rows will do
+        for name, values in wanted.items():
+            np.testing.assert_allclose(answer[name][real], values[real], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(answer[f"part {name}"], values[3:6], rtol=1e-4, atol=1e-6)
 
 
-def test_what_lies_beside_the_model(exported, loaded_run):
-    assert (exported / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1] == loaded_run.tokenizer.vocabulary()
-    assert (exported / "keywords.txt").read_text(encoding="utf-8").split("\n")[:-1] == list(loaded_run.graph.nodes)
-    assert graph.load(exported / "graph").nodes == loaded_run.graph.nodes
-    found = json.loads((exported / "export.json").read_text(encoding="utf-8"))
+def test_what_lies_beside_the_model(exported_run, loaded_run):
+    assert (exported_run / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1] == loaded_run.tokenizer.vocabulary()
+    assert (exported_run / "keywords.txt").read_text(encoding="utf-8").split("\n")[:-1] == list(loaded_run.graph.nodes)
+    assert graph.load(exported_run / "graph").nodes == loaded_run.graph.nodes
+    found = json.loads((exported_run / "export.json").read_text(encoding="utf-8"))
     assert found["special_ids"]["[SEP]"] == loaded_run.inputs.sep_id
     assert found["data"] == loaded_run.manifest["sha256"]
 
 
-def test_the_export_holds_no_weight_that_only_training_needs(exported, loaded_run):
-    stored = sum(path.stat().st_size for path in (exported / "variables").glob("variables.data*"))
+def test_the_export_holds_no_weight_that_only_training_needs(exported_run, loaded_run):
+    stored = sum(path.stat().st_size for path in (exported_run / "variables").glob("variables.data*"))
     everything = sum(4 * int(np.prod(v.shape)) for v in loaded_run.system.variables)
     training_only = sum(4 * int(np.prod(v.shape)) for v in loaded_run.system.posterior.trainable_variables)
     assert training_only > 0
     assert stored <= everything - training_only
 
 
-def test_the_model_card_says_what_it_is_and_how_good(exported, evaluated_run, loaded_run):
-    card = (exported / "README.md").read_text(encoding="utf-8")
+def test_the_model_card_says_what_it_is_and_how_good(exported_run, evaluated_run, loaded_run):
+    card = (exported_run / "README.md").read_text(encoding="utf-8")
     scores = json.loads((evaluated_run / "scores.test.json").read_text(encoding="utf-8"))["scores"]
     splits = loaded_run.manifest["splits"]
     for wanted in (
@@ -94,9 +100,9 @@ def test_scores_of_another_checkpoint_are_not_claimed(loaded_run):
     assert "Not evaluated" in exporting.model_card(loaded_run)  # the run itself was never evaluated, its copy was
 
 
-def test_a_finished_export_is_kept(exported, trained_run, tmp_path, monkeypatch):
+def test_a_finished_export_is_kept(exported_run, trained_run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"--export=.*--overwrite"):
-        export(trained_run, "best_loss", exported, overwrite=False)
+        export(trained_run, "best_loss", exported_run, overwrite=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     monkeypatch.setattr(TrainedRun, "system", property(lambda _: pytest.fail("the model was loaded")))
@@ -108,7 +114,7 @@ def test_a_finished_export_is_kept(exported, trained_run, tmp_path, monkeypatch)
 def test_a_failed_export_leaves_nothing(trained_run, loaded_run, tmp_path, monkeypatch):
     loaded = loaded_run.system
     monkeypatch.setattr(TrainedRun, "system", property(lambda _: loaded))
-    monkeypatch.setattr(exporting, "save_model", lambda trained, folder: (folder / "saved_model.pb").write_bytes(b"half"))
+    monkeypatch.setattr(exporting, "save_model", lambda trained, folder: (folder / "saved_model.pb").write_bytes(b"half") and [])
     monkeypatch.setattr(exporting, "model_card", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(trained_run, "best_loss", tmp_path / "out", overwrite=False)
