@@ -26,5 +26,5 @@ def result(name: str, seed: int = 1, margin: float = 0.0, nll: float = 40.0, tru
     of_example = np.random.default_rng(0).normal(0, 5, N)
     noise = np.random.default_rng([seed, len(name)]).normal(0, 0.1, (2, N))
     per_example = {"difference_a_token": (margin + noise[0]).tolist(), "nll": (nll + of_example + noise[1]).tolist()}
-    found = made("hcl", seed, split="validation", init_from={"sha256": trunk}, **changes)
+    found = made("hcl", seed, split="validation", checkpoint="best_nll", init_from={"sha256": trunk}, **changes)
     return Result(found.origin, found.record | {"system": name, "figures": found.record["figures"] | {"per_example": per_example}})
