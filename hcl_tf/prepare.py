@@ -37,7 +37,7 @@ FORMAT = flags.DEFINE_enum(
     "format",
     None,
     [name for name in READERS if name != "unlabelled"],
-    "Format of the raw files. Default: recognised from each file's first lines (README: what each looks like).",
+    "Format of the raw files. Default: recognised from each file's first lines (docs/data.md: what each looks like).",
 )
 ENCODING = flags.DEFINE_string(
     "encoding", None, "Encoding of the raw files if it is not UTF-8: utf-16, gb18030, big5, cp1252, or another one that Python knows."
