@@ -19,7 +19,7 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["hcl_tf", "hcl_tf.*"]),
     package_data={
-        "hcl_tf.data": ["samples/*.jsonl"],
+        "hcl_tf.data": ["samples/*.jsonl", "samples/grammars/*.yaml"],
         "hcl_tf.reporting": ["templates/*"],
         "hcl_tf.studies.human_evaluation": ["templates/*"],
     },
