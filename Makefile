@@ -21,7 +21,7 @@ $(VENV)/docs-installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	touch $@
 
-# Each task's sample: prepared if it is not yet, trained if it is not finished, scored on its test split.
+# Each task's sample: generated if nothing is prepared yet, trained if it is not finished, scored on its test split.
 train: $(VENV)/installed
 	@for task in $(TASKS); do echo; \
 	  $(BIN)/python -m hcl_tf.train --task=$$task --run_dir=runs/$$task/tiny && $(BIN)/python -m hcl_tf.evaluate --run_dir=runs/$$task/tiny || exit 1; \

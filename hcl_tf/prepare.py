@@ -11,14 +11,19 @@ from pathlib import Path
 from absl import flags
 
 from hcl_tf import cli, config
+from hcl_tf.data.corpora import generated
 from hcl_tf.data.corpora.encodings import codec_of
 from hcl_tf.data.corpora.formats import READERS
 from hcl_tf.errors import UserError
 
 TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "What to prepare.")
 RAW = flags.DEFINE_string(
-    "raw", None, "Corpus: a file, or a folder with train, validation and test files. Default: the sample that ships with the package."
+    "raw", None, "Corpus: a file, or a folder with train, validation and test files. Default: the task's own sample (--sample)."
 )
+SAMPLE = flags.DEFINE_enum(
+    "sample", "written", ["written", "generated"],
+    "Which sample is prepared without --raw: the 400 hand-written examples, or some 3,000 that a grammar derives.",
+)  # fmt: skip
 OUT = flags.DEFINE_string("out", None, "Folder to write. Default: tfrecords/<task>.")
 OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace --out if it is a prepared folder.")
 WORKERS = flags.DEFINE_integer(
@@ -135,6 +140,9 @@ def main() -> None:
         codec_of(ENCODING.value)  # so that a wrong name is found at once
     if task and task.name == "custom" and not RAW.value:
         raise UserError("--task=custom needs --raw")
+    is_generated = SAMPLE.value == "generated"
+    if is_generated and (RAW.value or TASK.value not in config.TASKS):
+        raise UserError("--sample=generated takes the place of --raw, and needs --task=" + ", ".join(config.TASKS))
     # Imported late: --help and a mistyped flag answer at once.
     cli.import_tensorflow()
     if INSPECT.value:
@@ -171,11 +179,13 @@ def main() -> None:
         graph_degree=GRAPH_DEGREE.value,
         graph_input_edges=GRAPH_INPUT_EDGES.value,
         edge_strength=EDGE_STRENGTH.value,
-        vocab=VOCAB.value,
+        vocab=VOCAB.value or ("learn" if is_generated else None),
         vocab_size=VOCAB_SIZE.value,
         seed=SEED.value,
     )
-    prepare(task, Path(RAW.value or task.sample), Path(OUT.value or f"tfrecords/{task.name}"), settings, WORKERS.value, OVERWRITE.value)
+    out = Path(OUT.value or f"tfrecords/{task.name}")
+    raw = generated.write(task.name, generated.folder_beside(out)) if is_generated else Path(RAW.value or task.sample)
+    prepare(task, raw, out, settings, WORKERS.value, OVERWRITE.value, generated.about(task.name) if is_generated else None)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import tensorflow as tf  # noqa: E402
 import tf_keras as keras  # noqa: E402
 from tensorflow.python.util import tf_stack  # noqa: E402
 
+from hcl_tf.data.corpora import generated  # noqa: E402
 from hcl_tf.data.preparation import PreparationSettings, prepare  # noqa: E402
 from hcl_tf.files.array_cache import CACHE  # noqa: E402
 
@@ -108,6 +109,20 @@ def fresh_copy(folder: Path, place: Path) -> Path:
 def rocstories_folder(once) -> Path:
     """The bundled stories, prepared."""
     return once("prepared/rocstories", lambda folder: prepare_sample(folder, "rocstories"))
+
+
+@pytest.fixture(scope="session")
+def generated_folder(once) -> Path:
+    """A small part of the generated questions, prepared."""
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(generated, "GROUPS", {"train": 5, "validation": 1, "test": 1})
+            raw = generated.write("qqp", generated.folder_beside(folder))
+        settings = PreparationSettings("labelled", vocab="learn", tagger="builtin")
+        prepare(config.TASKS["qqp"], raw, folder, settings, 1, overwrite=False, made_by=generated.about("qqp"))
+
+    return once("prepared/generated", make)
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,13 @@ from conftest import entry_point, prepare_sample
 
 import hcl_tf
 from hcl_tf import cli, config
+from hcl_tf.data.corpora import generated
 from hcl_tf.data.keywords import textrank
 from hcl_tf.data.preparation import PreparationSettings, prepare
 from hcl_tf.data.store import tfrecords
 from hcl_tf.data.store.verification import verify
 from hcl_tf.files.array_cache import CACHE
+from hcl_tf.files.checksums import sha256
 
 PACKAGE = str(Path(hcl_tf.__file__).parents[1])
 QUICK = ("--vocab=learn", "--vocab_size=300", "--tagger=builtin", "--workers=1")
@@ -104,6 +106,8 @@ REFUSED = {
     "field without name": (["--task=qqp", "--fields=source:a,target:"], "--fields=target:"),
     "unknown encoding": (["--task=qqp", "--encoding=klingon"], "--encoding=klingon"),
     "unknown format": (["--task=qqp", "--format=table2"], "--format=table2"),
+    "two corpora": (["--task=qqp", "--raw=x", "--sample=generated"], "--sample=generated takes the place of --raw"),
+    "sample of no task": (["--task=custom", "--lang=en", "--raw=x", "--sample=generated"], "--sample=generated takes the place of --raw"),
     "field without colon": (["--task=qqp", "--fields=source"], "--fields=source"),
 }
 
@@ -117,6 +121,20 @@ def test_wrong_flags_are_refused_in_a_readable_line_and_leave_nothing(tmp_path, 
     assert "Traceback" not in result.stderr
     assert len(result.stderr.splitlines()) <= 2
     assert names(tmp_path) == []
+
+
+def test_a_generated_sample_is_marked_and_kept_beside_what_is_made_of_it(run_here, tmp_path, monkeypatch):
+    monkeypatch.setattr(generated, "GROUPS", {"train": 5, "validation": 1, "test": 1})
+    result = run_here("--task=rocstories", "--sample=generated", "--tagger=builtin", "--workers=1")
+    assert result.returncode == 0, result.stderr
+    manifest = verify(tmp_path / "tfrecords" / "rocstories")
+    grammar = Path(hcl_tf.__file__).parent / "data" / "samples" / "grammars" / "rocstories.yaml"
+    assert manifest["generated"] == {"grammar": "rocstories.yaml", "sha256": sha256(grammar), "seed": 1}
+    assert {name: part["examples"] for name, part in manifest["splits"].items()} == {"train": 120, "validation": 24, "test": 24}
+    assert manifest["splits"]["train"]["negatives"] == {"routes": {"labelled": 1.0}, "targets": 1.0}
+    assert manifest["tokenizer"]["name"] == "learned"
+    raw = tmp_path / "tfrecords" / "rocstories-generated"
+    assert manifest["raw_files"] == {path.name: sha256(path) for path in raw.iterdir()}
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from conftest import fresh_copy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import hcl_tf
+from hcl_tf.data.corpora import generated
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
 from hcl_tf.models.base import Sum
@@ -279,11 +280,16 @@ TAGS = {
 
 
 @pytest.mark.slow
-def test_one_command_in_an_empty_folder_prepares_the_sample_and_trains(tmp_path, run_here) -> None:
+def test_one_command_in_an_empty_folder_generates_a_sample_and_trains(tmp_path, run_here, monkeypatch) -> None:
+    monkeypatch.setattr(generated, "GROUPS", {"train": 5, "validation": 1, "test": 1})
     flags = [flag for flag in SMALL if not flag.startswith(("--max_steps", "--log_every"))]
     result = run_here("--task=douban", *flags, "--max_steps=4", "--log_every=2")
     assert result.returncode == 0, result.stderr
-    assert "preparing the sample that ships with the package" in result.stdout
+    assert "generating a sample of some 3,000 examples (for the 400 hand-written ones: python -m hcl_tf.prepare" in result.stdout
+    assert "data: tfrecords/douban, 120 GENERATED training examples (grammar douban.yaml, seed 1)" in result.stdout
+    assert (tmp_path / "tfrecords" / "douban-generated" / "train.jsonl").read_text(encoding="utf-8").count("\n") == 120
+    shown = re.search(r"^  (.+) / (.+) => .+$", result.stdout, re.M)  # a validation example and its output, at the last validation
+    assert shown[1] in (tmp_path / "tfrecords" / "douban-generated" / "validation.jsonl").read_text(encoding="utf-8")
     assert "validation outputs:" in result.stdout
     assert "ended by steps" in result.stdout
     assert (tmp_path / "tfrecords" / "douban" / "manifest.json").is_file()

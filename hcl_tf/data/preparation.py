@@ -14,6 +14,7 @@ import hcl_tf
 from hcl_tf.config import SPLITS, TARGET_LENGTH, TARGET_MINIMUM, Task
 from hcl_tf.data.corpora import negatives, reading
 from hcl_tf.data.corpora.formats import ROLES, Example, Keyword, ReadOptions
+from hcl_tf.data.corpora.generated import GENERATED
 from hcl_tf.data.corpora.qqp import text_key
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.data.keywords import graph, tagging, textrank
@@ -59,11 +60,13 @@ class PreparationSettings:
     seed: int = 1
 
 
-def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, workers: int, overwrite: bool) -> list[str]:
+def prepare(
+    task: Task, raw: Path, out: Path, settings: PreparationSettings, workers: int, overwrite: bool, made_by: dict | None = None
+) -> list[str]:
     """Writes the prepared folder `out` and returns the notes that it printed.
 
     The folder's bytes depend on the raw files, the task, the settings and the installed versions; `workers` (processes, or threads for
-    BM25) only change how long it takes.
+    BM25) only change how long it takes. `made_by`: what the manifest says of a program that made the raw files (`generated.about`).
 
     Raises:
       UserError: something is wrong that the user can mend.
@@ -136,6 +139,7 @@ def prepare(task: Task, raw: Path, out: Path, settings: PreparationSettings, wor
             say(*impostors.lines(keyword_graph), *hardness_lines(impostors, of_nodes, "word vectors"))
 
         manifest = _manifest(task, settings, corpus, tokenizer, folder)
+        manifest |= {GENERATED: made_by} if made_by else {}
         manifest |= {"tagger": tagger, "graph": {"nodes": len(keyword_graph), "edges": edges}, "splits": entries, "notes": notes}
         tfrecords.write_manifest(folder, manifest)
     print(f"wrote {out}", flush=True)

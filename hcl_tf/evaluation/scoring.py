@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from hcl_tf.data.batching.sample_rows import sample_rows
+from hcl_tf.data.corpora import grammar
 from hcl_tf.data.corpora.formats import clean
+from hcl_tf.data.corpora.generated import GENERATED
 from hcl_tf.data.store import word_vectors
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import Record
@@ -22,7 +24,7 @@ from hcl_tf.data.tokenizers.words import vocabulary
 from hcl_tf.decoding import sources
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
-from hcl_tf.evaluation import diagnostics, preference, sentence_similarity
+from hcl_tf.evaluation import derivations, diagnostics, preference, sentence_similarity
 from hcl_tf.evaluation.intervals import interval, number, table
 from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.samples import score_samples
@@ -122,9 +124,13 @@ def report(
         with working("scoring the samples"):
             found["samples"] = {"of_each": len(drawn), "seed": head["seed"], "means": inputs.score_samples(drawn)}
         run.write_jsonl(f"sampled.{request.label}.jsonl", map(_drawn_row, records, zip(*drawn, strict=True)))
+    if GENERATED in data.manifest:
+        found["derivations"] = inputs.derivations(grammar.of_task(data.manifest["task"]["name"]), outputs)
     run.write_json(f"figures.{request.label}.json", found)
     run.write_json(f"scores.{request.label}.json", head | {"scores": scores})
     print("\n".join(_table(scores, found)), flush=True)
+    if derived := found.get("derivations"):
+        print("\n".join(["", *derivations.lines(derived, rows)]), flush=True)
     print(f"wrote predictions, samples, diagnostics and scores of {request.label} to {run.path}", flush=True)
     return scores
 
@@ -205,6 +211,11 @@ class _ScoreInputs:
     def copies(self) -> tuple[dict[str, dict], list[dict]]:
         """See `metrics.scores.score`, of the sources themselves as outputs."""
         return self.score(self._copies)
+
+    def derivations(self, known: grammar.Grammar, outputs: list[str]) -> dict[str, dict[str, float]]:
+        """See `derivations.measures`: of the outputs, of the sources themselves, and of one training target given to every source."""
+        systems = {"outputs": outputs, "copy source": self._copies, "one target": self._targets[:1] * len(outputs)}
+        return {name: derivations.measures(known, self._sources, texts) for name, texts in systems.items()}
 
     def random(self) -> dict[str, dict]:
         """Scores of training targets drawn at random: what any system has to beat."""

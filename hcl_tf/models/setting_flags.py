@@ -76,7 +76,7 @@ def define_training(values: flags.FlagValues = flags.FLAGS) -> TrainingFlags:
     return TrainingFlags(
         flags.DEFINE_enum("task", None, [*config.TASKS, CUSTOM], "What to train on.", **rest),
         flags.DEFINE_string(
-            "data_dir", None, "Prepared folder. Default: tfrecords/<task>, made from the bundled sample where it is missing.", **rest
+            "data_dir", None, "Prepared folder. Default: tfrecords/<task>, where the generated sample is made if it is missing.", **rest
         ),
         flags.DEFINE_string(
             "run_dir", None, "Where the run is kept, and taken up again. Default: runs/<task>/<what distinguishes it>.", **rest
@@ -88,7 +88,7 @@ def define_training(values: flags.FlagValues = flags.FLAGS) -> TrainingFlags:
             **rest,
         ),
         flags.DEFINE_enum(
-            "preset", None, PRESETS, "Settings of all flags not given. Default: tiny on a bundled sample, else paper.", **rest
+            "preset", None, PRESETS, "Settings of all flags not given. Default: paper; on a sample tiny (training/chosen_data.py).", **rest
         ),
         define(values),
     )

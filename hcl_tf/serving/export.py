@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from hcl_tf.config import SPLITS
 from hcl_tf.data.batching.batches import Batch
+from hcl_tf.data.corpora.generated import GENERATED
 from hcl_tf.data.store.tfrecords import GRAPH, VOCABULARY
 from hcl_tf.data.tokenizers import normalization
 from hcl_tf.data.tokenizers.library import LibraryTokenizer
@@ -164,6 +165,8 @@ def model_card(trained: TrainedRun) -> str:
         else f"`{VOCABULARY}` is a WordPiece vocabulary"
     )
     files = "\n".join(f"- {name}: SHA-256 `{digest}`" for name, digest in sorted(manifest["raw_files"].items()))
+    if made_by := manifest.get(GENERATED):
+        files += f"\n\nThese texts are GENERATED: a program derived them from the grammar {made_by['grammar']} (seed {made_by['seed']})."
     settings = "\n".join(f"| {name} | {value} |" for name, value in sorted(s.to_dict().items()))
     return f"""# {s.model} for {config["task"]}
 

@@ -8,24 +8,22 @@ import numpy as np
 import tensorflow as tf
 
 import hcl_tf
-from hcl_tf import config
 from hcl_tf.data.batching.batches import Columns
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.batching.sample_rows import sample_rows
 from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.data.store import retokenized
 from hcl_tf.data.store.prepared_data import PreparedData
-from hcl_tf.data.store.tfrecords import MANIFEST, Record
+from hcl_tf.data.store.tfrecords import Record
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
-from hcl_tf.files.checksums import sha256
 from hcl_tf.markdown import markdown_table
 from hcl_tf.models import registry
 from hcl_tf.progress import track
 from hcl_tf.settings import EncoderSettings, Settings, TrainingSettings
 from hcl_tf.training import assembly, checkpoints, workers
-from hcl_tf.training.assembly import default_data_dir
 from hcl_tf.training.branching import with_trunk
+from hcl_tf.training.chosen_data import chosen_data, settings_on
 from hcl_tf.training.initialization import Initialization, initialize
 from hcl_tf.training.loop import Loop
 from hcl_tf.training.run_folder import CHECKPOINTS, CONFIG, Run, RunFolder
@@ -44,9 +42,9 @@ def launch(
     """Begins or resumes the training of a run. Returns why it ended: see `Loop.train`, or `UNTRAINED` for a system without weights.
 
     Args:
-      task: the task's name. data_dir: the prepared folder; None: tfrecords/<task>, where the bundled sample is prepared if it is missing.
+      task: the task's name. data_dir: the prepared folder; None: tfrecords/<task>, where the generated sample is made if it is missing.
       run_dir: the run's folder; None: `default_run_dir`. given: the settings that flags gave.
-      preset: gives all other settings; None: "tiny" on a bundled sample, else "paper".
+      preset: gives all other settings; None: see `settings_on`.
       command: the words of the command line, which the run keeps. row: the table row that the run belongs to; None: its settings say.
 
     Raises:
@@ -94,8 +92,8 @@ def launch(
 def settle(task: str, data_dir: Path | None, preset: str | None, given: dict) -> tuple[PreparedData, Settings, Initialization]:
     """Resolves the flags of a training. Returns the data as the system sees them, all settings, and what the run begins with."""
     registry.resolve(preset or "tiny", given)  # refuses impossible flags before data are prepared, which takes long
-    data, bundled = _data(task, data_dir)
-    settings = registry.resolve(preset or ("tiny" if bundled else "paper"), given)
+    data = chosen_data(task, data_dir)
+    settings = settings_on(data, preset, given)
     data = data.with_keywords() if settings.append_keywords else data
     settings, begun_with = initialize(settings, data, given)
     return (retokenized.with_tokenizer(data, begun_with.library.tokenizer) if begun_with.library else data), settings, begun_with
@@ -120,28 +118,6 @@ def default_run_dir(task: str, settings: Settings) -> str:
     """Returns runs/<task>/<model>-<preset>-<seed>; behind the model stands `Settings.variant`, what the settings leave out."""
     name = "-".join(filter(None, (settings.model, settings.variant.replace(" ", "-"))))
     return f"runs/{task}/{name}-{settings.preset}-{settings.seed}"
-
-
-def _data(task: str, data_dir: Path | None) -> tuple[PreparedData, bool]:
-    """Returns the prepared data, and whether they are the task's bundled sample. Prepares the sample where there are none."""
-    folder = data_dir or default_data_dir(task)
-    if data_dir is None and not (folder / MANIFEST).is_file():
-        print(f"no prepared data in {folder}: preparing the sample that ships with the package", flush=True)
-        from hcl_tf.data import preparation  # spaCy takes seconds to import, and prepared data needs none of it
-
-        definition = config.TASKS[task]
-        preparation.prepare(
-            definition,
-            definition.sample,
-            folder,
-            preparation.PreparationSettings(negatives=definition.negatives),
-            workers=1,
-            overwrite=False,
-        )
-    data = PreparedData(folder)
-    if data.manifest["task"]["name"] != task:
-        raise UserError(f"--data_dir={folder}: prepared for {data.manifest['task']['name']}, not for --task={task}")
-    return data, task in config.TASKS and sha256(config.TASKS[task].sample) in data.manifest["raw_files"].values()
 
 
 def _strategy(settings: TrainingSettings) -> tf.distribute.Strategy | None:

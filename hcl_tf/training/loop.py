@@ -245,8 +245,9 @@ class Loop:
             self._board.scalars("examined", diagnostics, at.step)
             if "kl_by_dimension" in per_example:
                 self._board.histogram("kl_by_dimension", per_example["kl_by_dimension"].mean(0), at.step)
-            if at.step and self._samples:
-                self._board.samples(self._samples(), at.step)
+            shown = self._samples() if at.step and self._samples else []
+            if shown:
+                self._board.samples(shown, at.step)
             orders = [f"{name.removeprefix('order_')} {diagnostics[name]:.0%}" for name in self.system.orders if name in diagnostics]
             said = [
                 f"validation loss {means['loss']:.3f}", f"NLL {means['nll']:.3f} ({means['nll_token']:.3f} a token)",
@@ -254,6 +255,8 @@ class Loop:
                 f"order right: {', '.join(orders)}" if orders else "",
             ]  # fmt: skip
             print(f"step {at.step}: {', '.join(filter(None, said))} ({time.monotonic() - began:.0f} s)", flush=True)
+            for row in shown[:1]:  # the same example each time, so that one sees it change
+                print(f"  {row['source']} => {row['output']}".replace("\n", " / "), flush=True)
 
     def _say_gradients(self, norms: dict[str, float]) -> str:
         """Says how large each term's gradient is, and how many steps were clipped since the last validation; warns where most were."""

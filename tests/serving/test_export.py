@@ -96,6 +96,12 @@ def test_the_model_card_says_what_it_is_and_how_good(exported_run, evaluated_run
     assert str(evaluated_run) not in card
 
 
+def test_the_model_card_says_where_texts_are_generated(loaded_run, monkeypatch):
+    assert "GENERATED" not in exporting.model_card(loaded_run)
+    monkeypatch.setitem(loaded_run.manifest, "generated", {"grammar": "qqp.yaml", "sha256": "0" * 64, "seed": 1})
+    assert "GENERATED: a program derived them from the grammar qqp.yaml (seed 1)" in exporting.model_card(loaded_run)
+
+
 def test_scores_of_another_checkpoint_are_not_claimed(loaded_run):
     assert "Not evaluated" in exporting.model_card(loaded_run)  # the run itself was never evaluated, its copy was
 
