@@ -159,6 +159,7 @@ def test_another_process_with_another_hash_seed_makes_the_same_bytes(tmp_path, q
     assert content(tmp_path / "out") == content(qqp_folder)
 
 
+@pytest.mark.slow
 def test_verify_tells_by_its_exit_code(tmp_path, run_here, qqp_folder):
     result = run_here(f"--verify={qqp_folder}")
     assert result.returncode == 0

@@ -195,8 +195,8 @@ def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, ro
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         evaluate(EvaluationRequest(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="--data_dir=tfrecords/qqp: no prepared data there"):
-        evaluate(EvaluationRequest(trained_run))
+    with pytest.raises(UserError, match="--data_dir=gone: no prepared data there"):
+        evaluate(EvaluationRequest(trained_run, data_dir=scoring.Path("gone")))
     with pytest.raises(UserError, match="not the data that the run was trained on"):
         evaluate(EvaluationRequest(trained_run, data_dir=rocstories_folder))
     with pytest.raises(UserError, match=r"--embeddings=.*no such file"):

@@ -91,6 +91,7 @@ def test_rows_are_made_in_order_with_their_studies_and_kept_with_a_page(plan, ca
     assert not calls
 
 
+@pytest.mark.slow
 def test_rows_are_made_by_turn_over_all_stages_and_a_stage_can_score_another_s_runs(plan, calls, tmp_path):
     rows = "rows: {base: {}, plain: {turn: 3}}"
     again = f"  again: {{task: qqp, preset: tiny, data: {plan.stages[0].data}, base: base, runs_of: arms, {rows}}}\n"
@@ -103,6 +104,7 @@ def test_rows_are_made_by_turn_over_all_stages_and_a_stage_can_score_another_s_r
     assert {path.stem for path in (tmp_path / "out" / "again" / "rows").iterdir()} == {"base-1", "plain-1"}
 
 
+@pytest.mark.slow
 def test_a_trunk_whose_folder_is_gone_is_trained_again_for_a_missing_row(plan, calls, tmp_path):
     reproduce_plan(plan, [], tmp_path / "runs", tmp_path / "out")
     (tmp_path / "out" / "arms" / "rows" / "slot-1.json").unlink()
@@ -146,6 +148,7 @@ def test_what_can_t_be_is_refused_before_anything_runs(plan, calls, tmp_path):
     assert not calls
 
 
+@pytest.mark.slow
 def test_rows_that_were_scored_otherwise_are_refused(plan, calls, tmp_path):
     reproduce_plan(plan, [], tmp_path / "runs", tmp_path / "out")
     path = tmp_path / "plan.yaml"

@@ -171,6 +171,7 @@ def test_a_longer_target_is_cut_and_said_to_be(loaded_run, model):
 # -- exported -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_export_gives_what_its_run_gives(model, exported):
     assert (exported.system, exported.task, exported.step, exported.language) == (model.system, model.task, model.step, model.language)
     assert exported.keywords(TEXTS) == model.keywords(TEXTS)

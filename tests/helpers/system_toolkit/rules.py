@@ -271,7 +271,7 @@ def search_finds_what_its_scores_say(kit: Kit) -> None:
         need(len({tuple(text) for text in item}) == s.hypotheses, "output ids", f"two beams of example {row} are the same text")
 
 
-@rule(DEAR)
+@rule(DEAREST)
 def the_second_call_traces_nothing(kit: Kit) -> None:
     """A training step is traced once in each phase; search and validation once."""
     batches, (system, step, scalars, _) = kit.first_batches, kit.walked

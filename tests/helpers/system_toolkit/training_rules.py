@@ -196,7 +196,7 @@ def same_runs(found: Run, wanted: Run) -> None:
 # -- programs ---------------------------------------------------------------------------------------------------------
 
 
-@rule(DEAR)
+@rule(DEAREST)
 def a_training_step_is_exportable(kit: Kit) -> None:
     """In its last phase it is one XLA program, whose state is in variables: it can run where TensorFlow is missing."""
     system, step, *_ = kit.walk([], compiled=True)
@@ -207,7 +207,7 @@ def a_training_step_is_exportable(kit: Kit) -> None:
     check_program(step._run, variables, kit.training, tf.constant(0), system.phase)
 
 
-@rule(DEAR, untrained=True)
+@rule(DEAREST, untrained=True)
 def a_search_is_exportable(kit: Kit) -> None:
     """As a training step is; with a batch of any size, and compiled, it gives what it gives anyway."""
     batch = sources_of(kit.held_out)

@@ -143,6 +143,7 @@ def test_without_keywords_the_texts_are_as_bert_has_them(loaded_run, batch):
     assert found["latent"]["source"].shape == (4, loaded_run.settings.latent_size)
 
 
+@pytest.mark.slow
 def test_files_and_numbers(made, trained_run, data):
     folder, found = made
     new = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
