@@ -123,10 +123,8 @@ def test_a_setting_that_was_renamed_keeps_its_value():
 
 
 def each() -> list:
-    """Whether settings were added, and a system. They change nothing of a model, which one system shows in the default suite; Group-wise
-    takes longest and is left to `make test-all`.
-    """
-    slow = {True: set(SYSTEMS) - {"bert_gen"}, False: {"groupwise"}}
+    """Whether settings were added, and a system. The default suite takes two systems as they are, `make test-all` everything."""
+    slow = {True: set(SYSTEMS), False: {"groupwise", "bert_gen"}}
     return [
         pytest.param(later, system, marks=[pytest.mark.slow] if system in slow[later] else [], id=f"{system}-{'later' if later else 'now'}")
         for later in (False, True)

@@ -18,6 +18,7 @@ def imported_by(program: str) -> list[str]:
     return found.stdout.split()
 
 
+@pytest.mark.slow
 def test_the_package_and_its_scores_need_no_tensorflow():
     program = """
 import hcl_tf

@@ -223,6 +223,7 @@ def test_chain_where_the_length_penalty_decides() -> None:
         np.testing.assert_allclose(result.scores[0], [totals[line.count(a)] for line in order], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 def test_of_equals_the_earlier_beam_and_the_smaller_id_come_first(compiled: bool) -> None:
     options = BeamSettings(beams=4, minimum=3, maximum=3)

@@ -176,6 +176,7 @@ def test_half_precision_stays_near_single(encoder, half_precision):
     assert 1e-5 < np.abs(states() - exact).max() < 0.05
 
 
+@pytest.mark.slow
 def test_one_trace_serves_all_steps(encoder):
     traces = []
 

@@ -105,6 +105,7 @@ def test_without_contrasts_it_is_t5_step_by_step(qqp_folder):
         np.testing.assert_array_equal(value, contrastive.states[-1][path], err_msg=path)
 
 
+@pytest.mark.slow
 def test_its_nll_is_t5_s(qqp_folder, kit, batch):
     t5 = Kit(qqp_folder, "t5", output_vocab="full", decoder_layers=2)
     plain, found = (one.sums(batch, True, one.new()) for one in (t5, kit))

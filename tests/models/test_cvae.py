@@ -74,6 +74,7 @@ def test_terms_are_those_of_the_reference(kit, cvae, held_out):
     assert sums["nll_token"] == pytest.approx(nll, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_are_a_linear_ramp_and_a_whole_bag_of_words(made, held_out):
     kit = made(kl_ramp=200)
     system = kit.system

@@ -186,6 +186,7 @@ def test_a_run_killed_at_the_boundary_ends_as_if_it_had_not_been(qqp_folder, tmp
     assert any((saved[0].arrays[name] != saved[0].arrays[name.replace("reference.", "")]).any() for name in reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "folder", ["qqp_folder", *(pytest.param(f"{task}_folder", marks=pytest.mark.slow) for task in ("douban", "rocstories"))]
 )

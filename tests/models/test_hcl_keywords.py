@@ -17,6 +17,7 @@ from hcl_tf.training import assembly
 # -- the graph --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["dot", "additive"])
 def test_states_of_a_sub_graph_equal_the_whole_graphs_where_no_cap_binds(make, training, attention):
     system = make(graph_attention=attention)
@@ -47,6 +48,7 @@ def test_texts_without_keywords_use_their_own_vectors(hcl, whole):
     np.testing.assert_allclose(found, hcl.project(texts["source"]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_keyword_there_is_no_u_anywhere(make, training):
     system = make(ablate="keyword")
     assert not [
@@ -154,6 +156,7 @@ def test_what_is_asked_for_is_the_mean_of_the_keywords_that_are_nodes(make, whol
     assert not states["asked"].numpy()[0].any(), "a text's own vector would tell a target"
 
 
+@pytest.mark.slow
 def test_in_training_some_of_the_target_s_keywords_are_asked_for_and_at_least_one(make, whole):
     system = make(**ASKED)
     nodes, places = system.node_states.numpy(), whole["target_nodes"].numpy()
@@ -190,6 +193,7 @@ def test_how_without_that_is_refused(given):
         registry.resolve("tiny", {"model": "hcl", **given})
 
 
+@pytest.mark.slow
 def test_l_key_takes_one_word_that_the_source_has_not(make, whole):
     system = make(key_words="one")
     nodes = system.node_states.numpy()

@@ -42,6 +42,7 @@ def scores_of(attention, query: np.ndarray, items: np.ndarray) -> np.ndarray:
     return np.array([attention.score.numpy() @ np.tanh(query @ w + b + item @ u) for item in items])
 
 
+@pytest.mark.slow
 def test_loss_is_that_of_the_model(kit, system, held_out):
     """One text at a time and without padding, from BERT's states of the source and of each of its keywords alone."""
     inputs, found = system.inputs_, np.zeros(B)

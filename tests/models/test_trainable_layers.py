@@ -154,6 +154,7 @@ def test_validation_from_cached_states_gives_the_numbers_of_live_ones(qqp_folder
         np.testing.assert_allclose(cached.diagnose(8)[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_cache_of_each_split_is_its_own(kit):
     encoder = kit.system.encoder
     train, held_out = (TextStates(kit.data, kit.train, keep=True, split=split) for split in ("train", "validation"))

@@ -186,6 +186,7 @@ def kept(tmp_path) -> Path:
     return tmp_path / "kept"
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_pages_and_checks(kept, tmp_path, monkeypatch, capsys):
     flags = ["--task=qqp", f"--runs={kept}", f"--out={tmp_path / 'out'}", f"--claims={SHIPPED}"]
     assert not run(monkeypatch, *flags)

@@ -69,6 +69,7 @@ def names(calls: list[Call]) -> list[tuple[str, str]]:
     return [(module, run) for module, run, _ in calls]
 
 
+@pytest.mark.slow
 def test_rows_are_made_in_order_with_their_studies_and_kept_with_a_page(plan, calls, tmp_path):
     assert reproduce_plan(plan, [], tmp_path / "runs", tmp_path / "out") == 0
     whole = [(step, run) for run in ("trunk-1", "base-1") for step in ("train", "evaluate", "studies.channel")]

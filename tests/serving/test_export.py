@@ -67,6 +67,7 @@ def test_a_process_with_tensorflow_alone_gets_the_same_outputs(exported_run, loa
             np.testing.assert_allclose(answer[f"part {name}"], values[3:6], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_lies_beside_the_model(exported_run, loaded_run):
     assert (exported_run / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1] == loaded_run.tokenizer.vocabulary()
     assert (exported_run / "keywords.txt").read_text(encoding="utf-8").split("\n")[:-1] == list(loaded_run.graph.nodes)
@@ -76,6 +77,7 @@ def test_what_lies_beside_the_model(exported_run, loaded_run):
     assert found["data"] == loaded_run.manifest["sha256"]
 
 
+@pytest.mark.slow
 def test_the_export_holds_no_weight_that_only_training_needs(exported_run, loaded_run):
     stored = sum(path.stat().st_size for path in (exported_run / "variables").glob("variables.data*"))
     everything = sum(4 * int(np.prod(v.shape)) for v in loaded_run.system.variables)
@@ -84,6 +86,7 @@ def test_the_export_holds_no_weight_that_only_training_needs(exported_run, loade
     assert stored <= everything - training_only
 
 
+@pytest.mark.slow
 def test_the_model_card_says_what_it_is_and_how_good(exported_run, evaluated_run, loaded_run):
     card = (exported_run / "README.md").read_text(encoding="utf-8")
     scores = json.loads((evaluated_run / "scores.test.json").read_text(encoding="utf-8"))["scores"]
@@ -106,6 +109,7 @@ def test_scores_of_another_checkpoint_are_not_claimed(loaded_run):
     assert "Not evaluated" in exporting.model_card(loaded_run)  # the run itself was never evaluated, its copy was
 
 
+@pytest.mark.slow
 def test_a_finished_export_is_kept(exported_run, trained_run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"--export=.*--overwrite"):
         export(trained_run, "best_loss", exported_run, overwrite=False)

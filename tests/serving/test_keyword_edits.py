@@ -45,6 +45,7 @@ def test_own_keywords_are_those_of_the_prepared_text(run, qqp_folder):
     assert run.own_keywords(source.raw) == tuple(keyword.text for keyword in source.keywords)
 
 
+@pytest.mark.slow
 def test_the_prior_moves_with_the_keywords_and_only_with_them(run, other_keyword):
     same = run.compare(TEXT, list(run.own_keywords(TEXT)))
     assert same.own == same.edited

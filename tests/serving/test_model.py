@@ -123,6 +123,7 @@ def test_samples_are_those_of_the_command(loaded_run, model):
 # -- numbers ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_prior_is_the_layers(loaded_run, model):
     found = model.prior(TEXTS)
     _, _, wanted = loaded_run.system.read_sources({name: batch_of(loaded_run, TEXTS)[name] for name in SOURCE_COLUMNS})
@@ -134,6 +135,7 @@ def test_the_prior_is_the_layers(loaded_run, model):
     assert one.mean.shape == found.mean.shape[1:]
 
 
+@pytest.mark.slow
 def test_scores_of_targets_are_sums_over_decoding_steps(loaded_run, model):
     """`stepped` decodes the target token by token, as the search does, from z at the prior's mean."""
     system, tokenizer = loaded_run.system, loaded_run.tokenizer
@@ -183,6 +185,7 @@ def test_an_export_gives_what_its_run_gives(model, exported):
     np.testing.assert_allclose(exported.score(TEXTS, TARGETS).total, model.score(TEXTS, TARGETS).total, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_export_stays_as_it_is(exported, exported_run):
     assert exported.generate(TEXTS[0], beams=exported.settings.beams) == exported.generate(TEXTS[0])
     for options, message in (
@@ -211,6 +214,7 @@ def earlier_export(exported_run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_an_earlier_export_still_generates(earlier_export, model):
     found = hcl_tf.load(earlier_export)
     assert found.generate(TEXTS) == model.generate(TEXTS)
@@ -219,6 +223,7 @@ def test_an_earlier_export_still_generates(earlier_export, model):
             ask()
 
 
+@pytest.mark.slow
 def test_an_export_that_can_not_be_used(exported_run, tmp_path):
     folder = shutil.copytree(exported_run, tmp_path / "model")
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))

@@ -118,6 +118,7 @@ def whole_in_phases(phased, tmp_path_factory) -> tuple:
     return outcome(path, phased)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stop", [pytest.param(stop, marks=[pytest.mark.slow] if stop in (6, 10, 11) else []) for stop in (5, 6, 7, 9, 10, 11, 12)]
 )
@@ -129,6 +130,7 @@ def test_killed_around_a_phase_s_beginning_it_ends_the_same(phased, whole, whole
     assert whole_in_phases[2] != whole[2], "a phase changes something"
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(toys, whole, tmp_path) -> None:
     draw, path = random.Random(5), tmp_path / "run"
     for _ in range(6):
@@ -139,6 +141,7 @@ def test_killed_again_and_again(toys, whole, tmp_path) -> None:
     assert outcome(path, toys) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "method", "call"),
     [

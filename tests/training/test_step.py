@@ -145,6 +145,7 @@ def test_rows_that_fill_up_count_nothing(qqp_folder) -> None:
         assert whole[name] == pytest.approx(alone[name], rel=1e-6), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro", [8, 16])
 def test_micro_batches_change_nothing(qqp_folder, micro) -> None:
     plain, system, _ = run(qqp_folder)

@@ -83,6 +83,7 @@ def test_no_damaged_table_of_ten_thousand_is_misread_in_silence(tmp_path):
     assert outcomes.total() == 20_000
 
 
+@pytest.mark.slow
 def test_a_whole_table_is_read_as_the_standard_library_and_pandas_read_it(tmp_path):
     path, seen = tmp_path / "whole.table", Counter()
     for seed in range(300):

@@ -71,6 +71,7 @@ ROWS = st.lists(st.tuples(TEXTS, TEXTS) | st.tuples(TEXTS, TEXTS, TEXTS) | st.tu
 CORPORA = st.builds(corpus, ROWS.filter(bool), ROWS, ROWS)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     splits=CORPORA,

@@ -100,6 +100,7 @@ def assert_refused(folder: Path, name: str, says: str = "") -> None:
         assert re.search(says, message), message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["qqp_folder", *(pytest.param(f"{task}_folder", marks=pytest.mark.slow) for task in ("douban", "rocstories"))]
 )
@@ -134,6 +135,7 @@ def test_a_flipped_byte_is_refused_and_its_record_named(folder, name):
     verify(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_cut_short_is_refused(folder, name):
     path, draw = folder / name, random.Random(name)
@@ -151,6 +153,7 @@ def test_an_emptied_shard_is_not_called_whole(folder):
     assert "0 to -1" not in refusal(lambda: verify(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_longer_file_is_refused(folder, name):
     path, draw = folder / name, random.Random(name)

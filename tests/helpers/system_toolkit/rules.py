@@ -92,7 +92,7 @@ def every_weight_is_trained(kit: Kit) -> None:
 # -- sums over examples -----------------------------------------------------------------------------------------------
 
 
-@rule()
+@rule(DEAR)
 def parts_add_up(kit: Kit) -> None:
     """Losses and counts of a batch are the sums over its parts, with noise on: micro-batches and devices then change nothing."""
     kit = kit.divisible
@@ -116,7 +116,7 @@ def fillers_do_not_count(kit: Kit) -> None:
         close_all(*counts, why, 0.0)
 
 
-@rule()
+@rule(DEAR)
 def noise_follows_rows(kit: Kit) -> None:
     """All that is drawn belongs to the example and the step: not to the place in the batch, the call or the process."""
     batch, why = kit.training, "in a batch turned round"

@@ -73,6 +73,7 @@ def test_the_command_writes_both_files_and_prints_the_verdicts(trained, qqp_fold
     assert (trained.run.path / "channel.validation.first8.md").read_text().startswith("# The channel: hcl on qqp, 8 examples")
 
 
+@pytest.mark.slow
 def test_a_system_without_z_is_refused(trained, monkeypatch):
     monkeypatch.setattr(registry.class_of("hcl"), "output_nll", "nll")
     with pytest.raises(UserError, match="hcl has no latent variable z, so there is no channel to measure"):

@@ -80,6 +80,7 @@ def browser(tmp_path):
     found.close()
 
 
+@pytest.mark.slow
 def test_filled_by_keyboard_remembered_and_downloaded(browser, tmp_path):
     page, sheet = tmp_path / "annotator-2.html", tmp_path / "downloads" / "annotator-2.csv"
     page.write_text(form(STUDY, 2, ["guideline"], sheet.name), encoding="utf-8")

@@ -171,6 +171,7 @@ def test_files_and_numbers(made, trained_run, data):
             assert row["text"] == ", ".join(keyword.text for keyword in record.source.keywords)
 
 
+@pytest.mark.slow
 def test_before_and_after_differ(made):
     folder, found = made
     (first, _), (then, _) = (read_vectors(folder, f"test-{when}") for when in ("before", "after"))
