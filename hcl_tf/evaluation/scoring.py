@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from hcl_tf.data.batching.sample_rows import sample_rows
-from hcl_tf.data.corpora import grammar
+from hcl_tf.data.corpora import generated
 from hcl_tf.data.corpora.formats import clean
-from hcl_tf.data.corpora.generated import GENERATED
+from hcl_tf.data.corpora.grammar import Grammar
 from hcl_tf.data.store import word_vectors
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import Record
@@ -124,8 +124,8 @@ def report(
         with working("scoring the samples"):
             found["samples"] = {"of_each": len(drawn), "seed": head["seed"], "means": inputs.score_samples(drawn)}
         run.write_jsonl(f"sampled.{request.label}.jsonl", map(_drawn_row, records, zip(*drawn, strict=True)))
-    if GENERATED in data.manifest:
-        found["derivations"] = inputs.derivations(grammar.of_task(data.manifest["task"]["name"]), outputs)
+    if known := generated.grammar_of(data.manifest):
+        found["derivations"] = inputs.derivations(known, outputs)
     run.write_json(f"figures.{request.label}.json", found)
     run.write_json(f"scores.{request.label}.json", head | {"scores": scores})
     print("\n".join(_table(scores, found)), flush=True)
@@ -212,7 +212,7 @@ class _ScoreInputs:
         """See `metrics.scores.score`, of the sources themselves as outputs."""
         return self.score(self._copies)
 
-    def derivations(self, known: grammar.Grammar, outputs: list[str]) -> dict[str, dict[str, float]]:
+    def derivations(self, known: Grammar, outputs: list[str]) -> dict[str, dict[str, float]]:
         """See `derivations.measures`: of the outputs, of the sources themselves, and of one training target given to every source."""
         systems = {"outputs": outputs, "copy source": self._copies, "one target": self._targets[:1] * len(outputs)}
         return {name: derivations.measures(known, self._sources, texts) for name, texts in systems.items()}

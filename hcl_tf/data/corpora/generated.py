@@ -6,12 +6,12 @@ is the target of the group's next move: a text about the same words that does no
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hcl_tf.data.corpora import grammar
-from hcl_tf.data.corpora.grammar import Family, Group
+from hcl_tf.data.corpora.grammar import Family, Grammar, Group
 from hcl_tf.files.checksums import sha256
 from hcl_tf.files.whole_file import write_whole
 
@@ -70,3 +70,9 @@ def about(task: str, seed: int = SEED) -> dict[str, Any]:
     """Returns what a manifest says of prepared data that this module made."""
     path = grammar.GRAMMARS / f"{task}.yaml"
     return {"grammar": path.name, "sha256": sha256(path), "seed": seed}
+
+
+def grammar_of(manifest: Mapping[str, Any]) -> Grammar | None:
+    """Returns the grammar that texts were derived from; None: people wrote them, or another version of the grammar made them."""
+    task, made_by = manifest["task"]["name"], manifest.get(GENERATED)
+    return grammar.of_task(task) if made_by and made_by["sha256"] == about(task)["sha256"] else None

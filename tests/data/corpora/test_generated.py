@@ -98,6 +98,14 @@ def test_targets_fit_their_sources_and_negatives_do_not(sample):
             assert units(row["target"]) != units(source_of(row))
 
 
+@pytest.mark.parametrize(
+    ("marks", "known"),
+    [({"generated": generated.about("qqp")}, True), ({"generated": generated.about("qqp") | {"sha256": "0" * 64}}, False), ({}, False)],
+)
+def test_texts_are_read_by_the_grammar_that_they_come_from_or_by_none(marks, known):
+    assert generated.grammar_of({"task": {"name": "qqp"}} | marks) is (grammar.of_task("qqp") if known else None)
+
+
 def test_broken_texts_are_not_of_the_grammar(sample):
     task, rows = sample
     known, draw = grammar.of_task(task), random.Random(3)
