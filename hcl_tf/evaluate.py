@@ -2,12 +2,12 @@
 
 python -m hcl_tf.evaluate --run_dir=runs/qqp/hcl-tiny-1
 python -m hcl_tf.evaluate --run_dir=runs/qqp/hcl-tiny-1 --checkpoint=best_nll --limit=100
-python -m hcl_tf.evaluate --run_dir=runs/qqp/hcl-tiny-1 --samples=10
+python -m hcl_tf.evaluate --run_dir=runs/qqp/hcl-tiny-1 --samples=10 --study=channel --study=keyword_control
 """
 
 from absl import flags
 
-from hcl_tf import cli, run_flags
+from hcl_tf import cli, config, run_flags
 
 RUN_DIR = run_flags.run_dir()
 SPLIT = run_flags.split("The split to decode and score.")
@@ -23,16 +23,24 @@ SAMPLES = flags.DEFINE_integer(
     "samples", 0, "Decode each source so many more times, each with another z drawn from the prior by the run's seed, and score these too.",
     lower_bound=0, upper_bound=100,
 )  # fmt: skip
+STUDY = flags.DEFINE_multi_enum(
+    "study",
+    [],
+    config.STUDIES,
+    "Also makes this study (hcl_tf.studies), with its defaults; channel with --what_if. May be repeated.",
+)
 
 
 def main() -> None:
     """Runs the command that the flags ask for."""
     run_dir = run_flags.run_folder(RUN_DIR)
     cli.import_tensorflow()
-    from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
+    from hcl_tf.evaluation.scoring import EvaluationRequest
+    from hcl_tf.reporting.row_measures import measure
 
     data_dir, embeddings = map(run_flags.optional_path, (DATA_DIR, EMBEDDINGS))
-    evaluate(EvaluationRequest(run_dir, SPLIT.value, CHECKPOINT.value, data_dir, embeddings, LIMIT.value, SAMPLES.value))
+    request = EvaluationRequest(run_dir, SPLIT.value, CHECKPOINT.value, data_dir, embeddings, LIMIT.value, SAMPLES.value)
+    measure(request, STUDY.value)
 
 
 if __name__ == "__main__":

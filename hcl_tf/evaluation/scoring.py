@@ -22,7 +22,6 @@ from hcl_tf.data.store.tfrecords import Record
 from hcl_tf.data.tokenizers import normalization
 from hcl_tf.data.tokenizers.words import vocabulary
 from hcl_tf.decoding import sources
-from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import derivations, diagnostics, preference, sentence_similarity
 from hcl_tf.evaluation.intervals import interval, number, table
@@ -66,8 +65,11 @@ class EvaluationRequest:
         return ".".join(filter(None, parts))
 
 
-def evaluate(request: EvaluationRequest) -> dict:
+def evaluate(request: EvaluationRequest, trained: TrainedRun | None = None) -> dict:
     """Writes predictions, samples, diagnostics and scores of a run into its folder, prints a table, and returns the scores.
+
+    Args:
+      trained: the run at the checkpoint that is asked for, where it is open already.
 
     Files (each whole or not there; scores last): predictions.<label>.jsonl, samples.<label>.md, figures.<label>.json,
     scores.<label>.json. The label is the split, with checkpoint and limit where they are not the default. Where samples are asked for,
@@ -76,7 +78,7 @@ def evaluate(request: EvaluationRequest) -> dict:
     Raises:
       UserError: the run, its checkpoint, the data or the vectors can't be used, the data is not the run's, or the system has no z to draw.
     """
-    trained = TrainedRun(request.run_dir, request.checkpoint, request.data_dir)
+    trained = trained or TrainedRun(request.run_dir, request.checkpoint, request.data_dir)
     trained.run.check_writable()
     if request.embeddings and not request.embeddings.is_file():
         raise UserError(f"--embeddings={request.embeddings}: no such file; give a GloVe or word2vec text file")
@@ -151,7 +153,7 @@ def decode_samples(trained: TrainedRun, sources: list[sources.Source], samples: 
 
 def _decode(trained: TrainedRun, sources: list[sources.Source], times: int, sampled: bool) -> list[list[str]]:
     batches, count = trained.source_batches(), times * len(sources)
-    generator = Generator(trained.system, trained.tokenizer, compiled(trained.settings) and count > WORTH_COMPILING, sampled)
+    generator = trained.generator(compiled(trained.settings) and count > WORTH_COMPILING, sampled)
     outputs: list[list[str]] = [[] for _ in range(times)]
     began = time.monotonic()
     with bar("decoding samples" if sampled else "decoding", count) as progress:
@@ -227,7 +229,7 @@ def diagnose(trained: TrainedRun, split: str, limit: int | None) -> dict:
     for example (preference.py). Of a system without weights there are none."""
     if not trained.model.is_trained:
         return diagnostics.summary({}, trained.model.comparisons)
-    found = trained.validation(split, limit).diagnose()
+    found = trained.diagnosed(split, limit)
     arrays = trained.data.arrays(split).first(limit)
     compared = preference.of_split(found, trained.model.output_nll, arrays, trained.inputs)
     further = {"preference": preference.summary(compared), "per_example": preference.per_example(compared)}

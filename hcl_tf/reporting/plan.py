@@ -41,7 +41,7 @@ from typing import Any
 
 import yaml
 
-from hcl_tf.config import SPLITS, TASKS
+from hcl_tf.config import SPLITS, STUDIES, TASKS
 from hcl_tf.errors import UserError
 from hcl_tf.metrics.power import Components
 from hcl_tf.reporting.measures import NAMED, Measure
@@ -52,7 +52,6 @@ _STAGE = {
     "about", "task", "data", "preset", "split", "checkpoint", "base", "samples", "limit", "rows", "stop", "hours", "at_least", "runs_of",
 }  # fmt: skip
 _ROW = {"asks", "from", "seeds", "beside", "studies", "trials", "turn"}
-STUDIES = ("channel", "keyword_control", "representations")  # of hcl_tf.studies
 _PLAN = {"title", "written", "rules", "hours", "stages", "changes", "primary", "secondary", "variances", "limits", "causes"}
 _TEST = {"stage", "row", "beside", "margins", "open_channel"}
 

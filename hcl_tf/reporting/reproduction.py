@@ -291,15 +291,11 @@ def _make(series: Series, system: str, seed: int, call: Callable[[str, list[str]
     if code := _train(series, system, seed, call):
         return code
     asked = [f"--run_dir={series.run(system, seed)}", f"--data_dir={series.data_of(system)}", f"--split={series.split}"]
-    asked += [f"--checkpoint={series.checkpoint}"]
-    first = [f"--limit={series.limit}"] if series.limit else []
+    asked += [f"--checkpoint={series.checkpoint}", *([f"--limit={series.limit}"] if series.limit else [])]
     has_z = setting_flags.read(series.train(system, seed)).given.get("model", registry.OURS) in registry.systems_with("latent_size")
-    code = call("hcl_tf.evaluate", [*asked, *first, *([f"--samples={series.samples}"] if series.samples and has_z else [])])
-    further = {"channel": [*first, "--what_if", "--nountrained"], "keyword_control": [], "representations": []}
-    for study in series.studies.get(system, ()) if has_z else ():
-        of_run = asked[:-1] if study == "representations" else asked  # which has no --checkpoint
-        code = code or call(f"hcl_tf.studies.{study}", [*of_run, *further[study]])
-    return code
+    further = [f"--study={study}" for study in series.studies.get(system, ())]
+    further += [f"--samples={series.samples}"] if series.samples else []
+    return call("hcl_tf.evaluate", [*asked, *(further if has_z else [])])
 
 
 def _train(series: Series, system: str, seed: int, call: Callable[[str, list[str]], int] | None = None) -> int:

@@ -5,7 +5,7 @@ Opening a run checks what is cheap to check. Its model is built, and its data ar
 
 import dataclasses
 import json
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import GRAPH, MANIFEST, VOCABULARY
 from hcl_tf.data.tokenizers import library, wordpiece
 from hcl_tf.data.tokenizers.wordpiece import Tokenizer
+from hcl_tf.decoding.generator import Generator
 from hcl_tf.decoding.sources import SourceBatches
 from hcl_tf.errors import UserError
 from hcl_tf.layers.encoder import EncoderShape
@@ -57,6 +58,8 @@ class TrainedRun:
         self.settings = registry.read(self.run.config["settings"], self.run.path)
         self.model = registry.class_of(self.settings.model)
         self.checkpoint, self._data_dir = checkpoint, data_dir
+        # What takes long is done once, whoever asks.
+        self.generator, self.diagnosed = cache(self._generator), cache(self._diagnosed)
 
     @property
     def path(self) -> Path:
@@ -146,6 +149,14 @@ class TrainedRun:
     def validation(self, split: str, limit: int | None = None, system: System | None = None) -> Validation:
         """Returns passes over a split, or over its first `limit` examples, with the trained system or the given one."""
         return Validation.of_pairs(system or self.system, self.data, self.data.arrays(split).first(limit))
+
+    def _generator(self, compiled: bool, sampled: bool = False) -> Generator:
+        """Returns what decodes with the system; arguments as those of `Generator`."""
+        return Generator(self.system, self.tokenizer, compiled, sampled)
+
+    def _diagnosed(self, split: str, limit: int | None) -> dict[str, np.ndarray]:
+        """Returns the diagnostics of a split's examples, or of its first `limit` (`Validation.diagnose`)."""
+        return self.validation(split, limit).diagnose()
 
     def source_batches(self) -> SourceBatches:
         """Returns the object that makes batches of sources for this system."""

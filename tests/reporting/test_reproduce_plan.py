@@ -72,11 +72,10 @@ def names(calls: list[Call]) -> list[tuple[str, str]]:
 @pytest.mark.slow
 def test_rows_are_made_in_order_with_their_studies_and_kept_with_a_page(plan, calls, tmp_path):
     assert reproduce_plan(plan, [], tmp_path / "runs", tmp_path / "out") == 0
-    whole = [(step, run) for run in ("trunk-1", "base-1") for step in ("train", "evaluate", "studies.channel")]
-    whole += [("train", "plain-1"), ("evaluate", "plain-1")]
-    whole += [(step, "slot-1") for step in ("train", "evaluate", "studies.channel", "studies.keyword_control")]
-    whole += [(step, "base-2") for step in ("train", "evaluate", "studies.channel")]
-    assert names(calls) == whole
+    assert names(calls) == [(step, run) for run in ("trunk-1", "base-1", "plain-1", "slot-1", "base-2") for step in ("train", "evaluate")]
+    studies = {run: [flag for flag in flags if flag.startswith("--study=")] for module, run, flags in calls if module == "evaluate"}
+    channel, both = ["--study=channel"], ["--study=channel", "--study=keyword_control"]
+    assert studies == {"trunk-1": channel, "base-1": channel, "plain-1": [], "slot-1": both, "base-2": channel}
     given = {run: flags for module, run, flags in calls if module == "train"}
     trunk = f"--init_from={tmp_path / 'runs' / 'arms' / 'trunk-1'}"
     assert [run for run, flags in given.items() if trunk in flags] == ["base-1", "slot-1", "base-2"]

@@ -58,7 +58,7 @@ def test_a_table_keeps_its_columns_whatever_the_text() -> None:
 
 
 def steps_of(folder, tag: str = "train/nll") -> list[int]:
-    """The steps of a curve, in order: two files that one process begins within a second are read by the number in their names as text, 10 before 9."""
+    """A curve's steps in order. Files that one process begins within a second are read by the number in their names: 10 before 9."""
     return sorted(event.step for event in EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload().Tensors(tag))
 
 

@@ -7,7 +7,6 @@ python -m hcl_tf.studies.channel --run_dir=runs/qqp/hcl-small-1 --limit=500 --wh
 from absl import flags
 
 from hcl_tf import cli, run_flags
-from hcl_tf.progress import working
 
 RUN_DIR = run_flags.run_dir()
 DATA_DIR = run_flags.data_dir()
@@ -22,20 +21,12 @@ def main() -> None:
     """Runs the command that the flags ask for."""
     run_dir = run_flags.run_folder(RUN_DIR)
     cli.import_tensorflow()
-    from hcl_tf.evaluation.scoring import EvaluationRequest
-    from hcl_tf.studies.channel import page
-    from hcl_tf.studies.channel.meter import MeterRequest, measure
+    from hcl_tf.studies.channel.meter import MeterRequest
+    from hcl_tf.studies.channel.publication import publish
     from hcl_tf.training.trained_run import TrainedRun
 
     trained = TrainedRun(run_dir, CHECKPOINT.value, run_flags.optional_path(DATA_DIR))
-    trained.run.check_writable()
-    with working("measuring the channel"):
-        found = measure(trained, MeterRequest(SPLIT.value, LIMIT.value, WHAT_IF.value, UNTRAINED.value))
-    label = EvaluationRequest(run_dir, SPLIT.value, CHECKPOINT.value, limit=LIMIT.value).label
-    trained.run.write_json(f"channel.{label}.json", found)
-    path = trained.run.write_text(f"channel.{label}.md", page.page(found))
-    print("\n".join(page.lines(found)))
-    print(f"wrote {path}")
+    publish(trained, MeterRequest(SPLIT.value, LIMIT.value, WHAT_IF.value, UNTRAINED.value))
 
 
 if __name__ == "__main__":

@@ -26,28 +26,35 @@ def by_part(system: System, parts: Mapping[str, list[tf.Variable]], batches: Ite
     every = [variable for found in variables.values() for variable in found]
 
     @tf.function(autograph=False)
-    def gradients(batch: Batch) -> dict[str, list[tf.Tensor]]:
+    def products(batch: Batch) -> dict[str, tf.Tensor]:
+        """Computes term -> [2, variables]: each gradient's inner product with itself, and with the likelihood's."""
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             for variable in every:
                 tape.watch(variable)
             sums = system.losses(batch, tf.constant(0), Noise(seed, 0, batch["example_rows"]), training=True)
             terms = system.terms(sums, system.counts(batch), None)
         zero = tf.UnconnectedGradients.ZERO
-        return {
-            name: [tf.convert_to_tensor(g) for g in tape.gradient(term, every, unconnected_gradients=zero)] for name, term in terms.items()
-        }
+        found = {name: [tf.convert_to_tensor(g) for g in tape.gradient(t, every, unconnected_gradients=zero)] for name, t in terms.items()}
+        return {name: tf.stack([_products(each, other) for other in (each, found[LIKELIHOOD])]) for name, each in found.items()}
 
     rows: dict[str, dict[str, dict[str, list[float]]]] = {}
     for batch in batches:
-        found = {name: dict(zip(map(id, every), each, strict=True)) for name, each in gradients(batch).items()}
+        found = {name: each.numpy().astype(np.float64) for name, each in products(batch).items()}
+        first = 0
         for part, members in variables.items():
-            flat = {name: np.concatenate([each[id(v)].numpy().ravel() for v in members] or [np.zeros(1)]) for name, each in found.items()}
-            for name, vector in flat.items():
+            of_part = {name: each[:, first : first + len(members)].sum(1) for name, each in found.items()}
+            first += len(members)
+            for name, (squared, with_likelihood) in of_part.items():
                 kept = rows.setdefault(name, {}).setdefault(part, {"norm": [], "cosine": []})
-                lengths = np.linalg.norm(vector) * np.linalg.norm(flat[LIKELIHOOD])
-                kept["norm"].append(float(np.linalg.norm(vector)))
-                kept["cosine"].append(float(vector @ flat[LIKELIHOOD] / lengths) if lengths else float("nan"))
+                lengths = np.sqrt(squared * of_part[LIKELIHOOD][0])
+                kept["norm"].append(float(np.sqrt(squared)))
+                kept["cosine"].append(float(with_likelihood / lengths) if lengths else float("nan"))
     return {name: {part: means({k: np.array(v) for k, v in kept.items()}) for part, kept in of.items()} for name, of in rows.items()}
+
+
+def _products(some: Iterable[tf.Tensor], others: Iterable[tf.Tensor]) -> tf.Tensor:
+    """Computes the inner product of each tensor with its counterpart. Returns [tensors]."""
+    return tf.stack([tf.reduce_sum(one * other) for one, other in zip(some, others, strict=True)])
 
 
 def parts_of(variables: Mapping[str, tf.Variable], places: Mapping[str, tuple[str, ...]]) -> dict[str, list[tf.Variable]]:

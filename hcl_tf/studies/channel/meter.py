@@ -52,7 +52,7 @@ def measure(trained: TrainedRun, request: MeterRequest) -> dict:
         )
     validation = trained.validation(request.split, request.limit)
     print(f"measuring {validation.batches.count:,} examples of {request.split}", flush=True)
-    found = validation.diagnose()
+    found = trained.diagnosed(request.split, request.limit)
     head = head_of(
         trained.run.config, trained.settings, trained.checkpoint, trained.step, trained.data, request.split, validation.batches.count
     )

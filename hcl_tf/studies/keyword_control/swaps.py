@@ -63,15 +63,18 @@ class Swap:
     origin: str
 
 
-def keyword_control(request: KeywordControlRequest) -> dict:
+def keyword_control(request: KeywordControlRequest, trained: TrainedRun | None = None) -> dict:
     """Writes keywords.<label>.md and keywords.<label>.json (last) into the run's folder, prints the measures, and returns the data.
+
+    Args:
+      trained: the run at the checkpoint that is asked for, where it is open already.
 
     Raises:
       UserError: the run is not finished, uses no keywords or can't be read, the data is not the run's, or an id is not in the split.
     """
     if request.ids and request.inputs is not None:
         raise UserError("--ids and --inputs contradict each other: --ids names all inputs")
-    trained = TrainedRun(request.run_dir, request.checkpoint, request.data_dir, finished=True)
+    trained = trained or TrainedRun(request.run_dir, request.checkpoint, request.data_dir, finished=True)
     trained.run.check_writable()
     run, found = trained.run, measure(trained, request)
     run.write_text(f"keywords.{request.label}.md", page.page(found))
