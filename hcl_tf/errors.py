@@ -24,4 +24,4 @@ def refusal_of_disk(error: BaseException, unnamed: str = "a file") -> str | None
     if isinstance(error, OSError):
         return f"{error.filename or unnamed} can't be written ({error.strerror})" if error.strerror in REFUSALS else None
     quoted = [line.strip() for line in str(error).splitlines() if any(words in line for words in REFUSALS)]
-    return f"{unnamed} can't be written ({quoted[0]})" if quoted else None
+    return f"{unnamed} can't be written ({quoted[0].rpartition('}} ')[2]})" if quoted else None  # behind the name of TensorFlow's operation

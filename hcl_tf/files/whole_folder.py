@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from hcl_tf.errors import UserError
+from hcl_tf.errors import UserError, refusal_of_disk
 from hcl_tf.files import locks
 from hcl_tf.files.whole_file import hidden, sync
 
@@ -45,7 +45,7 @@ def whole_or_nothing(
     missing_parents = [parent for parent in out.parents if not parent.exists()]
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        lock = (partial / ".lock").open("a+b")
+        lock = (partial / ".lock").open("a+b", buffering=0)  # what a full disk refuses must not come back when it is closed
     except OSError as error:
         raise UserError(f"{flag}={out}: can't be written ({error.strerror}); choose another folder") from error
     try:
@@ -55,11 +55,16 @@ def whole_or_nothing(
                 if waiting_for:
                     raise Finished(f"{flag}={out}: written by another process meanwhile")
                 raise locks.Taken("another process")
-        except (locks.Taken, OSError) as error:
-            who = error if isinstance(error, locks.Taken) else "another process"
-            raise UserError(f"{flag}={out}: {who} is writing it now; wait for it, or choose another folder") from error
+        except locks.Taken as error:
+            raise UserError(f"{flag}={out}: {error} is writing it now; wait for it, or choose another folder") from error
+        except OSError as error:
+            raise UserError(f"{flag}={out}: can't be locked ({error.strerror}); free space, or choose another folder") from error
         try:
             yield from _replace(out, partial, old, lambda: _check_replaceable(out, marker, overwrite, flag, what))
+        except Exception as error:  # libraries that write into it have exceptions of their own
+            if not (refusal := refusal_of_disk(error, str(out))):
+                raise
+            raise UserError(f"{refusal}; free space, or choose another folder, then start again with the same flags") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             for parent in missing_parents:

@@ -28,6 +28,7 @@ CONFIG, FILES, ENVIRONMENT, COMMANDS = "config.json", "files.json", "environment
 METRICS, SPEED, DONE, LOCK, CHECKPOINTS = "metrics.jsonl", "speed.jsonl", "done.json", ".lock", "checkpoints"
 OWN = (CONFIG, FILES, ENVIRONMENT, COMMANDS, METRICS, SPEED, DONE, CHECKPOINTS)  # `write_text` and its like refuse these names
 DIFFERENCES_SHOWN = 5
+ROOM = 2**20  # bytes that have to be free before results are computed; predictions of 1,000 questions take about 400 kB
 
 
 class Run:
@@ -114,10 +115,11 @@ class Run:
         """Makes a file without a name in the folder, so that one that can't be written is noticed before long work and not after it.
 
         Raises:
-          UserError: the folder takes no file.
+          UserError: the folder takes no file, or its disk has no room for `ROOM` bytes more.
         """
-        with writing(self.path), tempfile.TemporaryFile(dir=self.path):
-            pass
+        with writing(self.path), tempfile.TemporaryFile(dir=self.path) as file:
+            file.write(bytes(ROOM))
+            file.flush()
 
     def _free(self, name: str) -> Path:
         """Returns the path of a file that is not one of `OWN`. Raises `ValueError` for others, which are a caller's mistake."""

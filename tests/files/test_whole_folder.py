@@ -1,5 +1,6 @@
 """An output folder is whole or not there, whatever happens while it is written."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 import hcl_tf
 from hcl_tf.errors import UserError
+from hcl_tf.files import locks
 from hcl_tf.files.whole_folder import whole_or_nothing
 
 MARKER = "manifest.json"
@@ -33,6 +35,10 @@ def fail_inside(out: Path, error: type[BaseException]) -> None:
     with whole_or_nothing(out, MARKER, True) as folder:
         fill(folder, "half")
         raise error("inside")
+
+
+def full(name: str | None = None) -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -287,3 +293,27 @@ def test_a_relative_place_is_taken_from_the_working_directory_at_the_start(tmp_p
         fill(folder, "new")
         os.chdir("/")
     assert content(tmp_path / "out") == whole("new")
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (full(), "/out can't be written"),
+        (full("shard"), "shard can't be written"),
+        (RuntimeError("part-0 tempstate; No space left on device"), "/out can't be written .*part-0"),
+    ],
+    ids=["nameless", "named", "of a library"],
+)
+def test_a_full_disk_is_said_of_the_folder_whoever_says_it(tmp_path, error, named):
+    with pytest.raises(UserError, match=f"{named}.*No space left on device.*free space"), whole_or_nothing(tmp_path / "out", MARKER, True):
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_a_full_disk_refuses_names_the_folder(tmp_path, monkeypatch):
+    def take(lock, waiting_for):
+        raise full()
+
+    monkeypatch.setattr(locks, "take", take)
+    with pytest.raises(UserError, match=r"--out=.*/out: can't be locked \(No space left on device\)"):
+        write(tmp_path / "out")

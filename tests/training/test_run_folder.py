@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -468,6 +469,17 @@ def test_only_what_has_to_be_the_same_is_compared(tmp_path):
 def test_a_folder_that_takes_no_file_is_noticed_before_work():
     with pytest.raises(UserError, match=r"/proc: can't be written .*; free space or check permissions"):
         run_folder.Run(Path("/proc"), {}).check_writable()
+
+
+def test_a_disk_without_room_for_results_is_noticed_before_work(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with begin(tmp_path / "run") as run:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # stands for a disk with so many bytes left
+        try:
+            with pytest.raises(UserError, match=r"can't be written .*; free space"):
+                run.check_writable()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_asking_whether_a_folder_can_be_written_leaves_nothing(tmp_path):
