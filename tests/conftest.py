@@ -24,6 +24,7 @@ cli.import_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 import tf_keras as keras  # noqa: E402
+from tensorflow.python.framework import ops  # noqa: E402
 from tensorflow.python.util import tf_stack  # noqa: E402
 
 from hcl_tf.data.corpora import generated  # noqa: E402
@@ -48,6 +49,17 @@ def _single_precision():
     """Takes back the policy that a system in mixed precision leaves to the whole process, and so to the next module of tests."""
     yield
     keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture(autouse=True)
+def _no_graph_outlives_its_test():
+    """Takes custom gradients out of TensorFlow's register, which would keep the graph of each for ever: 14 GB in the models' slow tests."""
+    yield
+    registered = ops.gradient_registry._registry
+    if mine := [name for name in registered if name.startswith("CustomGradient-")]:
+        for name in mine:
+            del registered[name]
+        gc.collect()
 
 
 def entry_point(name: str) -> ModuleType:
