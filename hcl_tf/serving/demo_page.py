@@ -70,15 +70,20 @@ def read(query: str, examples: Sequence[Example]) -> Asked | None:
         number = one("example")
         place = int(number) % len(examples) if examples and re.fullmatch("[0-9]{1,6}", number) else 0
         return Asked(examples[place].text) if examples else None
-    text = "\n".join(one("text").splitlines()).strip()
+    text = plain(one("text"))
     # Keywords of another text would say nothing about this one.
     kept = None if "own" in fields or one("of") != mark(text) else tuple(fields.get("keyword", ()))
     return Asked(text, kept, split(one("add")), one("remove") if "remove" in fields else None)
 
 
+def plain(text: str) -> str:
+    """Returns a text without what browsers change: line ends, and space around it."""
+    return "\n".join(text.splitlines()).strip()
+
+
 def mark(text: str) -> str:
     """Returns what tells a text from others in a page's form."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(plain(text).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def answer(runs: Sequence[EditableRun], asked: Asked | None) -> Shown:
@@ -105,8 +110,7 @@ def answer(runs: Sequence[EditableRun], asked: Asked | None) -> Shown:
 
 def page(runs: Sequence[EditableRun], shown: Shown, examples: Sequence[Example] = ()) -> str:
     """Returns a page as HTML."""
-    texts = [example.text for example in examples]
-    number = texts.index(shown.text) if shown.text in texts else None
+    number = next((place for place, example in enumerate(examples) if mark(example.text) == mark(shown.text)), None)
     return PAGE.render(
         runs=runs, shown=shown, mark=mark(shown.text), longest=LONGEST, changed_words=changed_words, bars=bars,
         most=min(run.most_keywords for run in runs), language=runs[0].language,

@@ -66,7 +66,7 @@ def test_keywords_stay_with_their_text():
     assert asked() == Asked("a text", ()), "all keywords were removed"
     assert asked(of="another text", keyword=["c"]) == Asked("a text"), "a text that is new has its own"
     assert asked(own="1", keyword=["c"]) == Asked("a text")
-    assert asked("one\r\ntwo ", of="one\ntwo", keyword=["c"]) == Asked("one\ntwo", ("c",)), "browsers send other line ends"
+    assert asked("one\r\ntwo ", of=" one\u2028two", keyword=["c"]) == Asked("one\ntwo", ("c",)), "browsers send other line ends"
 
 
 def test_keywords_are_added_and_removed():

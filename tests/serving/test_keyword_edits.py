@@ -55,6 +55,14 @@ def test_examples_are_texts_of_the_test_split_with_their_targets(run, qqp_folder
     assert all(len(run.own_keywords(example.text)) > 1 for example in examples)
 
 
+@pytest.mark.slow
+def test_without_its_data_a_run_answers_and_has_no_examples(trained_run, tmp_path):
+    (found,) = load([trained_run], "best_loss", tmp_path)
+    with pytest.raises(UserError, match=f"--data_dir={tmp_path}: no prepared data there"):
+        found.examples()
+    assert found.compare(TEXT, []).own.beams
+
+
 def test_words_that_are_suggested_are_the_most_frequent_of_the_graph(loaded_run, run):
     counts = dict(zip(loaded_run.graph.nodes, loaded_run.graph.counts.tolist(), strict=True))
     assert sorted(map(counts.get, run.frequent)) == sorted(counts.values())[-len(run.frequent) :]
