@@ -1,6 +1,6 @@
 """Makes docs/demo.png, the demo's page in a browser, from runs on the generated sample: python docs/tools/demo_picture.py [FOLDER]
 
-Trains the two runs in FOLDER if they are not there (about four minutes each on two slow cores), and needs Chromium.
+Trains the two runs in FOLDER if they are not there (some minutes each), and needs Chromium.
 """
 
 import base64
