@@ -21,11 +21,11 @@ setup(
     package_data={
         "hcl_tf.data": ["samples/*.jsonl", "samples/grammars/*.yaml"],
         "hcl_tf.reporting": ["templates/*"],
+        "hcl_tf.serving": ["templates/*"],
         "hcl_tf.studies.human_evaluation": ["templates/*"],
     },
     install_requires=REQUIREMENTS,
     extras_require={
-        "demo": ["gradio>=6.0,<6.1"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.29,<2", "latex2mathml>=3.77,<4"],
         "gpu": ["tensorflow[and-cuda]==2.19.1"],
         "portable": ["jax>=0.10,<0.12; python_version >= '3.11'"],

@@ -1,13 +1,13 @@
 """The command line of the demo, and the page in a real browser."""
 
-import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import demo_picture
 import pytest
 from chromium import CHROMIUM, Browser
 
@@ -33,48 +33,67 @@ def test_flags_that_can_not_be_are_refused_at_once(tmp_path, arguments, message)
     assert "Traceback" not in result.stderr
 
 
-def test_without_gradio_the_remedy_is_named(tmp_path):
-    hidden = "import sys, importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'gradio' else f(n, *a); "
-    code = hidden + "sys.argv = ['demo', '--run_dir=x']; import runpy; runpy.run_module('hcl_tf.demo', run_name='__main__')"
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert result.stderr == "error: the demo needs gradio, which is not installed: pip install 'hcl_tf[demo]'\n"
-
-
-MISSING = [name for name in ("gradio",) if importlib.util.find_spec(name) is None] + ([] if CHROMIUM else ["chromium"])
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
-def test_typing_and_clicking_in_a_browser(trained_run, tmp_path):
-    """Types a text, takes its keywords, changes them, and finds outputs, the prior's distance, and no request to another host."""
-    command = [sys.executable, "-m", "hcl_tf.demo", f"--run_dir={trained_run}", "--port=0"]
-    server = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
-    browser = Browser(tmp_path / "profile", tmp_path)
-    try:
-        address = server.stdout.readline().split()[2]  # "the page: URL (Ctrl-C ends it)"
-        browser.open(address)
-        text, keywords = "#text textarea, #text input", "#keywords textarea, #keywords input"
-        shown = lambda wanted: f"document.querySelector('#results')?.innerText.includes({json.dumps(wanted)})"  # noqa: E731
-        for part in (text, keywords, "#find", "#compare"):
-            browser.until(f"document.querySelector({json.dumps(part)}) !== null")
-        deadline = time.monotonic() + 180
-        while not browser.evaluate(f"document.querySelector({json.dumps(keywords)}).value"):  # what is typed before the page's own
-            assert time.monotonic() < deadline  # script has taken over is lost
-            browser.type("How can I lose weight?", text)
-            browser.evaluate("document.querySelector('#find').click()")
-            time.sleep(2)
-        browser.type("zyxwvut", keywords)
-        browser.evaluate("document.querySelector('#compare').click()")
-        browser.until(shown("counted as unknown: zyxwvut"))
-        assert browser.evaluate(shown("KL(edited"))
-        browser.type("one, two, three, four, five", keywords)
-        browser.evaluate("document.querySelector('#compare').click()")
-        browser.until(shown("5 keywords"))
-        asked = set(browser.requests) - set(browser.refused)
-        assert [url for url in asked if not url.startswith((address, "data:", "blob:", "about:"))] == []
-        assert any(url.startswith(address) for url in asked)
-    finally:
-        browser.close()
-        server.terminate()
-        server.wait()
+@pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
+def test_reading_clicking_and_typing_in_a_browser(trained_run, tmp_path):
+    """Finds an example answered, removes a keyword, adds others, types a text; on a desk and on a telephone, by mouse and by keys."""
+    with demo_picture.served([trained_run], tmp_path) as address:
+        browser = Browser(tmp_path / "profile", tmp_path)
+        try:
+            browser.resize(demo_picture.WIDTH, 800)
+            browser.open(address)
+            chips, results = demo_picture.chips(), "document.querySelector('#results').innerText"
+            own, opened = browser.evaluate(chips), browser.evaluate(results)
+            assert browser.evaluate("document.querySelector('#text').value")
+            assert len(own) > 1
+            assert f"With the text's own keywords: {', '.join(own)}" in opened
+            assert "Nothing is edited yet" in opened
+
+            assert demo_picture.remove(browser, 0) == own[0]
+            assert browser.evaluate(chips) == own[1:]
+            removed = browser.evaluate(results)
+            assert f"With yours: {', '.join(own[1:])}" in removed
+            assert "How far the prior of z moved" in removed
+            assert browser.evaluate("document.activeElement.value") == own[1], "the next chip has the keys"
+            browser.press("Enter")
+            browser.until(f"!{chips}.includes({json.dumps(own[1])})")
+            browser.until("document.readyState == 'complete'")
+            demo_picture.add(browser, "zyxwvut，diet")
+            assert browser.evaluate(chips) == [*own[2:], "zyxwvut", "diet"]
+            assert re.search("counted as unknown:.* zyxwvut", browser.evaluate(results))
+            assert browser.evaluate("document.activeElement.id") == "add"
+            demo_picture.add(browser, "one, two, three, four")
+            assert "give fewer" in browser.evaluate("document.querySelector('[role=alert]').innerText")
+            assert browser.evaluate(chips) == [*own[2:], "zyxwvut", "diet"]
+            is_readable_on_a_telephone(browser)
+
+            browser.type("How can I lose weight?", "#text")
+            browser.evaluate("document.querySelector('#answer').click()")
+            browser.until(f"{chips}.includes('weight')")
+            browser.until("document.readyState == 'complete'")
+            assert "Nothing is edited yet" in browser.evaluate(results), "another text has its own keywords"
+            is_readable_on_a_telephone(browser)
+            assert browser.faults == []
+            assert [url for url in browser.requests if not url.startswith((address, "data:", "about:"))] == []
+        finally:
+            browser.close()
+
+
+def is_readable_on_a_telephone(browser: Browser) -> None:
+    """Nothing is wider than the screen, and what is to be touched or typed into is large enough for it."""
+    picture = demo_picture.take(browser, demo_picture.PHONE)
+    assert picture.startswith(b"\x89PNG")
+    assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.evaluate("innerWidth") == demo_picture.PHONE
+    smallest = "Math.min(...[...document.querySelectorAll({})].map(element => element.getBoundingClientRect().{}))"
+    assert browser.evaluate(smallest.format("'button, #add, #text'", "height")) >= 44
+    assert browser.evaluate(smallest.format("'#add, #text'", "width")) > 300
+    assert browser.evaluate("parseFloat(getComputedStyle(document.querySelector('#add')).fontSize)") >= 16, "or iOS zooms in"
+    browser.resize(demo_picture.WIDTH, 800)
+
+
+def test_the_picture_in_the_readme_is_small():
+    picture = demo_picture.PICTURE.read_bytes()
+    width = int.from_bytes(picture[16:20], "big")
+    assert (picture[:4], width) == (b"\x89PNG", demo_picture.WIDTH)
+    assert len(picture) < 200_000

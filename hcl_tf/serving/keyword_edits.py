@@ -4,6 +4,7 @@ import threading
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,17 @@ from hcl_tf.training.trained_run import TrainedRun
 
 SCRIPTS = {"en": "LATIN", "zh": "CJK"}
 LANGUAGES = {"en": "English", "zh": "Chinese"}
+EXAMPLES = 24  # texts of the test split that a page has ready
+FREQUENT = 200  # words of the keyword graph that a page suggests
+LOOKED_AT = 2_000  # among so many first records; a test split can be long, and a page should open at once
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text of a test split, its turns or sentences one a line, and the target that the data have for it."""
+
+    text: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,7 @@ class EditableRun:
     Attributes:
       uses_keywords: whether keywords can change its outputs. ordered: whether their order can.
       notes: lines for the user. language: "en" or "zh". most_keywords: the most that a text may have.
+      frequent: the most frequent keywords of the graph, in their order.
 
     Raises:
       UserError: something of the run is missing or damaged.
@@ -88,11 +101,26 @@ class EditableRun:
         self.uses_keywords, self.ordered = trained.system.uses_keywords, trained.settings.append_keywords
         self.notes = tuple(self._reader.notes)
         self.language, self.most_keywords = trained.inputs.language, trained.inputs.max_keywords
+        self.frequent = tuple(trained.graph.nodes[node] for node in np.argsort(-trained.graph.counts, kind="stable")[:FREQUENT])
 
     @property
     def model(self) -> str:
         """The system's name and the step of its checkpoint."""
         return f"{self._trained.settings.model}, step {self._trained.step:,}"
+
+    def examples(self) -> list[Example]:
+        """Returns up to `EXAMPLES` texts of the test split, with two keywords at least where there are such, spread over the split.
+
+        Raises:
+          UserError: the data that the run was trained on are not there.
+        """
+        found: dict[str, Example] = {}
+        few: dict[str, Example] = {}
+        for record in islice(self._trained.prepared.records("test"), LOOKED_AT):
+            kept = found if len(record.source.keywords) > 1 else few
+            kept.setdefault(record.source.raw, Example(record.source.raw, record.target.raw))
+        chosen = list((found or few).values())
+        return chosen[:: max(1, len(chosen) // EXAMPLES)][:EXAMPLES]
 
     def own_keywords(self, text: str) -> tuple[str, ...]:
         """Returns TextRank's keywords of a text, best first. Raises `UserError` for a text that this run can't take."""
@@ -141,8 +169,11 @@ def check_text(text: str, language: str) -> None:
         raise UserError(f"the text is not in {LANGUAGES[language]}, which this run was trained on; type one that is")
 
 
-def load(folders: Sequence[Path], checkpoint: str) -> list[EditableRun]:
+def load(folders: Sequence[Path], checkpoint: str, data_dir: Path | None = None) -> list[EditableRun]:
     """Loads the runs of several folders.
+
+    Args:
+      data_dir: where the prepared data are now, from which examples come; None: where the training had them.
 
     Raises:
       UserError: a folder holds no finished run, is given twice, or runs are of different languages.
@@ -150,7 +181,7 @@ def load(folders: Sequence[Path], checkpoint: str) -> list[EditableRun]:
     found: list[EditableRun] = []
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError("--run_dir: a folder is given twice; give each once")
-    runs = [TrainedRun(folder, checkpoint, finished=True) for folder in folders]  # all before the first, slow, model is built
+    runs = [TrainedRun(folder, checkpoint, data_dir, finished=True) for folder in folders]  # all before the first, slow, model is built
     names = [folder.resolve().name for folder in folders]
     for folder, run, name in zip(folders, runs, names, strict=True):
         with working(f"loading {folder}"):

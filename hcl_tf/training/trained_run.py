@@ -122,10 +122,14 @@ class TrainedRun:
         return self._saved.step
 
     @cached_property
+    def prepared(self) -> PreparedData:
+        """The data that the run was trained on, as they were prepared."""
+        return data_of(self.run.config, self._data_dir)
+
+    @cached_property
     def data(self) -> PreparedData:
         """The data that the run was trained on, as its system sees them."""
-        found = data_of(self.run.config, self._data_dir)
-        return retokenized.with_tokenizer(found, self.tokenizer)
+        return retokenized.with_tokenizer(self.prepared, self.tokenizer)
 
     @cached_property
     def beginning(self) -> System:

@@ -33,7 +33,7 @@ from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
 from hcl_tf.models.encoder_decoder import EncoderDecoder
 from hcl_tf.models.hcl import HCL
-from hcl_tf.serving.demo_page import page
+from hcl_tf.serving.demo_page import Asked, answer, page
 from hcl_tf.serving.export import describe
 from hcl_tf.serving.keyword_edits import EditableRun
 from hcl_tf.training import assembly
@@ -463,6 +463,8 @@ def test_commands_train_and_evaluate_with_it_and_its_one_output_is_shown_and_des
     scores = json.loads((tmp_path / "run" / "scores.test.first5.json").read_text(encoding="utf-8"))
     assert scores["examples"] == 5
     trained = TrainedRun(tmp_path / "run")
-    assert describe(trained)["outputs"]["ids"].startswith("[B, 1, 6] int32")
+    assert describe(trained, ())["outputs"]["ids"].startswith("[B, 1, 6] int32")
     run = EditableRun(trained, "run")
-    assert page([(run, run.compare("How can I lose weight?", ()))]).count("<small>score ") == 1
+    html = page([run], answer([run], Asked("How can I lose weight?")))
+    assert html.count("<summary>score ") == 1
+    assert "more from beam search" not in html

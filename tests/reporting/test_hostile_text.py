@@ -9,7 +9,8 @@ from chromium import CHROMIUM, Browser
 
 from hcl_tf.reporting.page import Grid, Marked, Section, html, markdown
 from hcl_tf.serving import demo_page
-from hcl_tf.serving.keyword_edits import Answer, Comparison, prior_change
+from hcl_tf.serving.demo_page import Shown
+from hcl_tf.serving.keyword_edits import Answer, Comparison, Example, prior_change
 
 RUN = "document.documentElement.dataset.taken = 1"
 HOSTILE = (
@@ -32,11 +33,14 @@ def report(text: str) -> list[Section]:
 
 
 def demo(text: str) -> str:
-    """The demo's part of a page, with the text as keyword, unknown keyword, output, run's name, model and note."""
+    """The demo's page, with the text as text, target, keyword, unknown keyword, suggestion, output, run's name, model, note and problem."""
     priors = ((np.zeros(2), np.ones(2)), (np.ones(2), np.ones(2)))
     own, edited = (Answer((text,), (text,), ((text, -1.0), (f"a {text}", -2.0)), prior) for prior in priors)
-    run = SimpleNamespace(name=text, model=text, notes=(text,), uses_keywords=True, ordered=False)
-    return demo_page.page([(run, Comparison(own, edited, prior_change(*priors)))])
+    run = SimpleNamespace(
+        name=text, model=text, notes=(text,), frequent=(text,), uses_keywords=True, ordered=False, language="en", most_keywords=4
+    )
+    shown = Shown(text, (text,), [(run, Comparison(own, edited, prior_change(*priors)))], problem=text)
+    return demo_page.page([run], shown, [Example(text, text)])
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +67,9 @@ def test_a_report_shows_it(browser, tmp_path, text):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_demo_shows_it(browser, tmp_path, text):
-    assert not is_taken(browser, tmp_path / "demo.html", f"<!doctype html><meta charset=utf-8><body>{demo(text)}")
+    assert not is_taken(browser, tmp_path / "demo.html", demo(text))
     assert text in browser.evaluate("document.body.textContent")
+    assert browser.evaluate("[document.querySelector('#text').value, document.querySelector('.chip').value]") == [text, text]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

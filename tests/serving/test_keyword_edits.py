@@ -11,7 +11,7 @@ from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.decoding.source_reader import SourceReader
 from hcl_tf.errors import UserError
 from hcl_tf.serving.generation import outputs
-from hcl_tf.serving.keyword_edits import EditableRun, check_text, load, prior_change
+from hcl_tf.serving.keyword_edits import EXAMPLES, EditableRun, check_text, load, prior_change
 from hcl_tf.training.trained_run import TrainedRun
 
 TEXT = "How can I lose weight without going to the gym?"
@@ -43,6 +43,29 @@ def test_best_outputs_are_those_of_generate(loaded_run, run, other_keyword):
 def test_own_keywords_are_those_of_the_prepared_text(run, qqp_folder):
     source = next(record.source for record in PreparedData(qqp_folder).records("test"))
     assert run.own_keywords(source.raw) == tuple(keyword.text for keyword in source.keywords)
+
+
+def test_examples_are_texts_of_the_test_split_with_their_targets(run, qqp_folder):
+    records = list(PreparedData(qqp_folder).records("test"))
+    pairs = {(record.source.raw, record.target.raw) for record in records}
+    examples = run.examples()
+    assert 0 < len(examples) <= EXAMPLES
+    assert {(example.text, example.target) for example in examples} <= pairs
+    assert len({example.text for example in examples}) == len(examples)
+    assert all(len(run.own_keywords(example.text)) > 1 for example in examples)
+
+
+@pytest.mark.slow
+def test_without_its_data_a_run_answers_and_has_no_examples(trained_run, tmp_path):
+    (found,) = load([trained_run], "best_loss", tmp_path)
+    with pytest.raises(UserError, match=f"--data_dir={tmp_path}: no prepared data there"):
+        found.examples()
+    assert found.compare(TEXT, []).own.beams
+
+
+def test_words_that_are_suggested_are_the_most_frequent_of_the_graph(loaded_run, run):
+    counts = dict(zip(loaded_run.graph.nodes, loaded_run.graph.counts.tolist(), strict=True))
+    assert sorted(map(counts.get, run.frequent)) == sorted(counts.values())[-len(run.frequent) :]
 
 
 @pytest.mark.slow
