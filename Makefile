@@ -9,7 +9,7 @@ TASKS = qqp douban rocstories
 .DELETE_ON_ERROR:
 
 # The stamp is newer than what it was installed from, so a second call installs nothing.
-$(VENV)/installed: requirements.txt setup.py
+$(VENV)/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install -r requirements.txt
@@ -42,4 +42,4 @@ docs: $(VENV)/docs-installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) site .pytest_cache .hypothesis .ruff_cache *.egg-info
+	rm -rf $(VENV) site build dist .pytest_cache .hypothesis .ruff_cache *.egg-info

@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Callable
 from importlib import metadata
 
-from absl import app, logging
+from absl import app, flags, logging
 
-from hcl_tf.errors import UserError, refusal_of_disk
+from hcl_tf.errors import UserError, refusal_of_disk, where_experiments_are
 from hcl_tf.streams import make_safe
 
 # What other packages replace by a version that this code can't work with, as requirements.txt has it; the first number has to be the same.
@@ -109,4 +109,17 @@ def run(main: Callable[[], None], product: bool = False) -> None:
             return 130
         return 0
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses flags, as absl does, and returns what is left. A wrong flag, or a flag file that is not there, is one line."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.CantOpenFlagFileError as error:
+        cause = error.__context__
+        remedy = where_experiments_are(cause.filename) or "; check its name"
+        print(f"error: --flagfile={cause.filename}: can't be read ({cause.strerror}){remedy}", file=sys.stderr)
+    except flags.Error as error:
+        print(f"error: {' '.join(str(error).split())}; --help lists the flags", file=sys.stderr)
+    sys.exit(1)

@@ -2,12 +2,20 @@
 
 import errno
 import os
+from pathlib import PurePath
 
 REFUSALS = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 
 
 class UserError(Exception):
     """Something the user gave can't be used. The text names the thing (file and line, or flag) and the remedy."""
+
+
+def where_experiments_are(path: str | PurePath) -> str:
+    """Returns the end of a message about a missing file: where to get it, if it is one of experiments/; else nothing."""
+    if PurePath(path).parts[:1] != ("experiments",):
+        return ""
+    return "; experiments/ is part of the repository and not of the installed package, so start in a clone of it"
 
 
 def refusal_of_disk(error: BaseException, unnamed: str = "a file") -> str | None:

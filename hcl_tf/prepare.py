@@ -1,6 +1,7 @@
 """Raw corpus in, verified TFRecords out:
 
 python -m hcl_tf.prepare --task=qqp --raw=quora_duplicate_questions.tsv
+python -m hcl_tf.prepare --task=qqp --raw=tfds:glue/qqp
 python -m hcl_tf.prepare --inspect=tfrecords/qqp
 python -m hcl_tf.prepare --verify=tfrecords/qqp
 """
@@ -18,8 +19,10 @@ from hcl_tf.errors import UserError
 
 TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "What to prepare.")
 RAW = flags.DEFINE_string(
-    "raw", None, "Corpus: a file, or a folder with train, validation and test files. Default: the task's own sample (--sample)."
-)
+    "raw", None,
+    "Corpus: a file, a folder with train, validation and test files, or tfds:NAME, a data set of TensorFlow Datasets (tfds:glue/qqp). "
+    "Default: the task's own sample (--sample).",
+)  # fmt: skip
 SAMPLE = flags.DEFINE_enum(
     "sample", "written", ["written", "generated"],
     "Which sample is prepared without --raw: the 400 hand-written examples, or some 3,000 that a grammar derives.",

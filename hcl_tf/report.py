@@ -58,7 +58,7 @@ def main() -> None:
 
     places = [Path(place) for place in RUNS.value or [f"runs/{TASK.value}"]]
     out = Path(OUT.value or f"experiments/reports/{TASK.value}")
-    known = claims.read(Path(CLAIMS.value) if CLAIMS.value else claims.shipped())
+    known = claims.known(CLAIMS.value, TASK.value)
     rated = ratings.read(Path(HUMAN.value), TASK.value) if HUMAN.value else None
     with working("reporting"):
         found, unusable = rows.collect(places)

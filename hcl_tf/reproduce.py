@@ -43,10 +43,10 @@ def main() -> None:
     for flag in (SYSTEMS, MAX_STEPS, DATA_DIR, BUDGET) if PLAN.value else (STAGES, LIST):
         if flag.value:
             raise UserError(f"--{flag.name}: {'the plan says that' if PLAN.value else 'is of a plan; give --plan'}")
+    cli.import_tensorflow()  # which checks versions: better here than in each row's command
     if LIST.value:
         _list_plan(Path(PLAN.value))
         return
-    cli.check_versions()  # better here than in each row's command
     if PLAN.value:
         _reproduce_plan(Path(PLAN.value))
         return

@@ -38,12 +38,17 @@ def reachable() -> bool:
     """Says whether the hub, or a proxy to it, can be there. Without this a closed network costs minutes of retries."""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return False
+    be_impatient()
+    return connects(huggingface_hub.constants.ENDPOINT)
+
+
+def connects(url: str) -> bool:
+    """Says whether the host of an address, or a proxy that may lead to it, can be there. It takes 2 seconds at most."""
     if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
         return True
-    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
-    be_impatient()
     try:
-        socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), timeout=2).close()
+        host = urlsplit(url)
+        socket.create_connection((host.hostname, host.port or (80 if host.scheme == "http" else 443)), timeout=2).close()
     except (OSError, ValueError, TypeError):
         return False
     return True

@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags
 
 from hcl_tf import config
-from hcl_tf.errors import UserError
+from hcl_tf.errors import UserError, where_experiments_are
 from hcl_tf.models import registry
 from hcl_tf.settings import PRESETS, RENAMED, Settings
 
@@ -107,6 +107,9 @@ def read(arguments: Iterable[str]) -> TrainingFlags:
     found = define_training(values)
     try:
         values(["train", *arguments])
+    except flags.CantOpenFlagFileError as error:
+        path = error.__context__.filename
+        raise UserError(f"{path}: no such flag file{where_experiments_are(path)}") from error
     except flags.Error as error:
         raise UserError(str(error)) from error
     return found

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from hcl_tf.config import TASKS
-from hcl_tf.errors import UserError
+from hcl_tf.errors import UserError, where_experiments_are
 from hcl_tf.studies.human_evaluation.study import SCALES
 
 DIRECTIONS = ("above", "below")
@@ -83,6 +83,18 @@ def shipped() -> Path:
     return beside if beside.is_file() and not place.is_file() else place
 
 
+def known(given: str | None, task: str) -> Claims:
+    """Reads the claims file that --claims gives, or else the one that ships with the repository.
+
+    A task of one's own can do without: the paper says nothing of it.
+
+    Raises:
+      UserError: as `read`.
+    """
+    path = Path(given) if given else shipped()
+    return Claims({}, {}, ()) if task not in TASKS and not given and not path.is_file() else read(path)
+
+
 def read(path: Path) -> Claims:
     """Reads a claims file.
 
@@ -92,7 +104,8 @@ def read(path: Path) -> Claims:
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--claims={path}: can't be read ({error}); give a file such as experiments/paper_claims.yaml") from error
+        remedy = where_experiments_are(path) or "; give a file such as experiments/paper_claims.yaml"
+        raise UserError(f"--claims={path}: can't be read ({getattr(error, 'strerror', error)}){remedy}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""

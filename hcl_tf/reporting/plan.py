@@ -42,7 +42,7 @@ from typing import Any
 import yaml
 
 from hcl_tf.config import SPLITS, STUDIES, TASKS
-from hcl_tf.errors import UserError
+from hcl_tf.errors import UserError, where_experiments_are
 from hcl_tf.metrics.power import Components
 from hcl_tf.reporting.measures import NAMED, Measure
 
@@ -173,7 +173,7 @@ def read(path: Path) -> ExperimentPlan:
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise UserError(f"--plan={path}: can't be read ({error.strerror})") from error
+        raise UserError(f"--plan={path}: can't be read ({error.strerror}){where_experiments_are(path)}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"--plan={path}: no YAML ({' '.join(str(error).split())})") from error
     _check_keys(path, "the plan", found, _PLAN, {"title", "written", "stages"})

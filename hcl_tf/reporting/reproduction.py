@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hcl_tf.data.store.prepared_data import PreparedData
-from hcl_tf.errors import UserError
+from hcl_tf.errors import UserError, where_experiments_are
 from hcl_tf.evaluation import rows
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.evaluation.scoring import EvaluationRequest
@@ -59,7 +59,8 @@ class Series:
         """All rows that have a flag file."""
         found = sorted(path.stem for path in self.flag_files.glob(f"*{SUFFIX}") if path.name != FOR_ALL)
         if not found:
-            raise UserError(f"{self.flag_files}: no <row>.flags there; start where the experiments lie, or give --experiments")
+            where = where_experiments_are(self.flag_files)
+            raise UserError(f"{self.flag_files}: no <row>.flags there{where or '; start where the experiments lie, or give --experiments'}")
         return found
 
     def train(self, system: str, seed: int) -> list[str]:
@@ -241,7 +242,9 @@ def _check(series: Series, systems: list[str]) -> None:
     if unknown := set(systems) - set(series.systems()):
         raise UserError(f"--systems: no {min(unknown)}.flags in {series.flag_files}; there are: {', '.join(series.systems())}")
     if series.budget and not (series.budget / FOR_ALL).is_file():
-        raise UserError(f"--budget={series.budget}: no {FOR_ALL} there; it holds the flags that every row gets")
+        raise UserError(
+            f"--budget={series.budget}: no {FOR_ALL} there; it holds the flags that every row gets{where_experiments_are(series.budget)}"
+        )
     series.check_budget()
     known = series.systems()
     wanted = systems or known

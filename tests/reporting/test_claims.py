@@ -6,7 +6,8 @@ import pytest
 
 from hcl_tf.config import TASKS
 from hcl_tf.errors import UserError
-from hcl_tf.reporting.claims import METRICS, read, shipped
+from hcl_tf.reporting import claims
+from hcl_tf.reporting.claims import METRICS, Claims, known, read, shipped
 
 SHIPPED = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
 
@@ -135,3 +136,15 @@ def test_the_shipped_file_is_found_from_any_working_directory(tmp_path, monkeypa
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "paper_claims.yaml").write_text("{}")
     assert shipped().resolve() == tmp_path / "experiments" / "paper_claims.yaml", "one's own goes first"
+
+
+def test_only_a_task_of_ones_own_can_do_without_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert known(None, "custom") == read(SHIPPED)
+    monkeypatch.setattr(claims, "__file__", str(tmp_path / "lib" / "hcl_tf" / "reporting" / "claims.py"))  # as in an installed package
+    assert known(None, "custom") == Claims({}, {}, ())
+    assert known(str(SHIPPED), "custom") == read(SHIPPED)
+    with pytest.raises(UserError, match=r"can't be read .*start in a clone"):
+        known(None, "qqp")
+    with pytest.raises(UserError, match=r"mine\.yaml: can't be read \(No such file or directory\); give a file such as experiments"):
+        known("mine.yaml", "custom")

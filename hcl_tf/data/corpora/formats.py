@@ -17,7 +17,7 @@ with its target). Formats, by the name that `prepare` prints:
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -99,6 +99,14 @@ class Keyword:
     nominal: bool = True
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table that a library has read. columns: their names, in lower case. records: of each its number, from 1, and {column: value}."""
+
+    columns: list[str]
+    records: Iterable[tuple[int, dict[str, Any]]]
+
+
 @dataclass
 class ReadOptions:
     """The flags of `hcl_tf.prepare` that a reader needs.
@@ -107,6 +115,7 @@ class ReadOptions:
       fields: our name of a field -> the file's. story_mode: "ending" or "next" (`split_story`).
       bad: what to do about bad lines. limit: the most rows of a file; None: all.
       format: one of `READERS`; None: each file's own is recognised. encoding: of all files; None: UTF-8.
+      table: is read in place of a file.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
@@ -115,6 +124,7 @@ class ReadOptions:
     limit: int | None = None
     format: str | None = None
     encoding: str | None = None
+    table: Table | None = None
 
 
 Row = QuestionPair | Example
@@ -131,7 +141,7 @@ def recognise(path: Path, options: ReadOptions) -> str:
     Raises:
       UserError: the format is none that is known.
     """
-    return options.format or recognition.kind_of_file(path, options.encoding, partial(_names, options=options))
+    return options.format or recognition.kind_of_file(path, options.encoding, partial(field_names, options=options))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Row]:
@@ -139,16 +149,21 @@ def read(path: Path, options: ReadOptions) -> Iterator[Row]:
     yield from islice(READERS[recognise(path, options)](path, options), options.limit)
 
 
-def _names(ours: str, options: ReadOptions) -> tuple[str, ...]:
+def field_names(ours: str, options: ReadOptions) -> tuple[str, ...]:
+    """Returns what a file may call one of our fields."""
     return (options.fields[ours],) if ours in options.fields else ALIASES[ours]
 
 
 def _under_header(path: Path, options: ReadOptions, needed: tuple[str, ...], used: tuple[str, ...] = ()) -> Iterator[tuple[int, dict]]:
     """Yields the line number and {column: value} of each row of a table that has the needed columns."""
-    header, _ = raw_tables.header_of(text_files.lines(path, BadLines(skip=True), encoding=options.encoding))
+    first = text_files.lines(path, BadLines(skip=True), encoding=options.encoding)
+    header = options.table.columns if options.table else raw_tables.header_of(first)[0]
     if missing := [name for name in needed if name not in header]:
         raise UserError(f"{path}:1: no column {', '.join(missing)}; found: {', '.join(header)}")
-    kind = partial(recognition.kind_of_header, names=partial(_names, options=options))
+    if options.table:
+        yield from options.table.records
+        return
+    kind = partial(recognition.kind_of_header, names=partial(field_names, options=options))
     yield from raw_tables.rows(path, options.bad, options.encoding, needed + used, lambda values: kind(values) is not None)
 
 
@@ -306,7 +321,7 @@ def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _read_table(path: Path, options: ReadOptions) -> Iterator[Row]:
     lowered = replace(options, fields={ours: name.lower() for ours, name in options.fields.items()})  # as the header is
-    names = tuple(name for ours in ALIASES for name in _names(ours, lowered))
+    names = tuple(name for ours in ALIASES for name in field_names(ours, lowered))
     for number, row in _under_header(path, lowered, tuple(lowered.fields.values()), names):
         yield from _named_row(path, number, row, lowered)
 
@@ -324,13 +339,13 @@ def _read_columns(path: Path, options: ReadOptions) -> Iterator[Row]:
 def _named_row(path: Path, number: int, row: dict, options: ReadOptions) -> Iterator[Row]:
     """Yields an `Example` from a row with named fields; a list under source is joined as turns."""
     values = {}
-    read = {name for ours in ALIASES for name in _names(ours, options)}
+    read = {name for ours in ALIASES for name in field_names(ours, options)}
     if wrong := next((name for name in recognition.LABELS if name not in read and str(row.get(name, "")).strip() in ("0", "False")), None):
         why = f"the column {wrong} is 0: if that marks a wrong pair, leave it out; if it says something else, name the column otherwise"
         options.bad.report(path, number, why)
         return
     for ours in ALIASES:
-        names = [name for name in _names(ours, options) if name in row]
+        names = [name for name in field_names(ours, options) if name in row]
         if len(names) > 1:
             options.bad.report(path, number, f"both {' and '.join(names)}; --fields={ours}:NAME says which one to read")
             return
@@ -344,7 +359,8 @@ def _named_row(path: Path, number: int, row: dict, options: ReadOptions) -> Iter
                 options.bad.report(
                     path,
                     number,
-                    f"no field {' or '.join(_names(ours, options))}; found: {', '.join(map(str, row))} (--fields={ours}:NAME maps another)",
+                    f"no field {' or '.join(field_names(ours, options))}; found: {', '.join(map(str, row))} "
+                    f"(--fields={ours}:NAME maps another)",
                 )
                 return
             value = ""

@@ -1,4 +1,4 @@
-"""Reads a corpus (one file, or a folder of splits) into examples by split.
+"""Reads a corpus (one file, a folder of splits, or a data set that a library fetches) into examples by split.
 
 The user's own division of the data is respected: a file named after a split is that split, and only splits that are missing are drawn
 from the rest (splits.py).
@@ -8,16 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hcl_tf.config import SPLITS, Task
-from hcl_tf.data.corpora import formats, qqp
+from hcl_tf.data.corpora import qqp, raw_splits, tfds
 from hcl_tf.data.corpora.formats import Example, QuestionPair, ReadOptions
 from hcl_tf.data.corpora.splits import divide
 from hcl_tf.errors import UserError
 from hcl_tf.files.checksums import sha256
 from hcl_tf.progress import track
-
-ENDINGS = (".tsv", ".csv", ".jsonl", ".json", ".txt")
-BESIDE = (".md5", ".sha1", ".sha256", ".md")  # files about a split's file
-STEMS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
 
 @dataclass
@@ -37,37 +33,6 @@ class Corpus:
     notes: list[str] = field(default_factory=list)
 
 
-def find_files(raw: Path) -> dict[str, Path]:
-    """Finds the raw files by split. A lone file counts as `train`, from which the other splits are then drawn.
-
-    Raises:
-      UserError: no file fits, two files claim one split, or one that is named after a split can't be read.
-    """
-    if not raw.exists():
-        raise UserError(f"{raw}: no such file or folder; check --raw")
-    if not raw.is_dir():
-        return {"train": raw}
-    candidates = sorted(path for path in raw.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
-    found: dict[str, Path] = {}
-    for split, stems in STEMS.items():
-        matching = [path for path in candidates if path.stem.lower() in stems]
-        if len(matching) > 1:
-            raise UserError(
-                f"{raw}: {matching[0].name} and {matching[1].name} both claim to be the {split} split; give one file or remove one"
-            )
-        if matching:
-            found[split] = matching[0]
-    for path in sorted(raw.iterdir()):
-        if path.is_file() and path.suffix.lower() not in (*ENDINGS, *BESIDE) and path.name.lower().split(".")[0] in sum(STEMS.values(), ()):
-            raise UserError(f"{path}: named after a split, but it does not end in {' '.join(ENDINGS)}; unpack, rename or remove it")
-    if not found and len(candidates) == 1:
-        found["train"] = candidates[0]
-    if "train" not in found:
-        names = ", ".join(path.name for path in candidates[:8]) or "no file ending in " + " ".join(ENDINGS)
-        raise UserError(f"{raw}: no training file (train.tsv, train.jsonl, ...); found: {names}")
-    return found
-
-
 def load(
     task: Task, raw: Path, options: ReadOptions, *, construction: str, negatives: str | None, split_by: str, seed: int,
     require_labelled: bool = False, held_out_pairs: int = 0,
@@ -76,7 +41,7 @@ def load(
 
     Args:
       task: the task's settings; its paper sizes apply when the corpus is the full one.
-      raw: a file, or a folder with train, validation and test files.
+      raw: a file, a folder with train, validation and test files, or `tfds:NAME`.
       options: field names, story mode, what to do about bad lines, --limit (raw rows a file), --format and --encoding.
       construction: how question pairs become samples (`qqp.CONSTRUCTIONS`, or `nearest`).
       negatives: the --negatives mode; it decides which QQP inputs are usable. None: the task's, or BM25 for the Douban Conversation Corpus,
@@ -89,29 +54,26 @@ def load(
     Raises:
       UserError: file and line of whatever can't be read, or why nothing is left.
     """
-    paths = find_files(raw)
+    parts = tfds.open_splits(str(raw), options) if tfds.is_named(raw) else raw_splits.open_files(raw, options)
     notes: list[str] = []
+    if "test" in parts and parts["test"].kind == "unlabelled":
+        part = parts.pop("test")
+        notes.append(f"{part.name}: {part.unlabelled} left out; the test split is drawn from the training file")
     rows: dict[str, list] = {}
-    kinds: set[str] = set()
-    for split, path in list(paths.items()):
-        kind = formats.recognise(path, options)
-        if kind == "unlabelled" and split == "test":
-            notes.append(f"{path.name}: GLUE's unlabelled test file left out; the test split is drawn from the training file")
-            del paths[split]
-            continue
-        kinds.add(kind)
-        rows[split] = list(track(formats.read(path, options), f"reading {path.name}", unit=" rows"))
-        notes.append(f"{path.name}: {len(rows[split]):,} rows, format {kind}")
+    for split, part in parts.items():
+        rows[split] = list(track(part.rows, f"reading {part.name}", unit=" rows"))
+        notes.append(f"{part.name}: {len(rows[split]):,} rows, format {part.kind}")
         if not rows[split]:
             raise UserError(
-                f"{path}: no usable row{f' ({options.bad.count} bad lines, the first: {options.bad.first})' if options.bad.count else ''}; "
-                "check --raw"
+                f"{part.place}: no usable row"
+                f"{f' ({options.bad.count} bad lines, the first: {options.bad.first})' if options.bad.count else ''}; check --raw"
             )
+    kinds = {part.kind for part in parts.values()}
     notes += [f"{what}: {count:,}" for what, count in options.bad.noticed.items()]
     if options.bad.count:
         notes.append(f"bad lines skipped: {options.bad.count:,}, the first: {options.bad.first}")
     raw_rows = sum(map(len, rows.values()))
-    files = {path.name: sha256(path) for path in paths.values()}
+    files = {path.name: sha256(path) for part in parts.values() for path in part.files}
 
     is_pairs = isinstance(rows["train"][0], QuestionPair)
     if any(isinstance(split_rows[0], QuestionPair) != is_pairs for split_rows in rows.values()):
@@ -122,8 +84,8 @@ def load(
         raise UserError(f"{raw}: labelled responses of dialogues do not fit --task={task.name}; use --task=douban")
     negatives = negatives or ("bm25" if "douban" in kinds else task.negatives)
     labelled = negatives == "labelled" or require_labelled
-    if held_out_pairs and (not is_pairs or "test" in paths):
-        why = f"{paths['test'].name} is its test split already" if "test" in paths else "the corpus has examples, and not labelled pairs"
+    if held_out_pairs and (not is_pairs or "test" in parts):
+        why = f"{parts['test'].name} is its test split already" if "test" in parts else "the corpus has examples, and not labelled pairs"
         raise UserError(f"--held_out_pairs={held_out_pairs}: {why}; drop the flag")
     if is_pairs:
         splits, clusters, found = qqp.build(rows, construction, labelled, held_out_pairs, seed)
@@ -134,7 +96,7 @@ def load(
     for split, examples in splits.items():
         if not examples:
             raise UserError(
-                f"{paths[split]}: no input has both a duplicate and a labelled non-duplicate, so no negative can be had; "
+                f"{parts[split].place}: no input has both a duplicate and a labelled non-duplicate, so no negative can be had; "
                 "pass --negatives=labelled_then_bm25 to fill them from similar inputs"
             )
     full = raw_rows >= task.full_corpus > 0

@@ -1,12 +1,16 @@
 """jieba as a spaCy tokenizer."""
 
 import logging
+import warnings
 from functools import cache, lru_cache
 
-import jieba.posseg
 import numpy as np
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # setuptools says so of jieba's way to find its dictionary
+    import jieba.posseg
 
 jieba.setLogLevel(logging.WARNING)
 

@@ -48,48 +48,6 @@ def sources(corpus):
     return {split: [example.source for example in examples] for split, examples in corpus.splits.items()}
 
 
-@pytest.mark.parametrize(
-    ("names", "found"),
-    [
-        (["train.tsv"], {"train": "train.tsv"}),
-        (["train.tsv", "dev.tsv", "test.tsv"], {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}),
-        (["TRAIN.jsonl", "Valid.JSONL", "README.md"], {"train": "TRAIN.jsonl", "validation": "Valid.JSONL"}),
-        (["train.txt", "val.txt", "test.csv"], {"train": "train.txt", "validation": "val.txt", "test": "test.csv"}),
-        (["validation.json", "train.json"], {"train": "train.json", "validation": "validation.json"}),
-        (["train.tsv", "test.tsv", "test.md5"], {"train": "train.tsv", "test": "test.tsv"}),
-        (["quora_duplicate_questions.tsv", "licence.pdf"], {"train": "quora_duplicate_questions.tsv"}),
-    ],
-)
-def test_files_are_found_by_split(tmp_path, names, found):
-    folder(tmp_path, **dict.fromkeys(names, "x"))
-    assert {split: path.name for split, path in reading.find_files(tmp_path).items()} == found
-
-
-def test_a_lone_file_is_the_training_file_whatever_its_name(tmp_path):
-    raw = folder(tmp_path, anything__raw="x") / "anything.raw"
-    assert reading.find_files(raw) == {"train": raw}
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        ([], r"no training file \(train\.tsv"),
-        (["README.md"], r"no training file \(train\.tsv"),
-        (["dev.tsv"], r"no training file \(train\.tsv, .*found: dev\.tsv"),
-        (["a.tsv", "b.tsv"], r"no training file .*found: a\.tsv, b\.tsv"),
-        (["train.tsv", "valid.tsv.gz"], r"valid\.tsv\.gz: named after a split, but it does not end in .*; unpack, rename or remove it"),
-        (["train.tsv", "test"], r"test: named after a split"),
-        (["train.tsv", "train.csv"], r"train\.csv and train\.tsv both claim to be the train split; give one file or remove one"),
-        (["train.tsv", "dev.tsv", "valid.tsv"], r"dev\.tsv and valid\.tsv both claim to be the validation split; give one"),
-    ],
-)
-def test_a_folder_that_fits_nothing_is_refused_by_name(tmp_path, names, message):
-    folder(tmp_path, **dict.fromkeys(names, "x"))
-    with pytest.raises(UserError, match=message) as caught:
-        reading.find_files(tmp_path)
-    assert str(tmp_path) in str(caught.value)
-
-
 def test_a_missing_path_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="no such file or folder; check --raw") as caught:
         load(tmp_path / "nowhere")
