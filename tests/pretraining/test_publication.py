@@ -180,7 +180,7 @@ def test_a_t5_pretrained_here_trains_resumes_and_generates(folders, qqp_folder, 
         launch("qqp", qqp_folder, str(tmp_path / "run"), "tiny", given, ["hcl_tf.train"])
     opened = TrainedRun(tmp_path / "run", data_dir=qqp_folder)
     assert opened.tokenizer.vocabulary() == PreparedData(qqp_folder).tokenizer.vocabulary()
-    assert describe(opened)["pieces"] == "vocab.txt", "an export takes the data's pieces, too"
+    assert describe(opened, ())["pieces"] == "vocab.txt", "an export takes the data's pieces, too"
     shared = load_file(folders["span"] / "model.safetensors")["shared.weight"]
     assert opened.system.t5.shared.embeddings.shape == shared.shape
     assert np.abs(opened.system.t5.shared.embeddings.numpy() - shared).max() < 0.1, "two steps away from where it began"
