@@ -18,6 +18,7 @@ from hcl_tf.training.assembly import default_data_dir
 # What a training on the generated sample takes where neither --preset nor the setting's own flag is given; the rest is tiny's. Measured in
 # BUILD_NOTES 136.
 ON_GENERATED = {"encoder": "random:1x128", "learning_rate": 2e-3, "max_steps": 600, "validate_every": 200, "patience": 0}
+STEPS = {"qqp": 1200}  # of the task whose sentences vary most
 
 
 def chosen_data(task: str, folder: Path | None) -> PreparedData:
@@ -52,7 +53,8 @@ def settings_on(data: PreparedData, preset: str | None, given: Mapping[str, Any]
         return registry.resolve(preset or "paper", given)
     model = given.get("model", registry.OURS)
     fixed = registry.entry(model).fixed
-    suited = registry.used(model, ON_GENERATED) if generated.GENERATED in data.manifest else {}
+    steps = {"max_steps": STEPS.get(data.manifest["task"]["name"], ON_GENERATED["max_steps"])}
+    suited = registry.used(model, ON_GENERATED | steps) if generated.GENERATED in data.manifest else {}
     return registry.resolve("tiny", {name: value for name, value in suited.items() if name not in fixed} | dict(given))
 
 

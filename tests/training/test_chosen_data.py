@@ -12,7 +12,7 @@ from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
 from hcl_tf.training import launch
-from hcl_tf.training.chosen_data import ON_GENERATED, chosen_data, settings_on
+from hcl_tf.training.chosen_data import ON_GENERATED, STEPS, chosen_data, settings_on
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_hand_written_sample_has_tiny_as_it_was(qqp_folder):
 def test_the_generated_sample_has_its_own_settings_under_what_flags_give(generated_folder, capsys):
     data = chosen_data("qqp", generated_folder)
     assert "120 GENERATED training examples (grammar qqp.yaml, seed 1)" in capsys.readouterr().out
-    assert settings_on(data, None, {}) == registry.resolve("tiny", ON_GENERATED)
+    assert settings_on(data, None, {}) == registry.resolve("tiny", ON_GENERATED | {"max_steps": STEPS["qqp"]})
     assert settings_on(data, None, {"max_steps": 7}).max_steps == 7
     for preset in ("tiny", "paper"):  # a preset that is asked for is that preset
         assert settings_on(data, preset, {}) == registry.resolve(preset, {})
@@ -57,7 +57,7 @@ def test_every_system_can_have_the_generated_sample(generated_folder, model):
     """It takes what it uses, and what makes it that system stays."""
     settings = settings_on(PreparedData(generated_folder), None, {"model": model}).to_dict()
     fixed = registry.entry(model).fixed
-    wanted = {name: value for name, value in ON_GENERATED.items() if name in settings} | dict(fixed)
+    wanted = {name: value for name, value in (ON_GENERATED | {"max_steps": STEPS["qqp"]}).items() if name in settings} | dict(fixed)
     assert {name: settings[name] for name in wanted} == wanted
 
 
