@@ -8,9 +8,9 @@ from system_toolkit.breach import CHEAP, DEAREST
 
 from hcl_tf.models import registry
 
-# The default suite runs the dear rules too for HCL, which has all that makes them bite: a latent variable, a graph, and states that are
-# computed of all texts. The other systems' dear rules, and the dearest ones of all, are among the slow tests.
-WHOLE = ("hcl",)
+# The default suite runs the dear rules too for four that differ most: a latent variable, a graph and states of all texts; a body of a
+# library and negatives of a group; phases and draws; a recurrent one. The others' dear rules, and the dearest of all, are slow tests.
+WHOLE = ("hcl", "claps", "groupwise", "seq2seq_du")
 
 
 def cases() -> Iterator:
