@@ -61,6 +61,8 @@ def whole_or_nothing(
             raise UserError(f"{flag}={out}: can't be locked ({error.strerror}); free space, or choose another folder") from error
         try:
             yield from _replace(out, partial, old, lambda: _check_replaceable(out, marker, overwrite, flag, what))
+        except UserError:  # says what it is about
+            raise
         except Exception as error:  # libraries that write into it have exceptions of their own
             if not (refusal := refusal_of_disk(error, str(out))):
                 raise

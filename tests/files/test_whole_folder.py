@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -317,3 +318,9 @@ def test_a_lock_that_a_full_disk_refuses_names_the_folder(tmp_path, monkeypatch)
     monkeypatch.setattr(locks, "take", take)
     with pytest.raises(UserError, match=r"--out=.*/out: can't be locked \(No space left on device\)"):
         write(tmp_path / "out")
+
+
+def test_an_error_that_names_its_file_stays_as_it_is(tmp_path):
+    said = "shard: can't be written (No space left on device); free space"
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"), whole_or_nothing(tmp_path / "out", MARKER, True):
+        raise UserError(said)
