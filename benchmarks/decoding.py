@@ -35,6 +35,7 @@ BEAMS, MAXIMUM, PENALTY = 4, 20, 0.6
 MINIMUM = {"forced": MAXIMUM, "natural": 5}
 SYSTEMS = {"bert_gen": "ours, encoder-decoder without z", "hcl": "ours, hcl: graph states, prior, z"}
 GENERATE, CTRANSLATE2 = "transformers.generate", "CTranslate2, weights of ours"
+PRODUCTS = "the decoder's products alone, in TensorFlow"
 SHARPNESS = 10.0  # embeddings times this make random weights as sure of the next piece as trained ones are
 WANTED = 11.0  # pieces of an output in "natural", as targets have (side_by_side.TASKS)
 TRIALS = 8  # halvings of the interval in which the end's bias is sought
@@ -101,6 +102,51 @@ def choose_bias(length_at) -> float:
         best = min(best, (abs(length - WANTED), middle))
         low, high = (middle, high) if length > WANTED else (low, middle)
     return best[1]
+
+
+class Products:
+    """The matrix products that no search of these lengths can leave out, at TensorFlow's speed: no attention, softmax or choice of pieces.
+
+    Those of the encoder and of its keys and values aren't among them, and at the first position a text has one hypothesis.
+    """
+
+    def __init__(self, batch: int) -> None:
+        import tensorflow as tf
+
+        from hcl_tf.layers.decoder import _stream_sizes
+
+        width, rng = sbs.WIDTH, np.random.default_rng(2)
+
+        def weights(*shape: int) -> tf.Tensor:
+            return tf.constant(rng.normal(0.0, shape[0] ** -0.5, shape), tf.float32)
+
+        # Queries, keys and values; what attention gives; queries to the memory; what it gives; two of the feed-forward network.
+        shapes = [(width, 3 * width), (width, width), (width, width), (width, width), (width, 4 * width), (4 * width, width)]
+        layers = [[weights(*shape) for shape in shapes] for _ in range(sbs.LAYERS)]
+        table = weights(sbs.VOCABULARY, width)
+
+        def position(states: tf.Tensor) -> tf.Tensor:
+            """[rows, D] -> [rows, D], through every product of one position."""
+            streams = tf.split(states, _stream_sizes(states.shape[0]))  # as the decoder does, so that both cores are busy
+            for kernel in (kernel for layer in layers for kernel in layer):
+                streams = [stream[:, : kernel.shape[0]] @ kernel for stream in streams]
+            return tf.matmul(tf.concat(streams, 0), table, transpose_b=True)[:, :width]
+
+        def decoder(first: tf.Tensor) -> tf.Tensor:
+            states = tf.repeat(position(first), BEAMS, 0)
+            return tf.while_loop(lambda i, _: i < MAXIMUM, lambda i, states: (i + 1, position(states)), [0, states])[1]
+
+        run = tf.function(decoder, autograph=False, jit_compile=COMPILED.value)
+        states = tf.constant(rng.normal(0.0, 1.0, (batch, width)), tf.float32)
+        self.work, self.length = lambda: run(states).numpy(), float(MAXIMUM)
+        self.first = sbs.timed(self.work)
+
+    def seconds(self, count: int) -> float:
+        """Seconds a batch."""
+        return sbs.timed(lambda: [self.work() for _ in range(count)]) / count
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 class Generate:
@@ -207,6 +253,7 @@ class Measured:
     def of(cls, batch: int, versions: dict) -> "Measured":
         sources = sbs.draw_texts(BATCHES.value, batch, sbs.TASKS[TASK].source, 0)
         subjects = {(name, variant): Subject(name, variant, sources) for variant in MINIMUM for name in SYSTEMS}
+        subjects[PRODUCTS, "forced"] = Products(batch)
         torch = sbs.Peer(PEER_PYTHON.value, {"source_ids": sources}) if PEER_PYTHON.value else None
         for variant in MINIMUM if torch else ():
             subjects[GENERATE, variant] = Generate(torch, variant)
@@ -243,9 +290,10 @@ def section(measured: Measured) -> str:
         ]
         for (name, variant), seconds in found.items()
     ]  # fmt: skip
+    ours = SYSTEMS | {PRODUCTS: PRODUCTS}
     numbers = [
-        (f"{SYSTEMS[name]}, {variant}, beside {peer}", f"examples/s {sbs.ratio(found[peer, variant], found[name, variant])} times")
-        for name, variant in found for peer in (GENERATE, CTRANSLATE2) if name in SYSTEMS and (peer, variant) in found
+        (f"{ours[name]}, {variant}, beside {peer}", f"examples/s {sbs.ratio(found[peer, variant], found[name, variant])} times")
+        for name, variant in found for peer in (GENERATE, CTRANSLATE2) if name in ours and (peer, variant) in found
     ]  # fmt: skip
     numbers += [
         (f"{variant}: outputs of CTranslate2 and of ours that are the same, piece for piece", "{} of {}".format(*subject.equal))

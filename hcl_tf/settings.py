@@ -288,7 +288,7 @@ class StackSettings(Settings):
 
 @dataclass(frozen=True)
 class TransformerDecoderSettings(StackSettings, WordDropoutSettings):
-    """The Transformer decoder of this package (hcl_tf/models/encoder_decoder.py)."""
+    """The Transformer decoder of `hcl_tf.models.encoder_decoder`."""
 
     group: ClassVar[str] = "Transformer decoder"
 
