@@ -133,8 +133,10 @@ def main(_) -> None:
     cli.import_tensorflow()
     import tensorflow as tf
 
+    from hcl_tf.training.determinism import make_deterministic
+
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.experimental.enable_op_determinism()
+    make_deterministic()
     sections = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(training.DATA_DIR.value or Path(scratch) / "sample")

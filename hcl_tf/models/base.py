@@ -8,6 +8,7 @@ this folder needs to know which system it has.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -183,7 +184,7 @@ class System(keras.Model):
 
     def objective(self, sums: dict[str, Sum], counts: dict[str, tf.Tensor], step: tf.Tensor | None) -> tf.Tensor:
         """Computes the objective, which is the sum of `terms`."""
-        return tf.add_n(list(self.terms(sums, counts, step).values()))
+        return reduce(tf.add, self.terms(sums, counts, step).values())  # in their order, which tf.add_n leaves to chance
 
     def terms(self, sums: dict[str, Sum], counts: dict[str, tf.Tensor], step: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Computes the weighted terms of the objective, in nats per text.

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 
 import hcl_tf
@@ -24,6 +23,7 @@ from hcl_tf.pretraining.rows import pack
 from hcl_tf.pretraining.settings import BODIES, PretrainingSettings, differences
 from hcl_tf.pretraining.systems import SYSTEMS, Pretraining
 from hcl_tf.training import assembly, checkpoints
+from hcl_tf.training.determinism import make_deterministic
 from hcl_tf.training.environment import describe_environment
 from hcl_tf.training.launch import compiled
 from hcl_tf.training.loop import Loop
@@ -51,7 +51,7 @@ def launch(
     path = run_dir or Path("runs/pretraining") / out.name
     _sizes(settings, 1)  # what --config names is refused before texts are read
     there = check_place(out, settings)
-    tf.config.experimental.enable_op_determinism()  # else a resumed run would not have the same bits
+    make_deterministic()  # else a resumed run would not have the same bits
     corpus = collect(folders, exclude)
     if there:
         if there["data"] != corpus.hashes:

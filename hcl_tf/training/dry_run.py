@@ -13,6 +13,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.models import registry
 from hcl_tf.progress import working
 from hcl_tf.settings import TrainingSettings
+from hcl_tf.training.determinism import make_deterministic
 from hcl_tf.training.launch import assemble, settle
 from hcl_tf.training.loop import Loop
 from hcl_tf.training.step import TrainStep
@@ -32,7 +33,7 @@ def dry_run(task: str, data_dir: Path | None, preset: str | None, given: dict) -
     data, settings, begun_with = settle(task, data_dir, preset, given)
     if not registry.class_of(settings.model).is_trained:
         raise UserError(f"--model={settings.model} has nothing to train; drop --dry_run")
-    tf.config.experimental.enable_op_determinism()
+    make_deterministic()
     with tempfile.TemporaryDirectory() as nowhere:
         loop = assemble(data, settings, begun_with, None, Path(nowhere), None)
     batches = list(islice(iter(loop.batches.dataset(0)), TIMED + 1))

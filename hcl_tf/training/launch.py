@@ -24,6 +24,7 @@ from hcl_tf.settings import EncoderSettings, Settings, TrainingSettings
 from hcl_tf.training import assembly, checkpoints, workers
 from hcl_tf.training.branching import with_trunk
 from hcl_tf.training.chosen_data import chosen_data, settings_on
+from hcl_tf.training.determinism import make_deterministic
 from hcl_tf.training.initialization import Initialization, initialize
 from hcl_tf.training.loop import Loop
 from hcl_tf.training.run_folder import CHECKPOINTS, CONFIG, Run, RunFolder
@@ -55,7 +56,7 @@ def launch(
     print(f"{settings.model}, preset {settings.preset} ({begun_with.note}), run folder {path}", flush=True)
     trained = registry.class_of(settings.model).is_trained
     strategy = _strategy(settings) if trained else None  # devices can't be split any more once a trunk is read
-    tf.config.experimental.enable_op_determinism()  # else a resumed run would not have the same bits
+    make_deterministic()  # else a resumed run would not have the same bits
     begun_with = with_trunk(begun_with, settings, data, path)
     chief = not (known := workers.read()) or known.is_chief
     recorded = recorded_of(task, data, settings, begun_with, row) | {"data_dir": str(data.folder)}  # as it was given

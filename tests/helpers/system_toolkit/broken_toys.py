@@ -287,6 +287,15 @@ class CountsItsCalls(Plain):
         return self.calls
 
 
+class AddsUpByChance(Plain):
+    """A sum of three by the operation that begins with whichever input is free first."""
+
+    breaks: ClassVar[Mapping[str, str]] = {"sums_have_an_order": "training step: AddN of more than two"}
+
+    def sums(self, each: tf.Tensor, batch: Batch) -> dict[str, Sum]:
+        return {name: total._replace(value=tf.add_n([total.value] * 3)) for name, total in super().sums(each, batch).items()}
+
+
 class HalfLosses(Plain):
     """Losses in the type of the layers, whose sums float16 can't hold."""
 

@@ -21,6 +21,7 @@ from hcl_tf.models import registry
 from hcl_tf.models.base import Inputs, System
 from hcl_tf.settings import Settings
 from hcl_tf.training import assembly, checkpoints
+from hcl_tf.training.determinism import make_deterministic
 from hcl_tf.training.initialization import Initialization, initialize
 from hcl_tf.training.step import TrainStep
 from hcl_tf.training.text_states import TextStates
@@ -234,7 +235,7 @@ class Kit:
 
     def walk(self, batches: Sequence[Batch], compiled: bool = False, eagerly: bool = False, beside: "Walk | None" = None) -> "Walk":
         """The first steps of a run, phases included; `compiled`: by XLA, `eagerly`: without a graph; `beside`: see `Walk.go_on`."""
-        tf.config.experimental.enable_op_determinism()  # as in every training
+        make_deterministic()  # as in every training
         system = self.begun()
         walk = Walk(system, TrainStep(system, system.settings, None, compiled), [], [])
         tf.config.run_functions_eagerly(eagerly)

@@ -289,6 +289,15 @@ def the_second_call_traces_nothing(kit: Kit) -> None:
     need(found == 1, "validation", f"traced {found} times for 2 batches")
 
 
+@rule(DEAREST)
+def sums_have_an_order(kit: Kit) -> None:
+    """No operation of a training step adds up three tensors or more in an order that is left to chance (training/determinism.py)."""
+    graphs = [traced.graph.as_graph_def() for traced in kit.walked.step._run._list_all_concrete_functions()]
+    nodes = [node for graph in graphs for part in (graph, *graph.library.function) for node in getattr(part, "node", None) or part.node_def]
+    many = [node.name for node in nodes if node.op == "AddN" and node.attr["N"].i > 2]
+    need(not many, "training step", f"AddN of more than two: {', '.join(many[:3])}")
+
+
 # -- types and state --------------------------------------------------------------------------------------------------
 
 
@@ -341,7 +350,8 @@ def a_checkpoint_holds_all_state(kit: Kit) -> None:
 RULES = (
     builds, objective_is_declared, every_weight_is_trained, parts_add_up, fillers_do_not_count, noise_follows_rows, padding_changes_nothing,
     scores_are_causal, cached_decoding_scores_as_teacher_forcing, targets_are_scored_where_outputs_are_made,
-    search_finds_what_its_scores_say, the_second_call_traces_nothing, half_precision_is_finite, a_checkpoint_holds_all_state,
+    search_finds_what_its_scores_say, the_second_call_traces_nothing, sums_have_an_order, half_precision_is_finite,
+    a_checkpoint_holds_all_state,
 )  # fmt: skip
 
 # Those that one setting of a system breaks sooner than another: for tests of a system's other settings.
