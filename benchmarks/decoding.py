@@ -113,7 +113,7 @@ class Products:
     def __init__(self, batch: int) -> None:
         import tensorflow as tf
 
-        from hcl_tf.layers.decoder import _stream_sizes
+        from hcl_tf.layers.decoder import stream_sizes
 
         width, rng = sbs.WIDTH, np.random.default_rng(2)
 
@@ -127,7 +127,7 @@ class Products:
 
         def position(states: tf.Tensor) -> tf.Tensor:
             """[rows, D] -> [rows, D], through every product of one position."""
-            streams = tf.split(states, _stream_sizes(states.shape[0]))  # as the decoder does, so that both cores are busy
+            streams = tf.split(states, stream_sizes(states.shape[0]))  # as the decoder does, so that both cores are busy
             for kernel in (kernel for layer in layers for kernel in layer):
                 streams = [stream[:, : kernel.shape[0]] @ kernel for stream in streams]
             return tf.matmul(tf.concat(streams, 0), table, transpose_b=True)[:, :width]

@@ -192,10 +192,10 @@ class TransformerDecoder(keras.layers.Layer):
         Returns:
           The cache, which changes from step to step: `writers` [rows, T] (-1: not written yet), and under `UNMOVED` the empty keys and
           values of each stream, block by block. What stays fixed: each stream's `memory` (keys and values of each block) and `bias`.
-          Streams are consecutive parts of the batch (`_stream_sizes`).
+          Streams are consecutive parts of the batch (`stream_sizes`).
         """
         batch = dimension(memory)
-        sizes, slots = _stream_sizes(batch), length * (rows // batch)
+        sizes, slots = stream_sizes(batch), length * (rows // batch)
         empty = [[self._empty(texts, slots) for _ in self.blocks] for texts in sizes]
         remembered = self.remember(memory, memory_mask)
         blocks = [zip(*(_in_streams(part, sizes) for part in block.keys_values), strict=True) for block in remembered]
@@ -247,7 +247,7 @@ class TransformerDecoder(keras.layers.Layer):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
-def _stream_sizes(batch: int | tf.Tensor) -> list[int | tf.Tensor]:
+def stream_sizes(batch: int | tf.Tensor) -> list[int | tf.Tensor]:
     """Divides B texts into streams that are decoded beside each other; returns how many texts each has.
 
     On a CPU, products as narrow as a decoder's run on one thread. Two halves of the batch, each on its own way through the blocks, keep two
