@@ -34,7 +34,7 @@ PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU", SOURCE_BLEU, se
 # What other commands may have left in a run: key of the record -> how the name of their results begins. Pictures are kept as files.
 FURTHER = {"keyword_control": "keywords", "figure3": "representations", "channel": "channel"}
 PICTURE = "representations.test.png"
-DEGENERATE, FEWEST_DIFFERENT = "DEGENERATE", 0.5  # of a run, and the share of different outputs below which it is
+DEGENERATE, FEWEST_DIFFERENT = "DEGENERATE", 0.5  # of a run, and the share of different outputs among its sources below which it is
 SHOWN = ("id", "source", "keywords", "reference", "prediction")
 FIRST_VERSION = "0.1.0"  # wrote no version into runs and rows
 CORPUS = ("raw_files", "raw_rows", "settings", "tokenizer")  # of the manifest
@@ -78,10 +78,19 @@ class Result:
     def cautions(self) -> dict[str, str]:
         """Why it can't be taken at face value: mark -> what that means (`Settings.cautions`, and what its outputs show)."""
         found = registry.read(self.record["settings"], self.origin).cautions(self.record["encoder"], self.arithmetic)
-        different = self.score(DISTINCT_OUTPUTS)
+        different = self._different_outputs
         if different is not None and different < FEWEST_DIFFERENT:
-            found = found | {DEGENERATE: f"under {FEWEST_DIFFERENT:.0%} of its outputs differ from each other"}
+            found = found | {DEGENERATE: f"it has fewer than {FEWEST_DIFFERENT:.0%} as many different outputs as different sources"}
         return found
+
+    @property
+    def _different_outputs(self) -> float | None:
+        """How many different outputs it has for each different source; for each output where sources were not counted (to version 0.4)."""
+        share = self.score(DISTINCT_OUTPUTS)
+        if share is None:
+            return None
+        entry = self.record["scores"][DISTINCT_OUTPUTS]
+        return share * entry["sentences"] / entry["sources"] if "sources" in entry else share
 
     @property
     def arithmetic(self) -> int:

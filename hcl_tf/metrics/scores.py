@@ -67,7 +67,7 @@ def score(
         name: _entry(_mean(column), significance.percentiles(resampled), signature, _counts(name, column, outputs))
         for name, column, resampled, signature in zip(names, columns.T, samples.T, signatures, strict=True)
     }
-    scores |= _corpus_scores(predictions, references, further, outputs, language, seed)
+    scores |= _corpus_scores(predictions, references, further, outputs, inputs, language, seed)
     per_example = [{name: _number(value) for name, value in zip(names, row, strict=True)} for row in columns]
     return with_normalization(scores, normalization), per_example
 
@@ -100,7 +100,7 @@ def _sentence_scores(outputs, targets, more, inputs, looked_for, known, language
     return list(names), np.stack(columns, axis=1).astype(np.float64), list(signatures)
 
 
-def _corpus_scores(predictions, references, further, outputs, language, seed) -> dict[str, dict]:
+def _corpus_scores(predictions, references, further, outputs, inputs, language, seed) -> dict[str, dict]:
     """Computes the scores of the outputs as a whole."""
     token = TOKENISATION[language]
     counts = {"sentences": len(outputs)}
@@ -113,6 +113,7 @@ def _corpus_scores(predictions, references, further, outputs, language, seed) ->
         signature = f"distinct-{order}|level:corpus|different {order}-grams / all {order}-grams|{token}|scale:1"
         scores[f"distinct-{order}"] = _entry(diversity.distinct(outputs, order), None, signature, counts)
     signature = f"different outputs / all outputs|{token}|scale:1"
+    counts |= {"sources": len(set(map(tuple, inputs)))}  # a source that comes twice has the same output twice
     return scores | {DISTINCT_OUTPUTS: _entry(diversity.distinct_share(outputs), None, signature, counts)}
 
 

@@ -250,15 +250,15 @@ def finish(run: RunFolder, data: PreparedData, records: list[Record], outputs: l
     count, step = len(records), summary["best_step"]
     targets = set(map(data.tokenizer.decode, data.tokenizer.encode([record.target.normal for record in data.records("train")])))
     verbatim = sum(text in targets for text in outputs) / count
-    distinct = len(set(outputs)) / count
+    different, sources = len(set(outputs)), len({record.source.normal for record in records})
     rows = [{**_known(record), "output": text} for record, text in zip(records, outputs, strict=True)]
     chosen = [rows[i] for i in sample_rows(count)]
     run.write_text("samples.md", f"Step {step}, validation, evenly spread.\n\n{markdown_table(chosen)}\n")
     print(f"best validation loss {loss:.3f} at step {step}; ended by {summary['ended']}")
-    print(f"{count} validation outputs: {verbatim:.1%} are training targets word for word, {distinct:.1%} are distinct")
+    print(f"{count} validation outputs: {verbatim:.1%} are training targets word for word; {different} differ, of {sources} sources")
     for row in chosen[:5]:
         print("\n".join(f"  {name:<10}{text}".replace("\n", " / ") for name, text in row.items()) + "\n")
-    run.finish(summary | {"verbatim": verbatim, "distinct": distinct})
+    run.finish(summary | {"verbatim": verbatim, "distinct": different / count})
 
 
 def _known(record: Record) -> dict[str, str]:

@@ -146,6 +146,13 @@ def test_a_row_that_repeats_itself_is_degenerate(share, marks):
     assert list(result.cautions) == marks
 
 
+@pytest.mark.parametrize(("sources", "marks"), [(100, ["DEGENERATE"]), (80, []), (50, [])])
+def test_a_source_that_comes_twice_may_have_the_same_output_twice(sources, marks):
+    result = made("bert_gen")
+    result.record["scores"]["distinct-outputs"] |= {"value": 0.4, "sentences": 100, "sources": sources}
+    assert list(result.cautions) == marks
+
+
 @pytest.mark.parametrize(("mark", "note"), [("FROZEN", 92), ("SPOILT", 91), ("WEAK", 94)])
 def test_cautions_lead_to_notes_that_are_there(mark, note):
     frozen = registry.resolve("small", {"model": "hcl", "freeze_encoder": mark == "FROZEN"}).to_dict()

@@ -107,6 +107,7 @@ def test_scores_of_the_outputs_as_a_whole(scored):
     assert scores["distinct-1"]["value"] == 8 / 13  # the cat runs . / quux / a dog runs fast, twice
     assert scores["distinct-2"]["value"] == 6 / 9
     assert scores["distinct-outputs"]["value"] == 4 / 5
+    assert scores["distinct-outputs"]["sources"] == len(set(SOURCES))
     for name in ("distinct-1", "distinct-2", "distinct-outputs"):  # resampling repeats sentences, which such a share counts
         assert scores[name]["low"] is scores[name]["high"] is None
 
