@@ -31,9 +31,10 @@ def with_negatives(batch: Batch) -> Batch:
 
 
 def another(values: tf.Tensor, batch: Batch) -> tf.Tensor:
-    """Gives each example the values of another real one (`partners`), [B, ...]; NaN where an example is alone in its batch."""
+    """Gives each example the values of another real one (`partners`), [B, ...]; NaN, or its own whole numbers, where it is alone."""
     partner, exists = partners(batch)
-    return tf.where(exists, tf.gather(values, partner), NOT_A_NUMBER)
+    found = tf.gather(values, partner)
+    return found if values.dtype.is_integer else tf.where(exists, found, NOT_A_NUMBER)
 
 
 def as_float(condition: tf.Tensor) -> tf.Tensor:

@@ -46,7 +46,7 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
         "posterior": ("posterior",),
         "graph": ("node_projection", "graph", "impostor"),
         "z's projection": ("latent_memory", "latent_inputs"),
-        "decoder": ("decoder", "copy_attention", "pointer", "keyword_memory", "keyword_inputs", "tokens"),
+        "decoder": ("decoder", "copy_attention", "pointer", "keyword_memory", "keyword_inputs", "keyword_words", "tokens"),
     }
     comparisons: ClassVar[Mapping[str, tuple[str, str]]] = {
         **LatentVariable.comparisons,
@@ -77,10 +77,13 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
         self.instance_contrast = DistanceContrast(s.tau_ins, scales["instance"], s.contrast_form, name="instance_contrast")
         self.keyword_contrast = KeywordContrast(s.tau_key, name="keyword_contrast")
         self.mahalanobis_contrast = DistanceContrast(s.tau_ma, scales["mahalanobis"], name="mahalanobis_contrast")
-        if s.decoder_keyword and s.decoder_keyword_to != "inputs":
+        shown_to = s.decoder_keyword_to if s.decoder_keyword else ""
+        if shown_to in ("memory", "both"):
             self.keyword_memory = keras.layers.Dense(width, name="keyword_memory")
-        if s.decoder_keyword and s.decoder_keyword_to != "memory":
+        if shown_to in ("inputs", "both"):
             self.keyword_inputs = keras.layers.Dense(width, name="keyword_inputs")
+        if shown_to == "words":  # what resembles a piece's embedding makes that piece likely, so it begins as the embedding itself
+            self.keyword_words = keras.layers.Dense(width, kernel_initializer="identity", name="keyword_words")
 
     @property
     def uses_keywords(self) -> bool:
@@ -126,8 +129,8 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
         texts = self.encode(batch, noise if training else None, self.encoded)
         nodes = self.states_of_nodes(batch, training)
         keywords = self.keyword_states(batch, texts, nodes, noise)
-        if training and "asked" in keywords:
-            keywords["asked"] = self.asked(batch, nodes, "target", noise)
+        if training and self.settings.decoder_keyword_of == "target":
+            keywords |= self.asked(batch, nodes, "target", noise)
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
         states = self.decode(batch, texts, keywords, z, noise if training else None)
@@ -198,12 +201,16 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
         return latent.gaussian(self.posterior(tf.concat([source, text], -1)))
 
     def memory(self, texts: dict, keywords: dict, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns what the decoder attends to, [B, M, D], and its mask [B, M]: the states of x, before them z and u if they go there."""
+        """Returns what the decoder attends to, [B, M, D], and its mask [B, M]: z and keywords, if they go there, and the states of x."""
         dtype = self.decoder.compute_dtype
         slots = [self.latent_memory(z)] if self.settings.latent_to != "inputs" else []
         slots += [self.keyword_memory(self.shown(keywords))] if hasattr(self, "keyword_memory") else []
-        memory = tf.concat([*(tf.cast(slot, dtype)[:, None] for slot in slots), tf.cast(texts["states"], dtype)], 1)
-        return memory, tf.pad(texts["mask"], [[0, 0], [len(slots), 0]], constant_values=True)
+        parts, mask = [tf.cast(slot, dtype)[:, None] for slot in slots], texts["mask"]
+        if hasattr(self, "keyword_words"):
+            parts.append(tf.cast(self.keyword_words(self.tokens.embed(keywords["words"])), dtype))
+            mask = tf.concat([keywords["words"] != self.inputs_.pad_id, mask], 1)
+        memory = tf.concat([*parts, tf.cast(texts["states"], dtype)], 1)
+        return memory, tf.pad(mask, [[0, 0], [len(slots), 0]], constant_values=True)
 
     def added(self, keywords: dict, z: tf.Tensor) -> tf.Tensor | None:
         """Returns what every input of the decoder gets added, [B, D]: z and u, if they go there; None: nothing."""

@@ -53,7 +53,7 @@ class HCLDiagnostics:
         if tf.executing_eagerly():
             return nll
         once = tf.function(nll, autograph=False)
-        shown = ("source", "asked")  # what the decoder may see of keyword states: the same names at each call, so one trace
+        shown = ("source", "asked", "words")  # what the decoder may see of keyword states: the same names at each call, so one trace
         return lambda keywords, z, ids: once({name: keywords[name] for name in shown if name in keywords}, z, ids)
 
     def condition_diagnostics(self, batch: Batch, texts: dict, keywords: dict, posterior, nll: NLL) -> dict[str, tf.Tensor]:
@@ -67,13 +67,15 @@ class HCLDiagnostics:
         replaced = {
             "unknown": self.project(texts["source"]), "shuffled": another(keywords["source"], batch), "oracle": keywords["target"]
         }  # fmt: skip
-        shown = {}
-        if "asked" in keywords:
-            nothing, targets = tf.zeros_like(keywords["asked"]), self.asked(batch, self.states_of_nodes(batch, False), "target")
-            shown = {"unknown": nothing, "shuffled": another(keywords["asked"], batch), "oracle": targets}
+        nothing = {"asked": 0.0, "words": self.inputs_.pad_id}
+        asked = {name: keywords[name] for name in nothing if name in keywords}
+        shown = {
+            "unknown": {name: tf.fill(tf.shape(each), nothing[name]) for name, each in asked.items()},
+            "shuffled": {name: another(each, batch) for name, each in asked.items()},
+            "oracle": self.asked(batch, self.states_of_nodes(batch, False), "target") if asked else {},
+        }
         for name, u in replaced.items():
-            prior, states = self.prior_of(texts, keywords, u), {**keywords, "source": u}
-            states |= {"asked": shown[name]} if shown else {}
+            prior, states = self.prior_of(texts, keywords, u), {**keywords, "source": u, **shown[name]}
             found[f"nll_prior_u_{name}"] = nll(states, prior.mean(), batch["target_ids"])
             found[f"kl_u_{name}"] = tf.reduce_sum(latent.kl_by_dimension(posterior, prior), -1)
         return found

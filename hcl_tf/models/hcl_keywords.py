@@ -90,7 +90,7 @@ class HCLKeywords:
     def keyword_states(self, batch: Batch, texts: dict, nodes: tf.Tensor | None, noise: Noise | None = None) -> dict[str, tf.Tensor]:
         """Computes u_x (`source`) and, where the batch has targets, u_y (`target`) and u_- (`impostor`), [B, Z] each.
 
-        With `--decoder_keyword_of=target` also what the decoder is shown (`asked`); with `--key_words=one` what L_key compares
+        With `--decoder_keyword` also what the decoder is shown, if it is not u_x (`asked`); with `--key_words=one` what L_key compares
         (`target_word`).
 
         Args:
@@ -105,8 +105,8 @@ class HCLKeywords:
                 own = self.project(texts[role])
                 unknown = tf.cast(batch[f"{role}_unknown"], tf.float32)
                 states[role] = keyword_state(nodes, batch[f"{role}_nodes"], unknown, own)
-        if self.settings.decoder_keyword and self.settings.decoder_keyword_of == "target":
-            states["asked"] = self.asked(batch, nodes, "source")
+        if self.settings.decoder_keyword:
+            states |= self.asked(batch, nodes, "source")
         if "target" in texts and self.settings.key_words == "one":
             states["target_word"] = self.target_word(batch, nodes, states["target"], noise)
         if "target" in texts and "impostor_nodes" in batch:
@@ -127,21 +127,31 @@ class HCLKeywords:
         state = tf.reduce_sum(tf.where(chosen[..., None], gather_nodes(nodes, known), 0.0), 1)
         return tf.where(tf.reduce_any(only, -1)[:, None], state, target)
 
-    def asked(self, batch: Batch, nodes: tf.Tensor, role: str, noise: Noise | None = None) -> tf.Tensor:
-        """Computes the mean state [B, Z] of a text's keywords that are nodes, zero where it has none.
+    def asked(self, batch: Batch, nodes: tf.Tensor, role: str, noise: Noise | None = None) -> dict[str, tf.Tensor]:
+        """Computes what `--decoder_keyword` shows the decoder of a text's keywords that are nodes.
 
-        Unlike u it has nothing of the text's own vector, by which a target's would tell the whole target.
+        With `--decoder_keyword_to=words` `words` [B, K * P], the ids of their pieces, and padding where there is none. Else, with
+        `--decoder_keyword_of=target`, `asked` [B, Z], their mean state, zero where there is none: unlike u it has nothing of the text's own
+        vector, by which a target's would tell the whole target.
 
         Args:
           role: "source" or "target". noise: leaves some out, so that any number of them means something; None: all count.
         """
-        places = batch[f"{role}_nodes"]
+        s, places = self.settings, batch[f"{role}_nodes"]
         known = places >= 0
         if noise:
             draw = noise.apart().apart().apart().uniform((places.shape[1],))
             known &= one_of(known, draw) | (draw < 0.5)
+        if s.decoder_keyword_to == "words":
+            numbers = gather_nodes(batch["graph_nodes"], places) if "graph_nodes" in batch else places
+            ids = gather_nodes(tf.constant(self.inputs_.keyword_ids[:, 1:]), numbers)  # --> [B, K, P], without [CLS]
+            shown = known[..., None] & (ids != self.inputs_.sep_id)
+            return {"words": tf.reshape(tf.where(shown, ids, self.inputs_.pad_id), [-1, ids.shape[1] * ids.shape[2]])}
+        if s.decoder_keyword_of == "source":
+            return {}
         weights = tf.cast(known, tf.float32)[..., None]
-        return tf.math.divide_no_nan(tf.reduce_sum(weights * gather_nodes(nodes, places), 1), tf.reduce_sum(weights, 1))
+        total = tf.reduce_sum(weights * gather_nodes(nodes, places), 1)
+        return {"asked": tf.math.divide_no_nan(total, tf.reduce_sum(weights, 1))}
 
     def compare_keywords(self, keywords: dict, impostor: tf.Tensor, posterior) -> KeywordComparison:
         """Compares the keyword states with an impostor [B, Z]."""

@@ -47,6 +47,7 @@ OTHERS = (
     {"latent_to": "both", "decoder_keyword": True, "bag_of_words": 0.5, "impostor_gradient": True, "copy": False},
     pytest.param({"latent_to": "inputs", "ablate": "graph"}, marks=pytest.mark.slow),
     pytest.param({"ablate": "keyword"}, marks=pytest.mark.slow),
+    pytest.param({"decoder_keyword": True, "decoder_keyword_to": "words", "decoder_keyword_of": "target"}, marks=pytest.mark.slow),
 )
 
 

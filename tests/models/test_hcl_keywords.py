@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 from real_hcl import NONE, STEP, B, Z, noise_of, sums_of, tensors
 
 from hcl_tf.data.batching.pairs import pair_batches
@@ -162,9 +163,9 @@ def test_in_training_some_of_the_target_s_keywords_are_asked_for_and_at_least_on
     nodes, places = system.node_states.numpy(), whole["target_nodes"].numpy()
     seen = set()
     for step in range(40):
-        found = system.asked(
-            whole, system.states_of_nodes(whole, False), "target", Noise(1, tf.constant(step), whole["example_rows"])
-        ).numpy()
+        found = system.asked(whole, system.states_of_nodes(whole, False), "target", Noise(1, tf.constant(step), whole["example_rows"]))[
+            "asked"
+        ].numpy()
         for row, known in enumerate(places):
             subsets = [part for part in range(1, 2 ** len(known)) if all(known[k] >= 0 for k in range(len(known)) if part >> k & 1)]
             close = [
@@ -177,14 +178,46 @@ def test_in_training_some_of_the_target_s_keywords_are_asked_for_and_at_least_on
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["memory", "inputs", "both"])
+@pytest.mark.parametrize("place", ["memory", "inputs", "both", "words"])
 def test_targets_reach_the_decoder_s_keywords_in_training_alone(make, training, whole, place):
     system = make(**ASKED, decoder_keyword_to=place)
-    assert [hasattr(system, name) for name in ("keyword_memory", "keyword_inputs")] == [place != "inputs", place != "memory"]
+    ways = {"keyword_memory": ("memory", "both"), "keyword_inputs": ("inputs", "both"), "keyword_words": ("words",)}
+    assert [hasattr(system, name) for name in ways] == [place in places for places in ways.values()]
     other = {**whole, "target_nodes": tf.roll(whole["target_nodes"], 1, 0)}
     assert sums_of(system, whole, training=False)["nll_prior"] == sums_of(system, other, training=False)["nll_prior"]
     moved = {**training, "target_nodes": tf.roll(training["target_nodes"], 1, 0)}
     assert sums_of(system, training)["nll"] != sums_of(system, moved)["nll"]
+
+
+def test_words_are_slots_of_pieces_that_the_decoder_finds_by_their_embeddings(make, whole):
+    """By hand: the pieces of each keyword that is a node, in order, and what the layer makes of their embeddings."""
+    system = make(decoder_keyword=True, decoder_keyword_to="words")
+    inputs, places = system.inputs_, whole["source_nodes"].numpy()
+    places[0] = -1
+    batch = {**whole, "source_nodes": tf.constant(places)}
+    texts = system.encode(batch, None, ROLES)
+    keywords = system.keyword_states(batch, texts, system.node_states)
+    own = (inputs.pad_id, inputs.sep_id)
+    wanted = [[i for place in row if place >= 0 for i in inputs.keyword_ids[place][1:] if i not in own] for row in places]
+    assert [[i for i in row if i != inputs.pad_id] for row in keywords["words"].numpy()] == wanted
+    assert not wanted[0]
+    assert max(map(len, wanted)) > 1
+    memory, mask = system.memory(texts, keywords, tf.zeros([B, Z]))
+    slots = keywords["words"].shape[1] + 1
+    assert memory.shape[1] == mask.shape[1] == whole["source_ids"].shape[1] + slots
+    np.testing.assert_array_equal(mask[:, 1:slots], keywords["words"] != inputs.pad_id)
+    kernel, bias = system.keyword_words.kernel.numpy(), system.keyword_words.bias.numpy()
+    projected = system.tokens.embed(keywords["words"]).numpy() @ kernel + bias
+    np.testing.assert_allclose(memory[:, 1:slots], projected, rtol=1e-4, atol=1e-5)
+    assert isinstance(system.keyword_words.kernel_initializer, keras.initializers.Identity)
+
+
+def test_pieces_of_a_sub_graph_s_nodes_are_those_of_the_whole_graph(make, whole, training):
+    """Places of a training batch are its sub-graph's, those of a validation batch the whole graph's; both are of the same texts."""
+    system = make(**ASKED, decoder_keyword_to="words")
+    found = [system.asked(batch, None, "target")["words"].numpy() for batch in (whole, training)]
+    assert (found[0][:-1] != system.inputs_.pad_id).any(1).all()
+    np.testing.assert_array_equal(found[0][:-1], found[1][:-1])  # the last row of `whole` fills up
 
 
 @pytest.mark.parametrize("given", [{"decoder_keyword_to": "inputs"}, {"decoder_keyword_of": "target"}], ids=str)
