@@ -16,6 +16,7 @@ from absl import flags
 from hcl_tf import cli, config
 from hcl_tf.errors import UserError
 from hcl_tf.settings import PRESETS
+from hcl_tf.training.child import pass_sigterm_on
 
 PLAN = flags.DEFINE_string("plan", None, "A plan of an experiment (YAML), whose rows are made instead of a task's tables.")
 STAGES = flags.DEFINE_list("stages", [], "With --plan: its stages. Default: all.")
@@ -47,6 +48,7 @@ def main() -> None:
     if LIST.value:
         _list_plan(Path(PLAN.value))
         return
+    pass_sigterm_on()
     if PLAN.value:
         _reproduce_plan(Path(PLAN.value))
         return

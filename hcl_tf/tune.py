@@ -14,6 +14,7 @@ from absl import flags
 from hcl_tf import cli
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry, setting_flags
+from hcl_tf.training.child import pass_sigterm_on
 
 FLAGS = setting_flags.define_training()
 STUDY = flags.DEFINE_string("study", None, "Where the trials are kept, a new folder or one of the same study.")
@@ -44,6 +45,7 @@ def main() -> None:
         Path(STUDY.value), space, start, " ".join(kept), settings.seed, lambda run, tried: train(run, [*kept, *tried]),
         lambda run: smallest(run, loss),
     )  # fmt: skip
+    pass_sigterm_on()
     if code := study.run(TRIALS.value):
         sys.exit(code)
 

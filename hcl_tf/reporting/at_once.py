@@ -5,8 +5,6 @@ core each take less time than one after the other on two.
 """
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
-from hcl_tf.training.child import INTERRUPTED
+from hcl_tf.training import child
 
 Row = tuple[str, int]  # name and seed
 Call = Callable[[str, list[str]], int]  # runs a command of the package with flags, and returns its exit code
@@ -48,7 +46,7 @@ def run(
             code = make(row, partial(_call, log, cores))
         finally:
             free.put(cores)
-        if code in INTERRUPTED:
+        if code in child.INTERRUPTED:
             stopped.set()
         return row, code, time.monotonic() - began
 
@@ -75,6 +73,4 @@ def shares(cores: Sequence[int], jobs: int) -> list[set[int]]:
 def _call(log: Path, cores: set[int], module: str, flags: list[str]) -> int:
     """Runs a command on some cores, and adds what it prints to a log."""
     with log.open("ab") as file:
-        child = subprocess.Popen([sys.executable, "-m", module, *flags], stdout=file, stderr=subprocess.STDOUT)
-        os.sched_setaffinity(child.pid, cores)  # before it has made any other thread
-        return child.wait()
+        return child.call(module, flags, file, cores)

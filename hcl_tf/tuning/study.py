@@ -25,7 +25,6 @@ from hcl_tf.training import child
 from hcl_tf.training.run_folder import CONFIG, load_run
 
 DATABASE, TABLE, BEST, LOCK = "study.db", "trials.md", "best.flags", ".lock"
-INTERRUPTED = (*child.INTERRUPTED, -2, -15)  # also where the signal came before the training could save
 FIXED = "fixed"  # in the storage: what all trials have
 
 
@@ -58,7 +57,7 @@ class Study:
                 run = self.folder / f"trial-{waiting.number:04}"
                 print(f"\n== trial {waiting.number + 1} of {trials}: {_said(waiting.params)}", flush=True)
                 code = self._train(run, _flags(waiting.params))
-                if code in INTERRUPTED:
+                if code in child.INTERRUPTED:
                     print(f"interrupted in trial {waiting.number + 1}; the same command goes on there", flush=True)
                     return code
                 if code:
