@@ -40,7 +40,7 @@ def run(
         if stopped.is_set():
             return None
         cores, log = free.get(), logs / f"{row[0]}-{row[1]}.log"
-        print(f"== {name(row)} begins; {log} has what it prints", flush=True)
+        _say(f"== {name(row)} begins; {log} has what it prints")
         began = time.monotonic()
         try:
             code = make(row, partial(_call, log, cores))
@@ -50,6 +50,7 @@ def run(
             stopped.set()
         return row, code, time.monotonic() - began
 
+    since = time.monotonic()
     with ThreadPoolExecutor(jobs) as pool:
         waiting: set[Future] = {pool.submit(one, row) for row in rows}
         while waiting:
@@ -59,8 +60,14 @@ def run(
                 stopped.set()
                 continue
             for row, code, seconds in filter(None, (future.result() for future in done)):
-                print(f"== {name(row)}: {seconds / 60:.0f} minutes, exit code {code}; {len(waiting)} to come", flush=True)
+                left = (time.monotonic() - since) / (len(rows) - len(waiting)) * len(waiting)
+                _say(f"== {name(row)}: {seconds / 60:.0f} minutes, exit code {code}; {len(waiting)} to come, {left / 60:.0f} minutes")
                 yield row, code, seconds
+
+
+def _say(line: str) -> None:
+    """Prints a line in one write: print's own newline is a second one, and other threads' lines would come between."""
+    print(f"{line}\n", end="", flush=True)
 
 
 def shares(cores: Sequence[int], jobs: int) -> list[set[int]]:

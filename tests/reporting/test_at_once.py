@@ -15,7 +15,7 @@ def made(rows, make, logs, jobs=2):
     return list(at_once.run(rows, make, logs, lambda row: row[0], jobs))
 
 
-def test_so_many_run_at_once_and_all_end(tmp_path):
+def test_so_many_run_at_once_and_all_end(tmp_path, capsys):
     running, most, lock = [0], [0], threading.Lock()
 
     def make(row, call):
@@ -31,6 +31,10 @@ def test_so_many_run_at_once_and_all_end(tmp_path):
     assert most == [2]
     assert sorted((row, code) for row, code, _ in found) == [(row, 3 if row[0] == "c" else 0) for row in ROWS]
     assert all(seconds >= 0.05 for *_, seconds in found)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2 * len(ROWS)
+    assert all(line.startswith("== ") for line in said), "a row's line is not cut by another's"
+    assert said[-1].endswith("0 to come, 0 minutes")
 
 
 def test_after_a_signal_no_further_one_begins(tmp_path):
