@@ -32,7 +32,7 @@ def page() -> str:
     """Returns the page's text."""
     parts, settings = [OPENING], setting_flags.all_settings()
     for kind, names in groups(settings).items():
-        about = re.split(r"\.(?:\s|$)", kind.__doc__)[0]
+        about = re.split(r"(?<!et al)\.(?:\s|$)", kind.__doc__)[0]
         parts.append(f"## {kind.group[0].upper()}{kind.group[1:]}\n\n{about}. Used by {setting_flags.takers(names[0], '`')}.\n")
         parts.append(table(settings[name] for name in names))
     parts += [PRETRAINING, table(flags_of().values(), PRESETS[:1])]
