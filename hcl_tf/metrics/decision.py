@@ -27,13 +27,22 @@ def verdict(differences: np.ndarray, margin: float) -> str:
         return YES
     if wide.high < 0:
         return TURNED
-    return NO if -margin < narrow.low and narrow.high < margin else UNDECIDED
+    return NO if within(narrow.low, narrow.high, margin) else UNDECIDED
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrects p-values for their number (Holm 1979): each times the number of those that are not smaller, never below a smaller one's."""
+def within(low: float, high: float, margin: float) -> bool:
+    """Whether an interval lies within the margin on both sides of 0; of a 90% interval these are two one-sided tests at 5%."""
+    return -margin < low and high < margin
+
+
+def holm(p_values: Sequence[float], planned: int | None = None) -> list[float]:
+    """Corrects p-values for their number (Holm 1979): each times the number of those that are not smaller, never below a smaller one's.
+
+    Args:
+      planned: how many tests the family has, where some have no p-value yet: those count as larger. None: as many as there are p-values.
+    """
     order, found, largest = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), 0.0
     for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        largest = max(largest, min(1.0, ((planned or len(p_values)) - rank) * p_values[place]))
         found[int(place)] = largest
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hcl_tf.metrics.crossed import CrossedMean, crossed_mean
+from hcl_tf.metrics.decision import within
 
 SENTENCES = 400  # simulated at most: of more, the mean's variance is kept by scaling the effects
 
@@ -46,6 +47,12 @@ def false_alarms(parts: Components, seeds: int, sentences: int, level: float = 0
     """Returns how often the interval leaves 0 out although there is no difference; 1 - level is what it promises."""
     found = [crossed_mean(table, level) for table in simulate(parts, seeds, sentences, 0.0, times)]
     return float(np.mean([one.low > 0 or one.high < 0 for one in found]))
+
+
+def equal_found(parts: Components, seeds: int, sentences: int, margin: float, times: int = 2000) -> float:
+    """Returns how often two systems that do not differ are found not to: their 90% interval lies within the margin."""
+    found = [crossed_mean(table, 0.90) for table in simulate(parts, seeds, sentences, 0.0, times)]
+    return float(np.mean([within(one.low, one.high, margin) for one in found]))
 
 
 def smallest_found(parts: Components, seeds: int, sentences: int, power: float = 0.8, level: float = 0.95, times: int = 2000) -> float:

@@ -18,8 +18,9 @@ FELT = 0.1  # nats that the margin has to move, with z where L_ins would have it
 READING = (
     "A difference is a row minus the row it stands beside, over the same examples, with a 95% interval; above 0 is better. With one seed "
     "the interval is over examples alone (bootstrap) and does not know what another seed would change, so a row counts as above or below "
-    "only where the difference is also larger than the largest between two seeds of the base. With more seeds the interval is over seeds "
-    "and examples crossed. In pictures the grey band is what two seeds of the base differ by."
+    "only where the difference is also larger than the largest between two seeds of the row beside (of the stage's base, where that has "
+    "one seed). With more seeds the interval is over seeds and examples crossed. In pictures the grey band is what two seeds of the base "
+    "differ by. Of a row that does not count, as it is worse by more than the plan allows, no verdict is said."
 )
 
 
@@ -82,9 +83,12 @@ def findings(stage: PlannedStage, compared: list[ComparedRow]) -> list[str]:
     if moved:
         enough = sum(value >= FELT for value in moved)
         said.append(f"with z where L_ins would have it, the margin moves by at least {FELT} nats in {enough} of {len(moved)} runs")
-    noise, seeds = _noise(stage, compared), len(next(row.results for row in compared if row.name == stage.base))
+    seeds = len(next(row.results for row in compared if row.name == stage.base))
+    count = [row for row in ran if row.counts]
+    if len(count) < len(ran):
+        said.append(f"rows that do not count: {_names(row.name for row in ran if not row.counts)}")
     for measure in (MARGIN, BLEU):
-        judged = [(row.name, row.differences[measure.name].verdict(noise[measure.name])) for row in ran if measure.name in row.differences]
+        judged = [(row.name, row.differences[measure.name].verdict) for row in count if measure.name in row.differences]
         parts = [f"{verdict} {_names(name for name, found in judged if found == verdict)}" for verdict in (ABOVE, BELOW)]
         undecided = sum(found == UNDECIDED for _, found in judged)
         if judged:

@@ -70,14 +70,14 @@ def forest(compared: Sequence[ComparedRow], measures: Sequence[Measure], noise: 
     """A forest plot: each row's difference from the one it stands beside, with its interval, a panel a measure; right of 0 is better.
 
     Args:
-      noise: measure -> what two seeds of one row differ by, which is shown as a band around 0.
+      noise: measure -> what two seeds of the base differ by, which is shown as a band around 0.
     """
     shown = [row for row in compared if row.differences]
     figure, axes = _figure(len(measures), height=1.2 + 0.3 * len(shown))
     for axis, measure in zip(axes, measures, strict=True):
         for place, row in enumerate(shown):
             if gap := row.differences.get(measure.name):
-                color = FOREST[gap.verdict(noise[measure.name])]
+                color = FOREST[gap.verdict]
                 axis.plot([gap.low, gap.high], [place, place], color=color, linewidth=2)
                 axis.plot([gap.value], [place], color=color, marker="s", markersize=5)
         axis.axvspan(-noise[measure.name], noise[measure.name], color="lightgrey", zorder=0)

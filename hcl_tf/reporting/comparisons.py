@@ -1,7 +1,7 @@
 """Rows of a plan's stage beside the row that each is compared with, example by example."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from hcl_tf.metrics.significance import means
 from hcl_tf.reporting.measures import MEASURES, Measure, of_examples, of_pair
 from hcl_tf.reporting.plan import PlannedStage
 
-NOT_RUN, ANOTHER_TRUNK = "NOT RUN", "ANOTHER TRUNK"
+NOT_RUN, ANOTHER_TRUNK, DOES_NOT_COUNT = "NOT RUN", "ANOTHER TRUNK", "DOES NOT COUNT"
 ABOVE, BELOW, UNDECIDED = "above", "below", "undecided"
 
 
@@ -20,17 +20,20 @@ ABOVE, BELOW, UNDECIDED = "above", "below", "undecided"
 class Difference:
     """A row minus the row that it is compared with, in the direction of better; `seeds`: those that both have.
 
-    With one seed low and high are the bootstrap interval over examples, with more the crossed one over seeds and examples.
+    With one seed low and high are the bootstrap interval over examples, with more the crossed one over seeds and examples. `noise`: what
+    two seeds of the row beside differ by, of the stage's base where that has one seed.
     """
 
     value: float
     low: float
     high: float
     seeds: int
+    noise: float = 0.0
 
-    def verdict(self, between_seeds: float = 0.0) -> str:
-        """Says whether it lies above or below 0: its interval does, and it is larger than what two seeds of one row differ by."""
-        if abs(self.value) <= between_seeds:
+    @property
+    def verdict(self) -> str:
+        """Whether it lies above or below 0: its interval does, and it is larger than the noise."""
+        if abs(self.value) <= self.noise:
             return UNDECIDED
         return ABOVE if self.low > 0 else BELOW if self.high < 0 else UNDECIDED
 
@@ -41,7 +44,7 @@ class ComparedRow:
 
     Attributes:
       results: of its seeds. beside: the row that it is compared with. differences: measure -> difference, where both have it.
-      marks: why a comparison can't be taken at face value, in words.
+      marks: why a comparison can't be taken at face value, in words. counts: whether it is as good as the plan asks of a row that counts.
     """
 
     name: str
@@ -50,6 +53,7 @@ class ComparedRow:
     beside: str
     differences: dict[str, Difference]
     marks: tuple[str, ...]
+    counts: bool = True
 
     def value(self, measure: Measure) -> float | None:
         """The mean over seeds; None where it has none."""
@@ -67,12 +71,21 @@ def compare(stage: PlannedStage, results: Iterable[Result]) -> list[ComparedRow]
     found: dict[str, list[Result]] = {row.name: [] for row in stage.rows}
     for result in results:
         found[result.row].append(result)
-    compared = []
+    compared, of_stage = [], found[stage.base]
     for row in stage.rows:
         beside = "" if row.name == stage.beside(row.name) else stage.beside(row.name)
         own, base = found[row.name], found.get(beside, [])
-        differences = {measure.name: d for measure in MEASURES if (d := difference(own, base, measure))} if beside else {}
-        compared.append(ComparedRow(row.name, row.asks, tuple(own), beside, differences, tuple(_marks(own, base))))
+        differences = {}
+        for measure in MEASURES if beside else ():
+            if gap := difference(own, base, measure):
+                differences[measure.name] = replace(gap, noise=between_seeds(base if len(base) > 1 else of_stage, measure))
+        short = [
+            f"{DOES_NOT_COUNT}: {measure.name} {-differences[measure.name].value:.2f} worse, {allowed:g} allowed"
+            for measure, allowed in stage.counts.items()
+            if measure.name in differences and differences[measure.name].value < -allowed
+        ]
+        marks = (*_marks(own, base), *short)
+        compared.append(ComparedRow(row.name, row.asks, tuple(own), beside, differences, marks, not short))
     return compared
 
 

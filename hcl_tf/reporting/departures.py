@@ -51,7 +51,15 @@ def _of_stage(one: KeptStage) -> list[str]:
     machines = {_machine(result) for result in one.results}
     if len(machines) > 1:
         found.append(f"runs of {len(machines)} machines or backends stand beside each other: {'; '.join(sorted(machines))}")
+    sums = {_arithmetic(result) for result in one.results}
+    if len(sums) > 1:
+        found.append(f"runs of {len(sums)} arithmetics or versions of TensorFlow stand beside each other: {'; '.join(sorted(sums))}")
     return found
+
+
+def _arithmetic(result: Result) -> str:
+    version = result.record["environment"].get("packages", {}).get("tensorflow", "unknown")
+    return f"arithmetic {result.arithmetic}, TensorFlow {version}"
 
 
 def _machine(result: Result) -> str:

@@ -100,21 +100,25 @@ def _power(plan: ExperimentPlan, primary: Sequence[Outcome]) -> list[str]:
     stage = plan.stage(test.stage)
     seeds = min(len(stage.row(name).seeds) for name in (test.row, *test.beside))
     sentences = primary[0].sentences or stage.at_least
-    said = [f"{_shown(variances, seeds, sentences)} These are {origin}."]
+    margin = primary[0].margin
+    said = [f"{_shown(variances, seeds, sentences, margin)} These are {origin}."]
     if primary[0].correlation is not None:
         said.append(f"Over seeds the two rows' means correlate by {primary[0].correlation:+.2f}: that is what pairing them is worth.")
     if (measured := primary[0].found) and primary[0].seeds > 1:
         parts = power.Components.of(measured)
         alarms = power.false_alarms(parts, seeds, sentences)
-        said.append(f"As found here: {_shown(parts, seeds, sentences)} Of sets that do not differ, {alarms:.1%} would be called different.")
+        said.append(
+            f"As found here: {_shown(parts, seeds, sentences, margin)} Of sets that do not differ, {alarms:.1%} would be called different."
+        )
     return said
 
 
-def _shown(parts: power.Components, seeds: int, sentences: int) -> str:
-    smallest = power.smallest_found(parts, seeds, sentences)
+def _shown(parts: power.Components, seeds: int, sentences: int, margin: float) -> str:
+    smallest, equal = power.smallest_found(parts, seeds, sentences), power.equal_found(parts, seeds, sentences, margin)
     variances = f"variances {parts.of_seeds:.2f} of seeds, {parts.of_sentences:.2f} of sentences and {parts.of_rest:.2f} of the rest"
     return (
-        f"{seeds} paired seeds and {sentences:,} sentences show a true difference of {smallest:.1f} with probability 0.8, by {variances}."
+        f"{seeds} paired seeds and {sentences:,} sentences show a true difference of {smallest:.1f} with probability 0.8, and that "
+        f"two equal systems differ by no more than {margin:g} with probability {equal:.2f}, by {variances}."
     )
 
 

@@ -27,7 +27,8 @@ RULE = (
     f"{UNDECIDED}: neither, or fewer than {decision.FEWEST_SEEDS} seeds of all rows. "
     f"{NOT_TESTABLE}: a row is missing, or lacks the published weights that define it. "
     f"Of Table 4: a swapped keyword changes at least {CHANGED:.0%} of the outputs and stands in at least {FOLLOWED:.0%} of them. "
-    "Sentences that name no metric are asked in BLEU-1. By how much is shown and not judged."
+    "Sentences that name no metric are asked in BLEU-1. By how much is shown and not judged, and "
+    "nothing is corrected for the number of sentences."
 )
 
 

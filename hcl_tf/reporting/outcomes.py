@@ -19,7 +19,8 @@ NOT_RUN, NOT_YET, CLOSED = "NOT RUN", "not yet", "channel CLOSED"
 ALPHA = 0.05
 TO_TEXT = "z -> decoder"  # of links.FIGURES
 RULE = (
-    f"{decision.RULE} {decision.YES} and {decision.TURNED} also need p below {ALPHA} after Holm's correction within the family. "
+    f"{decision.RULE} {decision.YES} and {decision.TURNED} also need p below {ALPHA} after Holm's correction for all comparisons of the "
+    "family that are planned with enough seeds, whether they ran or not; it is said where they lie within the margin all the same. "
     f"{NOT_YET}: a planned seed of either row is missing, and nothing is judged before. "
     f"{CLOSED}: z does not reach the text in every run of both rows, so their difference says nothing of what acts through z."
 )
@@ -60,16 +61,31 @@ def outcomes(test: PlannedTest, kept: KeptStage) -> list[Outcome]:
     """Judges a planned test, measure by measure, of each of the rows it stands beside."""
     found = [_outcome(test, kept, beside, measure, margin) for beside in test.beside for measure, margin in test.margins.items()]
     judged = [place for place, one in enumerate(found) if one.verdict in (decision.YES, decision.NO, decision.TURNED, decision.UNDECIDED)]
-    for place, p in zip(judged, decision.holm([found[place].p for place in judged]), strict=True):
-        one = replace(found[place], corrected=p)
-        if one.verdict in (decision.YES, decision.TURNED) and p >= ALPHA:
-            one = replace(one, verdict=decision.UNDECIDED, because=f"p is {p:.3f} after Holm's correction")
-        found[place] = one
+    family = sum(len(_planned_seeds(kept, one.row, one.beside)) >= decision.FEWEST_SEEDS for one in found)
+    for place, p in zip(judged, decision.holm([found[place].p for place in judged], family), strict=True):
+        found[place] = _corrected(replace(found[place], corrected=p))
     return found
 
 
+def _corrected(one: Outcome) -> Outcome:
+    """Takes back a difference whose corrected p is too large, and says of one that stays whether it lies within the margin."""
+    if one.verdict not in (decision.YES, decision.TURNED):
+        return one
+    small = decision.within(*one.narrow, one.margin)
+    if one.corrected >= ALPHA:
+        verdict = decision.NO if small else decision.UNDECIDED
+        return replace(one, verdict=verdict, because=f"p is {one.corrected:.3f} after Holm's correction")
+    return replace(one, because=f"within {one.margin:g}, the margin of no difference") if small else one
+
+
+def _planned_seeds(kept: KeptStage, row: str, beside: str) -> set[int]:
+    """The seeds that two rows are to have both."""
+    return set(kept.stage.row(row).seeds) & set(kept.stage.row(beside).seeds)
+
+
 def _outcome(test: PlannedTest, kept: KeptStage, beside: str, measure: Measure, margin: float) -> Outcome:
-    own, base = kept.rows[test.row], kept.rows[beside]
+    planned = _planned_seeds(kept, test.row, beside)
+    own, base = ([result for result in kept.rows[name] if result.seed in planned] for name in (test.row, beside))
     empty = Outcome(test, test.row, beside, measure, margin, NOT_RUN)
     if not own or not base:
         return replace(empty, because=f"{_counted(kept, test.row)}, {_counted(kept, beside)}")
@@ -77,7 +93,6 @@ def _outcome(test: PlannedTest, kept: KeptStage, beside: str, measure: Measure, 
     if table is None:
         return replace(empty, because=f"no seed of both has {measure.name}")
     one = replace(_described(empty, table), correlation=_correlation(own, base, measure))
-    planned = set(kept.stage.row(test.row).seeds) & set(kept.stage.row(beside).seeds)
     shared = {result.seed for result in own} & {result.seed for result in base}
     if planned - shared:
         return replace(one, verdict=NOT_YET, because=f"{len(shared & planned)} of {len(planned)} paired seeds")

@@ -16,6 +16,7 @@ row, and all.flags for every row of the stage:
         limit: 1024                  # only the split's first so many examples; all where nothing is said
         samples: 10                  # outputs a source from draws of z; none where nothing is said
         base: base                   # the row that every other is compared with
+        counts: {NLL of y+: 0.5}     # a row that is worse by more than this counts for nothing; all count where nothing is said
         rows:
           trunk: {asks: what the row asks}
           base: {asks: ..., from: trunk-1, seeds: [1, 2, 3]}   # begins with the weights of another row's run
@@ -31,10 +32,12 @@ one, of any stage, are made before all of a higher one. Of the whole:
       {stage: questions, row: hcl, beside: [bert_cvae], margins: {BLEU-2: 0.5}, open_channel: true}
     secondary: {name: {stage: ..., row: ..., beside: [...], margins: {...}}}  # families, each corrected by itself
     variances: {of_seeds: 0.3, of_sentences: 60, of_rest: 150, from: ...}     # of differences in the primary's first measure
+    opened: 2026-12-01    # from when the test split may be scored, which is refused before: trials, forms and budgets are fixed then
     limits: [what the numbers can't say, a sentence each]
     causes: {"<task>: <what the paper says>": why it does not hold here, with the experiment that shows it}
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,9 +53,10 @@ FOR_ALL = "all.flags"  # flags for every row of a folder
 SUFFIX = ".flags"
 _STAGE = {
     "about", "task", "data", "preset", "split", "checkpoint", "base", "samples", "limit", "rows", "stop", "hours", "at_least", "runs_of",
+    "counts",
 }  # fmt: skip
 _ROW = {"asks", "from", "seeds", "beside", "studies", "trials", "turn"}
-_PLAN = {"title", "written", "rules", "hours", "stages", "changes", "primary", "secondary", "variances", "limits", "causes"}
+_PLAN = {"title", "written", "rules", "hours", "stages", "changes", "primary", "secondary", "variances", "opened", "limits", "causes"}
 _TEST = {"stage", "row", "beside", "margins", "open_channel"}
 
 
@@ -111,6 +115,7 @@ class PlannedStage:
     hours: float | None = None
     at_least: int = 0
     runs_of: str = ""
+    counts: dict[Measure, float] = field(default_factory=dict)
 
     def runs(self, turn: int | None = None) -> list[tuple[str, int]]:
         """Every row, or those of a turn, with every seed of its own, in the file's order, each row once before any twice."""
@@ -143,6 +148,16 @@ class ExperimentPlan:
     variances: tuple[Components, str] | None = None
     limits: tuple[str, ...] = ()
     causes: dict[str, str] = field(default_factory=dict)
+    opened: str = ""
+
+    def check_opened(self, stages: Iterable[PlannedStage]) -> None:
+        """Raises `UserError` where a plan with a test that decides would score a test split that it has not opened."""
+        closed = [stage.name for stage in stages if stage.split == "test"]
+        if self.primary and closed and not self.opened:
+            raise UserError(
+                f"--plan={self.path}: stage {closed[0]} scores the test split, which this plan has not opened; fix trials, settings and "
+                "budgets, and write the date as `opened` into the plan. hcl_tf.tune and a training by hand need no test split"
+            )
 
     @property
     def turns(self) -> list[int]:
@@ -181,7 +196,10 @@ def read(path: Path) -> ExperimentPlan:
     if not stages:
         raise UserError(f"--plan={path}: it has no stage")
     changes = tuple({key: str(value) for key, value in change.items()} for change in found.get("changes") or ())
-    rules = {str(key): str(value) for key, value in (found.get("rules") or {}).items()}
+    rules = found.get("rules") or {}
+    if unquoted := [key for key in rules if not isinstance(key, str)]:
+        raise UserError(f"--plan={path}: rules: a name is read as {unquoted[0]}, as YAML reads yes, no and numbers; put it in quotes")
+    rules = {key: str(value) for key, value in rules.items()}
     for stage in stages:
         if stage.runs_of and stage.runs_of not in (other.name for other in stages if not other.runs_of):
             raise UserError(f"--plan={path}: stage {stage.name}: runs_of {stage.runs_of}, which is no stage that trains")
@@ -190,7 +208,7 @@ def read(path: Path) -> ExperimentPlan:
     return ExperimentPlan(
         path, str(found["title"]), str(found["written"]), rules, found.get("hours"), stages, changes, primary, secondary,
         _variances(path, found.get("variances")), tuple(map(str, found.get("limits") or ())),
-        {str(key): str(value) for key, value in (found.get("causes") or {}).items()},
+        {str(key): str(value) for key, value in (found.get("causes") or {}).items()}, str(found.get("opened") or ""),
     )  # fmt: skip
 
 
@@ -212,6 +230,7 @@ def _stage(path: Path, name: str, entry: Any) -> PlannedStage:
         str(name), str(entry.get("about", "")), entry["task"], entry.get("preset", "small"), Path(entry["data"]),
         entry.get("split", "test"), entry.get("checkpoint", "best_loss"), int(entry.get("samples", 0)), entry.get("limit"),
         entry["base"], rows, str(entry.get("stop", "")), entry.get("hours"), int(entry.get("at_least", 0)), str(entry.get("runs_of", "")),
+        _of_measures(path, f"{where}: counts", entry.get("counts") or {}),
     )  # fmt: skip
     if stage.task not in TASKS:
         raise UserError(f"--plan={path}: {where}: task {stage.task} is none of {', '.join(TASKS)}")
@@ -262,13 +281,18 @@ def _test(path: Path, where: str, entry: Any, stages: tuple[PlannedStage, ...]) 
     for row in (entry["row"], *beside):
         if row not in known[entry["stage"]]:
             raise UserError(f"--plan={path}: {where}: {row} is no row of stage {entry['stage']}")
-    for name, margin in entry["margins"].items():
+    margins = _of_measures(path, where, entry["margins"])
+    return PlannedTest(where.removeprefix("secondary "), entry["stage"], entry["row"], beside, margins, bool(entry.get("open_channel")))
+
+
+def _of_measures(path: Path, where: str, entry: dict[str, Any]) -> dict[Measure, float]:
+    """Reads a margin for each of some measures."""
+    for name, margin in entry.items():
         if name not in NAMED:
             raise UserError(f"--plan={path}: {where}: measure {name} is none of {', '.join(NAMED)}")
         if isinstance(margin, bool) or not isinstance(margin, int | float) or margin <= 0:
             raise UserError(f"--plan={path}: {where}: the margin of {name} is {margin}; a number above 0 is expected")
-    margins = {NAMED[name]: float(margin) for name, margin in entry["margins"].items()}
-    return PlannedTest(where.removeprefix("secondary "), entry["stage"], entry["row"], beside, margins, bool(entry.get("open_channel")))
+    return {NAMED[name]: float(margin) for name, margin in entry.items()}
 
 
 def _variances(path: Path, entry: Any) -> tuple[Components, str] | None:

@@ -151,6 +151,7 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
       stages: their names; empty: all. runs: where run folders go. out: where rows and the page are kept.
     """
     chosen = [(stage, series_of(plan, stage, runs, out)) for stage in _chosen(plan, stages)]
+    plan.check_opened(stage for stage, _ in chosen)
     for stage, series in chosen:
         _check(series, [row.name for row in stage.rows])
     worst = 0

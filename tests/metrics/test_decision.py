@@ -49,3 +49,8 @@ def test_holm_of_two():
     assert holm([0.04, 0.03]) == [pytest.approx(0.06), pytest.approx(0.06)]
     assert holm([0.001, 0.04]) == [pytest.approx(0.002), pytest.approx(0.04)]
     assert holm([]) == []
+
+
+def test_holm_counts_planned_tests_that_have_no_p_value_yet_as_larger():
+    assert holm([0.01, 0.02], 5) == [pytest.approx(0.05), pytest.approx(0.08)]
+    assert holm([0.01, 0.02], 5) == holm([0.01, 0.02, 1.0, 1.0, 1.0])[:2]

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from hcl_tf.metrics.crossed import CrossedMean, crossed_mean
-from hcl_tf.metrics.power import Components, false_alarms, simulate, smallest_found
+from hcl_tf.metrics.power import Components, equal_found, false_alarms, simulate, smallest_found
 
 PARTS = Components(0.3, 60.0, 150.0)  # of BLEU-2 in points, about as runs have them
 
@@ -47,6 +47,15 @@ def test_more_seeds_show_smaller_differences_and_a_shown_one_is_found_as_often_a
     assert many < few
     found = [crossed_mean(table).low > 0 for table in simulate(PARTS, 8, 3000, many, 2000, seed=9)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.slow
+def test_of_seeds_alone_equal_systems_are_found_as_often_as_two_t_tests_find_them():
+    """With sentences that vary by nothing: |mean| + t s / sqrt(n) below the margin, over draws of means and deviations."""
+    found, draw = equal_found(Components(0.1, 0.0, 0.0), 6, 100, 0.5, times=20_000), np.random.default_rng(3)
+    seeds = np.sqrt(0.1) * draw.normal(size=(200_000, 6))
+    half = stats.t.ppf(0.95, 5) * seeds.std(1, ddof=1) / np.sqrt(6)
+    assert found == pytest.approx(np.mean(np.abs(seeds.mean(1)) + half < 0.5), abs=0.01)
 
 
 def test_components_are_read_from_an_analysis():

@@ -9,6 +9,7 @@ from made_stages import result, row, stage
 from hcl_tf.evaluation import rows
 from hcl_tf.reporting import arms, page
 from hcl_tf.reporting.comparisons import compare
+from hcl_tf.reporting.measures import NLL
 from hcl_tf.reporting.plan import ExperimentPlan
 
 
@@ -36,6 +37,10 @@ def test_findings_name_what_lies_above_and_below(plan):
     one_seed = "(by examples alone, as the base has one seed yet)"
     assert f"margin of y+ over y-, beside what each stands {one_seed}: above better; below worse; 0 of 2 undecided" in line
     assert line.endswith("1 of 4 rows have not run yet.")
+    allowed = replace(plan.stages[0], counts={NLL: 0.5})
+    (line,) = arms.findings(allowed, compare(allowed, [result("base"), better, result("worse", margin=-0.5, nll=90.0)]))
+    assert "Rows that do not count: worse. " in line
+    assert f"margin of y+ over y-, beside what each stands {one_seed}: above better; below none; 0 of 1 undecided" in line
     text = page.markdown(arms.sections(plan, [(plan.stages[0], compare(plan.stages[0], [result("base"), better]))]))
     assert "2 runs so far, 0.5 hours of 14 planned" in text
     assert "1.500 [1.000, 2.000]" in text

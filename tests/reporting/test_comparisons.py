@@ -1,5 +1,7 @@
 """Rows beside the row they are compared with: paired by example and seed, with marks where that can't be taken at face value."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_results import made
@@ -11,6 +13,7 @@ from hcl_tf.reporting.comparisons import (
     ABOVE,
     ANOTHER_TRUNK,
     BELOW,
+    DOES_NOT_COUNT,
     NOT_RUN,
     UNDECIDED,
     Difference,
@@ -87,7 +90,7 @@ def test_bleu_at_matched_overlap_takes_from_who_copies_more_what_copying_gives()
         one.record["per_sentence"] = one.record["per_sentence"] | {name: values.tolist() for name, values in mixed.items()}
     matched = next(one for one in MEASURES if one.at_matched_overlap)
     plain = next(one for one in MEASURES if one.name == "BLEU-2")
-    assert difference([own], [base], plain).verdict() == ABOVE
+    assert difference([own], [base], plain).verdict == ABOVE
     assert difference([own], [base], matched).value == pytest.approx(0, abs=1e-9)
     del base.record["per_copy"]
     assert difference([own], [base], matched) is None, "kept by a version without it"
@@ -103,8 +106,27 @@ def test_scores_of_sentences_are_stored_in_hundredths():
 
 def test_verdicts_are_of_the_interval():
     found = [Difference(value, value - 0.2, value + 0.2, 1) for value in (0.3, -0.3, 0.1)]
-    assert [one.verdict() for one in found] == [ABOVE, BELOW, UNDECIDED]
-    assert [one.verdict(0.4) for one in found] == [UNDECIDED] * 3, "two seeds differ by more"
+    assert [one.verdict for one in found] == [ABOVE, BELOW, UNDECIDED]
+    assert [replace(one, noise=0.4).verdict for one in found] == [UNDECIDED] * 3, "two seeds differ by more"
+
+
+def test_noise_is_that_of_the_row_beside_and_of_the_base_where_that_has_one_seed():
+    """Rows a and b stand beside rows of two seeds and of one."""
+    rows = stage(row("base"), row("other"), row("single"), row("a", beside="other"), row("b", beside="single"))
+    results = [result(name, seed, margin) for name, seed, margin in (
+        ("base", 1, 0.0), ("base", 2, 3.0), ("other", 1, 0.0), ("other", 2, 7.0), ("single", 1, 0.0), ("a", 1, 0.0), ("b", 1, 0.0),
+    )]  # fmt: skip
+    *_, a, b = compare(rows, results)
+    assert a.differences[MARGIN.name].noise == pytest.approx(7, abs=0.3)
+    assert b.differences[MARGIN.name].noise == pytest.approx(3, abs=0.3)
+
+
+def test_a_row_that_is_worse_than_the_plan_allows_does_not_count():
+    allowed = replace(stage(row("base"), row("a"), row("b")), counts={NLL: 0.5})
+    base, a, b = compare(allowed, [result("base", nll=40.0), result("a", nll=40.3), result("b", nll=41.0)])
+    assert (base.counts, a.counts, b.counts) == (True, True, False)
+    assert any(mark.startswith(f"{DOES_NOT_COUNT}: NLL of y+ ") and mark.endswith(" worse, 0.5 allowed") for mark in b.marks)
+    assert not [mark for mark in a.marks if DOES_NOT_COUNT in mark]
 
 
 def test_seeds_differ_by_their_means():

@@ -49,4 +49,9 @@ def test_other_settings_trials_machines_and_hours_are_named(plan):
     ((where, what),) = found(plan, result("hcl", 21), other)
     assert where == "questions"
     assert what == "runs of 2 machines or backends stand beside each other: cpu, GPUs A card, exported programs; cpu, GPUs none"
+    newer = result("bert_cvae", 21)
+    newer.record["environment"] |= {"arithmetic": 9, "packages": {"tensorflow": "2.99"}}
+    ((_, what),) = found(plan, result("hcl", 21), newer)
+    assert what.startswith("runs of 2 arithmetics or versions of TensorFlow stand beside each other: arithmetic ")
+    assert "arithmetic 9, TensorFlow 2.99" in what
     assert found(replace(plan, hours=0.1), result("hcl", 21)) == [("plan.yaml", "0.2 hours were spent, 0.1 planned")]

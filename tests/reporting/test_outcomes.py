@@ -35,13 +35,36 @@ def test_a_gain_has_its_interval_and_the_corrected_p_of_both_measures(plan):
     assert second.verdict == decision.NO, "the same NLL"
     assert first.correlation == pytest.approx(np.corrcoef(np.array(values).mean(2))[0, 1])
     assert (first.corrected, second.corrected) == tuple(map(pytest.approx, decision.holm([first.p, second.p])))
+    assert not first.because
 
 
 def test_a_p_that_holm_lifts_over_the_level_says_nothing(plan, monkeypatch):
     results = questions({"hcl": 31.0, "bert_cvae": 30.0})
-    monkeypatch.setattr(decision, "holm", lambda ps: [0.07 for _ in ps])
+    monkeypatch.setattr(decision, "holm", lambda ps, planned: [0.07 for _ in ps])
     first, _ = outcomes.outcomes(plan.primary, kept(plan, results))
     assert (first.verdict, first.because) == (decision.UNDECIDED, "p is 0.070 after Holm's correction")
+    first, _ = outcomes.outcomes(replace(plan.primary, margins={BLEU: 2.0, NLL: 2.0}), kept(plan, results))
+    assert first.verdict == decision.NO, "the 90% interval lies within the margin, so these are two one-sided tests all the same"
+
+
+def test_a_gain_within_the_margin_says_so(plan):
+    results = questions({"hcl": 31.0, "bert_cvae": 30.0})
+    first, _ = outcomes.outcomes(replace(plan.primary, margins={BLEU: 2.0, NLL: 2.0}), kept(plan, results))
+    assert (first.verdict, first.because) == (decision.YES, "within 2, the margin of no difference")
+
+
+def test_holm_counts_what_is_planned_and_did_not_run(plan):
+    """Of the family of two one did not run: its place is kept."""
+    stage = kept(plan, questions({"hcl": 31.0, "bert_cvae": 30.0, "claps": 28.0}))
+    claps, bert_gen = outcomes.outcomes(plan.secondary[0], stage)
+    assert bert_gen.verdict == outcomes.NOT_RUN
+    assert claps.corrected == pytest.approx(min(1, 2 * claps.p))
+
+
+def test_a_seed_that_is_not_planned_counts_for_nothing(plan):
+    results = questions({"hcl": 31.0, "bert_cvae": 30.0})
+    stray = [result("hcl", 9, 90.0), result("bert_cvae", 9, 10.0)]
+    assert outcomes.outcomes(plan.primary, kept(plan, results + stray)) == outcomes.outcomes(plan.primary, kept(plan, results))
 
 
 def test_a_larger_nll_is_a_loss(plan):

@@ -63,7 +63,12 @@ def test_every_row_once_before_any_twice(write):
     ("old", "new", "said"),
     [
         ("title: A question\n", "", "the plan has no title"),
-        ("hours: 2", "hour: 2", "the plan has hour, which means nothing; .*, hours, limits, primary, rules, secondary, stages, title, "),
+        ("rules: {tie:", "rules: {no:", "rules: a name is read as False, as YAML reads yes, no and numbers; put it in quotes"),
+        (
+            "hours: 2",
+            "hour: 2",
+            "the plan has hour, which means nothing; .*, hours, limits, opened, primary, rules, ",
+        ),
         ("task: qqp", "task: quora", "stage arms: task quora is none of"),
         ("split: validation", "split: dev", "stage arms: split dev is none of"),
         ("    base: base\n", "    base: other\n", "stage arms: its base other is none of its rows"),
@@ -109,6 +114,17 @@ def test_what_a_plan_of_evidence_says_besides(write):
     assert [(one.name, one.beside, one.open_channel) for one in plan.secondary] == [("others", ("trunk", "base"), False)]
     assert plan.variances == (Components(0.3, 60.0, 150.0), "assumed")
     assert (plan.limits, plan.causes) == (("Nothing else.",), {"qqp: a claim": "a cause"})
+
+
+def test_a_test_split_is_scored_only_once_it_is_opened(write):
+    """Only of a plan with a test that decides; its validation split may be scored before."""
+    with_test = TEXT.replace("split: validation", "split: test")
+    closed = read(write(with_test + EVIDENCE))
+    with pytest.raises(UserError, match="stage arms scores the test split, which this plan has not opened; fix trials"):
+        closed.check_opened(closed.stages)
+    for text in (with_test + EVIDENCE + "opened: 2026-12-01\n", TEXT + EVIDENCE, with_test):
+        plan = read(write(text))
+        plan.check_opened(plan.stages)
 
 
 @pytest.mark.parametrize(
