@@ -129,7 +129,7 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
         texts = self.encode(batch, noise if training else None, self.encoded)
         nodes = self.states_of_nodes(batch, training)
         keywords = self.keyword_states(batch, texts, nodes, noise)
-        if training and self.settings.decoder_keyword_of == "target":
+        if training and self.settings.decoder_keyword_of != "source":
             keywords |= self.asked(batch, nodes, "target", noise)
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)

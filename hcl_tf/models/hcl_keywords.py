@@ -32,6 +32,12 @@ class KeywordComparison(NamedTuple):
     hardness: tf.Tensor
 
 
+def new_keywords(batch: Batch) -> tf.Tensor:
+    """Says which of each target's keywords are nodes that its source has not, [B, K] booleans."""
+    known = batch["target_nodes"]
+    return (known >= 0) & ~tf.reduce_any(known[:, :, None] == batch["source_nodes"][:, None], -1)
+
+
 class HCLKeywords:
     """Gives `HCL` its keyword states; nothing of it is there with `--ablate=keyword`."""
 
@@ -120,8 +126,7 @@ class HCLKeywords:
         Args:
           target: [B, Z] u_y. noise: chooses the keyword; None: the first.
         """
-        known = batch["target_nodes"]
-        only = (known >= 0) & ~tf.reduce_any(known[:, :, None] == batch["source_nodes"][:, None], -1)  # --> [B, K]
+        known, only = batch["target_nodes"], new_keywords(batch)
         draw = noise.apart().apart().uniform((known.shape[1],)) if noise else None  # not the impostor's draw
         chosen = one_of(only, draw)
         state = tf.reduce_sum(tf.where(chosen[..., None], gather_nodes(nodes, known), 0.0), 1)
@@ -130,15 +135,15 @@ class HCLKeywords:
     def asked(self, batch: Batch, nodes: tf.Tensor, role: str, noise: Noise | None = None) -> dict[str, tf.Tensor]:
         """Computes what `--decoder_keyword` shows the decoder of a text's keywords that are nodes.
 
-        With `--decoder_keyword_to=words` `words` [B, K * P], the ids of their pieces, and padding where there is none. Else, with
-        `--decoder_keyword_of=target`, `asked` [B, Z], their mean state, zero where there is none: unlike u it has nothing of the text's own
+        With `--decoder_keyword_to=words` `words` [B, K * P], the ids of their pieces, and padding where there is none. Else, unless
+        `--decoder_keyword_of=source`, `asked` [B, Z], their mean state, zero where there is none: unlike u it has nothing of the text's own
         vector, by which a target's would tell the whole target.
 
         Args:
           role: "source" or "target". noise: leaves some out, so that any number of them means something; None: all count.
         """
         s, places = self.settings, batch[f"{role}_nodes"]
-        known = places >= 0
+        known = new_keywords(batch) if (role, s.decoder_keyword_of) == ("target", "new") else places >= 0
         if noise:
             draw = noise.apart().apart().apart().uniform((places.shape[1],))
             known &= one_of(known, draw) | (draw < 0.5)

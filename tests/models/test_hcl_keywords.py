@@ -177,6 +177,22 @@ def test_in_training_some_of_the_target_s_keywords_are_asked_for_and_at_least_on
     assert len(seen) > 2 * len(places), "another part at other steps"
 
 
+def test_new_keywords_of_the_target_are_those_that_the_source_has_not(make, whole):
+    """With `new` only these are asked for in training, all of the source's at generation."""
+    system = make(decoder_keyword=True, decoder_keyword_of="new")
+    nodes, sources, targets = (part.numpy() for part in (system.node_states, whole["source_nodes"], whole["target_nodes"]))
+    targets[0], targets[1, 0] = sources[0], sources[1, 0]
+    batch = {**whole, "target_nodes": tf.constant(targets)}
+    new = [[-1 if place in set(source) else place for place in target] for source, target in zip(sources, targets, strict=True)]
+    states = system.states_of_nodes(batch, False)
+    found = system.asked(batch, states, "target")["asked"]
+    np.testing.assert_allclose(found, [state_by_hand(system, nodes, row) for row in new], rtol=1e-5, atol=1e-6)
+    assert not found.numpy()[0].any()
+    assert found.numpy().any()
+    own = system.asked(batch, states, "source")["asked"]
+    np.testing.assert_allclose(own, [state_by_hand(system, nodes, row) for row in sources], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["memory", "inputs", "both", "words"])
 def test_targets_reach_the_decoder_s_keywords_in_training_alone(make, training, whole, place):

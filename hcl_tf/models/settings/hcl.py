@@ -28,7 +28,8 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
     )  # fmt: skip
     decoder_keyword_of: str = setting(
         "source", "Whose keywords --decoder_keyword shows in training: u_x, as at generation; or some of the target's that are nodes, so "
-        "that whoever names a keyword at generation asks for a text that has it.", choices=("source", "target"), before="source",
+        "that whoever names a keyword at generation asks for a text that has it; new: only of those that the source has not, so that they "
+        "can't be had from the source.", choices=("source", "target", "new"), before="source",
     )  # fmt: skip
     weight_ins: float = setting(1.0, "Weight of the instance contrast L_ins.", stated=True, low=0.0, tried=CONTRAST)
     weight_key: float = setting(1.0, "Weight of the keyword contrast L_key (eq 10).", stated=True, low=0.0, tried=CONTRAST)
