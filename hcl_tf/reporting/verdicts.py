@@ -13,6 +13,8 @@ import numpy as np
 
 from hcl_tf.config import TASKS
 from hcl_tf.evaluation.rows import Result
+from hcl_tf.metrics.crossed import crossed_mean
+from hcl_tf.metrics.decision import FEWEST_SEEDS
 from hcl_tf.metrics.significance import PairedComparison, paired_bootstrap
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import METRICS, Claim, Claims
@@ -32,10 +34,11 @@ RULE = (
 )
 SCALED = "SCALED"
 GAIN, LOSS, UNCERTAIN = f"{OURS} above", f"{OURS} below", "not certain"
+TOO_FEW = f"no verdict under {FEWEST_SEEDS} seeds"
 GAIN_RULE = (
-    f"{GAIN}, {LOSS}: the 95% interval of {OURS} minus the row, paired over sentences and over the seeds that both have, lies above or "
-    f"below 0; {UNCERTAIN}: it holds 0. "
-    "Only a gain over a row is credited to what the row lacks."
+    f"{GAIN}, {LOSS}: the 95% interval of {OURS} minus the row, over sentences and the seeds that both have, crossed, lies above or below "
+    f"0; {UNCERTAIN}: it holds 0. With one seed the interval is over sentences alone and does not know what another seed would change. "
+    "Nothing is corrected for the number of rows. Only a gain over a row is credited to what the row lacks."
 )
 
 
@@ -178,6 +181,8 @@ class Table:
         compared = self.compare((OURS,), (row,), metric)
         if not compared:
             return None, NOT_RUN
+        if len(self.seeds((OURS, row))) < FEWEST_SEEDS:
+            return compared, TOO_FEW
         return compared, GAIN if compared.low > 0 else LOSS if compared.high < 0 else UNCERTAIN
 
     def rated(self) -> list[Rated]:
@@ -210,7 +215,8 @@ class Table:
         return cells | people | {checked.verdict for checked in (*self.checked(), *rated)}
 
     def compare(self, of: tuple[str, ...], to: tuple[str, ...], metric: str) -> PairedComparison | None:
-        """Paired bootstrap over sentences of the means over rows and over the seeds that all of the rows have.
+        """Compares means over rows, for each sentence and each seed that all of the rows have: crossed over both, or with one seed by a
+        paired bootstrap over sentences.
 
         None where a row is missing, no seed is common to all, or the metric has no value for single sentences.
         """
@@ -219,7 +225,7 @@ class Table:
         if not seeds or not all(metric in result.record["per_sentence"] for result in compared):
             return None
         if (of, to, metric) not in self._compared:
-            self._compared[of, to, metric] = paired_bootstrap(*(self._by_sentence(rows, metric, seeds) for rows in (of, to)))
+            self._compared[of, to, metric] = _compared(*(self._by_sentence(rows, metric, seeds) for rows in (of, to)))
         return self._compared[of, to, metric]
 
     def seeds(self, rows: Collection[str]) -> tuple[int, ...]:
@@ -241,9 +247,18 @@ class Table:
         return statistics.mean(values) if values else None
 
     def _by_sentence(self, rows: tuple[str, ...], metric: str, seeds: Collection[int]) -> np.ndarray:
-        """[n] mean score of each sentence, over rows and seeds."""
-        of_row = [[r.record["per_sentence"][metric] for r in self.rows[row] if r.seed in seeds] for row in rows]
-        return np.mean([np.mean(scores, axis=0) / 100 for scores in of_row], axis=0)
+        """[seeds, n] score of each sentence, a mean over rows."""
+        of_row = [{r.seed: r.record["per_sentence"][metric] for r in self.rows[row]} for row in rows]
+        return np.mean([[scores[seed] for seed in sorted(seeds)] for scores in of_row], axis=0) / 100
+
+
+def _compared(of: np.ndarray, to: np.ndarray) -> PairedComparison:
+    """Compares scores [seeds, n] with others."""
+    table = (of - to)[:, np.isfinite(of - to).all(0)]
+    if min(table.shape) < 2:  # there is nothing to cross
+        return paired_bootstrap(of.mean(0), to.mean(0))
+    found = crossed_mean(table)
+    return PairedComparison(table.shape[1], found.value, found.low, found.high, found.p)
 
 
 def verdict(paper: float | None, ours: tuple[float, ...]) -> str:

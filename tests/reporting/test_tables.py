@@ -12,6 +12,7 @@ from made_results import made, with_settings, without_scores, without_weights
 from toy_study import SYSTEMS, toy_study
 
 from hcl_tf.errors import UserError
+from hcl_tf.metrics.crossed import crossed_mean
 from hcl_tf.metrics.significance import paired_bootstrap
 from hcl_tf.reporting import page, report, sections, tables
 from hcl_tf.reporting.build_notes import BuildNotes
@@ -79,18 +80,26 @@ def test_a_gain_is_the_paired_difference_with_its_verdict(table):
     rows = {row["hcl minus"]: row for row in grid(table, "What a gain is credited to")}
     ours, its = (np.array(table.rows[row][0].record["per_sentence"]["BLEU-2"]) / 100 for row in ("hcl", "hcl_without_keyword"))
     found = paired_bootstrap(ours, its)  # of seed 1, which both have
-    expected = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}], p <0.001, 1 seed: hcl above"
+    expected = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}], p <0.001, 1 seed: no verdict under 5 seeds"
     assert rows["without keywords"]["BLEU-2"] == expected
     assert rows["without keywords"]["a gain is credited to"].startswith("keywords")
-    assert rows["without the keyword graph"]["BLEU-2"].endswith("not certain")
-    assert rows["Ours, all contrasts off"]["BLEU-1"].endswith("hcl below SCALED")
-    assert rows["Transformer, keywords appended"]["BLEU-4"].endswith("hcl above")
+    assert rows["Ours, all contrasts off"]["BLEU-1"].endswith("no verdict under 5 seeds SCALED")
     assert rows["without the Mahalanobis contrast"]["BLEU-1"] == "NOT RUN"
-    assert rows["hcl weight_ma=0.5"]["BLEU-1"].endswith("hcl above")
     assert "T5-CLAPS" not in rows
-    both = Table("qqp", [made(row, seed, score) for row, score in (("hcl", 21.0), ("bert_cvae", 20.0)) for seed in (1, 2)], CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("base", "seeds", "said"),
+    [(20.0, 5, "hcl above"), (22.0, 5, "hcl below"), (21.0, 5, "not certain"), (20.0, 2, "no verdict under 5 seeds")],
+)
+def test_with_seeds_enough_a_gain_has_a_verdict_by_the_interval_over_seeds_and_sentences(base, seeds, said):
+    of_row = {row: [made(row, seed, score) for seed in range(seeds)] for row, score in (("hcl", 21.0), ("bert_cvae", base))}
+    both = Table("qqp", [result for results in of_row.values() for result in results], CLAIMS)
     (row,) = (row for row in grid(both, "What a gain is credited to") if row["hcl minus"] == "Ours, all contrasts off")
-    assert row["BLEU-2"].endswith(", 2 seeds: hcl above")
+    ours, its = (np.array([one.record["per_sentence"]["BLEU-2"] for one in results]) / 100 for results in of_row.values())
+    found = crossed_mean(ours - its)
+    assert row["BLEU-2"].startswith(f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], p ")
+    assert row["BLEU-2"].endswith(f", {seeds} seeds: {said}")
 
 
 def test_without_ours_nothing_is_credited():
