@@ -107,7 +107,7 @@ class EncoderDecoder(Copying, BertBody):
         if not self.copies:
             return None
         attention, context = self.copy_attention(states, *self.copy_memory(batch, texts))
-        return self.pointer.mixture(context, attention, batch["source_ids"], self.labels(batch))
+        return self.pointer.mixture(context, attention, self.copyable(batch, texts), self.labels(batch))
 
     def likelihood_term(self, step: tf.Tensor | None) -> str:
         """Says which sum of `likelihood` the objective has. Validation (`step` None) takes the plain NLL, so that runs can be compared."""
@@ -132,6 +132,10 @@ class EncoderDecoder(Copying, BertBody):
     def copy_memory(self, batch: Batch, texts: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns what `copy_attention` attends to: all pieces of the source but [CLS], [SEP] and padding."""
         return self.copy_attention.remember(texts["states"], self.is_word(batch["source_ids"]))
+
+    def copyable(self, batch: Batch, texts: dict) -> tf.Tensor:
+        """Returns the ids [B, M] of what `copy_memory` holds."""
+        return batch["source_ids"]
 
     # -- decoding ---------------------------------------------------------------------------------------------------
 

@@ -131,6 +131,7 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
         keywords = self.keyword_states(batch, texts, nodes, noise)
         if training and self.settings.decoder_keyword_of != "source":
             keywords |= self.asked(batch, nodes, "target", noise)
+        texts = self.with_words(texts, keywords)
         prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
         z = latent.sample(posterior, noise)
         states = self.decode(batch, texts, keywords, z, noise if training else None)
@@ -201,16 +202,41 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
         return latent.gaussian(self.posterior(tf.concat([source, text], -1)))
 
     def memory(self, texts: dict, keywords: dict, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns what the decoder attends to, [B, M, D], and its mask [B, M]: z and keywords, if they go there, and the states of x."""
+        """Returns what the decoder attends to, [B, M, D], and its mask [B, M]: z and keywords, if they go there, and the states of x.
+
+        Where keywords go there as words, `texts` has them already (`with_words`).
+        """
         dtype = self.decoder.compute_dtype
         slots = [self.latent_memory(z)] if self.settings.latent_to != "inputs" else []
         slots += [self.keyword_memory(self.shown(keywords))] if hasattr(self, "keyword_memory") else []
         parts, mask = [tf.cast(slot, dtype)[:, None] for slot in slots], texts["mask"]
         if hasattr(self, "keyword_words"):
-            parts.append(tf.cast(self.keyword_words(self.tokens.embed(keywords["words"])), dtype))
-            mask = tf.concat([keywords["words"] != self.inputs_.pad_id, mask], 1)
+            parts.append(tf.cast(texts["word_states"], dtype))
+            mask = tf.concat([texts["words"] != self.inputs_.pad_id, mask], 1)
         memory = tf.concat([*parts, tf.cast(texts["states"], dtype)], 1)
         return memory, tf.pad(mask, [[0, 0], [len(slots), 0]], constant_values=True)
+
+    def with_words(self, texts: dict, keywords: dict) -> dict:
+        """Adds to `texts` the pieces of keywords that the decoder is shown (`words` [B, W]) and their states (`word_states` [B, W, D])."""
+        if not hasattr(self, "keyword_words"):
+            return texts
+        return texts | {"words": keywords["words"], "word_states": self.keyword_words(self.tokens.embed(keywords["words"]))}
+
+    def copy_memory(self, batch: Batch, texts: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns what `copy_attention` attends to: pieces of the source, and those of keywords that the decoder is shown."""
+        if "words" not in texts:
+            return super().copy_memory(batch, texts)
+        states = tf.concat([texts["states"], tf.cast(texts["word_states"], texts["states"].dtype)], 1)
+        named = self.is_word(texts["words"]) & (texts["words"] != self.inputs_.unknown_id)  # an unknown piece of a keyword can't be said
+        return self.copy_attention.remember(states, tf.concat([self.is_word(batch["source_ids"]), named], 1))
+
+    def copyable(self, batch: Batch, texts: dict) -> tf.Tensor:
+        return tf.concat([batch["source_ids"], texts["words"]], 1) if "words" in texts else super().copyable(batch, texts)
+
+    def slots(self, batch: Batch) -> tf.Tensor:
+        if not hasattr(self, "keyword_words"):
+            return super().slots(batch)
+        return tf.concat([batch["source_ids"], self.asked(batch, None, "source")["words"]], 1)
 
     def added(self, keywords: dict, z: tf.Tensor) -> tf.Tensor | None:
         """Returns what every input of the decoder gets added, [B, D]: z and u, if they go there; None: nothing."""
@@ -224,7 +250,7 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
         return keywords.get("asked", keywords["source"])
 
     def decode(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor, noise: Noise | None) -> tf.Tensor:
-        """Computes decoder states [B, T + 1, D] under teacher forcing."""
+        """Computes decoder states [B, T + 1, D] under teacher forcing; `texts` as of `memory`."""
         return self.teach(batch, *self.memory(texts, keywords, z), noise, self.added(keywords, z))
 
     def instance_distances(self, texts: dict, prior, posterior) -> tuple[tf.Tensor, tf.Tensor]:
@@ -301,7 +327,7 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
 
     def start(self, batch: Batch, beams: int, noise: Noise | None) -> tuple[dict, dict]:
         texts, keywords, prior = self.read_sources(batch)
-        z = self.drawn(prior, noise)
+        z, texts = self.drawn(prior, noise), self.with_words(texts, keywords)
         return self.start_from(batch, texts, *self.memory(texts, keywords, z), beams, self.added(keywords, z))
 
     def representations(self, batch: Batch) -> dict[str, dict[str, tf.Tensor]]:
@@ -331,5 +357,5 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
 
     def nll_given(self, batch: Batch, texts: dict, keywords: dict, z: tf.Tensor) -> tf.Tensor:
         """Computes the NLL [B] of each target, decoded with a z [B, Z] that is given."""
-        states = self.decode(batch, texts, keywords, z, None)
-        return self.nll_of_states(batch, texts, states)
+        texts = self.with_words(texts, keywords)
+        return self.nll_of_states(batch, texts, self.decode(batch, texts, keywords, z, None))

@@ -132,7 +132,7 @@ class HCLKeywords:
         state = tf.reduce_sum(tf.where(chosen[..., None], gather_nodes(nodes, known), 0.0), 1)
         return tf.where(tf.reduce_any(only, -1)[:, None], state, target)
 
-    def asked(self, batch: Batch, nodes: tf.Tensor, role: str, noise: Noise | None = None) -> dict[str, tf.Tensor]:
+    def asked(self, batch: Batch, nodes: tf.Tensor | None, role: str, noise: Noise | None = None) -> dict[str, tf.Tensor]:
         """Computes what `--decoder_keyword` shows the decoder of a text's keywords that are nodes.
 
         With `--decoder_keyword_to=words` `words` [B, K * P], the ids of their pieces, and padding where there is none. Else, unless
@@ -140,7 +140,8 @@ class HCLKeywords:
         vector, by which a target's would tell the whole target.
 
         Args:
-          role: "source" or "target". noise: leaves some out, so that any number of them means something; None: all count.
+          nodes: [n, Z] states (`states_of_nodes`), which `words` do not need. role: "source" or "target".
+          noise: leaves some out, so that any number of them means something; None: all count.
         """
         s, places = self.settings, batch[f"{role}_nodes"]
         known = new_keywords(batch) if (role, s.decoder_keyword_of) == ("target", "new") else places >= 0

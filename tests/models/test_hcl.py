@@ -48,6 +48,9 @@ OTHERS = (
     pytest.param({"latent_to": "inputs", "ablate": "graph"}, marks=pytest.mark.slow),
     pytest.param({"ablate": "keyword"}, marks=pytest.mark.slow),
     pytest.param({"decoder_keyword": True, "decoder_keyword_to": "words", "decoder_keyword_of": "target"}, marks=pytest.mark.slow),
+    pytest.param(
+        {"decoder_keyword": True, "decoder_keyword_to": "words", "decoder_keyword_of": "new", "copy": True}, marks=pytest.mark.slow
+    ),
 )
 
 

@@ -218,7 +218,7 @@ def test_words_are_slots_of_pieces_that_the_decoder_finds_by_their_embeddings(ma
     assert [[i for i in row if i != inputs.pad_id] for row in keywords["words"].numpy()] == wanted
     assert not wanted[0]
     assert max(map(len, wanted)) > 1
-    memory, mask = system.memory(texts, keywords, tf.zeros([B, Z]))
+    memory, mask = system.memory(system.with_words(texts, keywords), keywords, tf.zeros([B, Z]))
     slots = keywords["words"].shape[1] + 1
     assert memory.shape[1] == mask.shape[1] == whole["source_ids"].shape[1] + slots
     np.testing.assert_array_equal(mask[:, 1:slots], keywords["words"] != inputs.pad_id)
@@ -226,6 +226,31 @@ def test_words_are_slots_of_pieces_that_the_decoder_finds_by_their_embeddings(ma
     projected = system.tokens.embed(keywords["words"]).numpy() @ kernel + bias
     np.testing.assert_allclose(memory[:, 1:slots], projected, rtol=1e-4, atol=1e-5)
     assert isinstance(system.keyword_words.kernel_initializer, keras.initializers.Identity)
+
+
+@pytest.mark.slow
+def test_a_keyword_s_piece_can_be_copied_though_the_source_lacks_it(make, whole):
+    """With a gate that always copies, the NLL by hand: attention on the places, of source and keywords, that hold each label."""
+    system = make(decoder_keyword=True, decoder_keyword_to="words", copy=True)
+    system.pointer.gate.bias.assign([-40.0])
+    ids = whole["source_ids"].numpy()
+    own = np.flatnonzero((ids[0] > 4) & (ids[0] != system.inputs_.sep_id))
+    ids[0, own] = ids[0, own[0]]  # the first source says one piece only
+    batch = {**whole, "source_ids": tf.constant(ids)}
+    texts, keywords, prior = system.read_sources(batch)
+    texts = system.with_words(texts, keywords)
+    np.testing.assert_array_equal(system.copyable(batch, texts), system.slots(batch))
+    states = system.decode(batch, texts, keywords, prior.mean(), None)
+    attention, _ = system.copy_attention(states, *system.copy_memory(batch, texts))
+    held, labels = system.slots(batch).numpy(), system.labels(batch).numpy()
+    chances = np.array([[attention[row, t][held[row] == labels[row, t]].numpy().sum() for t in range(labels.shape[1])] for row in range(B)])
+    words = keywords["words"].numpy()
+    new = {piece for piece in words[0] if piece != system.inputs_.pad_id} - set(ids[0])
+    places = [t for t, label in enumerate(labels[0]) if label in new]
+    mixture = system.mixture(batch, texts, states).log_copied.numpy()
+    np.testing.assert_allclose(np.exp(mixture), chances, rtol=1e-4, atol=1e-6)
+    assert new
+    assert all(chances[0, t] > 0 for t in places)
 
 
 def test_pieces_of_a_sub_graph_s_nodes_are_those_of_the_whole_graph(make, whole, training):

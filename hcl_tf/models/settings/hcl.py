@@ -24,7 +24,7 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
     decoder_keyword: bool = setting(False, "Let the decoder see keywords beside z.")
     decoder_keyword_to: str = setting(
         "memory", "Where --decoder_keyword shows their state: memory (a slot of it), every input, or both. words: a slot for each piece of "
-        "each keyword instead, which the decoder can copy.", choices=("memory", "inputs", "both", "words"), before="memory",
+        "each keyword instead, at which the pointer of --copy points, too.", choices=("memory", "inputs", "both", "words"), before="memory",
     )  # fmt: skip
     decoder_keyword_of: str = setting(
         "source", "Whose keywords --decoder_keyword shows in training: u_x, as at generation; or some of the target's that are nodes, so "

@@ -101,6 +101,7 @@ def _decoded(system: HCL, batch: Batch, posterior: bool) -> tuple[dict, tf.Tenso
     texts = system.encode(batch, None, ROLES[:2])
     keywords = system.keyword_states(batch, texts, system.states_of_nodes(batch, False))
     found = system.posterior_of(texts["source"], texts["target"]) if posterior else system.prior_of(texts, keywords)
+    texts = system.with_words(texts, keywords)
     return texts, system.decode(batch, texts, keywords, found.mean(), None)
 
 
