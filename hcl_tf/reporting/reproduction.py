@@ -86,13 +86,13 @@ class Series:
         """Name -> value of what a row's training would be given and its kept row has to have."""
         found = setting_flags.read(self.train(system, 1))
         given, settings = found.given, registry.resolve(found.preset.value, found.given)
-        # What a start settles itself where no flag does, is not known here.
-        left = {"seed", *COMPUTATION, *differing(*(settings.settled(published, given).to_dict() for published in (True, False)))}
+        settled = [settings.settled(published, given).to_dict() for published in (True, False)]
+        left = {"seed", *COMPUTATION, *differing(*settled)}  # whether weights will be published is not known here
         if system in self.begins:
             left |= {"init_from"}  # a run folder of this machine
         if not isinstance(settings, BertSettings) or settings.encoder in ("auto", "random", "published"):
             left |= {"encoder"}  # the run has a name or a size for it
-        return {name: value for name, value in settings.to_dict().items() if name not in left}
+        return {name: value for name, value in settled[0].items() if name not in left}
 
     def check_budget(self) -> None:
         """Raises `UserError` where a flag for every row is used by none of them."""

@@ -91,6 +91,13 @@ def test_a_row_s_own_file_of_the_budget_goes_before_what_all_rows_get_and_the_co
     assert (found["batch_size"], found["max_steps"], found["dropout"], found["latent_size"], found["copy"]) == (8, 6, 0.2, 7, False)
 
 
+def test_what_a_start_settles_in_any_case_is_known_and_what_depends_on_the_weights_is_not(series):
+    """Trained node features are never made anew; else whether the encoder is published decides how often."""
+    assert "refresh_graph_every" not in series.settings("hcl")
+    (series.flag_files / "hcl.flags").write_text("--model=hcl\n--trainable_features\n")
+    assert series.settings("hcl")["refresh_graph_every"] == 0
+
+
 def test_a_row_gets_of_the_budget_what_its_system_uses(series):
     (series.budget / "all.flags").write_text("--batch_size=16\n--free_bits=0.2\n--nocopy\n--beams=3\n")
     (series.flag_files / "copy.flags").write_text("--model=copy\n")
