@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from hcl_tf.metrics.crossed import crossed_mean
+
 RESAMPLES = 10_000
 LEVEL = 0.95
 _BLOCK = 1 << 22  # draws at a time: 32 MB
@@ -93,7 +95,7 @@ class PairedComparison:
 
     Attributes:
       sentences: how many have a score of both.
-      difference: mean of a minus mean of b; `low` to `high` is its bootstrap interval.
+      difference: mean of a minus mean of b; `low` to `high` is its interval.
       p_value: two-sided.
     """
 
@@ -123,3 +125,15 @@ def paired_bootstrap(a: np.ndarray, b: np.ndarray, level: float = LEVEL, resampl
     difference = float(differences.mean())
     lost = int((samples * np.sign(difference) <= 0).sum())
     return PairedComparison(len(differences), difference, *percentiles(samples, level), min(1.0, 2 * (lost + 1) / (resamples + 1)))
+
+
+def compare_paired(differences: np.ndarray) -> PairedComparison:
+    """Compares two systems by paired differences [seeds, sentences]: over both crossed, or where there is one seed by a paired bootstrap.
+
+    Raises:
+      ValueError: there is no sentence, or a difference is no number.
+    """
+    if min(differences.shape) < 2:  # there is nothing to cross
+        return paired_bootstrap(differences.mean(0), np.zeros(differences.shape[1]))
+    found = crossed_mean(differences)
+    return PairedComparison(differences.shape[1], found.value, found.low, found.high, found.p)

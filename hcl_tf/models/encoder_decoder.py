@@ -135,7 +135,7 @@ class EncoderDecoder(Copying, BertBody):
 
     def copyable(self, batch: Batch, texts: dict) -> tf.Tensor:
         """Returns the ids [B, M] of what `copy_memory` holds."""
-        return batch["source_ids"]
+        return self.slots(batch)
 
     # -- decoding ---------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.rows import Result
-from hcl_tf.metrics.crossed import crossed_mean
-from hcl_tf.metrics.significance import means
+from hcl_tf.metrics.significance import compare_paired
 from hcl_tf.reporting.measures import MEASURES, Measure, of_examples, of_pair
 from hcl_tf.reporting.plan import PlannedStage
 
@@ -101,11 +100,8 @@ def difference(own: Iterable[Result], base: Iterable[Result], measure: Measure) 
         table = _table(list(zip(*firsts, strict=True)), measure) if all(firsts) else None
     if table is None:
         return None
-    if len(table) > 1:
-        crossed = crossed_mean(table)
-        return Difference(crossed.value, crossed.low, crossed.high, len(table))
-    entry = means({"": table[0]})[""]
-    return Difference(entry["value"], entry["low"], entry["high"], 1)
+    found = compare_paired(table)
+    return Difference(found.difference, found.low, found.high, len(table))
 
 
 def paired(own: Iterable[Result], base: Iterable[Result], measure: Measure) -> np.ndarray | None:

@@ -13,9 +13,8 @@ import numpy as np
 
 from hcl_tf.config import TASKS
 from hcl_tf.evaluation.rows import Result
-from hcl_tf.metrics.crossed import crossed_mean
 from hcl_tf.metrics.decision import FEWEST_SEEDS
-from hcl_tf.metrics.significance import PairedComparison, paired_bootstrap
+from hcl_tf.metrics.significance import PairedComparison, compare_paired
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import METRICS, Claim, Claims
 from hcl_tf.reporting.ratings import Ratings
@@ -225,7 +224,8 @@ class Table:
         if not seeds or not all(metric in result.record["per_sentence"] for result in compared):
             return None
         if (of, to, metric) not in self._compared:
-            self._compared[of, to, metric] = _compared(*(self._by_sentence(rows, metric, seeds) for rows in (of, to)))
+            table = np.subtract(*(self._by_sentence(rows, metric, seeds) for rows in (of, to)))
+            self._compared[of, to, metric] = compare_paired(table[:, np.isfinite(table).all(0)])
         return self._compared[of, to, metric]
 
     def seeds(self, rows: Collection[str]) -> tuple[int, ...]:
@@ -250,15 +250,6 @@ class Table:
         """[seeds, n] score of each sentence, a mean over rows."""
         of_row = [{r.seed: r.record["per_sentence"][metric] for r in self.rows[row]} for row in rows]
         return np.mean([[scores[seed] for seed in sorted(seeds)] for scores in of_row], axis=0) / 100
-
-
-def _compared(of: np.ndarray, to: np.ndarray) -> PairedComparison:
-    """Compares scores [seeds, n] with others."""
-    table = (of - to)[:, np.isfinite(of - to).all(0)]
-    if min(table.shape) < 2:  # there is nothing to cross
-        return paired_bootstrap(of.mean(0), to.mean(0))
-    found = crossed_mean(table)
-    return PairedComparison(table.shape[1], found.value, found.low, found.high, found.p)
 
 
 def verdict(paper: float | None, ours: tuple[float, ...]) -> str:

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcl_tf.metrics import significance
-from hcl_tf.metrics.significance import confidence_interval, paired_bootstrap, percentiles, resample, resampled, resampled_means
+from hcl_tf.metrics.crossed import crossed_mean
+from hcl_tf.metrics.significance import (
+    compare_paired,
+    confidence_interval,
+    means,
+    paired_bootstrap,
+    percentiles,
+    resample,
+    resampled,
+    resampled_means,
+)
 
 VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=12).map(np.array)
 
@@ -124,3 +134,11 @@ def test_sentences_without_both_scores_are_left_out():
 def test_what_can_not_be_compared_is_refused(a, b):
     with pytest.raises(ValueError):
         paired_bootstrap(np.array(a), np.array(b))
+
+
+def test_paired_differences_are_crossed_over_seeds_and_sentences_and_of_one_seed_resampled():
+    draw = np.random.default_rng(2).normal(0.2, 1, (3, 40))
+    crossed, found = crossed_mean(draw), compare_paired(draw)
+    assert (found.difference, found.low, found.high, found.p_value) == (crossed.value, crossed.low, crossed.high, crossed.p)
+    assert compare_paired(draw[:1]) == paired_bootstrap(draw[0], np.zeros(40))
+    assert (compare_paired(draw[:1]).low, compare_paired(draw[:1]).high) == tuple(means({"": draw[0]})[""][end] for end in ("low", "high"))
