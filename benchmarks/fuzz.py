@@ -6,6 +6,8 @@ Files with a checksum have to give the same content or an error that names the f
 have to be read or refused with an error. A traceback, more than ten seconds or more than a gigabyte is a fault. Prints a table.
 """
 
+import contextlib
+import io
 import json
 import random
 import resource
@@ -17,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,6 +30,7 @@ from hcl_tf.errors import UserError
 DAMAGES = flags.DEFINE_integer("damages", 10_000, "In all, spread evenly over the kinds of files.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 1, "Of the damages.")
 SLOW, LARGE = 10.0, 1e6  # seconds; kilobytes that reading may add to the most that was ever held
+ARRAYS = ("first.npy", "second.npy")
 Reader = Callable[[Path], object]
 
 
@@ -59,8 +63,9 @@ def made(scratch: Path) -> dict[str, tuple[Path, list[str], Reader, bool]]:
     from hcl_tf.data.preparation import PreparationSettings, prepare
     from hcl_tf.evaluation import rows
     from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
-    from hcl_tf.files import pretraining_record
-    from hcl_tf.reporting import claims, plan
+    from hcl_tf.files import array_cache, pretraining_record
+    from hcl_tf.reporting import claims, plan, ratings
+    from hcl_tf.studies.human_evaluation import study
     from hcl_tf.training.launch import launch
 
     data, run, texts = scratch / "data", scratch / "run", scratch / "texts"
@@ -84,6 +89,8 @@ def made(scratch: Path) -> dict[str, tuple[Path, list[str], Reader, bool]]:
     shutil.copytree(root / "choices", texts, dirs_exist_ok=True)
     record = {"texts": 3, "pieces_seen": 9, "settings": {"objective": "mlm"}}
     (texts / pretraining_record.RECORD).write_text(json.dumps(record))
+    _make_study(scratch / "study")
+    array_cache.cached(scratch / "cache", ARRAYS, _computed)
     shards = [str(path.relative_to(data)) for path in sorted(data.rglob("*")) if path.is_file()]
     kept = [str(path.relative_to(run)) for path in sorted(run.glob("checkpoints/*/*")) if path.is_file()]
     return {
@@ -95,7 +102,52 @@ def made(scratch: Path) -> dict[str, tuple[Path, list[str], Reader, bool]]:
         "claims": (texts, ["claims.yaml"], lambda folder: claims.read(folder / "claims.yaml"), False),
         "plan": (texts, ["plan.yaml"], lambda folder: plan.read(folder / "plan.yaml"), False),
         "pretraining record": (texts, [pretraining_record.RECORD], pretraining_record.origin_of, False),
+        "cached arrays": (scratch / "cache", [*ARRAYS, array_cache.SUMS], _cached, True),
+        "study: key": (scratch / "study", [study.KEY], study.read_key, True),
+        "study: filled sheet": (scratch / "study", ["filled/1.csv"], _sheet, False),
+        "study: results": (scratch / "study", ["results/results.json"], lambda folder: ratings.read(folder, "qqp"), False),
     }
+
+
+def _make_study(folder: Path) -> None:
+    """A study of twelve made-up outputs, two sheets of it filled, and their results."""
+    from hcl_tf.studies.human_evaluation import folder as study_folder
+    from hcl_tf.studies.human_evaluation import results, sheets, study
+
+    systems = ("hcl", "claps")
+    entries = [{"name": name, "model": name, "seed": 1, "preset": "tiny", "step": 5, "predictions_sha256": "0" * 64} for name in systems]
+    origin = {"task": "qqp", "data": "0" * 64, "split": "test", "examples": 8, "keep_case": False, "systems": entries}
+    examples = [{"id": str(number), "source": f"source, with a comma {number}"} for number in range(8)]
+    outputs = {name: [f'{name} says "{number}"\non two lines é' for number in range(8)] for name in systems}
+    drawn = study.draw(outputs, examples, 6, 2, 1, False, origin)
+    folder.mkdir()
+    study_folder.write(drawn, folder)
+    for annotator in (1, 2):
+        lines = [[*row[: -len(study.SCALES)], *["123"[int(row[1]) % 3]] * len(study.SCALES)] for row in sheets.rows(drawn, annotator)]
+        (folder / "filled" / f"{annotator}.csv").write_bytes(sheets.to_csv(lines))
+    with contextlib.redirect_stdout(io.StringIO()):
+        results.report(folder, [], "hcl")
+
+
+def _computed() -> tuple[np.ndarray, ...]:
+    return np.arange(60, dtype=np.float32), np.arange(12)
+
+
+def _cached(folder: Path) -> object:
+    """Damaged arrays are computed again, so that the same has to come back."""
+    from hcl_tf.files import array_cache
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return [array.tobytes() for array in array_cache.cached(folder, ARRAYS, _computed)]
+
+
+def _sheet(folder: Path) -> object:
+    from hcl_tf.studies.human_evaluation import sheets, study
+
+    annotator, scores = sheets.read(study.read_key(folder), folder / "filled" / "1.csv")
+    if not (annotator in (1, 2) and set(scores.ravel().tolist()) <= set(study.SCORES)):
+        raise AssertionError(f"out of range: annotator {annotator}, scores {set(scores.ravel().tolist())}")
+    return annotator, scores.tolist()
 
 
 def _prepared(folder: Path) -> object:
@@ -113,7 +165,7 @@ def _checkpoints(folder: Path) -> object:
     saved = Checkpoints(folder / "checkpoints")
     # Each by its name: a resumed run takes an older one in place of a damaged one, and says so.
     found = [saved.read(name) for name in ("best_loss", "best_nll", "step-00000002", "step-00000004")]
-    return [(one.step, {name: array.tobytes() for name, array in one.arrays.items()}, one.state) for one in found]
+    return [(one.step, sorted((name, array.tobytes()) for name, array in one.arrays.items()), one.state) for one in found]
 
 
 def _config(folder: Path) -> object:

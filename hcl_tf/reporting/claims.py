@@ -112,6 +112,8 @@ def read(path: Path) -> Claims:
         raise UserError(
             f"{path}{where}: no YAML ({getattr(error, 'problem', None) or error}); compare it with the file as shipped"
         ) from error
+    if root is None:
+        raise UserError(f"{path}: empty; compare it with the file as shipped")
     reader = _Reader(path)
     parts = reader.mapping(root, ("tables", "credits", "cells", "claims", "human"))
     tables = {

@@ -37,8 +37,9 @@ one, of any stage, are made before all of a higher one. Of the whole:
     causes: {"<task>: <what the paper says>": why it does not hold here, with the experiment that shows it}
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,24 @@ from hcl_tf.reporting.measures import NAMED, Measure
 
 FOR_ALL = "all.flags"  # flags for every row of a folder
 SUFFIX = ".flags"
-_STAGE = {
-    "about", "task", "data", "preset", "split", "checkpoint", "base", "samples", "limit", "rows", "stop", "hours", "at_least", "runs_of",
-    "counts",
+Kinds = dict[str, type | tuple[type, ...]]
+_NUMBER, _DATE, _NAMES = (int, float), (str, date), (str, list)
+_PLAN: Kinds = {
+    "title": str, "written": _DATE, "opened": _DATE, "hours": _NUMBER, "rules": dict, "stages": dict, "changes": list, "primary": dict,
+    "secondary": dict, "variances": dict, "limits": list, "causes": dict,
 }  # fmt: skip
-_ROW = {"asks", "from", "seeds", "beside", "studies", "trials", "turn"}
-_PLAN = {"title", "written", "rules", "hours", "stages", "changes", "primary", "secondary", "variances", "opened", "limits", "causes"}
-_TEST = {"stage", "row", "beside", "margins", "open_channel"}
+_STAGE: Kinds = {
+    "about": str, "task": str, "data": str, "preset": str, "split": str, "checkpoint": str, "base": str, "samples": int, "limit": int,
+    "rows": dict, "stop": str, "hours": _NUMBER, "at_least": int, "runs_of": str, "counts": dict,
+}  # fmt: skip
+_ROW: Kinds = {"asks": str, "from": str, "seeds": list, "beside": str, "studies": list, "trials": int, "turn": int}
+_TEST: Kinds = {"stage": str, "row": str, "beside": _NAMES, "margins": dict, "open_channel": bool}
+_VARIANCES: Kinds = {"of_seeds": _NUMBER, "of_sentences": _NUMBER, "of_rest": _NUMBER, "from": str}
+_CHANGE: Kinds = {"date": _DATE, "what": str, "why": str}
+_CALLED = {
+    str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "names with values", _NUMBER: "a number",
+    _DATE: "a date", _NAMES: "a name or a list of names",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -191,24 +203,27 @@ def read(path: Path) -> ExperimentPlan:
         raise UserError(f"--plan={path}: can't be read ({error.strerror}){where_experiments_are(path)}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"--plan={path}: no YAML ({' '.join(str(error).split())})") from error
-    _check_keys(path, "the plan", found, _PLAN, {"title", "written", "stages"})
-    stages = tuple(_stage(path, name, entry) for name, entry in (found["stages"] or {}).items())
+    found = _checked(path, "the plan", found, _PLAN, {"title", "written", "stages"})
+    stages = tuple(_stage(path, name, entry) for name, entry in found["stages"].items())
     if not stages:
         raise UserError(f"--plan={path}: it has no stage")
-    changes = tuple({key: str(value) for key, value in change.items()} for change in found.get("changes") or ())
-    rules = found.get("rules") or {}
+    changes = tuple(
+        {key: str(value) for key, value in _checked(path, f"change {number}", change, _CHANGE, set(_CHANGE)).items()}
+        for number, change in enumerate(found.get("changes", ()), 1)
+    )
+    rules = found.get("rules", {})
     if unquoted := [key for key in rules if not isinstance(key, str)]:
         raise UserError(f"--plan={path}: rules: a name is read as {unquoted[0]}, as YAML reads yes, no and numbers; put it in quotes")
     rules = {key: str(value) for key, value in rules.items()}
     for stage in stages:
         if stage.runs_of and stage.runs_of not in (other.name for other in stages if not other.runs_of):
             raise UserError(f"--plan={path}: stage {stage.name}: runs_of {stage.runs_of}, which is no stage that trains")
-    primary = _test(path, "primary", found["primary"], stages) if found.get("primary") else None
-    secondary = tuple(_test(path, f"secondary {name}", entry, stages) for name, entry in (found.get("secondary") or {}).items())
+    primary = _test(path, "primary", found["primary"], stages) if "primary" in found else None
+    secondary = tuple(_test(path, f"secondary {name}", entry, stages) for name, entry in found.get("secondary", {}).items())
     return ExperimentPlan(
-        path, str(found["title"]), str(found["written"]), rules, found.get("hours"), stages, changes, primary, secondary,
-        _variances(path, found.get("variances")), tuple(map(str, found.get("limits") or ())),
-        {str(key): str(value) for key, value in (found.get("causes") or {}).items()}, str(found.get("opened") or ""),
+        path, found["title"], str(found["written"]), rules, found.get("hours"), stages, changes, primary, secondary,
+        _variances(path, found["variances"]) if "variances" in found else None, tuple(map(str, found.get("limits", ()))),
+        {str(key): str(value) for key, value in found.get("causes", {}).items()}, str(found.get("opened", "")),
     )  # fmt: skip
 
 
@@ -224,13 +239,13 @@ class _Loader(yaml.SafeLoader):
 
 def _stage(path: Path, name: str, entry: Any) -> PlannedStage:
     where = f"stage {name}"
-    _check_keys(path, where, entry, _STAGE, {"task", "data", "base", "rows"})
-    rows = tuple(_row(path, name, row, keys or {}) for row, keys in (entry["rows"] or {}).items())
+    entry = _checked(path, where, entry, _STAGE, {"task", "data", "base", "rows"})
+    rows = tuple(_row(path, name, row, keys or {}) for row, keys in entry["rows"].items())
     stage = PlannedStage(
-        str(name), str(entry.get("about", "")), entry["task"], entry.get("preset", "small"), Path(entry["data"]),
-        entry.get("split", "test"), entry.get("checkpoint", "best_loss"), int(entry.get("samples", 0)), entry.get("limit"),
-        entry["base"], rows, str(entry.get("stop", "")), entry.get("hours"), int(entry.get("at_least", 0)), str(entry.get("runs_of", "")),
-        _of_measures(path, f"{where}: counts", entry.get("counts") or {}),
+        str(name), entry.get("about", ""), entry["task"], entry.get("preset", "small"), Path(entry["data"]), entry.get("split", "test"),
+        entry.get("checkpoint", "best_loss"), entry.get("samples", 0), entry.get("limit"), entry["base"], rows, entry.get("stop", ""),
+        entry.get("hours"), entry.get("at_least", 0), entry.get("runs_of", ""),
+        _of_measures(path, f"{where}: counts", entry.get("counts", {})),
     )  # fmt: skip
     if stage.task not in TASKS:
         raise UserError(f"--plan={path}: {where}: task {stage.task} is none of {', '.join(TASKS)}")
@@ -257,23 +272,21 @@ def _stage(path: Path, name: str, entry: Any) -> PlannedStage:
 
 def _row(path: Path, stage: str, name: str, entry: Any) -> PlannedRow:
     where = f"stage {stage}: {name}"
-    _check_keys(path, where, entry, _ROW, set())
+    entry = _checked(path, where, entry, _ROW, set())
     seeds = tuple(entry.get("seeds", (1,)))
-    if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds) or len(set(seeds)) < len(seeds):
         raise UserError(f"--plan={path}: {where}: seeds {list(seeds)}; whole numbers are expected, none of them twice")
-    studies = tuple(entry.get("studies", ("channel",)))
+    studies = tuple(map(str, entry.get("studies", ("channel",))))
     if unknown := sorted(set(studies) - set(STUDIES)):
         raise UserError(f"--plan={path}: {where}: study {unknown[0]} is none of {', '.join(STUDIES)}")
-    trials, turn = entry.get("trials", 0), entry.get("turn", 1)
-    for key, value in (("trials", trials), ("turn", turn)):
-        if type(value) is not int or value < 0:
-            raise UserError(f"--plan={path}: {where}: {key} {value}; a whole number is expected")
-    begins, beside = str(entry.get("from", "")), str(entry.get("beside", ""))
-    return PlannedRow(str(name), str(entry.get("asks", "")), begins, beside, seeds, studies, trials, turn)
+    return PlannedRow(
+        str(name), entry.get("asks", ""), entry.get("from", ""), entry.get("beside", ""), seeds, studies, entry.get("trials", 0),
+        entry.get("turn", 1),
+    )  # fmt: skip
 
 
 def _test(path: Path, where: str, entry: Any, stages: tuple[PlannedStage, ...]) -> PlannedTest:
-    _check_keys(path, where, entry, _TEST, _TEST - {"open_channel"})
+    entry = _checked(path, where, entry, _TEST, _TEST.keys() - {"open_channel"})
     known = {stage.name: {row.name for row in stage.rows} for stage in stages}
     if entry["stage"] not in known:
         raise UserError(f"--plan={path}: {where}: stage {entry['stage']} is none of {', '.join(known)}")
@@ -282,7 +295,7 @@ def _test(path: Path, where: str, entry: Any, stages: tuple[PlannedStage, ...]) 
         if row not in known[entry["stage"]]:
             raise UserError(f"--plan={path}: {where}: {row} is no row of stage {entry['stage']}")
     margins = _of_measures(path, where, entry["margins"])
-    return PlannedTest(where.removeprefix("secondary "), entry["stage"], entry["row"], beside, margins, bool(entry.get("open_channel")))
+    return PlannedTest(where.removeprefix("secondary "), entry["stage"], entry["row"], beside, margins, entry.get("open_channel", False))
 
 
 def _of_measures(path: Path, where: str, entry: dict[str, Any]) -> dict[Measure, float]:
@@ -295,20 +308,26 @@ def _of_measures(path: Path, where: str, entry: dict[str, Any]) -> dict[Measure,
     return {NAMED[name]: float(margin) for name, margin in entry.items()}
 
 
-def _variances(path: Path, entry: Any) -> tuple[Components, str] | None:
-    if entry is None:
-        return None
-    names = ("of_seeds", "of_sentences", "of_rest")
-    _check_keys(path, "variances", entry, {*names, "from"}, {*names, "from"})
-    if wrong := [name for name in names if isinstance(entry[name], bool) or not isinstance(entry[name], int | float) or entry[name] < 0]:
-        raise UserError(f"--plan={path}: variances: {wrong[0]} is {entry[wrong[0]]}; a number that is not negative is expected")
-    return Components(*(float(entry[name]) for name in names)), str(entry["from"])
+def _variances(path: Path, entry: dict[str, Any]) -> tuple[Components, str]:
+    entry = _checked(path, "variances", entry, _VARIANCES, set(_VARIANCES))
+    numbers = {name: value for name, value in entry.items() if name != "from"}
+    if wrong := [name for name, value in numbers.items() if value < 0]:
+        raise UserError(f"--plan={path}: variances: {wrong[0]} is {numbers[wrong[0]]}; a number that is not negative is expected")
+    return Components(**{name: float(value) for name, value in numbers.items()}), entry["from"]
 
 
-def _check_keys(path: Path, where: str, entry: Any, known: set[str], needed: set[str]) -> None:
+def _checked(path: Path, where: str, entry: Any, kinds: Kinds, needed: Collection[str]) -> dict[str, Any]:
+    """The entries that have a value. Raises `UserError` where one is needed, is not known, or is of another kind."""
     if not isinstance(entry, dict):
         raise UserError(f"--plan={path}: {where}: names with values are expected, found {type(entry).__name__}")
-    if missing := sorted(needed - entry.keys()):
+    given = {name: value for name, value in entry.items() if value is not None}
+    if missing := sorted(needed - given.keys()):
         raise UserError(f"--plan={path}: {where} has no {missing[0]}")
-    if unknown := sorted(map(str, entry.keys() - known)):
-        raise UserError(f"--plan={path}: {where} has {unknown[0]}, which means nothing; {', '.join(sorted(known))} do")
+    if unknown := sorted(map(str, entry.keys() - kinds.keys())):
+        raise UserError(f"--plan={path}: {where} has {unknown[0]}, which means nothing; {', '.join(sorted(kinds))} do")
+    for name, value in given.items():
+        kind = kinds[name]
+        # To Python, True is a whole number too.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or (kind is int and value < 0):
+            raise UserError(f"--plan={path}: {where}: {name} {value}; {_CALLED[kind]} is expected")
+    return given

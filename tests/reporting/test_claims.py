@@ -122,6 +122,9 @@ def test_no_file_no_yaml_and_missing_parts(tmp_path):
     (path := tmp_path / "claims.yaml").write_text("cells: {qqp: [\n")
     with pytest.raises(UserError, match=r"claims\.yaml:2: no YAML"):
         read(path)
+    path.write_text("# a comment alone\n")
+    with pytest.raises(UserError, match=r"claims\.yaml: empty"):
+        read(path)
     path.write_text("cells:\ntables:\ncredits:\n")
     with pytest.raises(UserError, match="claims is missing"):
         read(path)

@@ -151,6 +151,18 @@ def test_a_test_that_can_t_be_is_refused_by_name(write, old, new, said):
     [
         ("asks: contrasts", "trials: -1", "stage arms: hcl: trials -1; a whole number is expected"),
         ("asks: contrasts", "turn: first", "stage arms: hcl: turn first; a whole number is expected"),
+        ("seeds: [1, 2, 3]", "seeds: 1", "stage arms: base: seeds 1; a list is expected"),
+        ("asks: contrasts", "asks: [contrasts]", "stage arms: hcl: asks .*; a text is expected"),
+        ("    base: base\n", "    base: base\n    samples: ten\n", "stage arms: samples ten; a whole number is expected"),
+        ("    base: base\n", "    base: base\n    limit: true\n", "stage arms: limit True; a whole number is expected"),
+        ("    base: base\n", "    base: base\n    hours: long\n", "stage arms: hours long; a number is expected"),
+        ("    base: base\n", "    base:\n", "stage arms has no base"),
+        (
+            "changes: [{date: 2026-11-30, what: hcl, why: a reason}]",
+            "changes: [a text]",
+            "change 1: names with values are expected, found str",
+        ),
+        ("title:", "limits: none\ntitle:", "the plan: limits none; a list is expected"),
         ("    base: base\n", "    base: base\n    runs_of: legs\n", r"hcl has no flag file .*legs/|trunk has no flag file .*legs/"),
         ("    base: base\n", "    base: base\n    runs_of: arms\n", "stage arms: runs_of arms, which is no stage that trains"),
     ],
