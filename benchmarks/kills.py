@@ -1,10 +1,11 @@
 """Kills a training again and again, and compares its end with one that was left alone, bit for bit.
 
-  python benchmarks/kills.py --kills=100 --out=RUNS -- --task=qqp --model=hcl --preset=tiny --max_steps=60 --checkpoint_every=5
+  python benchmarks/kills.py --kills=100 --out=RUNS -- --task=qqp --model=hcl --preset=tiny --max_steps=200 --checkpoint_every=5
   python benchmarks/kills.py --command=hcl_tf.pretrain --kills=20 --out=RUNS -- --objective=mlm --data_dir=tfrecords/qqp --max_steps=40
 
 SIGKILL comes at random moments of a process's life: while it starts, between two steps, inside of a checkpoint, a validation or a refresh
-of the node features. What is compared: the weights of every checkpoint that is left, metrics.jsonl, and the steps in TensorBoard's files.
+of the node features. A run that has come to its end is compared, and the next is killed, until there were as many kills as asked for.
+What is compared: the weights of every checkpoint that is left, metrics.jsonl, samples.md, and the steps in TensorBoard's files.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from absl import app, flags
@@ -21,19 +23,25 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 COMMAND = flags.DEFINE_string("command", "hcl_tf.train", "What is killed; the words behind -- are its flags.")
 KILLS = flags.DEFINE_integer("kills", 100, "How often.", lower_bound=1)
-OUT = flags.DEFINE_string("out", None, "Where the two runs go, a new folder.", required=True)
+WITHIN = flags.DEFINE_float("within", None, "Seconds within which a kill comes; as long as the run that is left alone takes if unsaid.")
+OUT = flags.DEFINE_string("out", None, "Where the runs go, a new folder.", required=True)
 SEED = flags.DEFINE_integer("seed", 1, "Of the moments.")
 
 
-def command(name: str, given: list[str]) -> list[str]:
-    """The command of one of the two runs."""
-    more = [f"--out={Path(OUT.value) / name}-weights"] if COMMAND.value.endswith("pretrain") else []
-    return [sys.executable, "-m", COMMAND.value, *given, f"--run_dir={Path(OUT.value) / name}", *more]
+def start(name: str, given: list[str]) -> subprocess.Popen:
+    """Starts or goes on with a run."""
+    folder = Path(OUT.value)
+    more = [f"--out={folder / name}-weights"] if COMMAND.value.endswith("pretrain") else []
+    words = [sys.executable, "-m", COMMAND.value, *given, f"--run_dir={folder / name}", *more]
+    with (folder / f"{name}.log").open("a") as log:
+        return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
 
 
 def state(run: Path) -> dict[str, object]:
     """What both runs have to have in common."""
-    found: dict[str, object] = {"metrics.jsonl": hashlib.sha256((run / "metrics.jsonl").read_bytes()).hexdigest()}
+    found: dict[str, object] = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (run / "metrics.jsonl", run / "samples.md") if path.exists()
+    }
     for path in sorted(run.glob("checkpoints/*/variables.safetensors")):
         digest = hashlib.sha256()
         for name, array in sorted(load_file(path).items()):
@@ -44,38 +52,57 @@ def state(run: Path) -> dict[str, object]:
     return found
 
 
+def killed(name: str, given: list[str], after: float) -> str:
+    """Starts a run and kills it. Says what the process had done by then: nothing, written something, or come to its end."""
+    metrics = Path(OUT.value) / name / "metrics.jsonl"
+    before = metrics.stat().st_size if metrics.exists() else 0
+    process = start(name, given)
+    try:
+        if code := process.wait(after):
+            raise SystemExit(f"{name} ended by itself with exit code {code}; {name}.log says why")
+        return "finished"
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return "written" if metrics.exists() and metrics.stat().st_size != before else "nothing"
+
+
 def main(arguments: list[str]) -> None:
-    """Runs both, and prints what was found."""
+    """Makes the runs, and prints what was found."""
     given, draw, folder = arguments[1:], random.Random(SEED.value), Path(OUT.value)
     if folder.exists():
         raise SystemExit(f"--out={folder}: there already; choose a new folder")
     folder.mkdir(parents=True)
     began = time.monotonic()
-    with (folder / "alone.log").open("w") as log:
-        subprocess.run(command("alone", given), stdout=log, stderr=subprocess.STDOUT, check=True)
-    life = time.monotonic() - began
-    at_start = during = 0
-    for number in range(1, KILLS.value + 1):
-        with (folder / "killed.log").open("a") as log:
-            process = subprocess.Popen(command("killed", given), stdout=log, stderr=subprocess.STDOUT)
-        steps = (folder / "killed" / "metrics.jsonl").stat().st_size if (folder / "killed" / "metrics.jsonl").exists() else 0
-        time.sleep(draw.uniform(0, life))
-        if process.poll() is not None:
-            print(f"finished before kill {number}", flush=True)
-            break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        grown = (folder / "killed" / "metrics.jsonl").exists() and (folder / "killed" / "metrics.jsonl").stat().st_size != steps
-        at_start, during = at_start + (not grown), during + grown
-        print(f"kill {number}: {'while it trained' if grown else 'before it wrote anything'}", flush=True)
-    with (folder / "killed.log").open("a") as log:
-        subprocess.run(command("killed", given), stdout=log, stderr=subprocess.STDOUT, check=True)
-    alone, killed = state(folder / "alone"), state(folder / "killed")
-    differing = sorted(name for name in alone.keys() | killed.keys() if alone.get(name) != killed.get(name))
+    if code := start("alone", given).wait():
+        raise SystemExit(f"the run that is left alone ended with exit code {code}; {folder / 'alone.log'} says why")
+    within, alone = WITHIN.value or time.monotonic() - began, state(folder / "alone")
+    outcomes, runs, faults = Counter(), 1, []
+
+    def compare() -> None:
+        found = state(folder / f"killed-{runs}")
+        differing = sorted(name for name in alone.keys() | found.keys() if alone.get(name) != found.get(name))
+        faults.extend(f"killed-{runs}: {name}" for name in differing)
+        print(f"killed-{runs} came to its end: {len(alone) - len(differing)} of {len(alone)} things are the same", flush=True)
+
+    while outcomes["written"] + outcomes["nothing"] < KILLS.value:
+        outcome = killed(f"killed-{runs}", given, draw.uniform(0, within))
+        outcomes[outcome] += 1
+        if outcome == "finished":
+            compare()
+            runs += 1
+        else:
+            print(
+                f"kill {outcomes['written'] + outcomes['nothing']}: it had written {'more' if outcome == 'written' else 'nothing yet'}",
+                flush=True,
+            )
+    if code := start(f"killed-{runs}", given).wait():
+        raise SystemExit(f"killed-{runs} ended by itself with exit code {code}; its log says why")
+    compare()
     print(
-        f"{at_start + during} kills, {during} of them after the run had written more; compared: {len(alone)} things; differing: {differing}"
+        f"{KILLS.value} kills of {runs} runs, {outcomes['written']} of them after more had been written; differing: {faults or 'nothing'}"
     )
-    if differing:
+    if faults:
         raise SystemExit(1)
 
 
