@@ -1,11 +1,13 @@
 """Kills a training again and again, and compares its end with one that was left alone, bit for bit.
 
   python benchmarks/kills.py --kills=100 --out=RUNS -- --task=qqp --model=hcl --preset=tiny --max_steps=200 --checkpoint_every=5
+  python benchmarks/kills.py --command=hcl_tf.tune --kills=20 --out=RUNS -- --task=qqp --model=hcl --preset=tiny --max_steps=40 --trials=3
   python benchmarks/kills.py --command=hcl_tf.pretrain --kills=20 --out=RUNS -- --objective=mlm --data_dir=tfrecords/qqp --max_steps=40
 
 SIGKILL comes at random moments of a process's life: while it starts, between two steps, inside of a checkpoint, a validation or a refresh
 of the node features. A run that has come to its end is compared, and the next is killed, until there were as many kills as asked for.
-What is compared: the weights of every checkpoint that is left, metrics.jsonl, samples.md, and the steps in TensorBoard's files.
+What is compared, of every run in the folder: the weights of each checkpoint that is left, metrics.jsonl, samples.md, and the steps in
+TensorBoard's files; of a study of trials its table and its best settings.
 """
 
 import hashlib
@@ -26,36 +28,46 @@ KILLS = flags.DEFINE_integer("kills", 100, "How often.", lower_bound=1)
 WITHIN = flags.DEFINE_float("within", None, "Seconds within which a kill comes; as long as the run that is left alone takes if unsaid.")
 OUT = flags.DEFINE_string("out", None, "Where the runs go, a new folder.", required=True)
 SEED = flags.DEFINE_integer("seed", 1, "Of the moments.")
+SAME = ("metrics.jsonl", "samples.md", "trials.md", "best.flags")
 
 
 def start(name: str, given: list[str]) -> subprocess.Popen:
     """Starts or goes on with a run."""
     folder = Path(OUT.value)
-    more = [f"--out={folder / name}-weights"] if COMMAND.value.endswith("pretrain") else []
-    words = [sys.executable, "-m", COMMAND.value, *given, f"--run_dir={folder / name}", *more]
+    place = [f"--study={folder / name}" if COMMAND.value.endswith("tune") else f"--run_dir={folder / name}"]
+    place += [f"--out={folder / name}-weights"] if COMMAND.value.endswith("pretrain") else []
+    words = [sys.executable, "-m", COMMAND.value, *given, *place]
     with (folder / f"{name}.log").open("a") as log:
         return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
 
 
-def state(run: Path) -> dict[str, object]:
-    """What both runs have to have in common."""
-    found: dict[str, object] = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (run / "metrics.jsonl", run / "samples.md") if path.exists()
-    }
-    for path in sorted(run.glob("checkpoints/*/variables.safetensors")):
-        digest = hashlib.sha256()
-        for name, array in sorted(load_file(path).items()):
-            digest.update(name.encode() + array.tobytes())
-        found[path.parent.name] = digest.hexdigest()
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0}).Reload()
-    found |= {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"] if tag.startswith(("train/", "valid"))}
+def state(folder: Path) -> dict[str, object]:
+    """What the run that was left alone and a killed one have to have in common."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.name in SAME:
+            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.name == "variables.safetensors":
+            digest = hashlib.sha256()
+            for name, array in sorted(load_file(path).items()):
+                digest.update(name.encode() + array.tobytes())
+            found[str(path.relative_to(folder))] = digest.hexdigest()
+        elif path.name == "tensorboard":
+            events = EventAccumulator(str(path), size_guidance={"tensors": 0}).Reload()
+            tags = [tag for tag in events.Tags()["tensors"] if tag.startswith(("train/", "valid"))]
+            found |= {f"{path.relative_to(folder)}: {tag}": [event.step for event in events.Tensors(tag)] for tag in tags}
     return found
+
+
+def size(folder: Path) -> int:
+    """Bytes of metrics in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("metrics.jsonl"))
 
 
 def killed(name: str, given: list[str], after: float) -> str:
     """Starts a run and kills it. Says what the process had done by then: nothing, written something, or come to its end."""
-    metrics = Path(OUT.value) / name / "metrics.jsonl"
-    before = metrics.stat().st_size if metrics.exists() else 0
+    folder = Path(OUT.value) / name
+    before = size(folder)
     process = start(name, given)
     try:
         if code := process.wait(after):
@@ -64,7 +76,7 @@ def killed(name: str, given: list[str], after: float) -> str:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    return "written" if metrics.exists() and metrics.stat().st_size != before else "nothing"
+    return "written" if size(folder) != before else "nothing"
 
 
 def main(arguments: list[str]) -> None:

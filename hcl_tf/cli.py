@@ -1,7 +1,9 @@
 """What every command line of the package shares: how errors reach the user and with which exit code."""
 
+import ctypes
 import importlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,6 +16,9 @@ from hcl_tf.streams import make_safe
 
 # What other packages replace by a version that this code can't work with, as requirements.txt has it; the first number has to be the same.
 PINNED = {"transformers": "4.53.3", "numpy": "2.1.3"}
+
+CALLER = "HCL_TF_CALLER"  # in the environment of a command that another of ours runs: the process of that one
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def quieten_libraries() -> None:
@@ -81,6 +86,7 @@ def run(main: Callable[[], None], product: bool = False) -> None:
       product: whether standard output is what the command is for, so that it ends quietly when the reader has seen enough (head, less).
         Other commands go on without the reader.
     """
+    _end_with_caller()
     make_safe(product)
     quieten_libraries()
 
@@ -110,6 +116,19 @@ def run(main: Callable[[], None], product: bool = False) -> None:
         return 0
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _end_with_caller() -> None:
+    """Has SIGTERM sent to this process when the command that runs it ends in any way, even killed; a training saves then.
+
+    Otherwise it would go on, and the caller's next start would find it at work. On Linux only: elsewhere it goes on.
+    """
+    caller = os.environ.pop(CALLER, "")
+    if not caller or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(caller):  # it ended before it could be asked
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _parse(argv: list[str]) -> list[str]:

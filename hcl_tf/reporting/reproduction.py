@@ -25,7 +25,7 @@ from hcl_tf.settings import COMPUTATION, BertSettings
 from hcl_tf.training.assembly import default_data_dir
 from hcl_tf.training.child import INTERRUPTED
 from hcl_tf.training.child import call as _call
-from hcl_tf.training.run_folder import CONFIG, load_run
+from hcl_tf.training.run_folder import has_finished
 
 
 @dataclass(frozen=True)
@@ -304,8 +304,7 @@ def _make(series: Series, system: str, seed: int, call: Callable[[str, list[str]
 
 def _train(series: Series, system: str, seed: int, call: Callable[[str, list[str]], int] | None = None) -> int:
     """Trains a row, unless its run is finished."""
-    run = series.run(system, seed)
-    if (run / CONFIG).is_file() and load_run(run).finished:
+    if has_finished(series.run(system, seed)):
         return 0
     return (call or _call)("hcl_tf.train", series.train(system, seed))
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import BinaryIO
 
+from hcl_tf.cli import CALLER
+
 INTERRUPTED = (130, 143)  # exit codes of a command that a signal ended
 
 _running: set[subprocess.Popen] = set()
@@ -29,12 +31,17 @@ def pass_sigterm_on() -> None:
 def call(module: str, flags: list[str], output: BinaryIO | None = None, cores: set[int] | None = None) -> int:
     """Runs a command and returns its exit code, `INTERRUPTED` where a signal ended it; on Ctrl-C waits until it has saved.
 
+    If this process is killed, the command is told to end (`cli.run`).
+
     Args:
       output: takes all that it prints. cores: those that it may use; None: all.
     """
     if _told:
         return 128 + _told[0]
-    child = subprocess.Popen([sys.executable, "-m", module, *flags], stdout=output, stderr=subprocess.STDOUT if output else None)
+    child = subprocess.Popen(
+        [sys.executable, "-m", module, *flags], stdout=output, stderr=subprocess.STDOUT if output else None,
+        env={**os.environ, CALLER: str(os.getpid())},
+    )  # fmt: skip
     _running.add(child)
     if _told:  # since it was asked above
         child.send_signal(_told[0])

@@ -296,6 +296,13 @@ def load_run(path: Path | str) -> Run:
     return run
 
 
+def has_finished(path: Path) -> bool:
+    """Says whether a folder has a run that has ended; waits for a process that is training there, such as one whose caller was killed."""
+    with contextlib.suppress(OSError), (path / LOCK).open("a+b") as lock:  # OSError: no such folder, or no locks there
+        locks.take(lock, f"--run_dir={path}")
+    return (path / CONFIG).is_file() and load_run(path).finished is not None
+
+
 def _refuse_foreign(path: Path) -> None:
     """Raises `UserError` unless the folder is empty, a run, or what a process left that was killed while it began a run."""
     names = set(os.listdir(path))

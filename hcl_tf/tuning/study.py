@@ -22,7 +22,7 @@ from hcl_tf.files.whole_file import write_whole
 from hcl_tf.markdown import markdown_table
 from hcl_tf.setting_fields import Tried
 from hcl_tf.training import child
-from hcl_tf.training.run_folder import CONFIG, load_run
+from hcl_tf.training.run_folder import has_finished, load_run
 
 DATABASE, TABLE, BEST, LOCK = "study.db", "trials.md", "best.flags", ".lock"
 FIXED = "fixed"  # in the storage: what all trials have
@@ -136,7 +136,7 @@ class Study:
 
 def train(run: Path, flags: list[str]) -> int:
     """Trains in a process of its own, unless the run is finished. Returns the exit code."""
-    if (run / CONFIG).is_file() and load_run(run).finished:
+    if has_finished(run):
         return 0
     return child.call("hcl_tf.train", [*flags, f"--run_dir={run}"])
 

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 import hcl_tf
 from hcl_tf.errors import UserError
 from hcl_tf.training import run_folder
-from hcl_tf.training.run_folder import RunFolder, load_run
+from hcl_tf.training.run_folder import RunFolder, has_finished, load_run
 
 PACKAGE = str(Path(hcl_tf.__file__).parents[1])
 CONFIG = {"task": "qqp", "batch": 64, "rate": 0.1, "fields": {"source": "q1"}, "limit": None, "lengths": (20, 100)}
@@ -42,6 +44,21 @@ def names(folder: Path) -> list[str]:
 
 
 # --- beginning and taking up
+
+
+def test_whether_a_run_has_ended_is_asked_after_its_training(tmp_path, capfd):
+    """The process that trains was told to end with its caller, and takes a while to save."""
+    assert not has_finished(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    run = begin(tmp_path / "run")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(has_finished, tmp_path / "run")
+        while "waiting for" not in capfd.readouterr().out:
+            time.sleep(0.01)
+        assert not asked.done()
+        run.finish({"step": 1})
+        run.close()
+        assert asked.result(timeout=10)
 
 
 @pytest.mark.parametrize("place", ["new", "deep/er", "empty", "空 folder"])
