@@ -152,6 +152,9 @@ class TrainingSettings(Settings):
     warmup_steps: int = setting(
         1000, "Steps over which learning rates rise from 0; constant afterwards.", small=300, tiny=50, low=0, unit="steps"
     )
+    cooldown_steps: int = setting(
+        0, "The last of --max_steps, over which learning rates fall to 0; 0: none.", before=0, low=0, unit="steps"
+    )
     gradient_clip: float = setting(1.0, "Largest global gradient norm; 0: none.", low=0.0)
     mixed_precision: bool = setting(False, "float16 arithmetic with loss scaling (encoder and decoder; latents stay float32).")
     strategy: str = setting(
@@ -176,6 +179,11 @@ class TrainingSettings(Settings):
         super().check_together()
         if self.init_checkpoint != "best_loss" and not self.init_from:
             raise UserError(f"--init_checkpoint={self.init_checkpoint} is one of --init_from, which is not given; give both, or none")
+        if self.cooldown_steps > max(0, self.max_steps - self.warmup_steps):
+            raise UserError(
+                f"--cooldown_steps={self.cooldown_steps}: more than --max_steps={self.max_steps} leaves after "
+                f"--warmup_steps={self.warmup_steps}; give more --max_steps, or a shorter warm-up or cool-down"
+            )
         if self.micro_batch and self.batch_size % self.micro_batch:
             raise UserError(f"--micro_batch={self.micro_batch}: --batch_size={self.batch_size} is no multiple of it")
 

@@ -81,6 +81,8 @@ def test_a_word_that_is_no_choice_is_refused_with_the_choices(name):
     [
         *({"graph_fanout": text} for text in ("", "8,", "8,0", "8,-4", "many", "8 4", "2²")),
         {"micro_batch": 5, "batch_size": 32},
+        {"cooldown_steps": 1},
+        {"cooldown_steps": 51, "max_steps": 100},
         {"micro_batch": 64, "batch_size": 32},
         {"in_batch_negatives": True, "micro_batch": 8},
         {"in_batch_negatives": True, "strategy": "mirrored"},

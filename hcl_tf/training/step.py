@@ -14,18 +14,26 @@ STEPS_TO_GROW = 2000  # so many steps without overflow double the loss scale
 EQUAL = tf.VariableAggregation.ONLY_FIRST_REPLICA  # every replica assigns the same value
 
 
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises linearly to `rate` over the first `steps` steps, and then stays there."""
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises linearly to `rate` over the first `warmup` steps and stays there.
 
-    def __init__(self, rate: float, steps: int) -> None:
-        self.rate, self.steps = rate, steps
+    Over the `cooldown` steps before step `last` it falls linearly to 0 (with all that follow the warm-up, the schedule of Devlin et al.
+    2019; with fewer, the one that Haegele et al. 2024 call constant with cool-down); 0: it does not fall.
+    """
+
+    def __init__(self, rate: float, warmup: int, cooldown: int = 0, last: int = 0) -> None:
+        self.rate, self.warmup, self.cooldown, self.last = rate, warmup, cooldown, last
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Returns the rate of a step; steps count from 0."""
-        return self.rate * tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(self.steps, 1))
+        step = tf.cast(step, tf.float32)
+        share = tf.minimum(1.0, (step + 1.0) / max(self.warmup, 1))
+        if self.cooldown:
+            share = tf.minimum(share, tf.maximum(0.0, (self.last - step) / self.cooldown))
+        return self.rate * share
 
     def get_config(self) -> dict:
-        return {"rate": self.rate, "steps": self.steps}
+        return {"rate": self.rate, "warmup": self.warmup, "cooldown": self.cooldown, "last": self.last}
 
 
 class TrainStep:
@@ -52,7 +60,8 @@ class TrainStep:
         self.optimizers = {}
         for name, (variables, rate) in self.groups.items():
             # The older class updates a variable in one operation; the newer takes some thirty, in three times the memory traffic.
-            self.optimizers[name] = keras.optimizers.legacy.Adam(WarmUp(rate, settings.warmup_steps), epsilon=1e-8)
+            schedule = LearningRate(rate, settings.warmup_steps, settings.cooldown_steps, settings.max_steps)
+            self.optimizers[name] = keras.optimizers.legacy.Adam(schedule, epsilon=1e-8)
             self.optimizers[name]._create_all_weights(variables)
         self._per: dict[str, str] = {}  # loss -> its count (`Sum.per`); names are no tensors, so they stay outside of the graph
         self.scale = _counter(LARGEST_SCALE, "loss_scale") if settings.mixed_precision else None

@@ -7,7 +7,7 @@ from toy_system import DROPOUT, FEATURES, NOISE, Toy, toy, toy_settings, values
 
 from hcl_tf.layers.noise import Noise
 from hcl_tf.training import checkpoints
-from hcl_tf.training.step import LARGEST_SCALE, STEPS_TO_GROW, TrainStep, WarmUp
+from hcl_tf.training.step import LARGEST_SCALE, STEPS_TO_GROW, LearningRate, TrainStep
 
 STEPS = 3
 
@@ -60,7 +60,7 @@ def by_hand(folder, steps: int, **given) -> tuple[list[dict], dict, list[dict]]:
         gradient = {name: sum(term[name] for term in by_term.values()) for name in weights}
         norm = length_of(gradient)
         clip = min(1.0, s.gradient_clip / norm) if s.gradient_clip else 1.0
-        warm = min(1, (number + 1) / s.warmup_steps)
+        warm = min(1, (number + 1) / s.warmup_steps, (s.max_steps - number) / s.cooldown_steps if s.cooldown_steps else 1)
         for name, (first, second) in moments.items():
             g = gradient[name] * clip
             moments[name] = [0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2]
@@ -77,9 +77,10 @@ def length_of(gradient: dict) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("clip", [0.0, 0.3, 3.6])
-def test_step_equals_the_algebra(qqp_folder, clip) -> None:
+@pytest.mark.parametrize(("clip", "cooldown"), [(0.0, 0), (0.3, 0), (3.6, 0), (0.0, 3)])
+def test_step_equals_the_algebra(qqp_folder, clip, cooldown) -> None:
     given = {"learning_rate": 0.02, "encoder_learning_rate": 0.005, "gradient_clip": clip, "batch_size": 30}
+    given |= {"max_steps": 7, "cooldown_steps": cooldown}
     found, system, _ = run(qqp_folder, 6, **given)
     wanted, weights, _ = by_hand(qqp_folder, 6, **given)
     for ours, theirs in zip(found, wanted, strict=True):
@@ -196,10 +197,16 @@ def test_state_holds_moments_counts_and_loss_scale(qqp_folder) -> None:
 
 @pytest.mark.parametrize(("rate", "steps"), [(0.5, 4), (0.5, 0), (1e-3, 1)])
 def test_warm_up_is_linear_then_constant(rate, steps) -> None:
-    schedule = WarmUp(rate, steps)
+    schedule = LearningRate(rate, steps)
     found = [float(schedule(tf.constant(step))) for step in range(8)]
     assert found == pytest.approx([rate * min(1, (step + 1) / steps) if steps else rate for step in range(8)])
-    assert WarmUp.from_config(schedule.get_config()).get_config() == schedule.get_config()
+    assert LearningRate.from_config(schedule.get_config()).get_config() == schedule.get_config()
+
+
+def test_the_cool_down_ends_at_the_last_step() -> None:
+    schedule = LearningRate(2.0, 2, cooldown=4, last=9)
+    assert [float(schedule(tf.constant(step))) for step in range(11)] == pytest.approx([1, 2, 2, 2, 2, 2, 1.5, 1, 0.5, 0, 0])
+    assert LearningRate.from_config(schedule.get_config()).get_config() == schedule.get_config()
 
 
 class Overflowing(Toy):
