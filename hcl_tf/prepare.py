@@ -76,12 +76,14 @@ NEGATIVES = flags.DEFINE_enum(
 )  # fmt: skip
 REQUIRE_LABELLED = flags.DEFINE_boolean(
     "require_labelled", False,
-    "Of qqp keep only samples that have a labelled negative, whatever --negatives takes: the same samples with other negatives.",
+    "Of qqp keep only samples that have a labelled negative, whatever --negatives takes: the same samples with other negatives. Also of "
+    "--held_out_pairs.",
 )  # fmt: skip
 HELD_OUT_PAIRS = flags.DEFINE_integer(
     "held_out_pairs", 0,
     "Of question pairs draw the test split first: one duplicate pair of each of so many clusters of duplicates, whether or not it has a "
-    "labelled negative (BM25 fills). No text of these clusters is trained on. 0: the test split is drawn as --split_by says.",
+    "labelled negative (BM25 fills), unless --require_labelled. No text of these clusters is trained on. 0: the test split is drawn as "
+    "--split_by says.",
     lower_bound=0,
 )  # fmt: skip
 BM25_CANDIDATES = flags.DEFINE_integer(

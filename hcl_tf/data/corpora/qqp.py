@@ -49,8 +49,9 @@ class Clusters:
 
 
 def build(
-    rows: dict[str, list[QuestionPair]], construction: str, labelled: bool, held_out: int = 0, seed: int = 1
-) -> tuple[dict[str, list[Example]], Clusters, list[str]]:
+    rows: dict[str, list[QuestionPair]], construction: str, labelled: bool, held_out: int = 0, seed: int = 1,
+    held_out_labelled: bool = False,
+) -> tuple[dict[str, list[Example]], Clusters, list[str]]:  # fmt: skip
     """Makes the samples of each split by one construction.
 
     Args:
@@ -58,6 +59,7 @@ def build(
       labelled: whether inputs without a labelled non-duplicate are left out; else they stay and get their negative later.
       held_out: makes the test split of the training rows: one duplicate pair of each of so many clusters, whether or not it has a labelled
         non-duplicate. No pair with a text of these clusters stays in training. 0: what the corpus gives. seed: of what is drawn for it.
+      held_out_labelled: takes for the test split only pairs that have a labelled non-duplicate.
 
     Returns:
       The samples by split; the clusters over all splits; notes with the counts.
@@ -71,7 +73,7 @@ def build(
             clusters.join(pair.question1, pair.question2)
     fill = not labelled
     if held_out:
-        rest, held, notes_of_test = _hold_out(rows["train"], clusters, held_out, seed)
+        rest, held, notes_of_test = _hold_out(rows["train"], clusters, held_out, seed, held_out_labelled)
         rows = rows | {"train": rest, "test": held}
     tables = {split: _Table(split_rows, clusters) for split, split_rows in rows.items()}
     counts = {name: sum(sum(1 for _ in table.samples(name, fill)) for table in tables.values()) for name in CONSTRUCTIONS}
@@ -93,19 +95,23 @@ def build(
 
 
 def _hold_out(
-    pairs: list[QuestionPair], clusters: Clusters, count: int, seed: int
+    pairs: list[QuestionPair], clusters: Clusters, count: int, seed: int, labelled: bool
 ) -> tuple[list[QuestionPair], list[QuestionPair], list[str]]:
     """Draws clusters, and of each a duplicate pair, with equal chances. One pair each, because pairs of one cluster are not independent.
 
     Returns:
       The pairs that have no text of these clusters; the drawn pairs with the non-duplicates of their questions; notes.
     """
+    apart = [pair for pair in pairs if not pair.duplicate and not clusters.together(pair.question1, pair.question2)]
+    with_negative = {text_key(text) for pair in apart for text in (pair.question1, pair.question2)}
     of_cluster: dict[str, list[QuestionPair]] = defaultdict(list)
     for pair in pairs:
-        if pair.duplicate and text_key(pair.question1) != text_key(pair.question2):
+        keys = {text_key(pair.question1), text_key(pair.question2)}
+        if pair.duplicate and len(keys) == 2 and (keys & with_negative or not labelled):
             of_cluster[clusters.find(pair.question1)].append(pair)
     if len(of_cluster) <= count:
-        raise UserError(f"--held_out_pairs={count}: the corpus has {len(of_cluster):,} clusters of duplicates; give a smaller number")
+        what = "clusters of duplicates with a labelled negative" if labelled else "clusters of duplicates"
+        raise UserError(f"--held_out_pairs={count}: the corpus has {len(of_cluster):,} {what}; give a smaller number")
     draw = np.random.default_rng(seed)
     names = sorted(of_cluster)
     drawn = [names[i] for i in draw.permutation(len(names))[:count]]

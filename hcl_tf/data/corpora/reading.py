@@ -48,7 +48,7 @@ def load(
         whose wrong responses were drawn for another purpose.
       split_by: `sample`, or `question` (no text in two splits).
       seed: decides what is drawn for the splits that no file gives.
-      require_labelled: leaves QQP inputs without a labelled non-duplicate out, whatever `negatives` says.
+      require_labelled: leaves QQP inputs without a labelled non-duplicate out, whatever `negatives` says, also of `held_out_pairs`.
       held_out_pairs: draws the test split of question pairs before all else (`qqp.build`). 0: as the others say.
 
     Raises:
@@ -88,7 +88,7 @@ def load(
         why = f"{parts['test'].name} is its test split already" if "test" in parts else "the corpus has examples, and not labelled pairs"
         raise UserError(f"--held_out_pairs={held_out_pairs}: {why}; drop the flag")
     if is_pairs:
-        splits, clusters, found = qqp.build(rows, construction, labelled, held_out_pairs, seed)
+        splits, clusters, found = qqp.build(rows, construction, labelled, held_out_pairs, seed, require_labelled)
         notes += found
     else:
         splits, clusters, found = qqp.from_examples(rows, paraphrases=task.name == "qqp", required=task.name == "qqp" and labelled)

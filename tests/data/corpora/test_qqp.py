@@ -196,6 +196,19 @@ def test_held_out_pairs_are_one_of_each_drawn_cluster_and_touch_no_training_row(
     assert triples(again["test"]) == triples(splits["test"])
 
 
+def test_held_out_pairs_may_have_to_have_a_labelled_negative():
+    found = set()
+    for seed in range(8):
+        splits, clusters, _ = qqp.build({"train": TABLE}, "one_per_positive", labelled=True, held_out=1, seed=seed, held_out_labelled=True)
+        (example,) = splits["test"]
+        assert example.negatives
+        found.add(clusters.find(example.source))
+    some = {clusters.find(e.source) for e in qqp.build({"train": TABLE}, "one_per_positive", labelled=True)[0]["train"]}
+    assert found == some, "every cluster with a labelled negative, and no other"
+    with pytest.raises(UserError, match=f"the corpus has {len(some)} clusters of duplicates with a labelled negative"):
+        qqp.build({"train": TABLE}, "one_per_positive", labelled=True, held_out=len(some), held_out_labelled=True)
+
+
 def test_more_clusters_than_there_are_can_t_be_held_out():
     with pytest.raises(UserError, match="--held_out_pairs=4: the corpus has 4 clusters of duplicates; give a smaller number"):
         qqp.build({"train": TABLE}, "one_per_positive", labelled=True, held_out=4)
