@@ -11,17 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hcl_tf.config import TASKS
 from hcl_tf.data.batching.sample_rows import sample_rows
 from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.data.store.tfrecords import content_of
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import sentence_similarity
+from hcl_tf.evaluation.dependence import units_of
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.files.names import is_plain
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.metrics.scores import DISTINCT_OUTPUTS, MATCHED, SOURCE_BLEU
+from hcl_tf.metrics.units import by_unit
 from hcl_tf.models import registry
 from hcl_tf.settings import preset_values
 from hcl_tf.training.run_folder import CONFIG
@@ -120,6 +124,14 @@ class Result:
         """Where the run's Figure 3 lies, if it was made."""
         return self.origin / PICTURE if self.origin.is_dir() else self.origin.with_suffix(".png")
 
+    def by_unit(self, table: np.ndarray) -> np.ndarray:
+        """Returns [seeds, units] of a table [seeds, examples] over the same examples, NaN left out.
+
+        Examples that share a text are one unit (`dependence.units_of`); in rows from before version 0.5 each is one of its own.
+        """
+        known = np.isfinite(table).all(0)
+        return by_unit(table[:, known], np.array(self.record["units"])[known] if "units" in self.record else None)
+
     def score(self, name: str) -> float | None:
         """A score's value on the test split; None where it has none."""
         entry = self.record["scores"].get(name)
@@ -176,6 +188,8 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
         "per_sentence": {
             name: [round(100 * p["scores"][name]) for p in predictions] for name in PER_SENTENCE if name in predictions[0]["scores"]
         },
+        # Which examples share a text, where any do; since version 0.5.
+        **({"units": units} if (units := units_of(((p["source"], p["reference"]) for p in predictions), config["task"] == "qqp")) else {}),
         # The same of the sources themselves as outputs, for comparisons at matched overlap; since version 0.5.
         "per_copy": {name: [round(100 * p["copy"][name]) for p in predictions] for name in MATCHED if "copy" in predictions[0]},
         "environment": run.run.environment,

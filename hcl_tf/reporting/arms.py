@@ -19,8 +19,9 @@ READING = (
     "A difference is a row minus the row it stands beside, over the same examples, with a 95% interval; above 0 is better. With one seed "
     "the interval is over examples alone (bootstrap) and does not know what another seed would change, so a row counts as above or below "
     "only where the difference is also larger than the largest between two seeds of the row beside (of the stage's base, where that has "
-    "one seed). With more seeds the interval is over seeds and examples crossed. In pictures the grey band is what two seeds of the base "
-    "differ by. Of a row that does not count, as it is worse by more than the plan allows, no verdict is said."
+    "one seed). With more seeds the interval is over seeds and examples crossed. Examples that share a text are not independent and count "
+    "as one unit. In pictures the grey band is what two seeds of the base differ by. Of a row that does not count, as it is worse by more "
+    "than the plan allows, no verdict is said."
 )
 
 

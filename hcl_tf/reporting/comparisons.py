@@ -105,7 +105,7 @@ def difference(own: Iterable[Result], base: Iterable[Result], measure: Measure) 
 
 
 def paired(own: Iterable[Result], base: Iterable[Result], measure: Measure) -> np.ndarray | None:
-    """A row minus another for each seed that both have and each example that all have, in the direction of better: [seeds, examples].
+    """A row minus another for each seed that both have and each unit of examples that all have, in the direction of better: [seeds, units].
 
     None where they share no seed, one of them lacks the measure, or they are of different numbers of examples.
     """
@@ -117,8 +117,7 @@ def _table(pairs: list[tuple[Result, Result]], measure: Measure) -> np.ndarray |
     values = [of_pair(mine, its, measure) for mine, its in pairs]
     if not values or len({len(value) for pair in values for value in pair}) > 1:
         return None
-    table = measure.better * np.stack([mine - its for mine, its in values])  # --> [seeds, examples]
-    return table[:, np.isfinite(table).all(0)]
+    return pairs[0][0].by_unit(measure.better * np.stack([mine - its for mine, its in values]))
 
 
 def between_seeds(results: Iterable[Result], measure: Measure) -> float:

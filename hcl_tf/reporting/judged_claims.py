@@ -83,7 +83,7 @@ def _judge(claim: Claim, task: str, kept: KeptStage | None, cause: str) -> Judge
         return replace(empty, reason="its rows share no seed")
     sign = 1 if claim.direction == "above" else -1
     sides = [_scores([results[row] for row in side], seeds, claim.metric) for side in (claim.of, claim.to)]
-    table = sides[0] - sides[1]  # --> [seeds, sentences]
+    table = results[rows[0]][seeds[0]].by_unit(sides[0] - sides[1])  # --> [seeds, units]
     mean, percent_here = table.mean(), 100 * table.mean() / sides[1].mean()
     low, high = _interval(table)
     one = replace(empty, difference=f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] ({percent_here:+.1f}%)", seeds=len(seeds))

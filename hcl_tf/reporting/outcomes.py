@@ -21,6 +21,7 @@ TO_TEXT = "z -> decoder"  # of links.FIGURES
 RULE = (
     f"{decision.RULE} {decision.YES} and {decision.TURNED} also need p below {ALPHA} after Holm's correction for all comparisons of the "
     "family that are planned with enough seeds, whether they ran or not; it is said where they lie within the margin all the same. "
+    "Sentences that share a text are not independent and count as one. "
     f"{NOT_YET}: a planned seed of either row is missing, and nothing is judged before. "
     f"{CLOSED}: z does not reach the text in every run of both rows, so their difference says nothing of what acts through z."
 )

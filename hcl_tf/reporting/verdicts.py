@@ -37,6 +37,7 @@ TOO_FEW = f"no verdict under {FEWEST_SEEDS} seeds"
 GAIN_RULE = (
     f"{GAIN}, {LOSS}: the 95% interval of {OURS} minus the row, over sentences and the seeds that both have, crossed, lies above or below "
     f"0; {UNCERTAIN}: it holds 0. With one seed the interval is over sentences alone and does not know what another seed would change. "
+    "Sentences that share a text count as one unit. "
     "Nothing is corrected for the number of rows. Only a gain over a row is credited to what the row lacks."
 )
 
@@ -215,7 +216,7 @@ class Table:
 
     def compare(self, of: tuple[str, ...], to: tuple[str, ...], metric: str) -> PairedComparison | None:
         """Compares means over rows, for each sentence and each seed that all of the rows have: crossed over both, or with one seed by a
-        paired bootstrap over sentences.
+        paired bootstrap over sentences. Sentences that share a text are one unit (`Result.by_unit`).
 
         None where a row is missing, no seed is common to all, or the metric has no value for single sentences.
         """
@@ -225,7 +226,7 @@ class Table:
             return None
         if (of, to, metric) not in self._compared:
             table = np.subtract(*(self._by_sentence(rows, metric, seeds) for rows in (of, to)))
-            self._compared[of, to, metric] = compare_paired(table[:, np.isfinite(table).all(0)])
+            self._compared[of, to, metric] = compare_paired(compared[0].by_unit(table))
         return self._compared[of, to, metric]
 
     def seeds(self, rows: Collection[str]) -> tuple[int, ...]:

@@ -48,6 +48,16 @@ def test_one_seed_has_the_interval_over_examples_and_several_the_crossed_one():
     assert difference(own[:2], base[1:], MARGIN).seeds == 1, "seeds that both have"
 
 
+def test_examples_that_share_a_text_are_one_unit():
+    own, base = ([result(name, seed, margin) for seed in (1, 2, 3)] for name, margin in (("own", 0.3), ("base", 0.0)))
+    apart = difference(own, base, MARGIN)
+    together = [replace(one, record=one.record | {"units": [0] * (N // 2) + list(range(1, N - N // 2 + 1))}) for one in own]
+    assert paired(together, base, MARGIN).shape == (3, N - N // 2 + 1)
+    found = difference(together, base, MARGIN)
+    assert found.value == pytest.approx(apart.value)
+    assert found.high - found.low != pytest.approx(apart.high - apart.low)
+
+
 def test_rows_without_a_common_seed_are_compared_by_their_first():
     assert difference([result("a", 1)], [result("base", 2)], MARGIN).seeds == 1
 
