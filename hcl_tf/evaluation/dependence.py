@@ -1,26 +1,39 @@
-"""Which scored examples belong together, because they share a text."""
+"""Which examples belong together, because they share a text, and so are one unit of an interval."""
 
 from collections.abc import Iterable
+from itertools import islice
+
+import numpy as np
 
 from hcl_tf.data.corpora.qqp import Clusters
+from hcl_tf.data.store.prepared_data import PreparedData
+
+PARAPHRASES = ("qqp",)  # tasks whose source and target mean the same
 
 
-def units_of(pairs: Iterable[tuple[str, str]], paraphrases: bool) -> list[int] | None:
+def units_of(pairs: Iterable[tuple[str, str]], task: str) -> list[int] | None:
     """Numbers the units that examples are of, in the order of their first examples.
 
     Examples of one source are one unit. Where source and target mean the same, as questions do, those that share either text are, also
     through others: that is a cluster of duplicates. Of other tasks a target may be said to many sources, which makes them no unit.
 
     Args:
-      pairs: source and target of each example.
+      pairs: source and target of each example. task: its name.
 
     Returns:
       A number for each example; None where each is a unit of its own.
     """
     pairs, clusters = list(pairs), Clusters()
-    if paraphrases:
+    if task in PARAPHRASES:
         for source, target in pairs:
             clusters.join(source, target)
     names = [clusters.find(source) for source, _ in pairs]
     number = {name: place for place, name in enumerate(dict.fromkeys(names))}
     return [number[name] for name in names] if len(number) < len(names) else None
+
+
+def units_of_split(data: PreparedData, split: str, limit: int | None) -> np.ndarray | None:
+    """Returns the units of a split's examples, or of the first so many: [n], or None where each is one of its own."""
+    records = islice(data.records(split), limit)
+    found = units_of(((record.source.raw, record.target.raw) for record in records), data.manifest["task"]["name"])
+    return None if found is None else np.array(found)

@@ -15,12 +15,12 @@ from hcl_tf.training.diagnostics import summarise
 COLLAPSE = "nll_shuffled_minus_posterior"
 
 
-def summary(diagnostics: dict[str, np.ndarray], comparisons: Mapping[str, tuple[str, str]]) -> dict:
+def summary(diagnostics: dict[str, np.ndarray], comparisons: Mapping[str, tuple[str, str]], units: np.ndarray | None = None) -> dict:
     """Everything about some examples, ready for JSON.
 
     Args:
       diagnostics: name -> [n] (NaN: does not apply) or [n, Z], of the same n examples (`Validation.diagnose`).
-      comparisons: the system's (`System.comparisons`).
+      comparisons: the system's (`System.comparisons`). units: as of `significance.means`.
 
     Returns:
       means: name -> value, low, high, examples. differences: the same, paired, for those of `comparisons` that can be taken.
@@ -31,7 +31,7 @@ def summary(diagnostics: dict[str, np.ndarray], comparisons: Mapping[str, tuple[
     singles = {name: values.astype(np.float64) for name, values in sorted(diagnostics.items()) if values.ndim == 1}
     pairs = {name: pair for name, pair in comparisons.items() if set(pair) <= singles.keys() and len(singles[pair[0]]) > 1}
     paired = {name: singles[value] - singles[baseline] for name, (value, baseline) in pairs.items()}
-    found: dict = {"means": significance.means(singles), "differences": significance.means(paired), "collapsed": None}
+    found: dict = {"means": significance.means(singles, units), "differences": significance.means(paired, units), "collapsed": None}
     gap = found["differences"].get(COLLAPSE, {"low": None})
     if gap["low"] is not None:
         found["collapsed"] = not gap["low"] > 0

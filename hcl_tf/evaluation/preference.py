@@ -59,9 +59,9 @@ def of_examples(
     return {"nll": target, **compared, **at_equal, "equal_overlap": equal.astype(np.float64)}
 
 
-def summary(compared: Mapping[str, np.ndarray]) -> dict[str, dict]:
-    """Sums `of_examples` up: name -> mean with interval of what compares the two texts."""
-    return means({name: values for name, values in compared.items() if name not in ("nll", "equal_overlap")})
+def summary(compared: Mapping[str, np.ndarray], units: np.ndarray | None = None) -> dict[str, dict]:
+    """Sums `of_examples` up: name -> mean with interval of what compares the two texts. `units`: as of `significance.means`."""
+    return means({name: values for name, values in compared.items() if name not in ("nll", "equal_overlap")}, units)
 
 
 def per_example(compared: Mapping[str, np.ndarray]) -> dict[str, list[float]]:

@@ -189,7 +189,7 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
             name: [round(100 * p["scores"][name]) for p in predictions] for name in PER_SENTENCE if name in predictions[0]["scores"]
         },
         # Which examples share a text, where any do; since version 0.5.
-        **({"units": units} if (units := units_of(((p["source"], p["reference"]) for p in predictions), config["task"] == "qqp")) else {}),
+        **({"units": units} if (units := units_of(((p["source"], p["reference"]) for p in predictions), config["task"])) else {}),
         # The same of the sources themselves as outputs, for comparisons at matched overlap; since version 0.5.
         "per_copy": {name: [round(100 * p["copy"][name]) for p in predictions] for name in MATCHED if "copy" in predictions[0]},
         "environment": run.run.environment,

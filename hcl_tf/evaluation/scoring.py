@@ -24,6 +24,7 @@ from hcl_tf.data.tokenizers.words import vocabulary
 from hcl_tf.decoding import sources
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import derivations, diagnostics, preference, sentence_similarity
+from hcl_tf.evaluation.dependence import units_of, units_of_split
 from hcl_tf.evaluation.intervals import interval, number, table
 from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.samples import score_samples
@@ -193,22 +194,25 @@ class _ScoreInputs:
         wanted = vocabulary((text for part in texts for text in part), self._language)
         self._vectors = word_vectors.load_text(embeddings, wanted) if embeddings else data.word_vectors
         self._meaning = sentence_similarity.at_hand(self._language)
+        found = units_of(((record.source.raw, record.target.raw) for record in records), data.manifest["task"]["name"])
+        self._units = None if found is None else np.array(found)
 
     def score(self, outputs: list[str]) -> tuple[dict[str, dict], list[dict]]:
         """See `metrics.scores.score`, and where its encoder is at hand `evaluation.sentence_similarity`."""
         known = (self._references, self._sources, self._keywords, self._targets, self._language, self._vectors)
         texts = list(map(self._normal, outputs))
-        scores, per_example = score(texts, *known, normalization=self._normalization, further=self._further)
+        scores, per_example = score(texts, *known, normalization=self._normalization, further=self._further, units=self._units)
         if self._meaning:
             values = sentence_similarity.similarities(self._meaning, texts, self._references, self._further)
-            scores |= with_normalization(sentence_similarity.entry(values, bool(self._further)), self._normalization)
+            scores |= with_normalization(sentence_similarity.entry(values, bool(self._further), self._units), self._normalization)
             per_example = [one | {sentence_similarity.NAME: float(value)} for one, value in zip(per_example, values, strict=True)]
         return scores, per_example
 
     def score_samples(self, drawn: Sequence[list[str]]) -> dict[str, dict]:
         """See `metrics.samples.score_samples`."""
         normal = [list(map(self._normal, texts)) for texts in drawn]
-        return score_samples(normal, self._references, self._sources, self._language, self._normalization, self._further)
+        known = (self._references, self._sources, self._language)
+        return score_samples(normal, *known, self._normalization, self._further, self._units)
 
     def copies(self) -> tuple[dict[str, dict], list[dict]]:
         """See `metrics.scores.score`, of the sources themselves as outputs."""
@@ -232,8 +236,9 @@ def diagnose(trained: TrainedRun, split: str, limit: int | None) -> dict:
     found = trained.diagnosed(split, limit)
     arrays = trained.data.arrays(split).first(limit)
     compared = preference.of_split(found, trained.model.output_nll, arrays, trained.inputs)
-    further = {"preference": preference.summary(compared), "per_example": preference.per_example(compared)}
-    return diagnostics.summary(found, trained.model.comparisons) | further
+    units = units_of_split(trained.data, split, limit)
+    further = {"preference": preference.summary(compared, units), "per_example": preference.per_example(compared)}
+    return diagnostics.summary(found, trained.model.comparisons, units) | further
 
 
 def head_of(config: dict, settings: Settings, checkpoint: str, step: int, data: PreparedData, split: str, count: int) -> dict:

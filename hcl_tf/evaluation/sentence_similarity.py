@@ -76,9 +76,9 @@ def similarities(encode: Encode, outputs: Sequence[str], references: Sequence[st
     return SCALE * found.astype(np.float64)
 
 
-def entry(values: np.ndarray, further: bool) -> dict[str, dict]:
+def entry(values: np.ndarray, further: bool, units: np.ndarray | None = None) -> dict[str, dict]:
     """Returns the score of some values as `metrics.scores.score` has its own: name -> value, interval, signature and sentences."""
-    found = significance.means({NAME: values})[NAME]
+    found = significance.means({NAME: values}, units)[NAME]
     several = "|references:one or more, the nearest" if further else ""
     encoder = f"encoder:all-MiniLM-L6-v2 ({bert_weights.MINILM_PACKAGE}), mean of pieces"
     text = f"{NAME}|level:sentence, mean|{encoder}|cosine{several}|scale:{SCALE:g}, from -{SCALE:g}"

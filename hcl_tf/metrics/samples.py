@@ -20,11 +20,12 @@ def score_samples(
     language: str,
     normalization: str = NONE,
     further: Sequence[Sequence[str]] | None = None,
+    units: np.ndarray | None = None,
 ) -> dict[str, dict]:
     """Scores N outputs of each of n sources.
 
     Args:
-      samples: [N][n] texts. references, sources: n texts each. language, normalization, further: as of `scores.score`.
+      samples: [N][n] texts. references, sources: n texts each. language, normalization, further, units: as of `scores.score`.
 
     Returns:
       For each score its value, low and high (95% bootstrap interval over sources; None where there is no value), examples (how many have a
@@ -53,7 +54,7 @@ def score_samples(
         DISTINCT: np.array([diversity.distinct_share(texts) for texts in of_source]),
     }
     signatures = _signatures(len(samples), language, bleu.SEVERAL if more else "")
-    found = significance.means(columns)
+    found = significance.means(columns, units)
     return with_normalization({name: entry | {"signature": signatures[name]} for name, entry in found.items()}, normalization)
 
 

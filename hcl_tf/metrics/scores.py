@@ -28,6 +28,7 @@ def score(
     seed: int = 1,
     normalization: str = NONE,
     further: Sequence[Sequence[str]] | None = None,
+    units: np.ndarray | None = None,
 ) -> tuple[dict[str, dict], list[dict]]:
     """Scores n predictions.
 
@@ -40,6 +41,7 @@ def score(
       seed: of the bootstrap. normalization: of all these texts, which signatures name.
       further: for each prediction its references beyond the first. BLEU, iBLEU, sacreBLEU and the embedding scores take all references of a
         prediction, each in its way (bleu.py, embedding.py); no other score looks at references.
+      units: [n] the unit that each is of, where some are not independent of each other; whole units are resampled.
 
     Returns:
       scores: name -> value, low and high (95% bootstrap interval; None for scores that count different outputs, which resampling
@@ -62,12 +64,12 @@ def score(
     looked_for = [[words(keyword, language) for keyword in given] for given in keywords]
 
     names, columns, signatures = _sentence_scores(outputs, targets, more, inputs, looked_for, known, language, vectors)
-    samples = significance.resampled_means(columns, seed=seed)
+    samples = significance.resampled_means(columns, seed=seed, units=units)
     scores = {
         name: _entry(_mean(column), significance.percentiles(resampled), signature, _counts(name, column, outputs))
         for name, column, resampled, signature in zip(names, columns.T, samples.T, signatures, strict=True)
     }
-    scores |= _corpus_scores(predictions, references, further, outputs, inputs, language, seed)
+    scores |= _corpus_scores(predictions, references, further, outputs, inputs, language, seed, units)
     per_example = [{name: _number(value) for name, value in zip(names, row, strict=True)} for row in columns]
     return with_normalization(scores, normalization), per_example
 
@@ -100,13 +102,13 @@ def _sentence_scores(outputs, targets, more, inputs, looked_for, known, language
     return list(names), np.stack(columns, axis=1).astype(np.float64), list(signatures)
 
 
-def _corpus_scores(predictions, references, further, outputs, inputs, language, seed) -> dict[str, dict]:
+def _corpus_scores(predictions, references, further, outputs, inputs, language, seed, units) -> dict[str, dict]:
     """Computes the scores of the outputs as a whole."""
     token = TOKENISATION[language]
     counts = {"sentences": len(outputs)}
     corpus = bleu.CorpusBleu(language)
     statistics = corpus.statistics(predictions, references, further)
-    interval = significance.percentiles(significance.resampled(statistics, corpus.of, seed=seed))
+    interval = significance.percentiles(significance.resampled(statistics, corpus.of, seed=seed, units=units))
     (value,) = corpus.of(statistics.sum(axis=0, keepdims=True))
     scores = {CORPUS_BLEU: _entry(value, interval, f"{corpus.signature(bool(further))}|scale:100", counts)}
     for order in (1, 2):

@@ -1,6 +1,7 @@
 """Estimates by the bootstrap how far a mean over test sentences would move with other sentences (Efron 1979; for BLEU: Koehn 2004).
 
-A sentence without a score is NaN. It is left out of the mean of every resample that it is drawn into.
+A sentence without a score is NaN. It is left out of the mean of every resample that it is drawn into. Where sentences are not independent
+of each other, `units` [n] says of which unit each is, and whole units are drawn.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from hcl_tf.metrics.crossed import crossed_mean
+from hcl_tf.metrics.units import summed
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -40,12 +42,16 @@ def _drawn(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(draws.ravel(), minlength=block * count).reshape(block, count)
 
 
-def resampled(values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], resamples: int = RESAMPLES, seed: int = 1) -> np.ndarray:
+def resampled(
+    values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], resamples: int = RESAMPLES, seed: int = 1,
+    units: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """Computes a statistic of each resample of values [n, k], from their sums [b, k] over b resamples. Returns [resamples, ...]."""
+    values = summed(values, units)
     return np.concatenate([statistic(weights @ values) for weights in resample(len(values), resamples, seed)])
 
 
-def resampled_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 1) -> np.ndarray:
+def resampled_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 1, units: np.ndarray | None = None) -> np.ndarray:
     """Computes the means of m scores of n sentences, [n, m], in each resample: [resamples, m], NaN where a resample has no score."""
     known = np.isfinite(values)
     sums = np.concatenate([np.where(known, values, 0.0), known.astype(np.float64)], axis=1)
@@ -54,7 +60,7 @@ def resampled_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 
         total, scored = np.split(totals, 2, axis=1)
         return np.divide(total, scored, out=np.full_like(total, np.nan), where=scored > 0)
 
-    return resampled(sums, means, resamples, seed)
+    return resampled(sums, means, resamples, seed, units)
 
 
 def percentiles(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
@@ -71,7 +77,7 @@ def confidence_interval(values: np.ndarray, level: float = LEVEL, resamples: int
     return percentiles(resampled_means(np.asarray(values, np.float64)[:, None], resamples, seed)[:, 0], level)
 
 
-def means(columns: dict[str, np.ndarray]) -> dict[str, dict]:
+def means(columns: dict[str, np.ndarray], units: np.ndarray | None = None) -> dict[str, dict]:
     """Computes the means of several columns of values [n] of the same examples, with bootstrap intervals. All are resampled together.
 
     Returns:
@@ -79,7 +85,7 @@ def means(columns: dict[str, np.ndarray]) -> dict[str, dict]:
     """
     if not columns:
         return {}
-    resampled = resampled_means(np.stack(list(columns.values()), 1))
+    resampled = resampled_means(np.stack(list(columns.values()), 1), units=units)
     found = {}
     for (name, values), samples in zip(columns.items(), resampled.T, strict=True):
         known = values[np.isfinite(values)]

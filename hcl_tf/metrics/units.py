@@ -17,13 +17,18 @@ def by_unit(values: np.ndarray, units: np.ndarray | None) -> np.ndarray:
       [seeds, J].
     """
     values = np.asarray(values, np.float64)
-    count = values.shape[1]
-    if units is None:
+    sums = summed(values.T, units).T
+    if sums.shape == values.shape:
         return values
-    _, place, sizes = np.unique(units, return_inverse=True, return_counts=True)
-    if len(sizes) == count:
+    sizes, mean = summed(np.ones((values.shape[1], 1)), units)[:, 0], values.mean()
+    return mean + len(sizes) / values.shape[1] * (sums - sizes * mean)
+
+
+def summed(values: np.ndarray, units: np.ndarray | None) -> np.ndarray:
+    """Returns the sums of values [N, k] over each unit, [J, k] in the order of the units' numbers; the values where each is its own."""
+    names, place = (None, None) if units is None else np.unique(units, return_inverse=True)
+    if names is None or len(names) == len(values):
         return values
-    sums = np.zeros((len(values), len(sizes)))
-    np.add.at(sums, (slice(None), place), values)
-    mean = values.mean()
-    return mean + len(sizes) / count * (sums - sizes * mean)
+    sums = np.zeros((len(names), *values.shape[1:]))
+    np.add.at(sums, place, values)
+    return sums

@@ -142,3 +142,18 @@ def test_paired_differences_are_crossed_over_seeds_and_sentences_and_of_one_seed
     assert (found.difference, found.low, found.high, found.p_value) == (crossed.value, crossed.low, crossed.high, crossed.p)
     assert compare_paired(draw[:1]) == paired_bootstrap(draw[0], np.zeros(40))
     assert (compare_paired(draw[:1]).low, compare_paired(draw[:1]).high) == tuple(means({"": draw[0]})[""][end] for end in ("low", "high"))
+
+
+def test_whole_units_are_resampled():
+    """By hand: the sums of three units, drawn with the same numbers."""
+    units = np.array([0, 0, 0, 1, 2, 2])
+    values = np.array([[1.0, 5.0], [2.0, np.nan], [6.0, 1.0], [4.0, 4.0], [0.0, 2.0], [np.nan, 8.0]])
+    sums = np.array([[9.0, 6.0], [4.0, 4.0], [0.0, 10.0]])
+    counts = np.array([[3, 2], [1, 1], [1, 2]])
+    drawn = np.concatenate(list(resample(3, 50, seed=7)))
+    np.testing.assert_allclose(resampled_means(values, 50, 7, units), (drawn @ sums) / (drawn @ counts))
+    columns = {"a": values[:, 0], "b": values[:, 1]}
+    found, apart = means(columns, units), means(columns)
+    assert [found[name]["value"] for name in columns] == [apart[name]["value"] for name in columns] == [13 / 5, 4.0]
+    assert [found[name]["examples"] for name in columns] == [5, 5]
+    assert found["a"]["high"] != apart["a"]["high"]

@@ -12,11 +12,14 @@ PAIRS = {
 }  # fmt: skip
 
 
-def of_contrasts(diagnostics: dict[str, np.ndarray], untrained: dict[str, np.ndarray] | None) -> dict[str, dict]:
+def of_contrasts(
+    diagnostics: dict[str, np.ndarray], untrained: dict[str, np.ndarray] | None, units: np.ndarray | None = None
+) -> dict[str, dict]:
     """Sums up what each contrast does with some examples.
 
     Args:
       diagnostics: of the n examples (`Validation.diagnose`). untrained: the same before training; None: not to be had.
+      units: as of `significance.means`.
 
     Returns:
       contrast -> margin and order with intervals; the margin's median; gain, the nats that its order is worth at its best scale
@@ -28,7 +31,8 @@ def of_contrasts(diagnostics: dict[str, np.ndarray], untrained: dict[str, np.nda
         if margins is None or np.isnan(margins).all():
             continue
         applies = ~np.isnan(margins)
-        found[name] = means({"margin": margins.astype(np.float64), "order": diagnostics[f"order_{name}"].astype(np.float64)}) | {
+        columns = {"margin": margins.astype(np.float64), "order": diagnostics[f"order_{name}"].astype(np.float64)}
+        found[name] = means(columns, units) | {
             "median": float(np.median(margins[applies])),
             "gain": gain(margins),
             "blind_order": blind_order(*(diagnostics[vector][applies] for vector in pair)) if applies.sum() >= LEAST_SAMPLES else None,

@@ -9,6 +9,7 @@ import tensorflow as tf
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import diagnostics, preference
+from hcl_tf.evaluation.dependence import units_of_split
 from hcl_tf.evaluation.links import links
 from hcl_tf.evaluation.scoring import head_of
 from hcl_tf.metrics.significance import means
@@ -56,21 +57,22 @@ def measure(trained: TrainedRun, request: MeterRequest) -> dict:
     head = head_of(
         trained.run.config, trained.settings, trained.checkpoint, trained.step, trained.data, request.split, validation.batches.count
     )
-    figures = diagnostics.summary(found, system.comparisons)
+    units = units_of_split(trained.data, request.split, request.limit)
+    figures = diagnostics.summary(found, system.comparisons, units)
     result = head | {
         "figures": figures,
         "links": [asdict(link) for link in links(figures["differences"])],
         "infonce_ceiling": float(np.log(min(validation.batches.batch_size, validation.batches.count))),
-        "contrasts": of_contrasts(found, _untrained(trained, request) if request.untrained else None),
+        "contrasts": of_contrasts(found, _untrained(trained, request) if request.untrained else None, units),
         "negatives": trained.data.manifest["splits"]["train"].get("negatives"),
     }
     arrays = trained.data.arrays(request.split).first(request.limit)
-    result["preference"] = preference.summary(preference.of_split(found, system.output_nll, arrays, trained.inputs))
+    result["preference"] = preference.summary(preference.of_split(found, system.output_nll, arrays, trained.inputs), units)
     if system.places:
         parts = gradients.parts_of(assembly.variables(system), system.places)
         result["gradients"] = gradients.by_part(system, parts, _training_batches(trained), trained.settings.seed)
     if request.what_if:
-        result["what_if"] = _what_if(validation)
+        result["what_if"] = _what_if(validation, units)
     return result
 
 
@@ -94,7 +96,7 @@ def _training_batches(trained: TrainedRun) -> Iterator[Batch]:
         yield {name: tf.constant(value) for name, value in batches.make(rows, 2**31, number).items()}
 
 
-def _what_if(validation: Validation) -> dict[str, dict]:
+def _what_if(validation: Validation, units: np.ndarray | None) -> dict[str, dict]:
     """Moves the prior's mean by alpha times the difference of the posterior's means, for each of `ALPHAS`.
 
     Returns:
@@ -110,5 +112,5 @@ def _what_if(validation: Validation) -> dict[str, dict]:
         target, negative = np.concatenate(parts, axis=1).astype(np.float64)
         columns |= {f"{alpha:g} nll": target, f"{alpha:g} margin": negative - target}
         columns[f"{alpha:g} moved"] = columns[f"{alpha:g} margin"] - columns[f"{ALPHAS[0]:g} margin"]
-    found = means(columns)
+    found = means(columns, units)
     return {f"{alpha:g}": {name: found[f"{alpha:g} {name}"] for name in ("nll", "margin", "moved")} for alpha in ALPHAS}
