@@ -6,8 +6,8 @@
 
 SIGKILL comes at random moments of a process's life: while it starts, between two steps, inside of a checkpoint, a validation or a refresh
 of the node features. A run that has come to its end is compared, and the next is killed, until there were as many kills as asked for.
-What is compared, of every run in the folder: the weights of each checkpoint that is left, metrics.jsonl, samples.md, and the steps in
-TensorBoard's files; of a study of trials its table and its best settings.
+What is compared, of every run in the folder: the weights of the best checkpoints and the newest, metrics.jsonl, samples.md, and the steps
+in TensorBoard's files; of a study of trials its table and its best settings.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def state(folder: Path) -> dict[str, object]:
     for path in sorted(folder.rglob("*")):
         if path.name in SAME:
             found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif path.name == "variables.safetensors":
+        elif path.name == "variables.safetensors" and not _is_older(path.parent):
             digest = hashlib.sha256()
             for name, array in sorted(load_file(path).items()):
                 digest.update(name.encode() + array.tobytes())
@@ -57,6 +57,11 @@ def state(folder: Path) -> dict[str, object]:
             tags = [tag for tag in events.Tags()["tensors"] if tag.startswith(("train/", "valid"))]
             found |= {f"{path.relative_to(folder)}: {tag}": [event.step for event in events.Tensors(tag)] for tag in tags}
     return found
+
+
+def _is_older(checkpoint: Path) -> bool:
+    """Whether it is a step's and not the newest: which of these are left depends on when a run was told to end, as it saves then."""
+    return checkpoint.name.startswith("step-") and checkpoint.name != max(path.name for path in checkpoint.parent.glob("step-*"))
 
 
 def size(folder: Path) -> int:
