@@ -31,6 +31,8 @@ def generate(run_dir: Path, checkpoint: str, file: Path | None, keywords: str | 
     Raises:
       UserError: the run, the file, a line of it or a keyword can't be used.
     """
+    if not file and sys.stdin is None:
+        raise UserError("standard input is closed; give texts there, a line each, or a file with --input")
     count = _check(file) if file else None
     given = None if keywords is None else split_keywords(keywords)
     trained = TrainedRun(run_dir, checkpoint)

@@ -128,6 +128,13 @@ def test_what_can_not_work_is_refused_before_the_model_is_loaded(trained_run, tm
         generate(tmp_path / "nowhere", "best_loss", None, None, 0)
 
 
+def test_a_closed_standard_input_is_said(tmp_path, monkeypatch):
+    """Python has None where a shell closed it (<&-)."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UserError, match="standard input is closed; give texts there, a line each, or a file with --input"):
+        generate(tmp_path, "best_loss", None, None, 1)
+
+
 def test_a_run_without_keywords_takes_none(trained_run, monkeypatch):
     monkeypatch.setattr(TrainedRun, "system", property(lambda _: SimpleNamespace(uses_keywords=False)))
     with pytest.raises(UserError, match="--keywords: this run was trained without keywords"):
