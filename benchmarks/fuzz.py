@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hcl_tf import cli, config
@@ -110,21 +111,18 @@ def made(scratch: Path) -> dict[str, tuple[Path, list[str], Reader, bool]]:
 
 
 def _make_study(folder: Path) -> None:
-    """A study of twelve made-up outputs, two sheets of it filled, and their results."""
-    from hcl_tf.studies.human_evaluation import folder as study_folder
-    from hcl_tf.studies.human_evaluation import results, sheets, study
+    """The tests' study of made-up outputs, two sheets of it filled, and their results."""
+    from toy_study import NASTY, as_saved, filled, toy_study
 
-    systems = ("hcl", "claps")
-    entries = [{"name": name, "model": name, "seed": 1, "preset": "tiny", "step": 5, "predictions_sha256": "0" * 64} for name in systems]
-    origin = {"task": "qqp", "data": "0" * 64, "split": "test", "examples": 8, "keep_case": False, "systems": entries}
-    examples = [{"id": str(number), "source": f"source, with a comma {number}"} for number in range(8)]
-    outputs = {name: [f'{name} says "{number}"\non two lines é' for number in range(8)] for name in systems}
-    drawn = study.draw(outputs, examples, 6, 2, 1, False, origin)
+    from hcl_tf.studies.human_evaluation import folder as study_folder
+    from hcl_tf.studies.human_evaluation import results
+
+    drawn = toy_study(annotators=2, texts=NASTY)
     folder.mkdir()
     study_folder.write(drawn, folder)
     for annotator in (1, 2):
-        lines = [[*row[: -len(study.SCALES)], *["123"[int(row[1]) % 3]] * len(study.SCALES)] for row in sheets.rows(drawn, annotator)]
-        (folder / "filled" / f"{annotator}.csv").write_bytes(sheets.to_csv(lines))
+        lines = filled(drawn, annotator, lambda item, *_: item.number % 3 + 1)
+        (folder / "filled" / f"{annotator}.csv").write_bytes(as_saved(lines))
     with contextlib.redirect_stdout(io.StringIO()):
         results.report(folder, [], "hcl")
 

@@ -16,12 +16,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 from absl import app, flags
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hcl_tf.files.checksums import sha256
 
 COMMAND = flags.DEFINE_string("command", "hcl_tf.train", "What is killed; the words behind -- are its flags.")
 KILLS = flags.DEFINE_integer("kills", 100, "How often.", lower_bound=1)
@@ -46,7 +49,7 @@ def state(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         if path.name in SAME:
-            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(path.relative_to(folder))] = sha256(path)
         elif path.name == "variables.safetensors" and not _is_older(path.parent):
             digest = hashlib.sha256()
             for name, array in sorted(load_file(path).items()):
@@ -94,7 +97,7 @@ def main(arguments: list[str]) -> None:
     if code := start("alone", given).wait():
         raise SystemExit(f"the run that is left alone ended with exit code {code}; {folder / 'alone.log'} says why")
     within, alone = WITHIN.value or time.monotonic() - began, state(folder / "alone")
-    outcomes, runs, faults = Counter(), 1, []
+    kills, written, runs, faults = 0, 0, 1, []
 
     def compare() -> None:
         found = state(folder / f"killed-{runs}")
@@ -102,23 +105,18 @@ def main(arguments: list[str]) -> None:
         faults.extend(f"killed-{runs}: {name}" for name in differing)
         print(f"killed-{runs} came to its end: {len(alone) - len(differing)} of {len(alone)} things are the same", flush=True)
 
-    while outcomes["written"] + outcomes["nothing"] < KILLS.value:
+    while kills < KILLS.value:
         outcome = killed(f"killed-{runs}", given, draw.uniform(0, within))
-        outcomes[outcome] += 1
         if outcome == "finished":
             compare()
             runs += 1
-        else:
-            print(
-                f"kill {outcomes['written'] + outcomes['nothing']}: it had written {'more' if outcome == 'written' else 'nothing yet'}",
-                flush=True,
-            )
+            continue
+        kills, written = kills + 1, written + (outcome == "written")
+        print(f"kill {kills}: it had written {'more' if outcome == 'written' else 'nothing yet'}", flush=True)
     if code := start(f"killed-{runs}", given).wait():
         raise SystemExit(f"killed-{runs} ended by itself with exit code {code}; its log says why")
     compare()
-    print(
-        f"{KILLS.value} kills of {runs} runs, {outcomes['written']} of them after more had been written; differing: {faults or 'nothing'}"
-    )
+    print(f"{kills} kills of {runs} runs, {written} of them after more had been written; differing: {faults or 'nothing'}")
     if faults:
         raise SystemExit(1)
 

@@ -1,12 +1,12 @@
 """Which examples belong together, because they share a text, and so are one unit of an interval."""
 
 from collections.abc import Iterable
-from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from hcl_tf.data.corpora.qqp import Clusters
-from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.tfrecords import Record
 
 PARAPHRASES = ("qqp",)  # tasks whose source and target mean the same
 
@@ -32,8 +32,7 @@ def units_of(pairs: Iterable[tuple[str, str]], task: str) -> list[int] | None:
     return [number[name] for name in names] if len(number) < len(names) else None
 
 
-def units_of_split(data: PreparedData, split: str, limit: int | None) -> np.ndarray | None:
-    """Returns the units of a split's examples, or of the first so many: [n], or None where each is one of its own."""
-    records = islice(data.records(split), limit)
-    found = units_of(((record.source.raw, record.target.raw) for record in records), data.manifest["task"]["name"])
+def units_of_records(records: Iterable[Record], manifest: dict[str, Any]) -> np.ndarray | None:
+    """Returns the units of records of a prepared folder, which has this manifest: [n], or None where each is one of its own."""
+    found = units_of(((record.source.raw, record.target.raw) for record in records), manifest["task"]["name"])
     return None if found is None else np.array(found)

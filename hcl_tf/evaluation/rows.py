@@ -162,6 +162,7 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
     config, manifest = run.run.config, from_json(run.run.stored("data/manifest.json").read_bytes())
     predictions, scores, best = run.predictions, run.scores, [v for v in run.validations() if v["step"] == run.scores["step"]]
     known = [(p["id"], p["source"], p["reference"], *p.get("references", ())) for p in predictions]
+    units = units_of(((p["source"], p["reference"]) for p in predictions), config["task"])
     ranked = sorted(predictions, key=lambda p: -p["scores"][RANKED_BY])
     chosen = {"samples": [predictions[i] for i in sample_rows(len(predictions), SAMPLES)]}
     chosen |= {"best": ranked[:EXTREMES], "worst": ranked[: -EXTREMES - 1 : -1]}
@@ -189,7 +190,7 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
             name: [round(100 * p["scores"][name]) for p in predictions] for name in PER_SENTENCE if name in predictions[0]["scores"]
         },
         # Which examples share a text, where any do; since version 0.5.
-        **({"units": units} if (units := units_of(((p["source"], p["reference"]) for p in predictions), config["task"])) else {}),
+        **({"units": units} if units else {}),
         # The same of the sources themselves as outputs, for comparisons at matched overlap; since version 0.5.
         "per_copy": {name: [round(100 * p["copy"][name]) for p in predictions] for name in MATCHED if "copy" in predictions[0]},
         "environment": run.run.environment,

@@ -24,7 +24,7 @@ from hcl_tf.data.tokenizers.words import vocabulary
 from hcl_tf.decoding import sources
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import derivations, diagnostics, preference, sentence_similarity
-from hcl_tf.evaluation.dependence import units_of, units_of_split
+from hcl_tf.evaluation.dependence import units_of_records
 from hcl_tf.evaluation.intervals import interval, number, table
 from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.samples import score_samples
@@ -102,14 +102,14 @@ def report(
     records: list[Record],
     outputs: list[str],
     head: dict,
-    diagnose: Callable[[], dict],
+    diagnose: Callable[[np.ndarray | None], dict],
     drawn: Sequence[list[str]] = (),
 ) -> dict:
     """The part of `evaluate` that comes after decoding.
 
     Args:
       records: of the split, or as many as are asked for; outputs: theirs. head: what the result is a result of.
-      diagnose: gives the diagnostics of the model (evaluation/diagnostics.py). drawn: what `decode_samples` returns.
+      diagnose: gives the diagnostics of the model (evaluation/diagnostics.py), of units of examples. drawn: what `decode_samples` returns.
     """
     print("scoring", flush=True)
     with working("scoring"):
@@ -121,7 +121,7 @@ def report(
     run.write_text(f"samples.{request.label}.md", _samples(rows, head))
     print("diagnosing the model", flush=True)
     with working("diagnosing the model"):
-        found = head | {"figures": diagnose(), "floors": {"copy_source": copy_source, "random_target": inputs.random()}}
+        found = head | {"figures": diagnose(inputs.units), "floors": {"copy_source": copy_source, "random_target": inputs.random()}}
     if drawn:
         print("scoring the samples", flush=True)
         with working("scoring the samples"):
@@ -194,17 +194,16 @@ class _ScoreInputs:
         wanted = vocabulary((text for part in texts for text in part), self._language)
         self._vectors = word_vectors.load_text(embeddings, wanted) if embeddings else data.word_vectors
         self._meaning = sentence_similarity.at_hand(self._language)
-        found = units_of(((record.source.raw, record.target.raw) for record in records), data.manifest["task"]["name"])
-        self._units = None if found is None else np.array(found)
+        self.units = units_of_records(records, data.manifest)
 
     def score(self, outputs: list[str]) -> tuple[dict[str, dict], list[dict]]:
         """See `metrics.scores.score`, and where its encoder is at hand `evaluation.sentence_similarity`."""
         known = (self._references, self._sources, self._keywords, self._targets, self._language, self._vectors)
         texts = list(map(self._normal, outputs))
-        scores, per_example = score(texts, *known, normalization=self._normalization, further=self._further, units=self._units)
+        scores, per_example = score(texts, *known, normalization=self._normalization, further=self._further, units=self.units)
         if self._meaning:
             values = sentence_similarity.similarities(self._meaning, texts, self._references, self._further)
-            scores |= with_normalization(sentence_similarity.entry(values, bool(self._further), self._units), self._normalization)
+            scores |= with_normalization(sentence_similarity.entry(values, bool(self._further), self.units), self._normalization)
             per_example = [one | {sentence_similarity.NAME: float(value)} for one, value in zip(per_example, values, strict=True)]
         return scores, per_example
 
@@ -212,7 +211,7 @@ class _ScoreInputs:
         """See `metrics.samples.score_samples`."""
         normal = [list(map(self._normal, texts)) for texts in drawn]
         known = (self._references, self._sources, self._language)
-        return score_samples(normal, *known, self._normalization, self._further, self._units)
+        return score_samples(normal, *known, self._normalization, self._further, self.units)
 
     def copies(self) -> tuple[dict[str, dict], list[dict]]:
         """See `metrics.scores.score`, of the sources themselves as outputs."""
@@ -228,7 +227,7 @@ class _ScoreInputs:
         return self.score(self._random)[0]
 
 
-def diagnose(trained: TrainedRun, split: str, limit: int | None) -> dict:
+def diagnose(trained: TrainedRun, split: str, limit: int | None, units: np.ndarray | None) -> dict:
     """Diagnostics of the model on a split (diagnostics.py), whether it prefers targets to negatives, and what rows are compared by example
     for example (preference.py). Of a system without weights there are none."""
     if not trained.model.is_trained:
@@ -236,7 +235,6 @@ def diagnose(trained: TrainedRun, split: str, limit: int | None) -> dict:
     found = trained.diagnosed(split, limit)
     arrays = trained.data.arrays(split).first(limit)
     compared = preference.of_split(found, trained.model.output_nll, arrays, trained.inputs)
-    units = units_of_split(trained.data, split, limit)
     further = {"preference": preference.summary(compared, units), "per_example": preference.per_example(compared)}
     return diagnostics.summary(found, trained.model.comparisons, units) | further
 

@@ -21,7 +21,6 @@ from hcl_tf.data.tokenizers import library
 from hcl_tf.decoding.generator import text_of
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import diagnostics
-from hcl_tf.evaluation.dependence import units_of_split
 from hcl_tf.evaluation.scoring import EvaluationRequest, head_of, report
 from hcl_tf.files.json_text import from_json
 from hcl_tf.layers.encoder import EncoderShape
@@ -62,9 +61,7 @@ def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Pat
                 run.append_speed(line)
             head = head_of(config, settings, BEST[0], there.done["best_step"], data, "test", len(records["test"]))
             found = EvaluationRequest(run_dir)
-            units = units_of_split(data, "test", None)
-            figures = partial(diagnostics.summary, there.diagnostics, compared, units)
-            report(run, found, data, records["test"], outputs["test"], head, figures)
+            report(run, found, data, records["test"], outputs["test"], head, partial(diagnostics.summary, there.diagnostics, compared))
             summary = {name: there.done[name] for name in ("ended", "step", "best_step")}
             finish(run, data, records["validation"], outputs["validation"], summary, there.done["best_loss"])
     except BaseException:

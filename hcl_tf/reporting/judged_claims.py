@@ -8,8 +8,7 @@ import numpy as np
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.metrics import decision
-from hcl_tf.metrics.crossed import crossed_mean
-from hcl_tf.metrics.significance import means
+from hcl_tf.metrics.significance import compare_paired
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import Claim, Claims
 from hcl_tf.reporting.kept import KeptStage
@@ -84,9 +83,10 @@ def _judge(claim: Claim, task: str, kept: KeptStage | None, cause: str) -> Judge
     sign = 1 if claim.direction == "above" else -1
     sides = [_scores([results[row] for row in side], seeds, claim.metric) for side in (claim.of, claim.to)]
     table = results[rows[0]][seeds[0]].by_unit(sides[0] - sides[1])  # --> [seeds, units]
-    mean, percent_here = table.mean(), 100 * table.mean() / sides[1].mean()
-    low, high = _interval(table)
-    one = replace(empty, difference=f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] ({percent_here:+.1f}%)", seeds=len(seeds))
+    gap = compare_paired(table)
+    mean, percent_here = gap.difference, 100 * gap.difference / sides[1].mean()
+    said = f"{mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}] ({percent_here:+.1f}%)"
+    one = replace(empty, difference=said, seeds=len(seeds))
     if unlike := [row for row in rows if any(NO_WEIGHTS in result.cautions for result in results[row].values())]:
         kinds = {result.weights for row in rows for result in results[row].values() if result.weights}
         where = f"with {' and '.join(sorted(kinds))} weights"
@@ -108,14 +108,6 @@ def _judge(claim: Claim, task: str, kept: KeptStage | None, cause: str) -> Judge
 def _scores(rows: list[dict[int, Result]], seeds: list[int], metric: str) -> np.ndarray:
     """[seeds, sentences] scores, means over rows."""
     return np.mean([[np.array(of_row[seed].record["per_sentence"][metric]) / 100 for seed in seeds] for of_row in rows], axis=0)
-
-
-def _interval(table: np.ndarray) -> tuple[float, float]:
-    if len(table) > 1:
-        found = crossed_mean(table)
-        return found.low, found.high
-    entry = means({"": table[0]})[""]
-    return entry["low"], entry["high"]
 
 
 def _size(results: Iterable[Result]) -> str:

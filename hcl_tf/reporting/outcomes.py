@@ -9,7 +9,7 @@ from hcl_tf.evaluation import links
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.metrics import decision
 from hcl_tf.metrics.crossed import CrossedMean, crossed_mean
-from hcl_tf.metrics.significance import means
+from hcl_tf.metrics.significance import compare_paired
 from hcl_tf.reporting.comparisons import paired
 from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.measures import Measure, of_examples
@@ -106,8 +106,8 @@ def _described(empty: Outcome, table: np.ndarray) -> Outcome:
     """The difference of a table [seeds, sentences] with its intervals."""
     sizes = {"seeds": len(table), "sentences": table.shape[1]}
     if len(table) == 1:
-        entry = means({"": table[0]})[""]
-        return replace(empty, **sizes, value=entry["value"], low=entry["low"], high=entry["high"])
+        one = compare_paired(table)
+        return replace(empty, **sizes, value=one.difference, low=one.low, high=one.high)
     wide, narrow = crossed_mean(table), crossed_mean(table, 0.90)
     interval = {"value": wide.value, "low": wide.low, "high": wide.high, "narrow": (narrow.low, narrow.high)}
     return replace(empty, **sizes, **interval, p=wide.p, found=wide)

@@ -68,7 +68,7 @@ def test_evaluation_of_a_generated_sample_ends_with_its_measures(generated_folde
         records,
         [r.target.raw for r in records],
         head,
-        lambda: {"means": {}, "differences": {}, "collapsed": None},
+        lambda _: {"means": {}, "differences": {}, "collapsed": None},
     )
     found = json.loads((run.path / "figures.test.json").read_text())["derivations"]
     assert found["outputs"] == dict.fromkeys(MEASURES, 1.0)

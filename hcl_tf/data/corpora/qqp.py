@@ -102,8 +102,7 @@ def _hold_out(
     Returns:
       The pairs that have no text of these clusters; the drawn pairs with the non-duplicates of their questions; notes.
     """
-    apart = [pair for pair in pairs if not pair.duplicate and not clusters.together(pair.question1, pair.question2)]
-    with_negative = {text_key(text) for pair in apart for text in (pair.question1, pair.question2)}
+    with_negative = {text_key(text) for text in _Table(pairs, clusters).negatives} if labelled else set()
     of_cluster: dict[str, list[QuestionPair]] = defaultdict(list)
     for pair in pairs:
         keys = {text_key(pair.question1), text_key(pair.question2)}

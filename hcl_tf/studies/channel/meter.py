@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +10,7 @@ import tensorflow as tf
 from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import diagnostics, preference
-from hcl_tf.evaluation.dependence import units_of_split
+from hcl_tf.evaluation.dependence import units_of_records
 from hcl_tf.evaluation.links import links
 from hcl_tf.evaluation.scoring import head_of
 from hcl_tf.metrics.significance import means
@@ -57,7 +58,7 @@ def measure(trained: TrainedRun, request: MeterRequest) -> dict:
     head = head_of(
         trained.run.config, trained.settings, trained.checkpoint, trained.step, trained.data, request.split, validation.batches.count
     )
-    units = units_of_split(trained.data, request.split, request.limit)
+    units = units_of_records(islice(trained.data.records(request.split), request.limit), trained.data.manifest)
     figures = diagnostics.summary(found, system.comparisons, units)
     result = head | {
         "figures": figures,
