@@ -13,6 +13,7 @@ from hcl_tf.metrics import significance
 from hcl_tf.training.diagnostics import summarise
 
 COLLAPSE = "nll_shuffled_minus_posterior"
+SHOWN = ("nll", "nll_prior", "nll_posterior", "nll_negative", "kl")  # of the means; links sum up what people need of the differences
 
 
 def summary(diagnostics: dict[str, np.ndarray], comparisons: Mapping[str, tuple[str, str]], units: np.ndarray | None = None) -> dict:
@@ -44,11 +45,11 @@ def summary(diagnostics: dict[str, np.ndarray], comparisons: Mapping[str, tuple[
 
 
 def lines(found: dict) -> list[str]:
-    """A summary for people."""
-    text = []
-    for title, part in (("means", found["means"]), ("differences, paired", found["differences"])):
-        if part:
-            text += table(title, part)
+    """A summary for people: a few means, the links, and how many figures more the run folder has."""
+    shown = {name: found["means"][name] for name in SHOWN if name in found["means"]}
+    text = table("of the model, in nats a text", shown) if shown else []
+    if further := len(found["means"]) + len(found["differences"]) - len(shown):
+        text.append(f"and {further} figures more of the model, in figures.*.json of the run folder")
     if "active_units" in found:
         beyond = f", {found['active_units_beyond_prior']} beyond the prior" if "active_units_beyond_prior" in found else ""
         text += ["", f"active latent dimensions: {found['active_units']} of {found['latent_size']}{beyond}"]

@@ -64,7 +64,13 @@ def test_one_example_can_not_be_shuffled():
 def test_a_figure_that_applies_to_no_example_has_no_value():
     found = summary({"order_key": np.full(4, np.nan)})
     assert found["means"]["order_key"] == {"value": None, "low": None, "high": None, "examples": 0}
-    assert "-" in diagnostics.lines(found)[-1]
+
+
+def test_people_are_shown_a_few_figures_and_told_of_the_rest():
+    found = summary(made(np.ones(9), kl=np.full(9, 2.0), order_key=np.full(9, np.nan)))
+    lines = diagnostics.lines(found)
+    assert [line.split()[0] for line in lines if line.startswith(("nll", "kl", "order"))] == ["nll_posterior", "kl"]
+    assert lines[-1].startswith(f"and {len(found['means']) + len(found['differences']) - 2} figures more")
 
 
 def test_only_what_a_system_compares_is_compared():
