@@ -345,23 +345,21 @@ class LatentSettings(Settings):
 
     group: ClassVar[str] = "latent variable"
 
-    latent_size: int = setting(
-        200, "Z, dimensions of the latent variable and of the keyword graph.", small=64, tiny=32, low=1, unit="dimensions"
-    )
+    latent_size: int = setting(16, "Z, dimensions of the latent variable and of the keyword graph.", tiny=32, low=1, unit="dimensions")
     latent_hidden: int = setting(400, "Width of the hidden layer of prior and posterior.", small=256, tiny=128, low=1, unit="dimensions")
     log_variance_bound: float = setting(10.0, "Log-variances stay within plus and minus this.", low=0.1, high=20.0)
     latent_to: str = setting(
-        "memory", "Where the decoder gets z: memory (a slot of it; a recurrent decoder's first state), every input, or both.",
-        choices=("memory", "inputs", "both"),
+        "inputs", "Where the decoder gets z: memory (a slot of it; a recurrent decoder's first state), every input, or both.",
+        tiny="memory", choices=("memory", "inputs", "both"),
     )  # fmt: skip
     kl_ramp: int = setting(10_000, "Steps over which the weight of the KL term rises to 1.", small=1000, tiny=100, low=0, unit="steps")
-    kl_delay: int = setting(0, "Steps before the ramp in which the KL term does not count (Li et al. 2019).", low=0, unit="steps")
+    kl_delay: int = setting(300, "Steps before the ramp in which the KL term does not count (Li et al. 2019).", tiny=0, low=0, unit="steps")
     kl_cycles: int = setting(
         0, "Repeat the ramp this many times, each as long as --kl_ramp, half of it at full weight (Fu et al. 2019); 0: once.", low=0,
         unit="cycles",
     )  # fmt: skip
     free_bits: float = setting(
-        0.0, "What the KL term does not punish, for each latent dimension (Kingma et al. 2016).", low=0.0, unit="nats",
+        0.25, "What the KL term does not punish, for each latent dimension (Kingma et al. 2016).", tiny=0.0, low=0.0, unit="nats",
         tried=Tried(among=(0.0, 0.08, 0.16)),
     )  # fmt: skip
     bag_of_words: float = setting(0.0, "Weight of a bag-of-words loss on z (Zhao et al. 2017).", low=0.0, tried=Tried(among=(0.0, 1.0)))

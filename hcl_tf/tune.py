@@ -18,6 +18,11 @@ from hcl_tf.training.child import pass_sigterm_on
 
 FLAGS = setting_flags.define_training()
 STUDY = flags.DEFINE_string("study", None, "Where the trials are kept, a new folder or one of the same study.")
+SAMPLER = flags.DEFINE_enum(
+    "sampler", "tpe", ["tpe", "random"],
+    "How further trials are chosen: tpe, by what earlier ones gave, or random, so that two systems that have the same settings to try "
+    "try the same values with the same --seed.",
+)  # fmt: skip
 TRIALS = flags.DEFINE_integer("trials", 12, "Trainings in all; the first has the settings as they are.", lower_bound=2)
 
 
@@ -43,7 +48,7 @@ def main() -> None:
     start = {name: getattr(settings, name) for name in space}
     study = Study(
         Path(STUDY.value), space, start, " ".join(kept), settings.seed, lambda run, tried: train(run, [*kept, *tried]),
-        lambda run: smallest(run, loss),
+        lambda run: smallest(run, loss), SAMPLER.value,
     )  # fmt: skip
     pass_sigterm_on()
     if code := study.run(TRIALS.value):

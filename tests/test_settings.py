@@ -19,15 +19,16 @@ BOUNDED = [(name, end) for name, (_, item) in SETTINGS.items() for end in ("low"
 FLOATS = [name for name, (_, item) in SETTINGS.items() if isinstance(item.default, float)]
 CHOICES = [name for name, (_, item) in SETTINGS.items() if item.metadata["choices"] and name != "preset"]
 
-# The table "Presets" of METHOD.md.
+# What the paper states, and what notes of BUILD_NOTES.md decide.
 EVERYWHERE = {"dropout": 0.1, "log_variance_bound": 10.0, "gradient_clip": 1.0, "tau_key": 0.1, "tau_ins": 1.0, "tau_ma": 1.0}
 STATED = {
     "paper": {
-        "encoder": "published", "decoder_layers": 6, "latent_size": 200, "learning_rate": 0.0001, "encoder_learning_rate": 2e-05,
-        "warmup_steps": 1000, "kl_ramp": 10000, "batch_size": 256, "epochs": 30, "patience": 3,
+        "encoder": "published", "decoder_layers": 6, "latent_size": 16, "learning_rate": 0.0001, "encoder_learning_rate": 2e-05,
+        "warmup_steps": 1000, "kl_ramp": 10000, "batch_size": 256, "epochs": 30, "patience": 3, "latent_to": "inputs", "free_bits": 0.25,
+        "kl_delay": 300,
     },
     "small": {
-        "decoder_layers": 4, "latent_size": 64, "learning_rate": 0.0005, "encoder_learning_rate": 5e-05, "warmup_steps": 300,
+        "decoder_layers": 4, "latent_size": 16, "learning_rate": 0.0005, "encoder_learning_rate": 5e-05, "warmup_steps": 300,
         "kl_ramp": 1000, "batch_size": 64, "epochs": 5,
     },
     "tiny": {

@@ -97,6 +97,12 @@ class Result:
         return share * entry["sentences"] / entry["sources"] if "sources" in entry else share
 
     @property
+    def hours(self) -> float:
+        """What it took of its machine: a row that had half of the cores while another had the rest counts half of its time."""
+        cpu = self.record["environment"]["cpu"]
+        return self.record.get("seconds", 0) / 3600 * cpu["cores_usable"] / cpu["cores"]
+
+    @property
     def arithmetic(self) -> int:
         """The version of the arithmetic that it was made under, which is recorded since version 0.2.0."""
         return self.record["environment"].get("arithmetic", 1)

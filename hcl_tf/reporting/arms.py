@@ -41,10 +41,12 @@ def write(plan: ExperimentPlan, out: Path) -> list[Section]:
 def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[ComparedRow]]]) -> list[Section]:
     """The page, from the rows of each stage."""
     results = [result for _, compared in stages for row in compared for result in row.results]
-    spent = sum(result.record.get("seconds", 0) for result in results) / 3600
+    spent = sum(result.hours for result in results)
     lines = [line for stage, compared in stages for line in findings(stage, compared)]
     budget = f" of {plan.hours:g} planned" if plan.hours else ""
-    lines.append(f"{len(results)} runs so far, {spent:.1f} hours{budget}. Plan: {plan.path.as_posix()}, written on {plan.written}.")
+    lines.append(
+        f"{len(results)} runs so far, {spent:.1f} hours of the machine{budget}. Plan: {plan.path.as_posix()}, written on {plan.written}."
+    )
     rules = [{"rule": name, "": text} for name, text in plan.rules.items()]
     found = [Section(plan.title, lines), Section("By which rules", [READING], [Grid(rules)] if rules else [])]
     for stage, compared in stages:

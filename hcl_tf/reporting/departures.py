@@ -19,7 +19,7 @@ def departures(plan: ExperimentPlan, kept: list[KeptStage], planned: dict[str, d
             run = f"{one.stage.name}: {result.row} seed {result.seed}"
             found += [(run, what) for what in _of_run(one, result, planned.get(one.stage.name, {}).get(result.row, {}))]
         found += [(one.stage.name, what) for what in _of_stage(one)]
-    spent = sum(result.record.get("seconds", 0) for one in kept for result in one.results) / 3600
+    spent = sum(result.hours for one in kept for result in one.results)
     if plan.hours and spent > plan.hours:
         found.append((plan.path.name, f"{spent:.1f} hours were spent, {plan.hours:g} planned"))
     return found
@@ -34,6 +34,9 @@ def _of_run(one: KeptStage, result: Result, planned: dict[str, Any]) -> list[str
             found.append(f"--{name}={result.settings.get(name)}, planned {value}")
     if record["finished"].get("ended") == "time":
         found.append(f"training was cut off by the clock after {record['finished']['step']:,} steps")
+    steps = record["finished"].get("step")  # a system without weights has none
+    if steps and not planned.get("patience") and steps < planned.get("max_steps", 0):
+        found.append(f"training ended after {steps:,} of {planned['max_steps']:,} steps")
     if record["examples"] < stage.at_least:
         found.append(f"{record['examples']:,} examples were scored, at least {stage.at_least:,} planned")
     drawn = record.get("samples_of_z", {}).get("of_each", 0)

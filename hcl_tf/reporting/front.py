@@ -291,17 +291,17 @@ def _origin(plan: ExperimentPlan, kept: Sequence[KeptStage], results: list[Resul
     rows = []
     for one in kept:
         ran, planned = len(one.results), len(one.stage.runs())
-        hours = sum(result.record.get("seconds", 0) for result in one.results) / 3600
+        hours = sum(result.hours for result in one.results)
         of = f" of {one.stage.hours:g}" if one.stage.hours else ""
         link = Link("scores, runs and settings", f"{plan.name}/{one.stage.name}/{task_sections.PAGE}") if ran else NOT_RUN
         line = {"stage": one.stage.name, "rows": f"{ran} of {planned}", "hours": f"{hours:.1f}{of}"}
         rows.append(line | {"training ends by": one.stage.stop or "-", "details": link})
-    total = sum(result.record.get("seconds", 0) for result in results) / 3600
+    total = sum(result.hours for result in results)
     budget = f" of {plan.hours:g} planned" if plan.hours else ""
     commands = [
         f"The plan: {plan.path.as_posix()}. Its rows: python -m hcl_tf.reproduce --plan={plan.path.as_posix()}",
         f"This page: python -m hcl_tf.report --all --plan={plan.path.as_posix()}",
     ]
-    text = f"{len(results)} runs, {total:.1f} hours{budget}."
+    text = f"{len(results)} runs, {total:.1f} hours of the machine{budget}."
     found = [Section("Hours, pages and commands", [text], [Grid(rows)], points=commands)]
     return [*found, task_sections.origin(results)] if results else found

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.rows import Result
@@ -23,7 +24,9 @@ RULE = (
     "family that are planned with enough seeds, whether they ran or not; it is said where they lie within the margin all the same. "
     "Sentences that share a text are not independent and count as one. "
     f"{NOT_YET}: a planned seed of either row is missing, and nothing is judged before. "
-    f"{CLOSED}: z does not reach the text in every run of both rows, so their difference says nothing of what acts through z."
+    f"{CLOSED}: in one of the rows z does not reach the text, so their difference says nothing of what acts through z. It "
+    f"does where another example's prior mean costs the target at least {links.FELT} nats, in the mean over the row's runs, and the 95% interval "
+    "of that mean over runs lies above 0."
 )
 
 
@@ -97,8 +100,8 @@ def _outcome(test: PlannedTest, kept: KeptStage, beside: str, measure: Measure, 
     shared = {result.seed for result in own} & {result.seed for result in base}
     if planned - shared:
         return replace(one, verdict=NOT_YET, because=f"{len(shared & planned)} of {len(planned)} paired seeds")
-    if test.open_channel and (closed := closed_runs((*own, *base))):
-        return replace(one, verdict=CLOSED, because=f"z does not reach the text in {', '.join(closed)}")
+    if test.open_channel and (closed := [name for name, runs in ((test.row, own), (beside, base)) if is_closed(runs)]):
+        return replace(one, verdict=CLOSED, because=f"z does not reach the text in {' and '.join(closed)}")
     return replace(one, verdict=decision.verdict(table, margin))
 
 
@@ -121,9 +124,16 @@ def _correlation(own: Sequence[Result], base: Sequence[Result], measure: Measure
     return float(np.corrcoef(columns)[0, 1]) if len(seeds) > 2 and columns.std(1).all() else None
 
 
-def closed_runs(results: Sequence[Result]) -> list[str]:
-    """Names the runs in which z does not reach the text, of those that have a z."""
-    return [f"{result.row} seed {result.seed}" for result in results if (found := links_of(result)) and found[TO_TEXT] != links.OPEN]
+def is_closed(runs: Sequence[Result]) -> bool:
+    """Judges whether z does not reach the text in a row's runs (`RULE`); of one run by its own interval. False where there is no z."""
+    judged = [found[TO_TEXT] for run in runs if (found := links_of(run))]
+    if len(judged) < 2:
+        return judged not in ([], [links.OPEN])
+    costs = [entry["value"] for run in runs if (entry := run.diagnostics["differences"].get(links.FIGURES[TO_TEXT][0]))]
+    if len(costs) < len(judged) or None in costs:
+        return True
+    low = stats.ttest_1samp(costs, 0.0).confidence_interval(0.95).low
+    return not (np.mean(costs) >= links.FELT and (low > 0 or np.ptp(costs) == 0))
 
 
 def links_of(result: Result) -> Mapping[str, str]:

@@ -97,7 +97,7 @@ class PlannedTest:
     """A row beside others, in measures with the margin of what counts as no difference. Its p-values are corrected together.
 
     Attributes:
-      open_channel: whether it is said only where z reaches the text in every run of both rows.
+      open_channel: whether it is said only where z reaches the text in both rows.
     """
 
     name: str

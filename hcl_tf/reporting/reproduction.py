@@ -16,6 +16,7 @@ from hcl_tf.errors import UserError, where_experiments_are
 from hcl_tf.evaluation import rows
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.evaluation.scoring import EvaluationRequest
+from hcl_tf.files.whole_file import write_whole
 from hcl_tf.models import registry, setting_flags
 from hcl_tf.progress import working
 from hcl_tf.reporting import arms, at_once, claims, report
@@ -205,6 +206,8 @@ def _make_missing(series: Series, wanted: list[tuple[str, int]], kept: Callable[
     print(f"{len(wanted) - len(missing)} of {len(wanted)} rows are there, missing: {', '.join(map(_name, missing)) or 'none'}", flush=True)
     failed, spent, interrupted = [], [], 0
     for row, code, seconds in _made(series, missing, jobs, spent):
+        noted = series.runs / f"{row[0]}-{row[1]}.seconds"  # what attempts took, until the row is kept
+        seconds += float(noted.read_text()) if noted.is_file() else 0.0
         if code in INTERRUPTED:
             print(f"interrupted in {_name(row)}; the same command goes on there", flush=True)
             interrupted = code
@@ -214,7 +217,11 @@ def _make_missing(series: Series, wanted: list[tuple[str, int]], kept: Callable[
         else:
             spent.append(seconds)
             _keep(series, *row, seconds)
+            noted.unlink(missing_ok=True)
             kept()
+            continue
+        series.runs.mkdir(parents=True, exist_ok=True)
+        write_whole(noted, f"{seconds:.1f}\n".encode())
     if failed:
         print(f"failed: {', '.join(map(_name, failed))}", file=sys.stderr, flush=True)
     return interrupted or (1 if failed else 0)

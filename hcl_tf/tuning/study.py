@@ -35,13 +35,14 @@ class Study:
       folder: where it is kept. space: setting -> what is tried of it. start: the same settings as they are without any trial.
       fixed: what all trials have besides, in words; a study is gone on with only where it is the same. seed: of what is drawn.
       train: trains a trial in a run folder, with flags for what is tried. Returns the exit code.
-      value: reads from a run folder what is to be small.
+      value: reads from a run folder what is to be small. sampler: `tpe` or `random`, as --sampler of tune.py.
     """
 
     def __init__(
         self, folder: Path, space: Mapping[str, Tried], start: Mapping[str, Any], fixed: str, seed: int,
-        train: Callable[[Path, list[str]], int], value: Callable[[Path], float],
+        train: Callable[[Path, list[str]], int], value: Callable[[Path], float], sampler: str = "tpe",
     ) -> None:  # fmt: skip
+        self._sampler = sampler
         self.folder, self.space, self.start, self.fixed, self.seed = folder, space, start, fixed, seed
         self._train, self._value = train, value
 
@@ -93,7 +94,11 @@ class Study:
         if not known:
             study.enqueue_trial(dict(self.start))  # so no tuned row is worse than it was without
         # Independent of how often the study was interrupted: a sampler's own state would begin anew with each process.
-        study.sampler = optuna.samplers.TPESampler(seed=self.seed * 10_000 + len(known), n_startup_trials=max(4, trials // 3))
+        seed = self.seed * 10_000 + len(known)
+        if self._sampler == "random":
+            study.sampler = optuna.samplers.RandomSampler(seed=seed)
+        else:
+            study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, trials // 3))
         trial = study.ask()
         for name, tried in self.space.items():
             if tried.among:

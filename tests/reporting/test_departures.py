@@ -43,6 +43,8 @@ def test_a_run_that_departs_is_named(plan, changed, what):
 
 def test_other_settings_trials_machines_and_hours_are_named(plan):
     assert found(plan, result("hcl", 21), planned={"hcl": {"max_steps": 300}}) == [("questions: hcl seed 21", "--max_steps=0, planned 300")]
+    early = found(plan, result("hcl", 21, finished={"ended": "epochs", "step": 624}), planned={"hcl": {"max_steps": 625, "patience": 0}})
+    assert ("questions: hcl seed 21", "training ended after 624 of 625 steps") in early
     assert found(plan, result("hcl", 21), trials=0) == [("questions", "hcl: 0 trials are kept, 2 planned")]
     other = result("bert_cvae", 21)
     other.record["environment"] |= {"gpus": ["A card"], "exported": True}
@@ -54,4 +56,8 @@ def test_other_settings_trials_machines_and_hours_are_named(plan):
     ((_, what),) = found(plan, result("hcl", 21), newer)
     assert what.startswith("runs of 2 arithmetics or versions of TensorFlow stand beside each other: arithmetic ")
     assert "arithmetic 9, TensorFlow 2.99" in what
-    assert found(replace(plan, hours=0.1), result("hcl", 21)) == [("plan.yaml", "0.2 hours were spent, 0.1 planned")]
+    whole, half = result("hcl", 21), result("hcl", 21)
+    for one, cores in ((whole, 2), (half, 1)):
+        one.record["environment"] |= {"cpu": {"name": "A", "cores": 2, "cores_usable": cores}}
+    assert found(replace(plan, hours=0.1), half) == [], "ten minutes on one core of two are five of the machine"
+    assert found(replace(plan, hours=0.1), whole) == [("plan.yaml", "0.2 hours were spent, 0.1 planned")]

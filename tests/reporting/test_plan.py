@@ -9,6 +9,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.metrics.power import Components
 from hcl_tf.reporting.plan import read
 from hcl_tf.reporting.reproduction import series_of
+from hcl_tf.reporting.verdicts import differing
 
 ROWS = ("trunk", "base", "hcl")
 TEXT = """
@@ -206,3 +207,25 @@ def test_the_evidence_gives_the_same_trials_to_what_is_compared_and_decides_by_s
     assert stage.row("hcl").seeds == stage.row("bert_cvae").seeds
     assert min(min(row.seeds) for one in plan.stages for row in one.rows) > 20
     assert {one.task for one in plan.stages} == set(TASKS)
+
+
+OF_CONTRASTS = {"model", "weight_ins", "weight_key", "weight_ma", "contrast_scale", "ablate", "in_batch_negatives"}
+OF_THE_SLOT = {"decoder_keyword", "decoder_keyword_to", "decoder_keyword_of", "copy", "attention_init"}
+OF_A_STAGE = {
+    "encoder", "pretrained", "encoder_learning_rate", "trainable_layers", "max_steps", "cooldown_steps", "epochs", "kl_delay", "kl_ramp",
+    "validate_every", "validate_examples",
+}  # fmt: skip
+
+
+def test_the_evidence_compares_rows_that_differ_in_what_is_asked_alone():
+    """What trials find is laid into many flag files by hand."""
+    plan = read(Path(__file__).parents[2] / "experiments" / "evidence" / "plan.yaml")
+    of_questions: dict[str, dict] = {}
+    for stage in plan.stages:
+        settings = {row.name: series_of(plan, stage, Path("runs"), Path("out")).settings(row.name) for row in stage.rows}
+        for name in settings.keys() & {*(row for row in settings if row.startswith("hcl")), "bert_cvae_ins"}:
+            allowed = OF_CONTRASTS | (OF_THE_SLOT if name == "hcl_keyword_slot" else set())
+            assert set(differing(settings["bert_cvae"], settings[name])) <= allowed, f"{stage.name}: {name} beside bert_cvae"
+        for name in settings.keys() & {"hcl", "bert_cvae", "claps", "bert_gen"}:
+            other = set(differing(of_questions.setdefault(name, settings[name]), settings[name]))
+            assert other <= OF_A_STAGE, f"{name} of {stage.name} beside that of questions"

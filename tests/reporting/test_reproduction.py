@@ -228,9 +228,14 @@ def test_a_signal_ends_the_command_and_the_next_one_goes_on(series, calls, monke
     working = ends_with(monkeypatch, "hcl-1", code)
     assert reproduction.reproduce(series, [], [1]) == code
     assert trained(calls) == ["bert_cvae-1"]
+    noted = series.runs / "hcl-1.seconds"
+    assert float(noted.read_text()) < 60
+    noted.write_text("1000")
     monkeypatch.setattr(reproduction, "_call", working)
     assert reproduction.reproduce(series, [], [1]) == 0
     assert trained(calls) == ["bert_cvae-1", "hcl-1", "transformer-1"]
+    assert 1000 <= rows.read_kept(series.kept("hcl", 1)).record["seconds"] < 1060, "with what earlier attempts took"
+    assert not noted.exists()
 
 
 def test_what_can_t_be_is_refused_before_anything_runs(series, calls, tmp_path):

@@ -55,6 +55,21 @@ def test_the_first_trial_is_as_it_is_and_the_best_is_written(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_random_sampler_tries_the_same_values_whatever_they_give(tmp_path):
+    one: list[list[str]] = []
+    other: list[list[str]] = []
+    study(tmp_path / "one", one, sampler="random").run(8)
+    study(tmp_path / "other", other, sampler="random", value=lambda run: -float((run / "value").read_text())).run(8)
+    assert one == other
+    assert len(set(map(tuple, one))) == 8
+    third: list[list[str]] = []
+    study(tmp_path / "third", third, value=lambda run: -float((run / "value").read_text())).run(8)
+    fourth: list[list[str]] = []
+    study(tmp_path / "fourth", fourth).run(8)
+    assert third != fourth, "the estimator follows what trials gave"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 5, 12])
 def test_an_interrupted_study_goes_on_with_the_trials_that_it_would_have_made(tmp_path, at):
     whole: list[list[str]] = []
