@@ -25,8 +25,8 @@ RULE = (
     "Sentences that share a text are not independent and count as one. "
     f"{NOT_YET}: a planned seed of either row is missing, and nothing is judged before. "
     f"{CLOSED}: in one of the rows z does not reach the text, so their difference says nothing of what acts through z. It "
-    f"does where another example's prior mean costs the target at least {links.FELT} nats, in the mean over the row's runs, and the 95% interval "
-    "of that mean over runs lies above 0."
+    f"does where another example's prior mean costs the target at least {links.FELT} nats, in the mean over the row's runs, and the 95% "
+    "interval of that mean over runs lies above 0."
 )
 
 
