@@ -352,8 +352,10 @@ class LatentSettings(Settings):
         "inputs", "Where the decoder gets z: memory (a slot of it; a recurrent decoder's first state), every input, or both.",
         tiny="memory", choices=("memory", "inputs", "both"),
     )  # fmt: skip
-    kl_ramp: int = setting(10_000, "Steps over which the weight of the KL term rises to 1.", small=1000, tiny=100, low=0, unit="steps")
-    kl_delay: int = setting(300, "Steps before the ramp in which the KL term does not count (Li et al. 2019).", tiny=0, low=0, unit="steps")
+    kl_ramp: int = setting(10_000, "Steps over which the weight of the KL term rises to 1.", small=300, tiny=100, low=0, unit="steps")
+    kl_delay: int = setting(
+        300, "Steps before the ramp in which the KL term does not count (Li et al. 2019).", small=100, tiny=0, low=0, unit="steps"
+    )
     kl_cycles: int = setting(
         0, "Repeat the ramp this many times, each as long as --kl_ramp, half of it at full weight (Fu et al. 2019); 0: once.", low=0,
         unit="cycles",

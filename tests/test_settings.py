@@ -29,7 +29,7 @@ STATED = {
     },
     "small": {
         "decoder_layers": 4, "latent_size": 16, "learning_rate": 0.0005, "encoder_learning_rate": 5e-05, "warmup_steps": 300,
-        "kl_ramp": 1000, "batch_size": 64, "epochs": 5,
+        "kl_ramp": 300, "kl_delay": 100, "batch_size": 64, "epochs": 5,
     },
     "tiny": {
         "encoder": "random:2x128", "decoder_layers": 2, "latent_size": 32, "learning_rate": 0.001, "encoder_learning_rate": 0.001,

@@ -38,6 +38,7 @@ PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU", SOURCE_BLEU, se
 # What other commands may have left in a run: key of the record -> how the name of their results begins. Pictures are kept as files.
 FURTHER = {"keyword_control": "keywords", "figure3": "representations", "channel": "channel"}
 PICTURE = "representations.test.png"
+HOURS = "a run on half of the cores counts half its time"  # what an hour of a page is
 DEGENERATE, FEWEST_DIFFERENT = "DEGENERATE", 0.5  # of a run, and the share of different outputs among its sources below which it is
 SHOWN = ("id", "source", "keywords", "reference", "prediction")
 FIRST_VERSION = "0.1.0"  # wrote no version into runs and rows
@@ -98,7 +99,7 @@ class Result:
 
     @property
     def hours(self) -> float:
-        """What it took of its machine: a row that had half of the cores while another had the rest counts half of its time."""
+        """What it took of its machine (`HOURS`)."""
         cpu = self.record["environment"]["cpu"]
         return self.record.get("seconds", 0) / 3600 * cpu["cores_usable"] / cpu["cores"]
 

@@ -298,7 +298,7 @@ def _table(scores: dict[str, dict], found: dict) -> list[str]:
     for name, entry in scores.items():
         others = (number(floors[floor][name]["value"]) for floor in ("copy_source", "random_target"))
         lines.append("{:<26}{:>9}  {:<18}{:>12}{:>15}".format(name, number(entry["value"]), interval(entry), *others))
-    lines.append("BLEU-1 to BLEU-4 are smoothed as the paper says, and so not bounded by 100 (BUILD_NOTES 46); sacreBLEU is")
+    lines.append("BLEU-1 to BLEU-4, smoothed as in the paper, can be above 100 (docs/faq.md says why); sacreBLEU can not")
     if drawn := found.get("samples"):
         lines += table(f"{drawn['of_each']} of each, z drawn", drawn["means"])
     return lines + diagnostics.lines(found["figures"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.intervals import entry_text, number
-from hcl_tf.evaluation.rows import Result
+from hcl_tf.evaluation.rows import HOURS, Result
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.reporting import charts, kept, page
 from hcl_tf.reporting.comparisons import ABOVE, BELOW, UNDECIDED, ComparedRow, between_seeds, compare
@@ -45,7 +45,7 @@ def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[Compare
     lines = [line for stage, compared in stages for line in findings(stage, compared)]
     budget = f" of {plan.hours:g} planned" if plan.hours else ""
     lines.append(
-        f"{len(results)} runs so far, {spent:.1f} hours of the machine{budget}. Plan: {plan.path.as_posix()}, written on {plan.written}."
+        f"{len(results)} runs so far, {spent:.1f}{budget} hours ({HOURS}). Plan: {plan.path.as_posix()}, written on {plan.written}."
     )
     rules = [{"rule": name, "": text} for name, text in plan.rules.items()]
     found = [Section(plan.title, lines), Section("By which rules", [READING], [Grid(rules)] if rules else [])]

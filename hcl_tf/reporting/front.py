@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hcl_tf.evaluation import links
-from hcl_tf.evaluation.rows import ROWS, Result
+from hcl_tf.evaluation.rows import HOURS, ROWS, Result
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.metrics import power
 from hcl_tf.models.registry import OURS
@@ -302,6 +302,6 @@ def _origin(plan: ExperimentPlan, kept: Sequence[KeptStage], results: list[Resul
         f"The plan: {plan.path.as_posix()}. Its rows: python -m hcl_tf.reproduce --plan={plan.path.as_posix()}",
         f"This page: python -m hcl_tf.report --all --plan={plan.path.as_posix()}",
     ]
-    text = f"{len(results)} runs, {total:.1f} hours of the machine{budget}."
+    text = f"{len(results)} runs, {total:.1f}{budget} hours ({HOURS})."
     found = [Section("Hours, pages and commands", [text], [Grid(rows)], points=commands)]
     return [*found, task_sections.origin(results)] if results else found

@@ -78,7 +78,7 @@ def _given(settings: TrainingSettings) -> dict:
 def _time_lines(loop: Loop, batches: list) -> list[str]:
     """Says how many steps there are and how long they and the validations take."""
     s, per_epoch = loop.settings, len(loop.batches)
-    steps = min(s.max_steps or per_epoch * s.epochs, per_epoch * s.epochs)
+    steps = loop.last_step
     first = _timed(lambda: loop.train_step(batches[0], 0))
     each = statistics.median(_timed(lambda b=batch, i=i: loop.train_step(b, i)) for i, batch in enumerate(batches[1:] or batches))
     every = s.validate_every or per_epoch
@@ -90,6 +90,7 @@ def _time_lines(loop: Loop, batches: list) -> list[str]:
     validation = _timed(lambda: loop.validation.loss(part)) * rows / part
     whole = steps * each + passes * validation
     return [
+        *loop.warnings(),
         f"steps: {steps:,} ({steps / per_epoch:.1f} epochs of {per_epoch:,} batches of {s.batch_size})",
         f"a step: {each:.3g} s, {s.batch_size / each:.1f} examples/s; the first, with compilation: {first:.0f} s",
         f"validations: {passes:,} of {rows:,} examples, about {validation:.2g} s each, diagnostics and samples not counted",

@@ -91,6 +91,23 @@ class Loop:
         print(f"going on from step {self.at.step} (epoch {self.at.epoch}, batch {self.at.batch})", flush=True)
         return True
 
+    @property
+    def last_step(self) -> int:
+        """The step at which training ends, unless patience or a signal ends it before."""
+        at_most = self.settings.epochs * len(self.batches)
+        return min(self.settings.max_steps or at_most, at_most)
+
+    def warnings(self) -> list[str]:
+        """Says what is still on its way when training ends."""
+        ends, remedy = f"warning: training ends at step {self.last_step:,}, and", "or train for more steps (--epochs, --max_steps)"
+        rates, weights = self.settings.warmup_steps, self.system.ramp_steps
+        found = []
+        if rates > self.last_step:
+            found.append(f"{ends} learning rates rise until step {rates:,}: give a smaller --warmup_steps, {remedy}")
+        if weights > self.last_step:
+            found.append(f"{ends} the KL term counts in full from step {weights:,} on: give a smaller --kl_delay and --kl_ramp, {remedy}")
+        return found
+
     def train(self) -> str:
         """Trains to the end, or until a signal. Returns why it ended: `steps`, `epochs`, `patience` or a signal's name.
 
@@ -105,15 +122,14 @@ class Loop:
                 signal.signal(name, handler)
 
     def _train(self) -> str:
-        s, per_epoch = self.settings, len(self.batches)
-        last = min(s.max_steps or math.inf, s.epochs * per_epoch)
-        with bar("training", int(last), " steps", lines=False) as progress:
+        per_epoch, last = len(self.batches), self.last_step
+        with bar("training", last, " steps", lines=False) as progress:
             progress.update(self.at.step)
             while not (why := self._why_end(last)):
                 if self.at.batch == 0:
                     self.system.before_epoch(self.at.epoch, self.texts)
                 if self.at.step == 0 and self.at.validated < 0:
-                    for line in self.system.told_at_start(self.texts):
+                    for line in [*self.warnings(), *self.system.told_at_start(self.texts)]:
                         print(line, flush=True)
                     self._validate()  # the values before training, to compare with
                 self._epoch(per_epoch, last, progress)
@@ -123,14 +139,14 @@ class Loop:
             print(f"ended in phase {self._phase()} of {len(self._phases) + 1}; the next begins at step {self._phases[self._phase() - 1]}")
         return why
 
-    def _why_end(self, last: float) -> str:
+    def _why_end(self, last: int) -> str:
         if self._stop:
             return self._stop
         if self.settings.patience and self.at.bad >= self.settings.patience:
             return "patience"
         return ("steps" if last == self.settings.max_steps else "epochs") if self.at.step >= last else ""
 
-    def _epoch(self, per_epoch: int, last: float, progress) -> None:
+    def _epoch(self, per_epoch: int, last: int, progress) -> None:
         """Trains on what is left of the epoch, or until training ends."""
         s, at = self.settings, self.at
         for batch in self.batches.dataset(at.epoch, at.batch):

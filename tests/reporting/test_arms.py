@@ -42,7 +42,7 @@ def test_findings_name_what_lies_above_and_below(plan):
     assert "Rows that do not count: worse. " in line
     assert f"margin of y+ over y-, beside what each stands {one_seed}: above better; below none; 0 of 1 undecided" in line
     text = page.markdown(arms.sections(plan, [(plan.stages[0], compare(plan.stages[0], [result("base"), better]))]))
-    assert "2 runs so far, 0.2 hours of the machine of 14 planned" in text
+    assert "2 runs so far, 0.2 of 14 planned hours (a run" in text
     assert "1.500 [1.000, 2.000]" in text
     assert "| better, seed 1 | 10 | 55.500 [54.000, 57.000] |" in text
     assert "| tie | printed |" in text

@@ -415,6 +415,20 @@ def test_patience_counts_validations_without_a_better_loss(qqp_folder, tmp_path,
 
 
 @pytest.mark.slow
+def test_what_is_still_on_its_way_at_the_end_is_said_at_the_start(qqp_folder, tmp_path, monkeypatch, capsys) -> None:
+    toys = Toys(qqp_folder, max_steps=4, warmup_steps=5, validate_every=2)
+    toys.go(tmp_path / "one")
+    said = capsys.readouterr().out
+    assert "warning: training ends at step 4, and learning rates rise until step 5: give a smaller --warmup_steps" in said
+    assert "KL term" not in said
+    toys = Toys(qqp_folder, max_steps=4, warmup_steps=4, validate_every=2)
+    monkeypatch.setattr(type(toys.system), "ramp_steps", 9)
+    _, loop = toys.go(tmp_path / "other")
+    assert "training ends at step 4, and the KL term counts in full from step 9 on" in capsys.readouterr().out
+    assert [line.split(", ")[1].split(":")[0] for line in loop.warnings()] == ["and the KL term counts in full from step 9 on"]
+
+
+@pytest.mark.slow
 def test_patience_waits_for_the_end_of_ramps(qqp_folder, tmp_path, monkeypatch) -> None:
     """Until then training and validation weigh the terms differently."""
     toys = Toys(qqp_folder, validate_every=2, max_steps=17, patience=2)
