@@ -54,7 +54,7 @@ def test_the_long_help_groups_settings_by_the_systems_that_take_them(groups):
     [
         ("settings: decoding (every system)", "--beams: [P] Beam size. [4 hypotheses] (an integer)"),
         ("settings: latent variable (hcl, bert_cvae, bert_cvae_ins, cvae)",
-         "dimensions of the latent variable and of the keyword graph. [paper 200, small 64, tiny 32 dimensions]"),
+         "dimensions of the latent variable and of the keyword graph. [paper 16, small 16, tiny 32 dimensions]"),
         ("settings: HCL (hcl, bert_cvae, bert_cvae_ins)",
          "--weight_key: [P] Weight of the keyword contrast L_key (eq 10). [1.0] (a number)"),
         ("settings: HCL (hcl, bert_cvae, bert_cvae_ins)",

@@ -38,7 +38,7 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
     tau_key: float = setting(0.1, "Temperature of L_key.", low=1e-3)
     tau_ma: float = setting(1.0, "Temperature of L_ma.", low=1e-3)
     contrast_scale: str = setting(
-        "none", "Distances divided by Z inside contrasts: none, as printed, mahalanobis (L_ma alone), or both (L_ins, L_ma).",
+        "mahalanobis", "Distances divided by Z inside contrasts: none, as printed, mahalanobis (L_ma alone), or both (L_ins, L_ma).",
         choices=("both", "mahalanobis", "none"), tried=Tried(among=("none", "mahalanobis", "both")),
     )  # fmt: skip
     contrast_form: str = setting("softmax", "How several negatives join in L_ins (layers/contrast.py).", choices=("softmax", "printed"))

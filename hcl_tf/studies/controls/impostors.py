@@ -23,6 +23,7 @@ USUAL = {
     "model": "hcl", "encoder": "random:1x64", "decoder_layers": 1, "latent_size": 32, "latent_hidden": 64, "latent_to": "inputs",
     "dropout": 0.0, "batch_size": 64, "max_steps": 600, "epochs": 10_000, "patience": 0, "learning_rate": 3e-3, "copy": False,
     "minimum_length": 1, "refresh_graph_every": 0, "validate_every": 600, "checkpoint_every": 10_000, "log_every": 100,
+    "contrast_scale": "none",
 }  # fmt: skip
 ABOUT = (
     f"Made up: {PAIRS} source words, each with a target word of its own; negatives have the target word r places further in a ring, "

@@ -31,7 +31,7 @@ ROWS = (
     Row("without u", {"ablate": "keyword"}),
     Row("slot", {"decoder_keyword": True}),
     Row("bert_cvae"),
-    Row("hcl", {"model": "hcl"}),
+    Row("hcl", {"model": "hcl", "contrast_scale": "none"}),
 )
 ABOUT = (
     f"Real questions with a word planted in source and target, one of {planting.WORDS} nodes drawn uniformly, and hidden in the source's "
