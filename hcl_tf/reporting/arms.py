@@ -8,7 +8,7 @@ from hcl_tf.evaluation.intervals import entry_text, number
 from hcl_tf.evaluation.rows import HOURS, Result
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.reporting import charts, kept, page
-from hcl_tf.reporting.comparisons import ABOVE, BELOW, UNDECIDED, ComparedRow, between_seeds, compare
+from hcl_tf.reporting.comparisons import ABOVE, BELOW, EQUAL, UNDECIDED, ComparedRow, between_seeds, compare
 from hcl_tf.reporting.measures import BLEU, MARGIN, MEASURES, SHOWN
 from hcl_tf.reporting.page import Grid, Section
 from hcl_tf.reporting.plan import ExperimentPlan, PlannedStage
@@ -19,9 +19,10 @@ READING = (
     "A difference is a row minus the row it stands beside, over the same examples, with a 95% interval; above 0 is better. With one seed "
     "the interval is over examples alone (bootstrap) and does not know what another seed would change, so a row counts as above or below "
     "only where the difference is also larger than the largest between two seeds of the row beside (of the stage's base, where that has "
-    "one seed). With more seeds the interval is over seeds and examples crossed. Examples that share a text are not independent and count "
-    "as one unit. In pictures the grey band is what two seeds of the base differ by. Of a row that does not count, as it is worse by more "
-    "than the plan allows, no verdict is said."
+    "one seed). With more seeds the interval is over seeds and examples crossed, and nothing else is asked. A difference is within the "
+    "margin of no difference where the plan names one and the 90% interval over seeds and examples lies within it. Examples that share a "
+    "text are not independent and count as one unit. In pictures the grey band is what two seeds of the base differ by. Of a row that does "
+    "not count, as it is worse by more than the plan allows, no verdict is said."
 )
 
 
@@ -42,7 +43,8 @@ def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[Compare
     """The page, from the rows of each stage."""
     results = [result for _, compared in stages for row in compared for result in row.results]
     spent = sum(result.hours for result in results)
-    lines = [line for stage, compared in stages for line in findings(stage, compared)]
+    first = sorted(stages, key=lambda one: one[0].split != "test")  # what is scored on the test split is the result
+    lines = [line for stage, compared in first for line in findings(stage, compared)]
     budget = f" of {plan.hours:g} planned" if plan.hours else ""
     lines.append(
         f"{len(results)} runs so far, {spent:.1f}{budget} hours ({HOURS}). Plan: {plan.path.as_posix()}, written on {plan.written}."
@@ -93,6 +95,7 @@ def findings(stage: PlannedStage, compared: list[ComparedRow]) -> list[str]:
     for measure in (MARGIN, BLEU):
         judged = [(row.name, row.differences[measure.name].verdict) for row in count if measure.name in row.differences]
         parts = [f"{verdict} {_names(name for name, found in judged if found == verdict)}" for verdict in (ABOVE, BELOW)]
+        parts += [f"{EQUAL} {_names(equal)}"] if (equal := [name for name, found in judged if found == EQUAL]) else []
         undecided = sum(found == UNDECIDED for _, found in judged)
         if judged:
             alone = "" if seeds > 1 else " (by examples alone, as the base has one seed yet)"

@@ -7,20 +7,23 @@ import numpy as np
 
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.rows import Result
+from hcl_tf.metrics.crossed import crossed_mean
+from hcl_tf.metrics.decision import within
 from hcl_tf.metrics.significance import compare_paired
 from hcl_tf.reporting.measures import MEASURES, Measure, of_examples, of_pair
 from hcl_tf.reporting.plan import PlannedStage
 
 NOT_RUN, ANOTHER_TRUNK, DOES_NOT_COUNT = "NOT RUN", "ANOTHER TRUNK", "DOES NOT COUNT"
-ABOVE, BELOW, UNDECIDED = "above", "below", "undecided"
+ABOVE, BELOW, EQUAL, UNDECIDED = "above", "below", "within the margin of no difference", "undecided"
 
 
 @dataclass(frozen=True)
 class Difference:
     """A row minus the row that it is compared with, in the direction of better; `seeds`: those that both have.
 
-    With one seed low and high are the bootstrap interval over examples, with more the crossed one over seeds and examples. `noise`: what
-    two seeds of the row beside differ by, of the stage's base where that has one seed.
+    With one seed low and high are the bootstrap interval over examples, with more the crossed one over seeds and examples, of which
+    `narrow` is the 90% one. `noise`: what two seeds of the row beside differ by, of the stage's base where that has one seed.
+    `margin`: what the plan takes for no difference; None: it does not say.
     """
 
     value: float
@@ -28,13 +31,16 @@ class Difference:
     high: float
     seeds: int
     noise: float = 0.0
+    narrow: tuple[float, float] | None = None
+    margin: float | None = None
 
     @property
     def verdict(self) -> str:
-        """Whether it lies above or below 0: its interval does, and it is larger than the noise."""
-        if abs(self.value) <= self.noise:
-            return UNDECIDED
-        return ABOVE if self.low > 0 else BELOW if self.high < 0 else UNDECIDED
+        """Whether it lies above or below 0, or within the margin. One seed's interval does not know the noise, so it has to be larger."""
+        certain = self.seeds > 1 or abs(self.value) > self.noise
+        if certain and (self.low > 0 or self.high < 0):
+            return ABOVE if self.low > 0 else BELOW
+        return EQUAL if self.margin and self.narrow and within(*self.narrow, self.margin) else UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ def compare(stage: PlannedStage, results: Iterable[Result]) -> list[ComparedRow]
         differences = {}
         for measure in MEASURES if beside else ():
             if gap := difference(own, base, measure):
-                differences[measure.name] = replace(gap, noise=between_seeds(base if len(base) > 1 else of_stage, measure))
+                noise = between_seeds(base if len(base) > 1 else of_stage, measure)
+                differences[measure.name] = replace(gap, noise=noise, margin=stage.margins.get(measure))
         short = [
             f"{DOES_NOT_COUNT}: {measure.name} {-differences[measure.name].value:.2f} worse, {allowed:g} allowed"
             for measure, allowed in stage.counts.items()
@@ -100,8 +107,11 @@ def difference(own: Iterable[Result], base: Iterable[Result], measure: Measure) 
         table = _table(list(zip(*firsts, strict=True)), measure) if all(firsts) else None
     if table is None:
         return None
-    found = compare_paired(table)
-    return Difference(found.difference, found.low, found.high, len(table))
+    found, narrow = compare_paired(table), None
+    if min(table.shape) > 1:
+        at_90 = crossed_mean(table, 0.90)
+        narrow = at_90.low, at_90.high
+    return Difference(found.difference, found.low, found.high, len(table), narrow=narrow)
 
 
 def paired(own: Iterable[Result], base: Iterable[Result], measure: Measure) -> np.ndarray | None:

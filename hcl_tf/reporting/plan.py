@@ -17,6 +17,7 @@ row, and all.flags for every row of the stage:
         samples: 10                  # outputs a source from draws of z; none where nothing is said
         base: base                   # the row that every other is compared with
         counts: {NLL of y+: 0.5}     # a row that is worse by more than this counts for nothing; all count where nothing is said
+        margins: {BLEU-2: 0.5}       # what is no difference: the 90% interval over seeds and examples within it
         rows:
           trunk: {asks: what the row asks}
           base: {asks: ..., from: trunk-1, seeds: [1, 2, 3]}   # begins with the weights of another row's run
@@ -60,7 +61,7 @@ _PLAN: Kinds = {
 }  # fmt: skip
 _STAGE: Kinds = {
     "about": str, "task": str, "data": str, "preset": str, "split": str, "checkpoint": str, "base": str, "samples": int, "limit": int,
-    "rows": dict, "stop": str, "hours": _NUMBER, "at_least": int, "runs_of": str, "counts": dict,
+    "rows": dict, "stop": str, "hours": _NUMBER, "at_least": int, "runs_of": str, "counts": dict, "margins": dict,
 }  # fmt: skip
 _ROW: Kinds = {"asks": str, "from": str, "seeds": list, "beside": str, "studies": list, "trials": int, "turn": int}
 _TEST: Kinds = {"stage": str, "row": str, "beside": _NAMES, "margins": dict, "open_channel": bool}
@@ -128,6 +129,7 @@ class PlannedStage:
     at_least: int = 0
     runs_of: str = ""
     counts: dict[Measure, float] = field(default_factory=dict)
+    margins: dict[Measure, float] = field(default_factory=dict)
 
     def runs(self, turn: int | None = None) -> list[tuple[str, int]]:
         """Every row, or those of a turn, with every seed of its own, in the file's order, each row once before any twice."""
@@ -245,7 +247,7 @@ def _stage(path: Path, name: str, entry: Any) -> PlannedStage:
         str(name), entry.get("about", ""), entry["task"], entry.get("preset", "small"), Path(entry["data"]), entry.get("split", "test"),
         entry.get("checkpoint", "best_loss"), entry.get("samples", 0), entry.get("limit"), entry["base"], rows, entry.get("stop", ""),
         entry.get("hours"), entry.get("at_least", 0), entry.get("runs_of", ""),
-        _of_measures(path, f"{where}: counts", entry.get("counts", {})),
+        _of_measures(path, f"{where}: counts", entry.get("counts", {})), _of_measures(path, f"{where}: margins", entry.get("margins", {})),
     )  # fmt: skip
     if stage.task not in TASKS:
         raise UserError(f"--plan={path}: {where}: task {stage.task} is none of {', '.join(TASKS)}")

@@ -14,6 +14,7 @@ from hcl_tf.reporting.comparisons import (
     ANOTHER_TRUNK,
     BELOW,
     DOES_NOT_COUNT,
+    EQUAL,
     NOT_RUN,
     UNDECIDED,
     Difference,
@@ -45,6 +46,8 @@ def test_one_seed_has_the_interval_over_examples_and_several_the_crossed_one():
     assert (several.value, several.low, several.high) == tuple(map(pytest.approx, (crossed.value, crossed.low, crossed.high)))
     assert (one.value, one.low, one.high) == tuple(pytest.approx(single[end]) for end in ("value", "low", "high"))
     assert (several.seeds, one.seeds) == (3, 1)
+    at_90 = crossed_mean(table, 0.90)
+    assert (several.narrow, one.narrow) == (pytest.approx((at_90.low, at_90.high)), None)
     assert difference(own[:2], base[1:], MARGIN).seeds == 1, "seeds that both have"
 
 
@@ -118,6 +121,9 @@ def test_verdicts_are_of_the_interval():
     found = [Difference(value, value - 0.2, value + 0.2, 1) for value in (0.3, -0.3, 0.1)]
     assert [one.verdict for one in found] == [ABOVE, BELOW, UNDECIDED]
     assert [replace(one, noise=0.4).verdict for one in found] == [UNDECIDED] * 3, "two seeds differ by more"
+    crossed = [replace(one, noise=0.4, seeds=5, narrow=(one.value - 0.15, one.value + 0.15), margin=0.3) for one in found]
+    assert [one.verdict for one in crossed] == [ABOVE, BELOW, EQUAL], "an interval over seeds knows what they differ by"
+    assert replace(crossed[2], margin=0.2).verdict == replace(crossed[2], margin=None).verdict == UNDECIDED
 
 
 def test_noise_is_that_of_the_row_beside_and_of_the_base_where_that_has_one_seed():
