@@ -1,6 +1,6 @@
 """The page of a plan (reporting/plan.py): every row beside the one that it is compared with, and what follows by rule."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hcl_tf.evaluation import links
@@ -8,8 +8,8 @@ from hcl_tf.evaluation.intervals import entry_text, number
 from hcl_tf.evaluation.rows import HOURS, Result
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.reporting import charts, kept, page
-from hcl_tf.reporting.comparisons import ABOVE, BELOW, EQUAL, UNDECIDED, ComparedRow, between_seeds, compare
-from hcl_tf.reporting.measures import BLEU, MARGIN, MEASURES, SHOWN
+from hcl_tf.reporting.comparisons import ABOVE, BELOW, EQUAL, UNDECIDED, ComparedRow, Difference, between_seeds, compare
+from hcl_tf.reporting.measures import BLEU, MARGIN, MEASURES, NLL, SHOWN, Measure
 from hcl_tf.reporting.page import Grid, Section
 from hcl_tf.reporting.plan import ExperimentPlan, PlannedStage
 from hcl_tf.reporting.sections import HTML, PAGE, origin, table4
@@ -21,8 +21,8 @@ READING = (
     "only where the difference is also larger than the largest between two seeds of the row beside (of the stage's base, where that has "
     "one seed). With more seeds the interval is over seeds and examples crossed, and nothing else is asked. A difference is within the "
     "margin of no difference where the plan names one and the 90% interval over seeds and examples lies within it. Examples that share a "
-    "text are not independent and count as one unit. In pictures the grey band is what two seeds of the base differ by. Of a row that does "
-    "not count, as it is worse by more than the plan allows, no verdict is said."
+    "text are not independent and count as one unit. In pictures green is above, red below, blue within the margin and grey undecided, and "
+    "the grey band is what two seeds of the base differ by. A row that is worse by more than the plan allows does not count."
 )
 
 
@@ -92,17 +92,44 @@ def findings(stage: PlannedStage, compared: list[ComparedRow]) -> list[str]:
     count = [row for row in ran if row.counts]
     if len(count) < len(ran):
         said.append(f"rows that do not count: {_names(row.name for row in ran if not row.counts)}")
+    if stage.split == "test":
+        return [
+            f"{stage.name}: {_sentences(said)}{_missing(compared)}",
+            *(_with_figures(stage, ran, measure) for measure in (MARGIN, NLL, BLEU)),
+        ]
     for measure in (MARGIN, BLEU):
         judged = [(row.name, row.differences[measure.name].verdict) for row in count if measure.name in row.differences]
         parts = [f"{verdict} {_names(name for name, found in judged if found == verdict)}" for verdict in (ABOVE, BELOW)]
-        parts += [f"{EQUAL} {_names(equal)}"] if (equal := [name for name, found in judged if found == EQUAL]) else []
         undecided = sum(found == UNDECIDED for _, found in judged)
         if judged:
             alone = "" if seeds > 1 else " (by examples alone, as the base has one seed yet)"
             said.append(f"in {measure.name}, beside what each stands{alone}: {'; '.join(parts)}; {undecided} of {len(judged)} undecided")
-    text = ". ".join(sentence[0].upper() + sentence[1:] for sentence in said)
+    return [f"{stage.name}: {_sentences(said)}{_missing(compared)}"]
+
+
+def _with_figures(stage: PlannedStage, ran: Sequence[ComparedRow], measure: Measure) -> str:
+    """What the rows of a stage say in one measure, each with its difference."""
+    judged = {row.name: row.differences[measure.name] for row in ran if measure.name in row.differences}
+    parts = []
+    for verdict in (ABOVE, BELOW, EQUAL, UNDECIDED):
+        rows = [
+            f"{name} {_gap(gap)}{f', {gap.seeds} seed' if gap.seeds == 1 else ''}" for name, gap in judged.items() if gap.verdict == verdict
+        ]
+        parts += [f"{verdict}: {', '.join(rows)}"] if rows else []
+    return f"{stage.name}, differences in {measure.name} ({measure.unit}, above 0 is better), {'; '.join(parts) or 'nothing to compare'}."
+
+
+def _sentences(said: Sequence[str]) -> str:
+    return "".join(f"{sentence[0].upper()}{sentence[1:]}. " for sentence in said).rstrip()
+
+
+def _missing(compared: Sequence[ComparedRow]) -> str:
     missing = sum(not row.results for row in compared)
-    return [f"{stage.name}: {text}." + (f" {missing} of {len(compared)} rows have not run yet." if missing else "")]
+    return f" {missing} of {len(compared)} rows have not run yet." if missing else ""
+
+
+def _gap(gap: Difference) -> str:
+    return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
 
 
 def _noise(stage: PlannedStage, compared: list[ComparedRow]) -> dict[str, float]:
@@ -125,7 +152,7 @@ def _stage(stage: PlannedStage, compared: list[ComparedRow]) -> Section:
             gap = row.differences.get(measure.name)
             if not measure.at_matched_overlap:  # what it would be depends on the row beside it
                 line[measure.name] = number(row.value(measure))
-            line[f"{measure.name}: difference"] = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" if gap else ""
+            line[f"{measure.name}: difference"] = _gap(gap) if gap else ""
         table.append(line | {"": " ".join(row.marks)})
     pictures = (
         {f"forest-{stage.name}.png": charts.forest(compared, SHOWN, _noise(stage, compared))}

@@ -9,7 +9,7 @@ from made_stages import result, row, stage
 from hcl_tf.evaluation import rows
 from hcl_tf.reporting import arms, page
 from hcl_tf.reporting.comparisons import compare
-from hcl_tf.reporting.measures import NLL
+from hcl_tf.reporting.measures import MARGIN, NLL
 from hcl_tf.reporting.plan import ExperimentPlan
 
 
@@ -46,6 +46,20 @@ def test_findings_name_what_lies_above_and_below(plan):
     assert "1.500 [1.000, 2.000]" in text
     assert "| better, seed 1 | 10 | 55.500 [54.000, 57.000] |" in text
     assert "| tie | printed |" in text
+
+
+def test_of_the_test_split_every_difference_is_said_with_its_interval(plan):
+    scored = replace(plan.stages[0], split="test", margins={MARGIN: 0.3})
+    results = [result(name, seed, margin) for name, margin in (("base", 0.0), ("better", 0.5), ("worse", -0.01)) for seed in (1, 2, 3)]
+    compared = compare(scored, [*results, result("missing", 1, -0.4)])
+    first, *lines = arms.findings(scored, compared)
+    assert "in margin" not in first
+    assert [line.split(" differences in ")[1].split(" (")[0] for line in lines] == ["margin of y+ over y-", "NLL of y+", "BLEU-2"]
+    figures = {one.name: one.differences[MARGIN.name] for one in compared if one.differences}
+    said = {name: f"{name} {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" for name, gap in figures.items()}
+    assert f"above: {said['better']}; " in lines[0]
+    assert f"within the margin of no difference: {said['worse']}" in lines[0]
+    assert f"below: {said['missing']}, 1 seed" in lines[0]
 
 
 def test_the_page_and_its_picture_are_written_from_kept_rows(plan, tmp_path):
