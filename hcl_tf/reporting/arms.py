@@ -43,8 +43,8 @@ def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[Compare
     """The page, from the rows of each stage."""
     results = [result for _, compared in stages for row in compared for result in row.results]
     spent = sum(result.hours for result in results)
-    first = sorted(stages, key=lambda one: one[0].split != "test")  # what is scored on the test split is the result
-    lines = [line for stage, compared in first for line in findings(stage, compared)]
+    stages = sorted(stages, key=lambda one: one[0].split != "test")  # what is scored on the test split is the result, and opens the page
+    lines = [line for stage, compared in stages if stage.split == "test" for line in findings(stage, compared)]
     budget = f" of {plan.hours:g} planned" if plan.hours else ""
     lines.append(
         f"{len(results)} runs so far, {spent:.1f}{budget} hours ({HOURS}). Plan: {plan.path.as_posix()}, written on {plan.written}."
@@ -52,7 +52,7 @@ def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[Compare
     rules = [{"rule": name, "": text} for name, text in plan.rules.items()]
     found = [Section(plan.title, lines), Section("By which rules", [READING], [Grid(rules)] if rules else [])]
     for stage, compared in stages:
-        found.append(_stage(stage, compared))
+        found.append(_stage(stage, compared, [] if stage.split == "test" else findings(stage, compared)))
         if missing := [{"row": row.name, "asks": row.asks, "beside": row.beside} for row in compared if not row.results]:
             found.append(Section(f"{stage.name}: {len(missing)} rows that have not run yet", [], [Grid(missing)], folded=True))
         if channel := _channel(compared):
@@ -142,8 +142,8 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _stage(stage: PlannedStage, compared: list[ComparedRow]) -> Section:
-    """Its forest plot, and the table of the same differences with the values behind them."""
+def _stage(stage: PlannedStage, compared: list[ComparedRow], said: list[str]) -> Section:
+    """What a stage says, its forest plot, and the table of the same differences with the values behind them."""
     table = []
     for row in (row for row in compared if row.results):
         line = {"row": row.name, "asks": row.asks, "beside": row.beside}
@@ -161,7 +161,7 @@ def _stage(stage: PlannedStage, compared: list[ComparedRow]) -> Section:
     )
     first = next((row.results[0] for row in compared if row.results), None)
     where = f" {first.record['examples']:,} examples of the {stage.split} split, checkpoint {stage.checkpoint}." if first else ""
-    return Section(f"{stage.name}: {stage.task}", [f"{stage.about}{where}"], [Grid(table)] if table else [], pictures)
+    return Section(f"{stage.name}: {stage.task}", [f"{stage.about}{where}", *said], [Grid(table)] if table else [], pictures)
 
 
 def _channel(compared: list[ComparedRow]) -> Grid | None:
