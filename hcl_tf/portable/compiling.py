@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -103,8 +102,7 @@ def write(bundle: Bundle, parts: "Parts", chosen: Mapping[str, Part], starts: St
 
 def _refuse_what_stays(loop: Loop) -> None:
     """Raises `UserError` where training needs TensorFlow, or drawn columns, between two steps."""
-    s, epoch_steps = loop.settings, len(loop.batches)
-    if why := loop.system.stays(min(s.max_steps or math.inf, s.epochs * epoch_steps), epoch_steps):
+    if why := loop.system.stays(loop.last_step, len(loop.batches)):
         raise UserError(f"{why} (what is exported trains where TensorFlow is missing)")
 
 
@@ -129,9 +127,8 @@ class Parts:
     def __init__(self, loop: Loop) -> None:
         self.loop, self.names = loop, {}
         self.variables = {**assembly.variables(loop.system), **loop.train_step.state(), **_constants(loop.train_step)}
-        every, s = loop.system.refreshed()[0], loop.settings
-        steps = min(s.max_steps or math.inf, s.epochs * len(loop.batches))
-        self.refresh_every = every if every * len(loop.batches) < steps else 0  # epochs; no further ones than it has
+        every = loop.system.refreshed()[0]
+        self.refresh_every = every if every * len(loop.batches) < loop.last_step else 0  # epochs; no further ones than it has
 
     def refreshed(self) -> dict[str, str]:
         """Returns the names of the variables that are given new values between epochs."""

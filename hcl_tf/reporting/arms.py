@@ -99,7 +99,8 @@ def findings(stage: PlannedStage, compared: list[ComparedRow]) -> list[str]:
         ]
     for measure in (MARGIN, BLEU):
         judged = [(row.name, row.differences[measure.name].verdict) for row in count if measure.name in row.differences]
-        parts = [f"{verdict} {_names(name for name, found in judged if found == verdict)}" for verdict in (ABOVE, BELOW)]
+        shown = [verdict for verdict in (ABOVE, BELOW, EQUAL) if verdict != EQUAL or measure in stage.margins]
+        parts = [f"{verdict} {_names(name for name, found in judged if found == verdict)}" for verdict in shown]
         undecided = sum(found == UNDECIDED for _, found in judged)
         if judged:
             alone = "" if seeds > 1 else " (by examples alone, as the base has one seed yet)"
