@@ -209,7 +209,7 @@ def test_the_evidence_gives_the_same_trials_to_what_is_compared_and_decides_by_s
     assert {one.task for one in plan.stages} == set(TASKS)
 
 
-OF_CONTRASTS = {"model", "weight_ins", "weight_key", "weight_ma", "contrast_scale", "ablate", "in_batch_negatives"}
+OF_CONTRASTS = {"model", "weight_ins", "weight_key", "weight_ma", "contrast_scale", "impostor", "ablate", "in_batch_negatives"}
 OF_THE_SLOT = {"decoder_keyword", "decoder_keyword_to", "decoder_keyword_of", "copy", "attention_init"}
 OF_A_STAGE = {
     "encoder", "pretrained", "encoder_learning_rate", "trainable_layers", "max_steps", "cooldown_steps", "epochs", "kl_delay", "kl_ramp",
