@@ -8,6 +8,7 @@ from hcl_tf.errors import UserError
 SAMPLES = Path(__file__).parent / "data" / "samples"
 SPLITS = ("train", "validation", "test")
 STUDIES = ("channel", "keyword_control", "representations")  # of hcl_tf.studies, those that a row can have
+PARAPHRASES = ("qqp",)  # tasks whose source and target mean the same: texts that pairs join are a cluster, and no negatives of each other
 TARGET_LENGTH = 20  # [P] at most 20 decoding steps, so training targets are cut there
 TARGET_MINIMUM = 5  # [P] at least 5 decoding steps
 

@@ -139,7 +139,7 @@ def main() -> None:
         )
     task = None if INSPECT.value or VERIFY.value else config.resolve_task(TASK.value, LANG.value, SOURCE_LENGTH.value)
     fields = _fields()
-    if REQUIRE_LABELLED.value and TASK.value != "qqp":
+    if REQUIRE_LABELLED.value and TASK.value not in config.PARAPHRASES:
         raise UserError(f"--require_labelled is of question pairs: --task=qqp, not --task={TASK.value}")
     if ENCODING.value:
         codec_of(ENCODING.value)  # so that a wrong name is found at once

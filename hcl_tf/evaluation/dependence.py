@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from hcl_tf.config import PARAPHRASES
 from hcl_tf.data.corpora.qqp import Clusters
 from hcl_tf.data.store.tfrecords import Record
-
-PARAPHRASES = ("qqp",)  # tasks whose source and target mean the same
 
 
 def units_of(pairs: Iterable[tuple[str, str]], task: str) -> list[int] | None:

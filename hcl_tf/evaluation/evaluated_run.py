@@ -7,12 +7,19 @@ from hcl_tf.files.json_text import from_json
 from hcl_tf.models import registry
 from hcl_tf.training.run_folder import Run, load_run
 
+PAPERS = "best_loss"  # the paper's checkpoint, of the smallest validation loss
+
+
+def label_of(split: str, checkpoint: str, part: str = "") -> str:
+    """The middle of the names of a run's results. The paper's checkpoint is left out; `part` says which part of the split they are of."""
+    return ".".join(filter(None, (split, checkpoint if checkpoint != PAPERS else "", part)))
+
 
 class EvaluatedRun:
     """A finished run with the results of `hcl_tf.evaluate`.
 
     Args:
-      label: which results (`EvaluationRequest.label`); default: those of the test split at the paper's checkpoint.
+      label: which results (`label_of`); default: those of the test split at the paper's checkpoint.
     """
 
     def __init__(self, folder: Path, label: str = "test") -> None:
@@ -27,7 +34,7 @@ class EvaluatedRun:
         self.metrics = self.run.read_metrics()
         self.predictions = self._read(f"predictions.{label}.jsonl")
         step, best_step = self.diagnostics["step"], self.done["best_step"]
-        if self.scores["checkpoint"] == "best_loss" and step != best_step:
+        if self.scores["checkpoint"] == PAPERS and step != best_step:
             raise UserError(f"{folder}: evaluated at step {step}, but its best is of step {best_step}; evaluate it again")
 
     def _read(self, name: str) -> list[dict]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.metrics.significance import means
-from hcl_tf.models.base import Inputs
+from hcl_tf.models.inputs import Inputs
 
 NEAR = 0.05  # two overlaps with the source that differ by no more count as equal
 NEGATIVE = "nll_negative"

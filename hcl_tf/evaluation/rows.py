@@ -20,7 +20,7 @@ from hcl_tf.data.store.tfrecords import content_of
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import sentence_similarity
 from hcl_tf.evaluation.dependence import units_of
-from hcl_tf.evaluation.evaluated_run import EvaluatedRun
+from hcl_tf.evaluation.evaluated_run import EvaluatedRun, label_of
 from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.files.names import is_plain
 from hcl_tf.files.whole_file import write_whole
@@ -173,7 +173,8 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
     ranked = sorted(predictions, key=lambda p: -p["scores"][RANKED_BY])
     chosen = {"samples": [predictions[i] for i in sample_rows(len(predictions), SAMPLES)]}
     chosen |= {"best": ranked[:EXTREMES], "worst": ranked[: -EXTREMES - 1 : -1]}
-    labels = dict.fromkeys(FURTHER, run.label) | {"figure3": scores["split"]}  # which has a checkpoint of its own choice
+    # Keyword control chooses among all of the split, and Figure 3 has a checkpoint of its own choice.
+    labels = {"channel": run.label, "keyword_control": label_of(scores["split"], scores["checkpoint"]), "figure3": scores["split"]}
     paths = {key: run.run.path / f"{name}.{labels[key]}.json" for key, name in FURTHER.items()}
     further = {key: from_json(path.read_bytes()) for key, path in paths.items() if path.is_file()}
     if drawn := run.diagnostics.get("samples"):

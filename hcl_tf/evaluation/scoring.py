@@ -18,6 +18,7 @@ from hcl_tf.data.corpora.formats import clean
 from hcl_tf.data.corpora.grammar import Grammar
 from hcl_tf.data.store import word_vectors
 from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.data.store.tfrecords import Record
 from hcl_tf.data.tokenizers import normalization
 from hcl_tf.data.tokenizers.words import vocabulary
@@ -25,11 +26,14 @@ from hcl_tf.decoding import sources
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import derivations, diagnostics, preference, sentence_similarity
 from hcl_tf.evaluation.dependence import units_of_records
+from hcl_tf.evaluation.evaluated_run import label_of
 from hcl_tf.evaluation.intervals import interval, number, table
 from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.samples import score_samples
 from hcl_tf.metrics.scores import MATCHED, score, with_normalization
 from hcl_tf.models import registry
+from hcl_tf.models.base import System
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.progress import bar, working
 from hcl_tf.settings import DecodingSettings, Settings
 from hcl_tf.training.launch import compiled
@@ -61,9 +65,8 @@ class EvaluationRequest:
 
     @property
     def label(self) -> str:
-        """The middle of the results' names: what was left to its default is not in it, so that parts never replace the whole."""
-        parts = [self.split, self.checkpoint if self.checkpoint != BEST[0] else "", f"first{self.limit}" if self.limit else ""]
-        return ".".join(filter(None, parts))
+        """The middle of the results' names (`label_of`)."""
+        return label_of(self.split, self.checkpoint, f"first{self.limit}" if self.limit else "")
 
 
 def evaluate(request: EvaluationRequest, trained: TrainedRun | None = None) -> dict:
@@ -232,11 +235,21 @@ def diagnose(trained: TrainedRun, split: str, limit: int | None, units: np.ndarr
     for example (preference.py). Of a system without weights there are none."""
     if not trained.model.is_trained:
         return diagnostics.summary({}, trained.model.comparisons)
-    found = trained.diagnosed(split, limit)
     arrays = trained.data.arrays(split).first(limit)
-    compared = preference.of_split(found, trained.model.output_nll, arrays, trained.inputs)
+    return diagnosed(trained.diagnosed(split, limit), trained.model, arrays, trained.inputs, units)
+
+
+def diagnosed(
+    found: dict[str, np.ndarray], model: type[System], arrays: SplitArrays, inputs: Inputs, units: np.ndarray | None
+) -> dict[str, dict]:
+    """What `diagnose` returns, of diagnostics that were computed already.
+
+    Args:
+      found: name -> [n], those of the model's `diagnose`. model: a system or its class. arrays: the n examples.
+    """
+    compared = preference.of_split(found, model.output_nll, arrays, inputs)
     further = {"preference": preference.summary(compared, units), "per_example": preference.per_example(compared)}
-    return diagnostics.summary(found, trained.model.comparisons, units) | further
+    return diagnostics.summary(found, model.comparisons, units) | further
 
 
 def head_of(config: dict, settings: Settings, checkpoint: str, step: int, data: PreparedData, split: str, count: int) -> dict:

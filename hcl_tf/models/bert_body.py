@@ -11,7 +11,8 @@ from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import TextEncoder, text_vector
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.token_table import TokenTable
-from hcl_tf.models.base import Batch, Inputs, System
+from hcl_tf.models.base import Batch, System
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.settings import Settings
 
 

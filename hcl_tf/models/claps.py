@@ -13,7 +13,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import A_TOKEN, Batch, Inputs, Sum
+from hcl_tf.models.base import A_TOKEN, Batch, Sum
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.models.settings.claps import CLAPSSettings
 from hcl_tf.models.t5 import T5
 

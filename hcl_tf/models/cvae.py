@@ -17,8 +17,9 @@ import tensorflow as tf
 
 from hcl_tf.layers import latent
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Inputs, Sum
+from hcl_tf.models.base import Batch, Sum
 from hcl_tf.models.examples import weighted_sum
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.models.latent_variable import LatentVariable, latent_diagnostics
 from hcl_tf.models.recurrent_body import RecurrentBody
 from hcl_tf.models.settings.recurrent import CVAESettings

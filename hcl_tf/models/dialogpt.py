@@ -13,8 +13,9 @@ from hcl_tf.errors import UserError
 from hcl_tf.layers.decoder import MASKED
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.shapes import dimension
-from hcl_tf.models.base import Batch, Inputs
+from hcl_tf.models.base import Batch
 from hcl_tf.models.gpt2_body import GPT2Body
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.models.plain_likelihood import PlainLikelihood
 from hcl_tf.models.settings.library import LibraryModelSettings
 

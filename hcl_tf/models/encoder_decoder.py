@@ -20,10 +20,11 @@ from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.output import Mixture
 from hcl_tf.layers.pointer import CopyAttention
 from hcl_tf.layers.shapes import dimension
-from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
+from hcl_tf.models.base import A_TEXT, Batch, Sum
 from hcl_tf.models.bert_body import BertBody
 from hcl_tf.models.copying import Copying
 from hcl_tf.models.examples import with_negatives
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.models.settings.encoder_decoder import EncoderDecoderSettings, TransformerSettings
 
 

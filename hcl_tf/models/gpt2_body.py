@@ -7,7 +7,8 @@ from hcl_tf.layers import library_weights
 from hcl_tf.layers.library_dropout import replace_dropout
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.layers.token_table import TokenTable
-from hcl_tf.models.base import Inputs, System
+from hcl_tf.models.base import System
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.settings import Settings
 
 

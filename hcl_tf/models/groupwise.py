@@ -22,8 +22,9 @@ from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.layers.contrast import group_contrast
 from hcl_tf.layers.matching import Matching, fit
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum, partners
+from hcl_tf.models.base import A_TEXT, Batch, Sum, partners
 from hcl_tf.models.examples import where_applies
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.models.settings.groupwise import GroupwiseSettings
 from hcl_tf.models.transformer import Transformer
 

@@ -22,11 +22,12 @@ from hcl_tf.data.keywords.subgraph import ROUTES, SubgraphSampler
 from hcl_tf.layers import latent
 from hcl_tf.layers.contrast import DistanceContrast, KeywordContrast, cosine
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum
+from hcl_tf.models.base import A_TEXT, Batch, Sum
 from hcl_tf.models.encoder_decoder import EncoderDecoder
 from hcl_tf.models.examples import NOT_A_NUMBER, as_float, has_impostor, weighted_sum
 from hcl_tf.models.hcl_diagnostics import HCLDiagnostics
 from hcl_tf.models.hcl_keywords import HCLKeywords
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.models.latent_variable import LatentVariable
 from hcl_tf.models.settings.hcl import HCLSettings
 
@@ -260,17 +261,22 @@ class HCL(HCLDiagnostics, HCLKeywords, LatentVariable, EncoderDecoder):
 
     def negative_posterior(self, texts: dict) -> latent.Gaussian:
         """Computes q(z | x, y-), without a gradient where `--nonegative_gradient` asks for none."""
-        negative = self.posterior_of(texts["source"], texts["negative"])
+        return self._as_negative(self.posterior_of(texts["source"], texts["negative"]))
+
+    def _as_negative(self, posterior: latent.Gaussian) -> latent.Gaussian:
         if self.settings.negative_gradient:
-            return negative
-        return latent.gaussian((tf.stop_gradient(negative.mean()), tf.stop_gradient(negative.stddev())))
+            return posterior
+        return latent.gaussian((tf.stop_gradient(posterior.mean()), tf.stop_gradient(posterior.stddev())))
 
     def distances_of_others(self, texts: dict, prior) -> tf.Tensor:
-        """Computes KL(q(z|x_i,y_j) || p(z|x_i,u_i)) of each example i with every target j of the batch, [B, B]."""
+        """Computes KL(q(z|x_i,y_j) || p(z|x_i,u_i)) of each example i with every target j of the batch, [B, B].
+
+        All are taken as negatives; `others_that_count` leaves each example's own target out.
+        """
         size = texts["source"].shape[0]
         pairs = [tf.repeat(texts["source"], size, 0), tf.tile(texts["target"], [size, 1])]  # row i * B + j: x_i, y_j
         wide = latent.gaussian([tf.repeat(part, size, 0) for part in (prior.mean(), prior.stddev())])
-        return tf.reshape(tfp.distributions.kl_divergence(self.posterior_of(*pairs), wide), [size, size])
+        return tf.reshape(tfp.distributions.kl_divergence(self._as_negative(self.posterior_of(*pairs)), wide), [size, size])
 
     @staticmethod
     def others_that_count(batch: Batch) -> tf.Tensor:

@@ -6,7 +6,8 @@ import tf_keras as keras
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.recurrent import BidirectionalEncoder, RecurrentDecoder
 from hcl_tf.layers.token_table import TokenTable
-from hcl_tf.models.base import Inputs, System
+from hcl_tf.models.base import System
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.settings import Settings
 
 

@@ -10,8 +10,9 @@ import tf_keras as keras
 
 from hcl_tf.layers.additive_attention import AdditiveAttention
 from hcl_tf.layers.noise import Noise
-from hcl_tf.models.base import Batch, Inputs
+from hcl_tf.models.base import Batch
 from hcl_tf.models.copying import Copying
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.models.plain_likelihood import PlainLikelihood
 from hcl_tf.models.recurrent_body import RecurrentBody
 from hcl_tf.models.settings.recurrent import Seq2SeqSettings

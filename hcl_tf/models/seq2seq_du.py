@@ -17,9 +17,10 @@ from hcl_tf.layers.keyword_graph import gather_nodes
 from hcl_tf.layers.noise import Noise, dropout
 from hcl_tf.layers.recurrent import RecurrentDecoder
 from hcl_tf.layers.shapes import dimension
-from hcl_tf.models.base import Batch, Inputs
+from hcl_tf.models.base import Batch
 from hcl_tf.models.bert_body import BertBody
 from hcl_tf.models.copying import Copying
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.models.plain_likelihood import PlainLikelihood
 from hcl_tf.models.settings.recurrent import Seq2SeqDUSettings
 

@@ -20,11 +20,11 @@ from hcl_tf.data.store.tfrecords import Record
 from hcl_tf.data.tokenizers import library
 from hcl_tf.decoding.generator import text_of
 from hcl_tf.errors import UserError
-from hcl_tf.evaluation import diagnostics
-from hcl_tf.evaluation.scoring import EvaluationRequest, head_of, report
+from hcl_tf.evaluation.scoring import EvaluationRequest, diagnosed, head_of, report
 from hcl_tf.files.json_text import from_json
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.portable.bundle import DIAGNOSTICS, OUTPUTS, Bundle
 from hcl_tf.settings import Settings
 from hcl_tf.training import assembly
@@ -47,21 +47,21 @@ def take_back(bundle: Bundle, results: Path, data_dir: Path | None, run_dir: Pat
     if run_dir.exists() and not (run_dir.is_dir() and not any(run_dir.iterdir())):
         raise UserError(f"--run_dir={run_dir}: not an empty folder; choose another")
     data, settings = _as_trained(bundle, data_of(config, data_dir)), registry.read(config["settings"])
-    compared = registry.class_of(settings.model).comparisons
     records = {
         split: list(islice(data.records(split), most)) for split, most in (("validation", bundle.description["looked_at"]), ("test", None))
     }
     outputs = {split: _texts(data, split, there.ids(split, len(known)), known) for split, known in records.items()}
     try:
         with RunFolder.open(run_dir, config, sys.argv, there.environment(bundle)) as run:
-            _store_inputs(run, bundle, data, settings)
+            inputs = _store_inputs(run, bundle, data, settings)
             for line in there.metrics:
                 run.append(line)
             for line in there.speed:
                 run.append_speed(line)
             head = head_of(config, settings, BEST[0], there.done["best_step"], data, "test", len(records["test"]))
             found = EvaluationRequest(run_dir)
-            report(run, found, data, records["test"], outputs["test"], head, partial(diagnostics.summary, there.diagnostics, compared))
+            looked_into = partial(diagnosed, there.diagnostics, registry.class_of(settings.model), data.arrays("test"), inputs)
+            report(run, found, data, records["test"], outputs["test"], head, looked_into)
             summary = {name: there.done[name] for name in ("ended", "step", "best_step")}
             finish(run, data, records["validation"], outputs["validation"], summary, there.done["best_loss"])
     except BaseException:
@@ -135,8 +135,8 @@ def _as_trained(bundle: Bundle, data: PreparedData) -> PreparedData:
         return retokenized.with_tokenizer(data, library.load(Path(folder)))
 
 
-def _store_inputs(run: RunFolder, bundle: Bundle, data: PreparedData, settings: Settings) -> None:
-    """Stores what every run keeps of its data."""
+def _store_inputs(run: RunFolder, bundle: Bundle, data: PreparedData, settings: Settings) -> Inputs:
+    """Stores what every run keeps of its data, and returns what its system knows of them."""
     known = bundle.description.get("inputs")
     if known is None:  # a bundle of version 0.2.0 or earlier
         settings, begun_with = initialize(settings, data, settings.to_dict())
@@ -144,4 +144,6 @@ def _store_inputs(run: RunFolder, bundle: Bundle, data: PreparedData, settings: 
     else:
         shape, config = known["shape"] and EncoderShape.from_dict(known["shape"]), known["library"]
     kept = assembly.output_ids(data, data.arrays("train"), settings.output_vocab)
-    assembly.store_inputs(run, data, assembly.inputs_of(data, shape, kept, config))
+    inputs = assembly.inputs_of(data, shape, kept, config)
+    assembly.store_inputs(run, data, inputs)
+    return inputs

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hcl_tf.config import PARAPHRASES
 from hcl_tf.data.corpora.formats import ROLES
 from hcl_tf.data.corpora.qqp import Clusters
 from hcl_tf.data.store.prepared_data import PreparedData
@@ -13,7 +14,6 @@ from hcl_tf.errors import UserError
 from hcl_tf.pretraining.rows import Texts
 from hcl_tf.progress import track
 
-DUPLICATES = ("qqp",)  # tasks whose source and target mean the same, so that a text's cluster is all that is joined with it
 HELD_OUT = ("validation", "test")
 FEWEST = 10  # training texts
 
@@ -40,9 +40,9 @@ class Corpus:
 def collect(folders: list[Path], exclude: list[Path]) -> Corpus:
     """Reads the texts.
 
-    A text of a source, a target or a negative counts once, by its pieces as they were cut. Left out is each training text of `folders` that
+    A text of a source, a target or a negative counts once, by its pieces as they were cut. Left out is each text of `folders` that
     is in a held-out split of a folder of `exclude`, or in the cluster of duplicates of one that is: clusters are what the pairs of all
-    folders join, of tasks whose pairs mean the same (`DUPLICATES`).
+    folders join, of tasks whose pairs mean the same (`config.PARAPHRASES`).
 
     Raises:
       UserError: there are no folders, vocabularies or languages differ, a folder is missing or damaged, or too few texts are left.
@@ -65,7 +65,12 @@ def collect(folders: list[Path], exclude: list[Path]) -> Corpus:
                 left_out.add(pieces)
             else:
                 train[pieces] = None
-    held_out = dict.fromkeys(pieces for data in opened for _, pieces in _texts(data, "validation") if pieces not in train)
+    held_out = dict.fromkeys(
+        pieces
+        for data in opened
+        for text, pieces in _texts(data, "validation")
+        if pieces not in train and not (forbidden and forbidden(text))
+    )
     for name, texts in (("training", train), ("held-out", held_out)):
         if len(texts) < FEWEST:
             raise UserError(f"--data_dir: {len(texts)} {name} texts are left, at least {FEWEST} are needed; give more folders")
@@ -82,7 +87,7 @@ def _forbidden(opened: list[PreparedData], barred: list[PreparedData]) -> Callab
         return None
     clusters = Clusters()
     for data in (*opened, *barred):
-        if data.manifest["task"]["name"] in DUPLICATES:
+        if data.manifest["task"]["name"] in PARAPHRASES:
             for record in _records(data, data.manifest["splits"]):
                 clusters.join(record.source.normal, record.target.normal)
     taken = {clusters.find(text) for data in barred for split in HELD_OUT for text, _ in _texts(data, split)}

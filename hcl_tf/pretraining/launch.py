@@ -14,7 +14,7 @@ from hcl_tf.files import pretraining_record
 from hcl_tf.files.json_text import from_json
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.encoder import EncoderShape
-from hcl_tf.models.base import Inputs
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.pretraining import publication
 from hcl_tf.pretraining.corpus import Corpus, collect
 from hcl_tf.pretraining.ngrams import NGrams

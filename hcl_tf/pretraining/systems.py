@@ -14,8 +14,9 @@ from hcl_tf.layers.elementwise import gelu
 from hcl_tf.layers.encoder import TextEncoder
 from hcl_tf.layers.noise import Noise
 from hcl_tf.layers.token_table import TokenTable
-from hcl_tf.models.base import A_TOKEN, Batch, Inputs, Sum, System, mean
+from hcl_tf.models.base import A_TOKEN, Batch, Sum, System, mean
 from hcl_tf.models.gpt2_body import GPT2Body
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.models.t5_body import T5Body
 from hcl_tf.pretraining.settings import PretrainingSettings
 

@@ -33,16 +33,16 @@ def losses(results: list[Result]) -> bytes:
 
 
 def scores(rows: dict[str, list[Result]]) -> bytes:
-    """Means over seeds; the bar's whisker is the first seed's 95% bootstrap interval over sentences."""
+    """Means over seeds as bars; the line is the first seed's 95% bootstrap interval over sentences, which need not hold the mean."""
     figure, axes = _figure(len(BARS), height=0.8 + 0.28 * len(rows))
     for axis, metric in zip(axes, BARS, strict=True):
         for place, results in enumerate(rows.values()):
             entry = results[0].record["scores"][metric]
             known = [value for result in results if (value := result.score(metric)) is not None]
             if known:
-                mean = sum(known) / len(known)
-                low, high = (abs(mean - entry[end]) if entry[end] is not None else 0.0 for end in ("low", "high"))
-                axis.barh(place, mean, xerr=[[low], [high]], color=_color(place), error_kw={"elinewidth": 1})
+                axis.barh(place, sum(known) / len(known), color=_color(place))
+                if entry["low"] is not None:
+                    axis.plot([entry["low"], entry["high"]], [place, place], color="black", linewidth=1)
         axis.set(title=metric, yticks=range(len(rows)), yticklabels=list(rows) if axis is axes[0] else [])
         axis.invert_yaxis()
     return _png(figure)

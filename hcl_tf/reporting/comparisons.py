@@ -13,7 +13,7 @@ from hcl_tf.metrics.significance import compare_paired
 from hcl_tf.reporting.measures import MEASURES, Measure, of_examples, of_pair
 from hcl_tf.reporting.plan import PlannedStage
 
-NOT_RUN, ANOTHER_TRUNK, DOES_NOT_COUNT = "NOT RUN", "ANOTHER TRUNK", "DOES NOT COUNT"
+NOT_RUN, ANOTHER_TRUNK, OTHER_EXAMPLES, DOES_NOT_COUNT = "NOT RUN", "ANOTHER TRUNK", "OTHER EXAMPLES", "DOES NOT COUNT"
 ABOVE, BELOW, EQUAL, UNDECIDED = "above", "below", "within the margin of no difference", "undecided"
 
 
@@ -96,15 +96,8 @@ def compare(stage: PlannedStage, results: Iterable[Result]) -> list[ComparedRow]
 
 
 def difference(own: Iterable[Result], base: Iterable[Result], measure: Measure) -> Difference | None:
-    """Compares two rows, paired by example and by the seeds that both have; None where there is nothing to compare.
-
-    Where none of the seeds is shared, the first of either is taken.
-    """
-    own, base = list(own), list(base)
+    """Compares two rows, paired by example and by the seeds that both have; None where there is nothing to compare."""
     table = paired(own, base, measure)
-    if table is None:
-        firsts = [[result for result in one if of_examples(result, measure) is not None][:1] for one in (own, base)]
-        table = _table(list(zip(*firsts, strict=True)), measure) if all(firsts) else None
     if table is None:
         return None
     found, narrow = compare_paired(table), None
@@ -117,7 +110,7 @@ def difference(own: Iterable[Result], base: Iterable[Result], measure: Measure) 
 def paired(own: Iterable[Result], base: Iterable[Result], measure: Measure) -> np.ndarray | None:
     """A row minus another for each seed that both have and each unit of examples that all have, in the direction of better: [seeds, units].
 
-    None where they share no seed, one of them lacks the measure, or they are of different numbers of examples.
+    None where they share no seed, one of them lacks the measure, or they were scored on different examples.
     """
     ours, theirs = ({result.seed: result for result in one if of_examples(result, measure) is not None} for one in (own, base))
     return _table([(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())], measure)
@@ -125,7 +118,8 @@ def paired(own: Iterable[Result], base: Iterable[Result], measure: Measure) -> n
 
 def _table(pairs: list[tuple[Result, Result]], measure: Measure) -> np.ndarray | None:
     values = [of_pair(mine, its, measure) for mine, its in pairs]
-    if not values or len({len(value) for pair in values for value in pair}) > 1:
+    same = len(_examples(result for pair in pairs for result in pair)) == 1 and len({len(v) for pair in values for v in pair}) == 1
+    if not values or not same:
         return None
     return pairs[0][0].by_unit(measure.better * np.stack([mine - its for mine, its in values]))
 
@@ -136,10 +130,17 @@ def between_seeds(results: Iterable[Result], measure: Measure) -> float:
     return max(means_of_seeds) - min(means_of_seeds) if means_of_seeds else 0.0
 
 
+def _examples(results: Iterable[Result]) -> set[str]:
+    """The examples that results are of, by the hashes of their ids and texts."""
+    return {result.record["references"] for result in results}
+
+
 def _marks(own: list[Result], base: list[Result]) -> list[str]:
     """Why a comparison can't be taken at face value."""
     found = [] if own else [NOT_RUN]
     trunks = [{(result.record.get("init_from") or {}).get("sha256") for result in one} for one in (own, base)]
     if own and base and trunks[0].isdisjoint(trunks[1]) and None not in trunks[0] | trunks[1]:
         found.append(ANOTHER_TRUNK)
+    if own and base and _examples(own) != _examples(base):
+        found.append(OTHER_EXAMPLES)
     return found + sorted({mark for result in own for mark in result.cautions})

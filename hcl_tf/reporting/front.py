@@ -30,7 +30,6 @@ from hcl_tf.reporting.plan import ExperimentPlan
 
 PAGE, HTML = "README.md", "index.html"
 SAMPLES, SEED = 10, 1
-TITLE = "HCL beside its base and the paper's baselines: what was measured"
 TABLE_1, TABLE_2, CONTROLS = "Table 1", "Table 2", "Control rows"  # of the claims file
 SHOWN_RUNS = "Means over seeds ± their standard deviation; beside the number of runs stands why a row can't be taken at face value."
 
@@ -58,7 +57,7 @@ def sections(plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, depart
     judged = judged_claims.judge(claims, main, plan.causes)
     results = [result for one in kept for result in one.results]
     found = [
-        Section(TITLE, points=headline(primary, secondary, kept, judged)),
+        Section(plan.title, points=headline(primary, secondary, kept, judged)),
         *_tests(plan, primary, secondary),
         *_scores(kept, main, claims),
         _forest(main, claims, [*primary, *secondary]),
@@ -142,7 +141,7 @@ def _scores(kept: Sequence[KeptStage], main: Sequence[KeptStage], claims: Claims
         found.append(Section("Beyond the paper's scores", [], grids, folded=True))
     second = [one for one in kept if one not in main and one.results and not one.stage.runs_of]
     if second and (grid := front_tables.scores(second, everything, claims)):
-        found.append(Section("The same on a published encoder", [one.stage.about for one in second], [grid]))
+        found.append(Section("Further stages", [one.stage.about for one in second], [grid]))
     return found
 
 
@@ -275,12 +274,9 @@ def _missing(kept: Sequence[KeptStage]) -> Section | None:
     """Rows that have not run, and those that did and are set apart."""
     rows: list[dict[str, str | Link]] = []
     for one in kept:
-        left = {row.name: len(row.seeds) - len(one.rows[row.name]) for row in one.stage.rows}
-        missing = ", ".join(f"{name} ({count})" for name, count in left.items() if count > 0)
-        if missing:
-            rows.append(
-                {"stage": one.stage.name, "missing": str(sum(count for count in left.values() if count > 0)), "rows (seeds)": missing}
-            )
+        left = {row.name: len(set(row.seeds) - {result.seed for result in one.rows[row.name]}) for row in one.stage.rows}
+        if missing := ", ".join(f"{name} ({count})" for name, count in left.items() if count):
+            rows.append({"stage": one.stage.name, "missing": str(sum(left.values())), "rows (seeds)": missing})
     apart = [{"run": str(result.origin.name), "why": why} for one in kept for result, why in one.apart]
     grids = [Grid(rows)] * bool(rows) + [Grid(apart, "set apart: in no table above")] * bool(apart)
     return Section(f"{NOT_RUN}, and set apart", [], grids, folded=True) if grids else None

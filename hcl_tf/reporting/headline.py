@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from hcl_tf.evaluation import links
 from hcl_tf.metrics.decision import DESCRIPTIVE, NO, TURNED, UNDECIDED, YES
-from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.judged_claims import VERDICTS, Judged
 from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.outcomes import CLOSED, NOT_RUN, NOT_YET, Outcome, links_of
@@ -36,16 +35,18 @@ def _of_secondary(outcomes: Sequence[Outcome]) -> str:
     ran = [one for one in outcomes if one.verdict != NOT_RUN]
     if not ran:
         return f"The {len(outcomes)} further planned comparisons: {NOT_RUN}."
-    named = {
-        word: [f"{one.beside} ({one.test.stage}, {one.measure.name})" for one in ran if one.verdict == verdict]
-        for word, verdict in (("above", YES), ("below", TURNED), ("no different from", NO))
-    }
-    said = [f"{word} {', '.join(rows)}" for word, rows in named.items() if rows]
+    said = []
+    for row in dict.fromkeys(one.row for one in ran):
+        named = {
+            word: [f"{one.beside} ({one.test.stage}, {one.measure.name})" for one in ran if (one.row, one.verdict) == (row, verdict)]
+            for word, verdict in (("above", YES), ("below", TURNED), ("no different from", NO))
+        }
+        of_row = [f"{word} {', '.join(rows)}" for word, rows in named.items() if rows]
+        said.append(f"{row} is {'; '.join(of_row) or 'above and below none'}")
     open_ = sum(one.verdict not in (YES, TURNED, NO) for one in ran)
     left = [f"{open_} without a verdict"] if open_ else []
     missing = [f"{len(outcomes) - len(ran)} {NOT_RUN}"] if len(ran) < len(outcomes) else []
-    parts = [f"{OURS} is {'; '.join(said) or 'above and below none'}", *left, *missing]
-    return f"Of {len(outcomes)} further planned comparisons: {'; '.join(parts)}."
+    return f"Of {len(outcomes)} further planned comparisons: {'; '.join([*said, *left, *missing])}."
 
 
 def _of_meter(kept: Sequence[KeptStage]) -> str:

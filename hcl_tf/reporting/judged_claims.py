@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hcl_tf.evaluation import links
-from hcl_tf.evaluation.rows import Result
+from hcl_tf.evaluation.rows import PER_SENTENCE, Result
 from hcl_tf.metrics import decision
 from hcl_tf.metrics.significance import compare_paired
 from hcl_tf.models.registry import OURS
@@ -24,7 +24,7 @@ RULE = (
     f"By seeds and sentences crossed, as the tests above. {HOLDS}: the 95% interval lies on the side that the sentence says. "
     f"{FAILS}: it lies on the other, or the 90% interval lies within {MARGIN} points of BLEU on both sides of 0. "
     f"{UNDECIDED}: neither, or fewer than {decision.FEWEST_SEEDS} seeds of all rows. "
-    f"{NOT_TESTABLE}: a row is missing, or lacks the published weights that define it. "
+    f"{NOT_TESTABLE}: a row is missing, lacks the published weights that define it, or began with another kind of weights than the other. "
     f"Of Table 4: a swapped keyword changes at least {CHANGED:.0%} of the outputs and stands in at least {FOLLOWED:.0%} of them. "
     "Sentences that name no metric are asked in BLEU-1. By how much is shown and not judged, and "
     "nothing is corrected for the number of sentences."
@@ -80,6 +80,9 @@ def _judge(claim: Claim, task: str, kept: KeptStage | None, cause: str) -> Judge
     seeds = sorted(set.intersection(*(set(of_row) for of_row in results.values())))
     if not seeds:
         return replace(empty, reason="its rows share no seed")
+    if claim.metric not in PER_SENTENCE:
+        return replace(empty, reason=f"{claim.metric} is not kept for each sentence, which an interval needs")
+    kinds = {result.weights for row in rows for result in results[row].values() if result.weights}
     sign = 1 if claim.direction == "above" else -1
     sides = [_scores([results[row] for row in side], seeds, claim.metric) for side in (claim.of, claim.to)]
     table = results[rows[0]][seeds[0]].by_unit(sides[0] - sides[1])  # --> [seeds, units]
@@ -88,11 +91,12 @@ def _judge(claim: Claim, task: str, kept: KeptStage | None, cause: str) -> Judge
     said = f"{mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}] ({percent_here:+.1f}%)"
     one = replace(empty, difference=said, seeds=len(seeds))
     if unlike := [row for row in rows if any(NO_WEIGHTS in result.cautions for result in results[row].values())]:
-        kinds = {result.weights for row in rows for result in results[row].values() if result.weights}
         where = f"with {' and '.join(sorted(kinds))} weights"
         side = "above" if mean > 0 else "below"
         text = f"a sentence about published weights, which {', '.join(unlike)} had not; {where} {claim.of[0]} is {side} by {abs(mean):.2f}"
         return replace(one, reason=text)
+    if len(kinds) > 1:
+        return replace(one, reason=f"its rows began with different kinds of weights: {' and '.join(sorted(kinds))}")
     size = _size(result for of_row in results.values() for result in of_row.values())
     verdict = {
         decision.YES: HOLDS, decision.TURNED: FAILS, decision.NO: FAILS, decision.UNDECIDED: UNDECIDED, decision.DESCRIPTIVE: UNDECIDED,

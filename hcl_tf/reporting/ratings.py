@@ -16,7 +16,7 @@ class Ratings:
     """A study's results.
 
     Attributes:
-      path: the file. found: its content (`annotation_results.summarise`).
+      path: the file. found: its content (`studies.human_evaluation.results.summarise`).
     """
 
     path: Path

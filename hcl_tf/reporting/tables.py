@@ -11,8 +11,8 @@ from hcl_tf.studies.human_evaluation.study import SCALES
 BEYOND = ("iBLEU", "sacreBLEU", "distinct-2", "distinct-outputs", "source-BLEU-4", "verbatim-training-targets", "keywords-included")
 FLOORS = {"copy_source": "(copy the source)", "random_target": "(a random training target)"}
 SPREAD = (
-    f"Means over seeds, in brackets the smallest and the largest. p: two-sided, paired bootstrap over sentences against {OURS}, over the "
-    "seeds that both rows have."
+    f"Means over seeds, in brackets the smallest and the largest. p: two-sided, against {OURS}, over the seeds that both rows have: a "
+    "t-test over seeds and sentences crossed (note 115), with one seed a paired bootstrap over sentences."
 )
 GAINS = ("BLEU-1", "BLEU-2", "BLEU-4")
 SEE_SCORES, SEE_GAINS, SEE_RATINGS, SEE_CLAIMS = (46, 47, 48, 70, 72), (55, 72, 79), (70, 77), (70, 71, 72)

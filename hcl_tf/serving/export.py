@@ -24,7 +24,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.evaluation.intervals import interval, number
 from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.files.whole_folder import whole_or_nothing
-from hcl_tf.models.base import Inputs
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.progress import working
 from hcl_tf.training.assembly import TOKENIZER
 from hcl_tf.training.trained_run import BEST, TrainedRun

@@ -1,1 +1,1 @@
-"""Experiments on trained runs, each a package with a command: human evaluation, keyword control, representations."""
+"""Experiments, each a package with a command: channel, controls, human evaluation, keyword control, representations."""

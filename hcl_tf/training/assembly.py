@@ -15,7 +15,8 @@ from hcl_tf.data.tokenizers.library import LibraryTokenizer
 from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
-from hcl_tf.models.base import Inputs, System
+from hcl_tf.models.base import System
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.settings import Settings
 from hcl_tf.training.initialization import Initialization
 from hcl_tf.training.run_folder import RunFolder

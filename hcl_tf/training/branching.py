@@ -12,7 +12,7 @@ import numpy as np
 
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
-from hcl_tf.models.base import Inputs
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.settings import Settings, TrainingSettings
 from hcl_tf.training import assembly, trunk
 from hcl_tf.training.checkpoints import Checkpoints

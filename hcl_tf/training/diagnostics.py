@@ -24,7 +24,8 @@ def means_of(parts: Parts, per: Mapping[str, str], weights: Mapping[str, float])
       per: loss -> the name of its count. weights: term of the objective -> its weight.
 
     Returns:
-      Loss -> its mean, 0 where nothing was counted; and `loss`, the objective: the weighted sum of the means of its terms.
+      Loss -> its mean, 0 where nothing was counted; and `loss`: the weighted sum of the means of the objective's terms. A term in nats a
+      token would stand in it without the factor that training gives it (`System.terms`), so CLAPS and SimCTG weigh theirs in training only.
     """
     totals: dict[str, float] = {}
     counts: dict[str, float] = {}
@@ -63,8 +64,7 @@ def gain(margins: np.ndarray) -> float:
 
     A contrast's own loss also changes with the scale of what it compares, so it is near ln 2, the loss of a guess, only where the margins
     are small (BUILD_NOTES 93). Here the margins are first multiplied by the factor a >= 0 that gives the smallest loss, up to `SUREST`
-    for the median margin. Half of the pairs
-    choose that factor and the other half are measured, so that chance earns nothing.
+    for the median margin. Half of the pairs choose that factor and the other half are measured, so that chance earns nothing.
 
     Args:
       margins: [n] by how much each pair is ordered right, below 0 where it is ordered wrong, NaN where there is no pair.

@@ -104,6 +104,9 @@ class Loop:
         found = []
         if rates > self.last_step:
             found.append(f"{ends} learning rates rise until step {rates:,}: give a smaller --warmup_steps, {remedy}")
+        if self.settings.cooldown_steps and self.settings.max_steps > self.last_step:
+            falling = self.settings.max_steps - self.settings.cooldown_steps
+            found.append(f"{ends} learning rates fall from step {falling:,} to step {self.settings.max_steps:,}: give more --epochs")
         if weights > self.last_step:
             found.append(f"{ends} the KL term counts in full from step {weights:,} on: give a smaller --kl_delay and --kl_ramp, {remedy}")
         return found

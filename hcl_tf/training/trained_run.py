@@ -22,7 +22,8 @@ from hcl_tf.decoding.sources import SourceBatches
 from hcl_tf.errors import UserError
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
-from hcl_tf.models.base import Inputs, System
+from hcl_tf.models.base import System
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.progress import working
 from hcl_tf.training import checkpoints, trunk
 from hcl_tf.training.assembly import DERIVED, INPUTS, TOKENIZER, default_data_dir, keyword_ids, new_system, variables

@@ -85,10 +85,11 @@ class Study:
 
     def _next(self, study: optuna.Study, trials: int) -> FrozenTrial | optuna.Trial | None:
         """Returns the trial that was interrupted, or a new one; None where there are enough."""
-        known = study.get_trials(deepcopy=False)
-        for trial in known:
-            if trial.state == TrialState.RUNNING:
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.params.keys() == self.space.keys():
                 return trial
+            study.tell(trial.number, state=TrialState.FAIL)  # killed before it had all its settings; the same are drawn again
+        known = self._drawn(study)
         if len(known) >= trials:
             return None
         if not known:
@@ -107,10 +108,14 @@ class Study:
                 trial.suggest_float(name, *tried.within, log=True)
         return trial
 
+    def _drawn(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Returns the trials that have all their settings."""
+        return [trial for trial in study.get_trials(deepcopy=False) if trial.params.keys() == self.space.keys()]
+
     def _write(self, study: optuna.Study) -> None:
         """Writes the table of all trials and the flags of the best."""
         done = _complete(study)
-        failed = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.FAIL]
+        failed = [trial for trial in self._drawn(study) if trial.state == TrialState.FAIL]
         rows = [{"trial": str(trial.number + 1), "value": f"{trial.value:.4f}", **_shown(trial.params)} for trial in done]
         rows += [{"trial": str(trial.number + 1), "value": "failed", **_shown(trial.params)} for trial in failed]
         if rows:

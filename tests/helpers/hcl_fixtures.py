@@ -12,8 +12,8 @@ from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.models import registry
-from hcl_tf.models.base import Inputs
 from hcl_tf.models.hcl import HCL
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.training import assembly
 
 

@@ -31,6 +31,23 @@ def test_it_is_the_mean_of_many_draws(made):
     assert found.second.tolist() == made["second"].tolist(), "who copies more stays as it is"
 
 
+def test_the_spread_of_scores_knows_that_the_share_is_estimated(made):
+    """The difference's standard error, by the scores and by resampling sentences and matching anew each time."""
+    draw = np.random.default_rng(3)
+    made = made | {name: made[f"overlap_{name}"] + draw.normal(0, 5, N) for name in ("first", "second")}  # who copies more scores more
+    differences = []
+    for _ in range(2000):
+        chosen = draw.integers(0, N, N)
+        again = at_matched_overlap(**{name: values[chosen] for name, values in made.items()})
+        differences.append((again.first - again.second).mean())
+    found = at_matched_overlap(**made)
+    each = found.first - found.second
+    assert each.std() / np.sqrt(N) == pytest.approx(np.std(differences), rel=0.06)
+    kept = (1 - found.share) * made["first"] + found.share * made["copy"] - made["second"]
+    assert each.mean() == pytest.approx(kept.mean()), "the mean is that of the expectation"
+    assert kept.std() / np.sqrt(N) != pytest.approx(np.std(differences), rel=0.15), "without the linear part it would be another"
+
+
 def test_who_comes_first_does_not_matter(made):
     turned = {
         "first": made["second"], "second": made["first"], "overlap_first": made["overlap_second"], "overlap_second": made["overlap_first"]

@@ -8,7 +8,7 @@ from system_toolkit import Kit
 from system_toolkit.kit import view_of
 
 from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
-from hcl_tf.models.base import dummy_batch
+from hcl_tf.models.inputs import dummy_batch
 from hcl_tf.training import launch
 
 

@@ -70,7 +70,12 @@ def check_same(ours: EvaluatedRun, plain: EvaluatedRun, rel: float) -> None:
 def check_same_outputs(ours: EvaluatedRun, plain: EvaluatedRun) -> None:
     assert [p["prediction"] for p in ours.predictions] == [p["prediction"] for p in plain.predictions]
     assert ours.scores["scores"] == plain.scores["scores"]
-    means, others = (run.diagnostics["figures"].get("means", {}) for run in (ours, plain))
+    figures = [run.diagnostics["figures"] for run in (ours, plain)]
+    for name in ("preference", "per_example"):
+        assert figures[0].get(name, {}).keys() == figures[1].get(name, {}).keys()
+    for name, values in figures[1].get("per_example", {}).items():
+        assert figures[0]["per_example"][name] == pytest.approx(values, rel=1e-3, abs=1e-3), name
+    means, others = (found.get("means", {}) for found in figures)
     assert means.keys() == others.keys()
     for name, entry in others.items():
         assert means[name]["value"] == pytest.approx(entry["value"], rel=1e-3, abs=1e-4), name

@@ -16,6 +16,7 @@ from hcl_tf.reporting.comparisons import (
     DOES_NOT_COUNT,
     EQUAL,
     NOT_RUN,
+    OTHER_EXAMPLES,
     UNDECIDED,
     Difference,
     between_seeds,
@@ -61,8 +62,16 @@ def test_examples_that_share_a_text_are_one_unit():
     assert found.high - found.low != pytest.approx(apart.high - apart.low)
 
 
-def test_rows_without_a_common_seed_are_compared_by_their_first():
-    assert difference([result("a", 1)], [result("base", 2)], MARGIN).seeds == 1
+def test_rows_without_a_common_seed_are_not_compared():
+    assert difference([result("a", 1)], [result("base", 2)], MARGIN) is None
+
+
+def test_rows_of_other_examples_are_marked_and_not_compared():
+    other = result("a")
+    other = replace(other, record=other.record | {"references": "of another split, as many"})
+    assert difference([other], [result("base")], MARGIN) is None
+    base, marked, _ = compare(stage(row("base"), row("a"), row("b")), [result("base"), other, result("b")])
+    assert (base.marks, marked.marks, marked.differences) == ((), (OTHER_EXAMPLES,), {})
 
 
 def test_what_one_of_both_lacks_or_of_other_examples_is_not_compared():

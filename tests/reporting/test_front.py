@@ -117,7 +117,7 @@ def test_all_pages_are_written_from_kept_rows_and_are_small(plan, whole, monkeyp
     monkeypatch.setattr(stage_pages, "series_of", lambda *_: type("NoFlags", (), {"settings": lambda self, row: {}})())
     _, size = stage_pages.write_all(plan, claims.read(claims.shipped()), whole)
     text, html = ((whole / name).read_text() for name in ("README.md", "index.html"))
-    assert text.startswith("# HCL beside its base")
+    assert text.startswith("# The evidence")
     assert (whole / "questions-forest.png").read_bytes().startswith(b"\x89PNG")
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert {"evidence/questions/report.md", "evidence/stories/report.md"} <= set(links)

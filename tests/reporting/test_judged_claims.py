@@ -1,5 +1,7 @@
 """The paper's sentences: each verdict from rows that call for it, with its reason, and a cause where one does not hold."""
 
+from dataclasses import replace
+
 import made_evidence
 import pytest
 from made_evidence import FEW, MANY, questions, result
@@ -8,6 +10,7 @@ from made_results import without_weights
 from hcl_tf.reporting import claims
 from hcl_tf.reporting.judged_claims import FAILS, HOLDS, NOT_TESTABLE, TABLE4, UNDECIDED, UNKNOWN, Judged, judge
 from hcl_tf.reporting.kept import KeptStage
+from hcl_tf.settings import EQUAL
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,26 @@ def test_rows_without_the_published_weights_test_no_sentence_about_them(plan):
     assert one.verdict == NOT_TESTABLE
     assert one.reason == "a sentence about published weights, which claps had not; with published and random weights hcl is above by 1.99"
     assert one.difference.startswith("+1.99 [")
+
+
+def test_rows_of_different_kinds_of_weights_test_nothing(plan):
+    results = questions({"hcl": 31.0, "hcl_without_graph": 29.0})
+    results = [
+        replace(one, record=one.record | {"encoder": f"encoder: folder b, {EQUAL} (mlm, 9 texts)"}) if one.row == "hcl" else one
+        for one in results
+    ]
+    one = judged(plan, results)[GRAPH]
+    assert (one.verdict, one.reason) == (NOT_TESTABLE, "its rows began with different kinds of weights: equal pretraining and published")
+
+
+def test_a_score_that_is_not_kept_for_each_sentence_can_t_be_judged(plan):
+    known = claims.read(claims.shipped())
+    known = replace(known, claims=tuple(replace(claim, metric="Extrema") for claim in known.claims))
+    stage = plan.stage("questions")
+    rows = questions({"hcl": 31.0, "hcl_without_graph": 29.0})
+    kept = KeptStage(stage, {row.name: [one for one in rows if one.row == row.name] for row in stage.rows}, [], {})
+    (one,) = [one for one in judge(known, [kept], {}) if one.says == GRAPH[0] and one.task == "qqp"]
+    assert (one.verdict, one.reason) == (NOT_TESTABLE, "Extrema is not kept for each sentence, which an interval needs")
 
 
 def test_a_smaller_run_says_so(plan):

@@ -426,6 +426,11 @@ def test_what_is_still_on_its_way_at_the_end_is_said_at_the_start(qqp_folder, tm
     _, loop = toys.go(tmp_path / "other")
     assert "training ends at step 4, and the KL term counts in full from step 9 on" in capsys.readouterr().out
     assert [line.split(", ")[1].split(":")[0] for line in loop.warnings()] == ["and the KL term counts in full from step 9 on"]
+    toys = Toys(qqp_folder, max_steps=1000, cooldown_steps=900, epochs=1, validate_every=2)
+    _, loop = toys.go(tmp_path / "short")
+    assert f"training ends at step {loop.last_step}, and learning rates fall from step 100 to step 1,000: give more --epochs" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 from test_train import environment
 
@@ -86,6 +87,27 @@ def test_an_interrupted_study_goes_on_with_the_trials_that_it_would_have_made(tm
     assert more == []
     assert study(tmp_path / "parts", more).run(14) == 0
     assert len(more) == 2
+
+
+@pytest.mark.slow
+def test_a_trial_that_was_killed_before_it_had_all_its_settings_is_drawn_again(tmp_path, monkeypatch):
+    whole: list[list[str]] = []
+    study(tmp_path / "whole", whole).run(4)
+    seen: list[list[str]] = []
+    assert study(tmp_path / "parts", seen).run(2) == 0
+    suggest = optuna.Trial.suggest_categorical
+
+    def killed(trial: optuna.Trial, name: str, choices: list) -> object:
+        if name == "on":
+            raise KeyboardInterrupt
+        return suggest(trial, name, choices)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Trial, "suggest_categorical", killed)
+        with pytest.raises(KeyboardInterrupt):
+            study(tmp_path / "parts", seen).run(4)
+    assert study(tmp_path / "parts", seen).run(4) == 0
+    assert seen == whole
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from the rest (splits.py).
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hcl_tf.config import SPLITS, Task
+from hcl_tf.config import PARAPHRASES, SPLITS, Task
 from hcl_tf.data.corpora import qqp, raw_splits, tfds
 from hcl_tf.data.corpora.formats import Example, QuestionPair, ReadOptions
 from hcl_tf.data.corpora.splits import divide
@@ -78,7 +78,7 @@ def load(
     is_pairs = isinstance(rows["train"][0], QuestionPair)
     if any(isinstance(split_rows[0], QuestionPair) != is_pairs for split_rows in rows.values()):
         raise UserError(f"{raw}: some splits hold labelled question pairs and some hold examples; give all in one format")
-    if is_pairs and task.name not in ("qqp", "custom"):
+    if is_pairs and task.name not in (*PARAPHRASES, "custom"):
         raise UserError(f"{raw}: labelled question pairs do not fit --task={task.name}; use --task=qqp")
     if "douban" in kinds and task.name not in ("douban", "custom"):
         raise UserError(f"{raw}: labelled responses of dialogues do not fit --task={task.name}; use --task=douban")
@@ -91,7 +91,8 @@ def load(
         splits, clusters, found = qqp.build(rows, construction, labelled, held_out_pairs, seed, require_labelled)
         notes += found
     else:
-        splits, clusters, found = qqp.from_examples(rows, paraphrases=task.name == "qqp", required=task.name == "qqp" and labelled)
+        means_same = task.name in PARAPHRASES
+        splits, clusters, found = qqp.from_examples(rows, paraphrases=means_same, required=means_same and labelled)
         notes += found
     for split, examples in splits.items():
         if not examples:

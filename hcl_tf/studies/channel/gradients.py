@@ -32,6 +32,7 @@ def by_part(system: System, parts: Mapping[str, list[tf.Variable]], batches: Ite
             for variable in every:
                 tape.watch(variable)
             sums = system.losses(batch, tf.constant(0), Noise(seed, 0, batch["example_rows"]), training=True)
+            sums[LIKELIHOOD] = sums.get("nll_smoothed", sums[LIKELIHOOD])  # what training follows; beside it the plain NLL has no gradient
             terms = system.terms(sums, system.counts(batch), None)
         zero = tf.UnconnectedGradients.ZERO
         found = {name: [tf.convert_to_tensor(g) for g in tape.gradient(t, every, unconnected_gradients=zero)] for name, t in terms.items()}

@@ -2,7 +2,7 @@
 
 The same inputs are decoded under three conditions: the input's own TextRank keywords, one keyword of another text in their place, and none.
 The results are means over inputs with 95% bootstrap intervals. An input's value under several swaps is their mean, and inputs are
-resampled, because the swaps of one input are not independent of each other.
+resampled, because the swaps of one input are not independent of each other; inputs that share a text are resampled together.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,7 @@ class Measured:
       swaps: [draws][n] the forms of the one keyword that was swapped in.
       outputs: condition -> [draws][n] texts.
       priors: condition -> means and standard deviations of p(z | x, u), each [draws, n, Z]; None: the system has no latent.
+      units: [n] which inputs share a text and are resampled together; None: none do (`dependence.units_of`).
     """
 
     language: str
@@ -46,6 +47,7 @@ class Measured:
     swaps: Sequence[Sequence[Forms]]
     outputs: dict[str, Sequence[Sequence[str]]]
     priors: dict[str, tuple[np.ndarray, np.ndarray]] | None = None
+    units: np.ndarray | None = None
 
 
 def inclusion(texts: Sequence[str], keywords: Sequence[Sequence[Forms]], language: str) -> np.ndarray:
@@ -81,7 +83,7 @@ def faithfulness(measured: Measured) -> dict[str, dict]:
     columns |= {(name, f"{a} minus {b}"): columns[name, a] - columns[name, b] for name, a, b in DIFFERENCES}
     signatures = _signatures(measured)
     found: dict[str, dict] = {name: {"signature": signatures[name], "values": {}} for name, _ in columns}
-    for (name, condition), entry in means(columns).items():
+    for (name, condition), entry in means(columns, measured.units).items():
         found[name]["values"][condition] = entry
     for order in ORDERS:
         name = f"distinct-{order}"

@@ -21,6 +21,8 @@ from hcl_tf.data.store.tfrecords import Record
 from hcl_tf.data.tokenizers import normalization
 from hcl_tf.decoding import sources
 from hcl_tf.errors import UserError
+from hcl_tf.evaluation.dependence import units_of_records
+from hcl_tf.evaluation.evaluated_run import label_of
 from hcl_tf.evaluation.scoring import decode, head_of
 from hcl_tf.studies.keyword_control import page
 from hcl_tf.studies.keyword_control.measures import CONDITIONS, NONE, OWN, SWAPPED, Measured, faithfulness, inclusion, prior_kl, prior_shift
@@ -50,8 +52,7 @@ class KeywordControlRequest:
     @property
     def label(self) -> str:
         """The middle of the results' names. It tells inputs that were chosen by hand from those that nobody chose."""
-        parts = [self.split, self.checkpoint if self.checkpoint != BEST[0] else "", "chosen" if self.ids else ""]
-        return ".".join(filter(None, parts))
+        return label_of(self.split, self.checkpoint, "chosen" if self.ids else "")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def measure(trained: TrainedRun, request: KeywordControlRequest) -> dict:
         language, [record.source.normal for record in inputs],
         [[forms[keyword.text] for keyword in record.source.keywords] for record in inputs],
         [[forms[swap.name] for swap in draw] for draw in swaps],
-        outputs, _priors(trained, asked),
+        outputs, _priors(trained, asked), units_of_records(inputs, data.manifest),
     )  # fmt: skip
     head = head_of(trained.run.config, settings, trained.checkpoint, trained.step, data, request.split, len(inputs))
     return (

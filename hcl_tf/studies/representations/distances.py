@@ -51,11 +51,11 @@ def distances(vectors: dict[str, np.ndarray], measure: str) -> dict[str, np.ndar
     return {f"{a}-{b}": distance(vectors[a], vectors[b], measure) for a, b in PAIRS if a in vectors and b in vectors}
 
 
-def summary(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict:
+def summary(before: dict[str, np.ndarray], after: dict[str, np.ndarray], units: np.ndarray | None = None) -> dict:
     """Compares representations of the same examples before and after training.
 
     Args:
-      before, after: vectors by name, [n, C] each.
+      before, after: vectors by name, [n, C] each. units: [n] which examples share a text; None: none do (`dependence.units_of`).
 
     Returns:
       Ready for JSON: `before` and `after` have, by measure, `distances`, `differences` (paired) and `nearer`, the share of examples in
@@ -69,11 +69,11 @@ def summary(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict
             each = distances(vectors, measure)
             pairs = {name: (each[a], each[b]) for name, (a, b) in DIFFERENCES.items() if a in each and b in each}
             columns = {"differences": {name: a - b for name, (a, b) in pairs.items()}, "nearer": {n: nearer(*p) for n, p in pairs.items()}}
-            found[when][measure] = {"distances": means(each)} | {kind: means(part) for kind, part in columns.items()}
+            found[when][measure] = {kind: means(part, units) for kind, part in {"distances": each, **columns}.items()}
             if measure == "cosine":
                 for kind, part in columns.items():
                     compared.setdefault(kind, []).append(part)
-    found["change"] = {kind: means({name: then[name] - first[name] for name in then}) for kind, (first, then) in compared.items()}
+    found["change"] = {kind: means({name: then[name] - first[name] for name in then}, units) for kind, (first, then) in compared.items()}
     return found
 
 

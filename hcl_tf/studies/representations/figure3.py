@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from hcl_tf.data.store.tfrecords import Record
 from hcl_tf.errors import UserError
+from hcl_tf.evaluation.dependence import units_of_records
 from hcl_tf.models.base import System
 from hcl_tf.studies.representations import distances, tsne
 from hcl_tf.training.diagnostics import summarise
@@ -78,9 +79,10 @@ def make(trained: TrainedRun, request: Figure3Request) -> Figure3:
     shown = [name for name in SHOWN if name in vectors["after"]]
     print("embedding", flush=True)
     maps = {when: tsne.embed({name: part[name] for name in shown}, request.perplexity, request.seed) for when, part in vectors.items()}
-    found = _head(trained, request, vectors["after"], maps) | distances.summary(**vectors)
     drawn = set(chosen.tolist())
     records = [record for i, record in enumerate(trained.data.records(request.split)) if i in drawn]
+    units = units_of_records(records, trained.data.manifest)
+    found = _head(trained, request, vectors["after"], maps) | distances.summary(**vectors, units=units)
     return Figure3(request.label, records, vectors, maps, found)
 
 

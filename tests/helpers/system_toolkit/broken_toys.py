@@ -13,7 +13,8 @@ import tf_keras as keras
 
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
-from hcl_tf.models.base import A_TEXT, Batch, Inputs, Sum, System
+from hcl_tf.models.base import A_TEXT, Batch, Sum, System
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.settings import DecodingSettings, EncoderSettings, TextSettings, TrainingSettings
 
 

@@ -18,7 +18,8 @@ from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.decoding.generator import SOURCE_COLUMNS, Generator
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models import registry
-from hcl_tf.models.base import Inputs, System
+from hcl_tf.models.base import System
+from hcl_tf.models.inputs import Inputs
 from hcl_tf.settings import Settings
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.determinism import make_deterministic

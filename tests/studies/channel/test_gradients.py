@@ -40,6 +40,19 @@ def test_norms_are_weighted_and_cosines_are_with_the_likelihood():
     assert 2.5 - 1e-6 <= low < high <= 5 + 1e-6
 
 
+def test_the_likelihood_is_the_smoothed_one_where_training_follows_that():
+    class Smoothed(Two):
+        """Its plain NLL has no gradient, as where training computes it beside the smoothed one."""
+
+        def losses(self, batch, step, noise, training):
+            plain = super().losses(batch, step, noise, training)
+            return {**plain, "nll": Sum(tf.stop_gradient(plain["nll"].value)), "nll_smoothed": plain["nll"]}
+
+    batches = [{"x": tf.constant([[3.0, 0.0], [0.0, 4.0]]), "example_rows": tf.range(2)}]
+    plain, smoothed = (by_part(system, {"one": [system.a]}, batches, seed=1) for system in (Two(), Smoothed()))
+    assert smoothed == plain
+
+
 def test_a_variable_belongs_to_the_first_part_that_it_fits():
     paths = ("model/encoder.bert.table", "model/encoder.bert.layer", "model/prior.inner", "model/other")
     variables = {path: tf.Variable(np.float32(number)) for number, path in enumerate(paths)}

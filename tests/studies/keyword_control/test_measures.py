@@ -53,6 +53,13 @@ def test_inclusion_of_the_own_keywords_under_each_condition():
     assert values == {"own": 0.75, "swapped": 0.375, "none": 0.25, "own minus swapped": 0.375, "own minus none": 0.5}
 
 
+def test_inputs_that_share_a_text_are_resampled_together():
+    apart, together = (faithfulness(measured(units=units))["swapped-keyword-included"]["values"] for units in (None, np.array([0, 0])))
+    for name, entry in together.items():
+        assert entry["value"] == entry["low"] == entry["high"] == apart[name]["value"], "of one unit nothing is known about others"
+    assert apart["own"]["low"] < apart["own"]["high"]
+
+
 def test_an_input_without_keywords_counts_only_where_it_can():
     found = faithfulness(measured(own=[[("fat", "fats"), ("belly",)], []]))
     assert found["own-keywords-included"]["values"]["own"]["value"] == 0.5
