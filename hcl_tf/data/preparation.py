@@ -13,7 +13,8 @@ import numpy as np
 import hcl_tf
 from hcl_tf.config import SPLITS, TARGET_LENGTH, TARGET_MINIMUM, Task
 from hcl_tf.data.corpora import negatives, reading
-from hcl_tf.data.corpora.formats import ROLES, Example, Keyword, ReadOptions
+from hcl_tf.data.corpora.examples import ROLES, Example, Keyword
+from hcl_tf.data.corpora.formats import ReadOptions
 from hcl_tf.data.corpora.generated import GENERATED
 from hcl_tf.data.corpora.qqp import text_key
 from hcl_tf.data.corpora.text_files import BadLines

@@ -6,7 +6,7 @@ taken from that part. So the same text gives the same batch, whether it stands i
 
 from collections.abc import Sequence
 
-from hcl_tf.data.corpora.formats import TURN_BREAK, clean
+from hcl_tf.data.corpora.examples import TURN_BREAK, clean
 from hcl_tf.data.keywords import tagging
 from hcl_tf.data.keywords.graph import UNKNOWN, KeywordGraph
 from hcl_tf.data.keywords.textrank import KeywordExtractor

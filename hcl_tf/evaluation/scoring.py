@@ -14,7 +14,7 @@ import numpy as np
 
 from hcl_tf.data.batching.sample_rows import sample_rows
 from hcl_tf.data.corpora import generated
-from hcl_tf.data.corpora.formats import clean
+from hcl_tf.data.corpora.examples import clean
 from hcl_tf.data.corpora.grammar import Grammar
 from hcl_tf.data.store import word_vectors
 from hcl_tf.data.store.prepared_data import PreparedData

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from hcl_tf.data.batching.batches import Columns
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import TextEncoder, text_vector

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as keras
 
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords.graph import KeywordGraph
 from hcl_tf.data.keywords.subgraph import ROUTES, SubgraphSampler
 from hcl_tf.layers import latent

@@ -10,7 +10,7 @@ from functools import partial
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.layers import latent
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from hcl_tf.data.batching.pairs import PairColumns
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.data.tokenizers.library import LibraryTokenizer

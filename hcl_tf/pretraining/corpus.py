@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hcl_tf.config import PARAPHRASES
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.corpora.qqp import Clusters
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import VOCABULARY, Record

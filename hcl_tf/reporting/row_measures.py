@@ -1,6 +1,6 @@
 """Measures all that a row of a table is worth: scores, and studies beside them, of one run that is opened once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.scoring import EvaluationRequest, evaluate
@@ -27,13 +27,30 @@ def measure(request: EvaluationRequest, studies: Sequence[str]) -> None:
     if studies and trained.settings.model not in with_z:
         raise UserError(f"--study={studies[0]}: {trained.settings.model} has no latent z; {', '.join(with_z)} have one. Drop the flag")
     evaluate(request, trained)
-    if "channel" in studies:
-        channel.publish(trained, MeterRequest(request.split, request.limit, what_if=True, untrained=False))
-    if "keyword_control" in studies:
-        with working("keyword control"):
-            keyword_control(KeywordControlRequest(request.run_dir, split=request.split, checkpoint=request.checkpoint), trained)
-    if "representations" in studies:  # last: it makes TensorFlow deterministic, and slower, from here on
-        at_best = trained if request.checkpoint == BEST[0] else TrainedRun(request.run_dir, data_dir=request.data_dir)
-        with working("representations"):
-            found = make(at_best, Figure3Request(request.split))
-        representations.publish(at_best.run, found)
+    for name, study in STUDIES.items():
+        if name in studies:
+            study(trained, request)
+
+
+def _channel(trained: TrainedRun, request: EvaluationRequest) -> None:
+    channel.publish(trained, MeterRequest(request.split, request.limit, what_if=True, untrained=False))
+
+
+def _keyword_control(trained: TrainedRun, request: EvaluationRequest) -> None:
+    with working("keyword control"):
+        keyword_control(KeywordControlRequest(request.run_dir, split=request.split, checkpoint=request.checkpoint), trained)
+
+
+def _representations(trained: TrainedRun, request: EvaluationRequest) -> None:
+    at_best = trained if request.checkpoint == BEST[0] else TrainedRun(request.run_dir, data_dir=request.data_dir)
+    with working("representations"):
+        found = make(at_best, Figure3Request(request.split))
+    representations.publish(at_best.run, found)
+
+
+# All of `config.STUDIES`, in the order in which they are made. What they write is read by `evaluation.rows.FURTHER`.
+STUDIES: dict[str, Callable[[TrainedRun, EvaluationRequest], None]] = {
+    "channel": _channel,
+    "keyword_control": _keyword_control,
+    "representations": _representations,  # last: it makes TensorFlow deterministic, and slower, from here on
+}

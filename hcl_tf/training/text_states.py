@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from hcl_tf.data.batching.batches import Columns, Place
 from hcl_tf.data.batching.distinct_texts import DistinctTexts
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords.impostor_hardness import MOST_SAMPLES, SEED, hardness_lines
 from hcl_tf.data.keywords.impostor_statistics import Impostors
 from hcl_tf.data.store.prepared_data import PreparedData

@@ -13,7 +13,7 @@ from conftest import prepare_sample
 from hcl_tf import config
 from hcl_tf.config import SPLITS
 from hcl_tf.data import preparation
-from hcl_tf.data.corpora.formats import ROLES, Example
+from hcl_tf.data.corpora.examples import ROLES, Example
 from hcl_tf.data.keywords import graph, textrank
 from hcl_tf.data.preparation import PreparationSettings, prepare
 from hcl_tf.data.store import tfrecords

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hcl_tf.data.corpora.formats import ROLES, clean
+from hcl_tf.data.corpora.examples import ROLES, clean
 from hcl_tf.data.store import tfrecords
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.tokenizers import normalization

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords.subgraph import ROUTES
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.hcl import HCL

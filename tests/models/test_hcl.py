@@ -11,7 +11,7 @@ from real_hcl import NONE, STEP, WIDTH, B, Z, cosine, head_of, junk_texts, kl_of
 from system_toolkit import VARIED, Kit
 
 from hcl_tf.data.batching.batches import Batch
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords.subgraph import ROUTES
 from hcl_tf.decoding.beam_search import UNMOVED
 from hcl_tf.errors import UserError

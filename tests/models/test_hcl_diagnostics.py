@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from real_hcl import B, Z, gaussians_of, head_of, noise_of, sums_of, without_impostors
 
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.models.examples import differ
 
 # -- reports and mistakes ---------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import tf_keras as keras
 from real_hcl import NONE, STEP, B, Z, noise_of, sums_of, tensors
 
 from hcl_tf.data.batching.pairs import pair_batches
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords.subgraph import SubgraphSampler
 from hcl_tf.errors import UserError
 from hcl_tf.layers.noise import Noise

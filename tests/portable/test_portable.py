@@ -17,7 +17,7 @@ pytest.importorskip("jax", reason="the extra `portable` needs Python 3.11 or lat
 
 from hcl_tf import progress
 from hcl_tf.data.batching.pairs import pair_batches
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords.subgraph import SubgraphSampler
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import prepare_sample
 
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.corpora.qqp import text_key
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError

@@ -9,6 +9,7 @@ from hcl_tf import config
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.scoring import EvaluationRequest
 from hcl_tf.files.json_text import from_json
+from hcl_tf.reporting import row_measures
 from hcl_tf.reporting.row_measures import measure
 from hcl_tf.studies.channel.meter import MeterRequest
 from hcl_tf.studies.channel.publication import publish
@@ -30,6 +31,10 @@ def test_one_process_gives_what_the_commands_give(trained_run, qqp_folder, tmp_p
         one, other = (from_json((folder / name).read_bytes()) for folder in (together, apart))
         assert one == other
     assert (together / "scores.validation.best_nll.first20.json").is_file()
+
+
+def test_every_study_that_a_row_can_have_is_made():
+    assert tuple(row_measures.STUDIES) == config.STUDIES
 
 
 def test_studies_of_a_system_without_z_are_refused_before_work():

@@ -14,7 +14,7 @@ from toy_system import read
 from hcl_tf.data.batching import distinct_texts
 from hcl_tf.data.batching.batches import Columns, Place
 from hcl_tf.data.batching.pairs import pair_batches
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords.subgraph import SubgraphSampler
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays

@@ -7,7 +7,7 @@ exported trainings compute node features where TensorFlow is missing.
 import numpy as np
 from scipy import sparse
 
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.store.split_arrays import SplitArrays
 
 SMALLEST_SCALE = 0.05  # of the median dimension's

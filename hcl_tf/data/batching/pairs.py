@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hcl_tf.data.batching.batches import Batches, Columns, Place
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords.graph import UNKNOWN
 from hcl_tf.data.keywords.subgraph import SubgraphSampler, find_impostors
 from hcl_tf.data.store.split_arrays import SplitArrays

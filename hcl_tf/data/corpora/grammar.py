@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from hcl_tf.config import SAMPLES
-from hcl_tf.data.corpora.formats import TURN_BREAK, clean
+from hcl_tf.data.corpora.examples import TURN_BREAK, clean
 
 GRAMMARS = SAMPLES / "grammars"
 ROLES = ("source", "target")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hcl_tf.data.corpora import bm25
-from hcl_tf.data.corpora.formats import TURN_BREAK, Example
+from hcl_tf.data.corpora.examples import TURN_BREAK, Example
 from hcl_tf.data.corpora.qqp import Clusters, text_key
 from hcl_tf.errors import UserError
 from hcl_tf.progress import track

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from hcl_tf.config import TASKS
-from hcl_tf.data.corpora.formats import Example, QuestionPair
+from hcl_tf.data.corpora.examples import Example, QuestionPair
 from hcl_tf.errors import UserError
 
 CONSTRUCTIONS = ("one_per_positive", "one_per_input", "all_pairs")

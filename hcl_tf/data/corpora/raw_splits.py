@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hcl_tf.data.corpora import formats
-from hcl_tf.data.corpora.formats import ReadOptions, Row
+from hcl_tf.data.corpora.examples import Row
+from hcl_tf.data.corpora.formats import ReadOptions
 from hcl_tf.errors import UserError
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".json", ".txt")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hcl_tf.config import PARAPHRASES, SPLITS, Task
 from hcl_tf.data.corpora import qqp, raw_splits, tfds
-from hcl_tf.data.corpora.formats import Example, QuestionPair, ReadOptions
+from hcl_tf.data.corpora.examples import Example, QuestionPair
+from hcl_tf.data.corpora.formats import ReadOptions
 from hcl_tf.data.corpora.splits import divide
 from hcl_tf.errors import UserError
 from hcl_tf.files.checksums import sha256

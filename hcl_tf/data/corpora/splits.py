@@ -3,7 +3,7 @@
 import numpy as np
 
 from hcl_tf.config import SPLITS
-from hcl_tf.data.corpora.formats import Example
+from hcl_tf.data.corpora.examples import Example
 from hcl_tf.data.corpora.qqp import Clusters, text_key
 from hcl_tf.errors import UserError
 

@@ -16,7 +16,7 @@ from multiprocessing import connection, get_context, parent_process
 
 from threadpoolctl import threadpool_limits
 
-from hcl_tf.data.corpora.formats import Keyword
+from hcl_tf.data.corpora.examples import Keyword
 from hcl_tf.data.keywords import word_ranks
 from hcl_tf.data.keywords.tagging import NOMINAL, load_pipeline
 from hcl_tf.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hcl_tf.config import SPLITS, TARGET_MINIMUM
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords import graph, subgraph
 from hcl_tf.data.keywords.graph import NEGATIVE, POSITIVE, KeywordGraph
 from hcl_tf.data.store import tfrecords

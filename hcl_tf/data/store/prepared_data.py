@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords import graph
 from hcl_tf.data.keywords.graph import UNKNOWN, KeywordGraph
 from hcl_tf.data.store import tfrecords, word_vectors

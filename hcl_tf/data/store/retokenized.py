@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.split_arrays import SplitArrays
 from hcl_tf.data.store.tfrecords import Record

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from hcl_tf.data.corpora.formats import ROLES, Keyword, SampledPair
+from hcl_tf.data.corpora.examples import ROLES, Keyword, SampledPair
 from hcl_tf.data.store.untuned import untuned
 from hcl_tf.errors import UserError
 from hcl_tf.files.checksums import sha256

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hcl_tf.config import SPLITS
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.corpora.qqp import text_key
 from hcl_tf.data.keywords import graph
 from hcl_tf.data.store import tfrecords

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from hcl_tf.data.corpora.formats import clean
+from hcl_tf.data.corpora.examples import clean
 from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.errors import UserError
 

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hcl_tf.data.corpora.formats import TURN_BREAK, clean
+from hcl_tf.data.corpora.examples import TURN_BREAK, clean
 from hcl_tf.errors import UserError
 
 NONE = "none"  # of folders that were prepared before there was a normalisation
@@ -29,7 +29,7 @@ _TO_ASCII = {code: code - 0xFEE0 for code in range(0xFF10, 0xFF5B)}
 
 
 def visible(text: str) -> str:
-    """Returns a text, cleaned before (`formats.clean`), with every word in its one spelling.
+    """Returns a text, cleaned before (`examples.clean`), with every word in its one spelling.
 
     Characters that show nothing are left out, except a joiner between two emoji. Full-width letters and digits become ASCII ones, what is
     left is composed (NFC), and white space is cleaned once more where something was left out. Signs stay: "，" is Chinese for a comma.

@@ -12,7 +12,7 @@ import tokenizers
 from tokenizers.implementations import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
 
-from hcl_tf.data.corpora.formats import clean
+from hcl_tf.data.corpora.examples import clean
 from hcl_tf.data.tokenizers import vocabulary_files
 from hcl_tf.data.tokenizers.vocabulary_files import SPECIAL, TEXT, pieces_in
 from hcl_tf.errors import UserError

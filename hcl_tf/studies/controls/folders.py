@@ -9,7 +9,7 @@ from pathlib import Path
 
 import hcl_tf
 from hcl_tf.config import SPLITS, TARGET_LENGTH, Task
-from hcl_tf.data.corpora.formats import ROLES, Keyword
+from hcl_tf.data.corpora.examples import ROLES, Keyword
 from hcl_tf.data.keywords import graph
 from hcl_tf.data.keywords.graph import UNKNOWN, KeywordGraph, SampleKeywords
 from hcl_tf.data.preparation import PreparationSettings

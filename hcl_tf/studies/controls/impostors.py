@@ -7,7 +7,7 @@ as it is a target, and any rule that looks at the keyword alone is right in one 
 import numpy as np
 import tensorflow as tf
 
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords.graph import NEGATIVE
 from hcl_tf.data.preparation import PreparationSettings
 from hcl_tf.data.store.prepared_data import PreparedData

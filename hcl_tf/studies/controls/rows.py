@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from hcl_tf.data.batching.batches import Columns, Place
 from hcl_tf.data.batching.pairs import pair_batches
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.models.base import Batch
 from hcl_tf.models.hcl import HCL

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from hcl_tf.data.batching.sample_rows import sample_rows
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.keywords.graph import UNKNOWN
 from hcl_tf.data.store.tfrecords import Record
 from hcl_tf.data.tokenizers import normalization

@@ -7,7 +7,8 @@ import damaged_tables
 import pytest
 
 from hcl_tf.data.corpora import formats
-from hcl_tf.data.corpora.formats import QuestionPair, ReadOptions, clean
+from hcl_tf.data.corpora.examples import QuestionPair, clean
+from hcl_tf.data.corpora.formats import ReadOptions
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.errors import UserError
 

@@ -6,7 +6,8 @@ import pytest
 
 from hcl_tf.config import TASKS, resolve_task
 from hcl_tf.data.corpora import formats, negatives, reading
-from hcl_tf.data.corpora.formats import Example, ReadOptions
+from hcl_tf.data.corpora.examples import Example
+from hcl_tf.data.corpora.formats import ReadOptions
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.errors import UserError
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcl_tf.data.corpora import formats
-from hcl_tf.data.corpora.formats import Example, QuestionPair, ReadOptions, SampledPair
+from hcl_tf.data.corpora.examples import Example, QuestionPair, SampledPair, clean
+from hcl_tf.data.corpora.formats import ReadOptions
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.errors import UserError
 
@@ -189,32 +190,6 @@ def test_a_fields_mapping_names_other_columns(tmp_path, name, content):
     assert read(write(tmp_path, name, content), fields=FIELDS) == [Example("k", "q q", "a", ("w",))]
 
 
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        ("我 爱 你", "我爱你"),
-        ("你 好 ， 世 界 ！", "你好，世界！"),
-        ("我　爱\t你", "我爱你"),
-        ("我 用 iPhone 7 打 电 话", "我用 iPhone 7 打电话"),
-        ("他 说 ： “ 好 ” 。", "他说：“好”。"),
-        ("等 等 …… 我", "等等……我"),
-        ("a  b \n c", "a b c"),
-        (" \t ", ""),
-        ("Ｈｏｗ ｃａｎ ＢＭＷ １ ？", "Ｈｏｗ ｃａｎ ＢＭＷ １ ？"),  # full-width letters are words, as others are
-    ],
-)
-def test_spaces_between_chinese_characters_go_and_others_collapse(raw, expected):
-    assert formats.clean(raw) == expected
-
-
-@settings(deadline=None)
-@given(st.text(st.sampled_from("ab 1\t\n\u3000中文，。\u00a0"), max_size=20))
-def test_cleaning_twice_changes_nothing_and_keeps_all_that_is_not_space(text):
-    once = formats.clean(text)
-    assert formats.clean(once) == once
-    assert "".join(once.split()) == "".join(text.split())
-
-
 GOOD = '{"source": "s", "target": "t"}\n'
 SCORES = " ".join(["0.5"] * 2)
 # name -> (content, line or None, text of the message)
@@ -384,5 +359,5 @@ def test_any_text_survives_a_quoted_table(tmp_path_factory, first, second, delim
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([["source", "target"], [first, second]])
     path = write(tmp_path_factory.getbasetemp(), "table.raw", buffer.getvalue())
-    expected = [formats.clean(first), formats.clean(second)]
+    expected = [clean(first), clean(second)]
     assert [[row.source, row.target] for row in read(path, skip=True)] == ([expected] if all(expected) else [])

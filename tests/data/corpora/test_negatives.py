@@ -10,7 +10,7 @@ from plain_bm25 import plain_bm25
 
 from hcl_tf.data.corpora import formats, negatives
 from hcl_tf.data.corpora.bm25 import words_of
-from hcl_tf.data.corpora.formats import Example
+from hcl_tf.data.corpora.examples import Example
 from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.data.corpora.qqp import Clusters, text_key
 from hcl_tf.data.store import tfrecords

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hcl_tf.config import TASKS
 from hcl_tf.data.corpora import qqp
-from hcl_tf.data.corpora.formats import Example, QuestionPair
+from hcl_tf.data.corpora.examples import Example, QuestionPair
 from hcl_tf.data.corpora.qqp import CONSTRUCTIONS, Clusters, text_key
 from hcl_tf.errors import UserError
 

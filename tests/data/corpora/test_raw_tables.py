@@ -3,7 +3,8 @@
 import pytest
 
 from hcl_tf.data.corpora import formats
-from hcl_tf.data.corpora.formats import Example, QuestionPair, ReadOptions
+from hcl_tf.data.corpora.examples import Example, QuestionPair
+from hcl_tf.data.corpora.formats import ReadOptions
 from hcl_tf.data.corpora.text_files import BadLines
 from hcl_tf.errors import UserError
 

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from hcl_tf.data.corpora import formats
-from hcl_tf.data.corpora.formats import READERS, QuestionPair, ReadOptions
+from hcl_tf.data.corpora.examples import QuestionPair
+from hcl_tf.data.corpora.formats import READERS, ReadOptions
 from hcl_tf.errors import UserError
 
 HUB = ["question1", "question2", "label", "idx"]

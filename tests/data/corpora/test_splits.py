@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.data.corpora.formats import Example
+from hcl_tf.data.corpora.examples import Example
 from hcl_tf.data.corpora.qqp import text_key
 from hcl_tf.data.corpora.splits import divide
 from hcl_tf.errors import UserError

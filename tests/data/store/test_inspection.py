@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hcl_tf.config import SPLITS
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.store import tfrecords
 from hcl_tf.data.store.inspection import inspect
 from hcl_tf.data.tokenizers import wordpiece

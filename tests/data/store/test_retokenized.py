@@ -8,7 +8,7 @@ import published_models
 import pytest
 
 from hcl_tf.data.batching.pairs import pair_batches
-from hcl_tf.data.corpora.formats import ROLES
+from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.store import retokenized
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.tokenizers import library

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.data.corpora.formats import ROLES, SampledPair
+from hcl_tf.data.corpora.examples import ROLES, SampledPair
 from hcl_tf.data.keywords.textrank import Keyword
 from hcl_tf.data.store import tfrecords
 from hcl_tf.data.store.tfrecords import Record, Text

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcl_tf.data.corpora.formats import TURN_BREAK, clean
+from hcl_tf.data.corpora.examples import TURN_BREAK, clean
 from hcl_tf.data.tokenizers import normalization
 from hcl_tf.data.tokenizers.normalization import visible
 from hcl_tf.data.tokenizers.words import words

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from hcl_tf.data.corpora.formats import Keyword
+from hcl_tf.data.corpora.examples import Keyword
 from hcl_tf.data.keywords.graph import UNKNOWN
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import Text

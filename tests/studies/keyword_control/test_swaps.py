@@ -11,7 +11,7 @@ from absl.testing import flagsaver
 from conftest import entry_point
 
 from hcl_tf import cli
-from hcl_tf.data.corpora.formats import Keyword
+from hcl_tf.data.corpora.examples import Keyword
 from hcl_tf.data.keywords.graph import UNKNOWN
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.tfrecords import Record, Text
