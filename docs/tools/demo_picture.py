@@ -20,6 +20,7 @@ from chromium import Browser  # noqa: E402
 PICTURE = ROOT / "docs" / "demo.png"
 SYSTEMS = ("hcl", "transformer_keywords")
 EXAMPLE, ADDED = 1, "month"  # an edit that moves the prior of the first and changes the output of the second
+STEPS = 600  # of each run: those of the picture in the repository
 WIDTH, PHONE = 1100, 390  # CSS pixels
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -28,7 +29,7 @@ def trained(folder: Path) -> list[Path]:
     """Returns runs of `SYSTEMS` in a folder, which are trained if they are not finished."""
     runs = [folder / "runs" / system for system in SYSTEMS]
     for system, run in zip(SYSTEMS, runs, strict=True):
-        command = [sys.executable, "-m", "hcl_tf.train", "--task=qqp", f"--model={system}", f"--run_dir={run}"]
+        command = [sys.executable, "-m", "hcl_tf.train", "--task=qqp", f"--model={system}", f"--max_steps={STEPS}", f"--run_dir={run}"]
         subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True)
     return runs
 

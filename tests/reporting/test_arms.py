@@ -44,6 +44,8 @@ def test_findings_name_what_lies_above_and_below(plan):
     text = page.markdown(arms.sections(plan, [(plan.stages[0], compare(plan.stages[0], [result("base"), better]))]))
     assert "2 runs so far, 0.2 of 14 planned hours (a run" in text
     assert "1.500 [1.000, 2.000]" in text
+    copied = better.record["floors"]["copy_source"]["BLEU-2"]["value"]
+    assert f"BLEU-2 of the sources themselves as outputs is {copied:.1f}, of random training targets {copied:.1f}." in text
     assert "| better, seed 1 | 10 | 55.500 [54.000, 57.000] |" in text
     assert "| tie | printed |" in text
 
