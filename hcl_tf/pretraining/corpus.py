@@ -40,7 +40,7 @@ class Corpus:
 def collect(folders: list[Path], exclude: list[Path]) -> Corpus:
     """Reads the texts.
 
-    A text of a source, a target or a negative counts once, by its pieces as they were cut. Left out is each text of `folders` that
+    A text of a source, a target or a negative counts once, by its pieces as they were cut. Left out is each training text of `folders` that
     is in a held-out split of a folder of `exclude`, or in the cluster of duplicates of one that is: clusters are what the pairs of all
     folders join, of tasks whose pairs mean the same (`config.PARAPHRASES`).
 
@@ -65,12 +65,7 @@ def collect(folders: list[Path], exclude: list[Path]) -> Corpus:
                 left_out.add(pieces)
             else:
                 train[pieces] = None
-    held_out = dict.fromkeys(
-        pieces
-        for data in opened
-        for text, pieces in _texts(data, "validation")
-        if pieces not in train and not (forbidden and forbidden(text))
-    )
+    held_out = dict.fromkeys(pieces for data in opened for _, pieces in _texts(data, "validation") if pieces not in train)
     for name, texts in (("training", train), ("held-out", held_out)):
         if len(texts) < FEWEST:
             raise UserError(f"--data_dir: {len(texts)} {name} texts are left, at least {FEWEST} are needed; give more folders")
