@@ -8,6 +8,7 @@ python -m hcl_tf.evaluate --run_dir=runs/qqp/hcl-tiny-1 --samples=10 --study=cha
 from absl import flags
 
 from hcl_tf import cli, config, run_flags
+from hcl_tf.errors import UserError
 
 RUN_DIR = run_flags.run_dir()
 SPLIT = run_flags.split("The split to decode and score.")
@@ -23,6 +24,9 @@ SAMPLES = flags.DEFINE_integer(
     "samples", 0, "Decode each source so many more times, each with another z drawn from the prior by the run's seed, and score these too.",
     lower_bound=0, upper_bound=100,
 )  # fmt: skip
+SAMPLED_SOURCES = flags.DEFINE_integer(
+    "sampled_sources", None, "With --samples: only the first so many sources. Default: all.", lower_bound=2
+)
 STUDY = flags.DEFINE_multi_enum(
     "study",
     [],
@@ -39,7 +43,10 @@ def main() -> None:
     from hcl_tf.reporting.row_measures import measure
 
     data_dir, embeddings = map(run_flags.optional_path, (DATA_DIR, EMBEDDINGS))
-    request = EvaluationRequest(run_dir, SPLIT.value, CHECKPOINT.value, data_dir, embeddings, LIMIT.value, SAMPLES.value)
+    if SAMPLED_SOURCES.value and not SAMPLES.value:
+        raise UserError("--sampled_sources: nothing is sampled without --samples; give it, or drop the flag")
+    samples = SAMPLES.value, SAMPLED_SOURCES.value
+    request = EvaluationRequest(run_dir, SPLIT.value, CHECKPOINT.value, data_dir, embeddings, LIMIT.value, *samples)
     measure(request, STUDY.value)
 
 

@@ -29,7 +29,7 @@ from hcl_tf.evaluation.dependence import units_of_records
 from hcl_tf.evaluation.evaluated_run import label_of
 from hcl_tf.evaluation.intervals import interval, number, table
 from hcl_tf.markdown import markdown_table
-from hcl_tf.metrics.samples import score_samples
+from hcl_tf.metrics.samples import score_samples, sources_of
 from hcl_tf.metrics.scores import MATCHED, score, with_normalization
 from hcl_tf.models import registry
 from hcl_tf.models.base import System
@@ -52,7 +52,8 @@ class EvaluationRequest:
 
     Attributes:
       embeddings: a GloVe or word2vec text file for the embedding scores. limit: only the first so many examples.
-      samples: how many times each source is decoded once more, with a z drawn from the prior.
+      samples: how many times a source is decoded once more, with a z drawn from the prior. sampled_sources: only the first so many of them;
+        None: all. It is the most expensive part of an evaluation.
     """
 
     run_dir: Path
@@ -62,6 +63,7 @@ class EvaluationRequest:
     embeddings: Path | None = None
     limit: int | None = None
     samples: int = 0
+    sampled_sources: int | None = None
 
     @property
     def label(self) -> str:
@@ -92,7 +94,7 @@ def evaluate(request: EvaluationRequest, trained: TrainedRun | None = None) -> d
     records = list(islice(trained.data.records(request.split), request.limit))
     asked = [sources.from_record(record.source) for record in records]
     outputs = decode(trained, asked)
-    drawn = decode_samples(trained, asked, request.samples) if request.samples else []
+    drawn = decode_samples(trained, asked[: request.sampled_sources], request.samples) if request.samples else []
     head = head_of(trained.run.config, trained.settings, trained.checkpoint, trained.step, trained.data, request.split, len(records))
     looked_into = partial(diagnose, trained, request.split, request.limit)
     return report(trained.run, request, trained.data, records, outputs, head, looked_into, drawn)
@@ -112,7 +114,8 @@ def report(
 
     Args:
       records: of the split, or as many as are asked for; outputs: theirs. head: what the result is a result of.
-      diagnose: gives the diagnostics of the model (evaluation/diagnostics.py), of units of examples. drawn: what `decode_samples` returns.
+      diagnose: gives the diagnostics of the model (evaluation/diagnostics.py), of units of examples. drawn: what `decode_samples`
+        returns, of all examples or the first.
     """
     print("scoring", flush=True)
     with working("scoring"):
@@ -129,7 +132,8 @@ def report(
         print("scoring the samples", flush=True)
         with working("scoring the samples"):
             found["samples"] = {"of_each": len(drawn), "seed": head["seed"], "means": inputs.score_samples(drawn)}
-        run.write_jsonl(f"sampled.{request.label}.jsonl", map(_drawn_row, records, zip(*drawn, strict=True)))
+        of_each = zip(*drawn, strict=True)  # --> [sources][samples]
+        run.write_jsonl(f"sampled.{request.label}.jsonl", (_drawn_row(*pair) for pair in zip(records, of_each, strict=False)))
     if known := generated.grammar_of(data.manifest):
         found["derivations"] = inputs.derivations(known, outputs)
     run.write_json(f"figures.{request.label}.json", found)
@@ -211,10 +215,10 @@ class _ScoreInputs:
         return scores, per_example
 
     def score_samples(self, drawn: Sequence[list[str]]) -> dict[str, dict]:
-        """See `metrics.samples.score_samples`."""
-        normal = [list(map(self._normal, texts)) for texts in drawn]
-        known = (self._references, self._sources, self._language)
-        return score_samples(normal, *known, self._normalization, self._further, self.units)
+        """See `metrics.samples.score_samples`; [samples][n] outputs of the first n sources."""
+        normal, n = [list(map(self._normal, texts)) for texts in drawn], len(drawn[0])
+        further, units = (part if part is None else part[:n] for part in (self._further, self.units))
+        return score_samples(normal, self._references[:n], self._sources[:n], self._language, self._normalization, further, units)
 
     def copies(self) -> tuple[dict[str, dict], list[dict]]:
         """See `metrics.scores.score`, of the sources themselves as outputs."""
@@ -313,5 +317,5 @@ def _table(scores: dict[str, dict], found: dict) -> list[str]:
         lines.append("{:<26}{:>9}  {:<18}{:>12}{:>15}".format(name, number(entry["value"]), interval(entry), *others))
     lines.append("BLEU-1 to BLEU-4, smoothed as in the paper, can be above 100 (docs/faq.md says why); sacreBLEU can not")
     if drawn := found.get("samples"):
-        lines += table(f"{drawn['of_each']} of each, z drawn", drawn["means"])
+        lines += table(f"{drawn['of_each']} of each of {sources_of(drawn['means']):,}, z drawn", drawn["means"])
     return lines + diagnostics.lines(found["figures"])

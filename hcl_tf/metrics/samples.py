@@ -1,6 +1,6 @@
 """Computes what several outputs of each source, made under different z, are worth: how good they are, and how unlike each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -56,6 +56,11 @@ def score_samples(
     signatures = _signatures(len(samples), language, bleu.SEVERAL if more else "")
     found = significance.means(columns, units)
     return with_normalization({name: entry | {"signature": signatures[name]} for name, entry in found.items()}, normalization)
+
+
+def sources_of(means: Mapping[str, Mapping]) -> int:
+    """Returns of how many sources `score_samples` found something."""
+    return max(entry["examples"] for entry in means.values())
 
 
 def _signatures(count: int, language: str, several: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from hcl_tf.evaluation import links
 from hcl_tf.evaluation.intervals import entry_text, number
 from hcl_tf.evaluation.rows import HOURS, Result
 from hcl_tf.files.whole_file import write_whole
+from hcl_tf.metrics.samples import sources_of
 from hcl_tf.reporting import charts, kept, page
 from hcl_tf.reporting.comparisons import ABOVE, BELOW, EQUAL, UNDECIDED, ComparedRow, Difference, between_seeds, compare
 from hcl_tf.reporting.measures import BLEU, MARGIN, MEASURES, NLL, SHOWN, Measure
@@ -194,7 +195,8 @@ def _draws(compared: list[ComparedRow]) -> Grid | None:
         for result in row.results:
             if kept := result.record.get("samples_of_z"):
                 means = {name: entry_text(entry) for name, entry in kept["means"].items()}
-                table.append({"run": f"{row.name}, seed {result.seed}", "outputs": str(kept["of_each"]), **means})
+                of = {"outputs": str(kept["of_each"]), "sources": f"{sources_of(kept['means']):,}"}
+                table.append({"run": f"{row.name}, seed {result.seed}", **of, **means})
     return Grid(table) if table else None
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from hcl_tf.evaluation.rows import Result
+from hcl_tf.metrics.samples import sources_of
 from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.plan import ExperimentPlan
 
@@ -39,9 +40,13 @@ def _of_run(one: KeptStage, result: Result, planned: dict[str, Any]) -> list[str
         found.append(f"training ended after {steps:,} of {planned['max_steps']:,} steps")
     if record["examples"] < stage.at_least:
         found.append(f"{record['examples']:,} examples were scored, at least {stage.at_least:,} planned")
-    drawn = record.get("samples_of_z", {}).get("of_each", 0)
-    if "latent_size" in result.diagnostics and drawn != stage.samples:
-        found.append(f"{drawn} outputs a source under drawn z, planned {stage.samples}")
+    sampled = record.get("samples_of_z", {"of_each": 0})
+    if "latent_size" in result.diagnostics and sampled["of_each"] != stage.samples:
+        found.append(f"{sampled['of_each']} outputs a source under drawn z, planned {stage.samples}")
+    if "means" in sampled:
+        wanted = min(stage.sampled_sources or record["examples"], record["examples"])
+        if (sources := sources_of(sampled["means"])) != wanted:
+            found.append(f"outputs under drawn z are of {sources:,} sources, planned {wanted:,}")
     return found
 
 

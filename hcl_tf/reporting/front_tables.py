@@ -7,6 +7,7 @@ from hcl_tf.evaluation import links
 from hcl_tf.evaluation.intervals import score_text
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.metrics.decision import NO, TURNED, YES
+from hcl_tf.metrics.samples import sources_of
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import METRICS, Claims
 from hcl_tf.reporting.comparisons import difference
@@ -149,5 +150,6 @@ def draws(kept: Iterable[KeptStage]) -> Grid | None:
         for row, results in one.rows.items():
             if found := [result.record["samples_of_z"] for result in results if "samples_of_z" in result.record]:
                 values = {name: spread([each["means"][name]["value"] for each in found]) for name in found[0]["means"]}
-                table.append({"row": f"{one.stage.name}: {row}", "outputs a source": str(found[0]["of_each"]), **values})
+                of = {"outputs a source": str(found[0]["of_each"]), "sources": f"{sources_of(found[0]['means']):,}"}
+                table.append({"row": f"{one.stage.name}: {row}", **of, **values})
     return Grid(table) if table else None

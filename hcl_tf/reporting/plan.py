@@ -15,6 +15,7 @@ row, and all.flags for every row of the stage:
         checkpoint: best_nll         # which checkpoint is scored; best_loss where nothing else is said
         limit: 1024                  # only the split's first so many examples; all where nothing is said
         samples: 10                  # outputs a source from draws of z; none where nothing is said
+        sampled_sources: 1000        # of the split's first so many sources; of all where nothing is said
         base: base                   # the row that every other is compared with
         counts: {NLL of y+: 0.5}     # a row that is worse by more than this counts for nothing; all count where nothing is said
         margins: {BLEU-2: 0.5}       # what is no difference: the 90% interval over seeds and examples within it
@@ -61,7 +62,7 @@ _PLAN: Kinds = {
 }  # fmt: skip
 _STAGE: Kinds = {
     "about": str, "task": str, "data": str, "preset": str, "split": str, "checkpoint": str, "base": str, "samples": int, "limit": int,
-    "rows": dict, "stop": str, "hours": _NUMBER, "at_least": int, "runs_of": str, "counts": dict, "margins": dict,
+    "sampled_sources": int, "rows": dict, "stop": str, "hours": _NUMBER, "at_least": int, "runs_of": str, "counts": dict, "margins": dict,
 }  # fmt: skip
 _ROW: Kinds = {"asks": str, "from": str, "seeds": list, "beside": str, "studies": list, "trials": int, "turn": int}
 _TEST: Kinds = {"stage": str, "row": str, "beside": _NAMES, "margins": dict, "open_channel": bool}
@@ -130,6 +131,7 @@ class PlannedStage:
     runs_of: str = ""
     counts: dict[Measure, float] = field(default_factory=dict)
     margins: dict[Measure, float] = field(default_factory=dict)
+    sampled_sources: int | None = None
 
     def runs(self, turn: int | None = None) -> list[tuple[str, int]]:
         """Every row, or those of a turn, with every seed of its own, in the file's order, each row once before any twice."""
@@ -248,9 +250,14 @@ def _stage(path: Path, name: str, entry: Any) -> PlannedStage:
         entry.get("checkpoint", "best_loss"), entry.get("samples", 0), entry.get("limit"), entry["base"], rows, entry.get("stop", ""),
         entry.get("hours"), entry.get("at_least", 0), entry.get("runs_of", ""),
         _of_measures(path, f"{where}: counts", entry.get("counts", {})), _of_measures(path, f"{where}: margins", entry.get("margins", {})),
+        entry.get("sampled_sources"),
     )  # fmt: skip
     if stage.task not in TASKS:
         raise UserError(f"--plan={path}: {where}: task {stage.task} is none of {', '.join(TASKS)}")
+    if stage.sampled_sources is not None and (stage.sampled_sources < 2 or not stage.samples):
+        raise UserError(
+            f"--plan={path}: {where}: sampled_sources {stage.sampled_sources}; at least 2 are expected, of a stage with samples"
+        )
     if stage.split not in SPLITS:
         raise UserError(f"--plan={path}: {where}: split {stage.split} is none of {', '.join(SPLITS)}")
     names = [row.name for row in rows]

@@ -37,7 +37,8 @@ class Series:
       flag_files: folder of <row>.flags. data: stands in for tfrecords/<task>, which most flag files name; a row that names another
         prepared folder keeps it.
       begins: row -> the run, `<row>-<seed>`, whose weights it begins with; the others begin as their flags say.
-      split, checkpoint, samples, limit: as the flags of evaluate. studies: row -> those of hcl_tf.studies that are made of it, too.
+      split, checkpoint, samples, sampled_sources, limit: as the flags of evaluate.
+      studies: row -> those of hcl_tf.studies that are made of it, too.
     """
 
     task: str
@@ -53,6 +54,7 @@ class Series:
     split: str = "test"
     checkpoint: str = "best_loss"
     samples: int = 0
+    sampled_sources: int | None = None
     limit: int | None = None
     studies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -195,8 +197,8 @@ def series_of(plan: ExperimentPlan, stage: PlannedStage, runs: Path, out: Path) 
     return Series(
         stage.task, stage.preset, folder, stage.data, folder if (folder / FOR_ALL).is_file() else None, None,
         runs / (stage.runs_of or stage.name),
-        out / stage.name, Path(), begins, stage.split, stage.checkpoint, stage.samples, stage.limit,
-        {row.name: row.studies for row in stage.rows},
+        out / stage.name, Path(), begins, stage.split, stage.checkpoint, stage.samples, stage.sampled_sources,
+        stage.limit, {row.name: row.studies for row in stage.rows},
     )  # fmt: skip
 
 
@@ -306,6 +308,7 @@ def _make(series: Series, system: str, seed: int, call: Callable[[str, list[str]
     has_z = setting_flags.read(series.train(system, seed)).given.get("model", registry.OURS) in registry.systems_with("latent_size")
     further = [f"--study={study}" for study in series.studies.get(system, ())]
     further += [f"--samples={series.samples}"] if series.samples else []
+    further += [f"--sampled_sources={series.sampled_sources}"] if series.sampled_sources else []
     return call("hcl_tf.evaluate", [*asked, *(further if has_z else [])])
 
 

@@ -152,6 +152,16 @@ def test_samples_leave_everything_else_as_it_was(sampled, evaluated_run):
 
 
 @pytest.mark.slow
+def test_of_some_sources_samples_are_the_same_and_the_others_have_none(sampled, trained_run, qqp_folder, tmp_path):
+    shutil.copytree(trained_run, run := tmp_path / "run")
+    evaluate(EvaluationRequest(run, data_dir=qqp_folder, limit=20, samples=3, sampled_sources=7))
+    assert read(run / "sampled.test.first20.jsonl") == read(sampled / "sampled.test.first20.jsonl")[:7]
+    found, whole = (read(folder / "figures.test.first20.json") for folder in (run, sampled))
+    assert {entry["examples"] for entry in found["samples"]["means"].values()} == {7}
+    assert found["figures"] == whole["figures"]
+
+
+@pytest.mark.slow
 def test_what_samples_are_worth_is_of_their_texts(sampled, loaded_run):
     rows, found = read(sampled / "sampled.test.first20.jsonl"), read(sampled / "figures.test.first20.json")["samples"]
     assert (found["of_each"], found["seed"]) == (3, loaded_run.settings.seed)

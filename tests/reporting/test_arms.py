@@ -28,7 +28,7 @@ def keep(out: Path, *results) -> None:
 @pytest.mark.slow
 def test_findings_name_what_lies_above_and_below(plan):
     what_if = {alpha: {name: {"value": 1.5, "low": 1.0, "high": 2.0} for name in ("nll", "margin", "moved")} for alpha in ("0", "1")}
-    draws = {"of_each": 10, "means": {"BLEU-2-best": {"value": 55.5, "low": 54.0, "high": 57.0}}}
+    draws = {"of_each": 10, "means": {"BLEU-2-best": {"value": 55.5, "low": 54.0, "high": 57.0, "examples": 7}}}
     better = result("better", margin=0.5, channel={"what_if": what_if}, seconds=1800, samples_of_z=draws)
     (line,) = arms.findings(plan.stages[0], compare(plan.stages[0], [result("base"), better, result("worse", margin=-0.5)]))
     assert "with z where L_ins would have it, the margin moves by at least 0.1 nats in 1 of 1 runs" in line.lower().replace(
@@ -46,7 +46,7 @@ def test_findings_name_what_lies_above_and_below(plan):
     assert "1.500 [1.000, 2.000]" in text
     copied = better.record["floors"]["copy_source"]["BLEU-2"]["value"]
     assert f"BLEU-2 of the sources themselves as outputs is {copied:.1f}, of random training targets {copied:.1f}." in text
-    assert "| better, seed 1 | 10 | 55.500 [54.000, 57.000] |" in text
+    assert "| better, seed 1 | 10 | 7 | 55.500 [54.000, 57.000] |" in text
     assert "| tie | printed |" in text
 
 

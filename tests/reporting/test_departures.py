@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import made_evidence
 import pytest
-from made_evidence import result
+from made_evidence import N, result
 
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.reporting.departures import departures
@@ -14,6 +14,10 @@ from hcl_tf.reporting.kept import KeptStage
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     return made_evidence.plan(tmp_path_factory.mktemp("plans") / "evidence")
+
+
+def sampled(of_each: int, sources: int) -> dict:
+    return {"of_each": of_each, "means": {"BLEU-2-best": {"value": 50.0, "low": 49.0, "high": 51.0, "examples": sources}}}
 
 
 def found(plan, *results: Result, trials: int = 2, planned: dict | None = None) -> list[tuple[str, str]]:
@@ -34,7 +38,8 @@ def test_runs_as_planned_depart_nowhere(plan):
         (result("hcl", 9), "seed 9 is not planned"),
         (result("hcl", 21, finished={"ended": "time", "step": 1200}), "training was cut off by the clock after 1,200 steps"),
         (result("hcl", 21, examples=99), "99 examples were scored, at least 100 planned"),
-        (result("hcl", 21, samples_of_z={"of_each": 5}), "5 outputs a source under drawn z, planned 0"),
+        (result("hcl", 21, samples_of_z=sampled(5, N)), "5 outputs a source under drawn z, planned 0"),
+        (result("hcl", 21, samples_of_z=sampled(0, 60)), f"outputs under drawn z are of 60 sources, planned {N}"),
     ],
 )
 def test_a_run_that_departs_is_named(plan, changed, what):

@@ -154,6 +154,7 @@ def test_a_test_that_can_t_be_is_refused_by_name(write, old, new, said):
         ("asks: contrasts", "turn: first", "stage arms: hcl: turn first; a whole number is expected"),
         ("seeds: [1, 2, 3]", "seeds: 1", "stage arms: base: seeds 1; a list is expected"),
         ("asks: contrasts", "asks: [contrasts]", "stage arms: hcl: asks .*; a text is expected"),
+        ("    base: base\n", "    base: base\n    sampled_sources: 9\n", "stage arms: sampled_sources 9; .* of a stage with samples"),
         ("    base: base\n", "    base: base\n    samples: ten\n", "stage arms: samples ten; a whole number is expected"),
         ("    base: base\n", "    base: base\n    limit: true\n", "stage arms: limit True; a whole number is expected"),
         ("    base: base\n", "    base: base\n    hours: long\n", "stage arms: hours long; a number is expected"),
