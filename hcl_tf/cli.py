@@ -92,7 +92,10 @@ def run(main: Callable[[], None], product: bool = False) -> None:
 
     def guarded(argv: list[str]) -> int:
         if len(argv) > 1:
-            print(f"error: unexpected argument {argv[1]!r}; every option is a flag, see --help", file=sys.stderr)
+            print(
+                f"error: unexpected argument {argv[1]!r}; every option is a flag, see --help; a value with spaces goes in quotes",
+                file=sys.stderr,
+            )
             return 1
         try:
             main()

@@ -41,8 +41,8 @@ def main() -> None:
     """Runs the command that the flags ask for."""
     if bool(TASK.value) == bool(PLAN.value):
         raise UserError(f"--task, one of {', '.join(config.TASKS)}, or --plan is needed, and not both")
-    for flag in (SYSTEMS, MAX_STEPS, DATA_DIR, BUDGET) if PLAN.value else (STAGES, LIST):
-        if flag.value:
+    for flag in (SYSTEMS, SEEDS, PRESET, MAX_STEPS, DATA_DIR, BUDGET) if PLAN.value else (STAGES, LIST):
+        if flag.present:
             raise UserError(f"--{flag.name}: {'the plan says that' if PLAN.value else 'is of a plan; give --plan'}")
     cli.import_tensorflow()  # which checks versions: better here than in each row's command
     if LIST.value:

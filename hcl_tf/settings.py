@@ -141,7 +141,7 @@ class TrainingSettings(Settings):
     batch_size: int = setting(256, "Examples of a step, over all devices.", small=64, tiny=32, stated=True, low=1, unit="examples")
     micro_batch: int = setting(0, "Examples computed at once; the step's gradients are summed over them. 0: all.", low=0, unit="examples")
     epochs: int = setting(30, "Passes over the training split at most.", small=5, tiny=20, low=1, unit="epochs")
-    max_steps: int = setting(0, "Stop after this many steps; 0: by epochs.", low=0, unit="steps")
+    max_steps: int = setting(0, "At most so many steps; --epochs and --patience may end training before. 0: no bound.", low=0, unit="steps")
     patience: int = setting(
         3, "Stop after so many epochs (or validations) without a smaller validation loss, ramps over; 0: never.", low=0, unit="validations"
     )

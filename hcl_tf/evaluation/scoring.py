@@ -31,6 +31,7 @@ from hcl_tf.evaluation.intervals import interval, number, table
 from hcl_tf.markdown import markdown_table
 from hcl_tf.metrics.samples import score_samples, sources_of
 from hcl_tf.metrics.scores import MATCHED, score, with_normalization
+from hcl_tf.metrics.significance import means as means_of
 from hcl_tf.models import registry
 from hcl_tf.models.base import System
 from hcl_tf.models.inputs import Inputs
@@ -44,6 +45,7 @@ DECODING = [name for name in DecodingSettings.__annotations__ if name != "group"
 SHOWN = 20  # examples of samples.<split>.md
 WORTH_COMPILING = 200  # texts; below, XLA's compilation takes longer than it saves
 FLOOR_SEED = 1
+SINGLE_SCORE, SINGLE = "BLEU-2", "BLEU-2-single"  # of the one output that is no sample, and its name beside theirs
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,13 @@ def report(
     print("diagnosing the model", flush=True)
     with working("diagnosing the model"):
         found = head | {"figures": diagnose(inputs.units), "floors": {"copy_source": copy_source, "random_target": inputs.random()}}
-    if drawn:
+    if not drawn:
+        (run.path / f"sampled.{request.label}.jsonl").unlink(missing_ok=True)  # of an earlier evaluation, whose figures are replaced
+    else:
         print("scoring the samples", flush=True)
         with working("scoring the samples"):
-            found["samples"] = {"of_each": len(drawn), "seed": head["seed"], "means": inputs.score_samples(drawn)}
+            means = inputs.score_samples(drawn) | inputs.beside_samples(per_example[: len(drawn[0])], scores)
+            found["samples"] = {"of_each": len(drawn), "seed": head["seed"], "means": means}
         of_each = zip(*drawn, strict=True)  # --> [sources][samples]
         run.write_jsonl(f"sampled.{request.label}.jsonl", (_drawn_row(*pair) for pair in zip(records, of_each, strict=False)))
     if known := generated.grammar_of(data.manifest):
@@ -219,6 +224,12 @@ class _ScoreInputs:
         normal, n = [list(map(self._normal, texts)) for texts in drawn], len(drawn[0])
         further, units = (part if part is None else part[:n] for part in (self._further, self.units))
         return score_samples(normal, self._references[:n], self._sources[:n], self._language, self._normalization, further, units)
+
+    def beside_samples(self, per_example: list[dict], scores: dict[str, dict]) -> dict[str, dict]:
+        """BLEU-2 of the one output at the prior's mean, of the first n sources: what their samples are compared with."""
+        units = None if self.units is None else self.units[: len(per_example)]
+        found = means_of({SINGLE: np.array([one[SINGLE_SCORE] for one in per_example])}, units)
+        return {name: entry | {"signature": scores[SINGLE_SCORE]["signature"]} for name, entry in found.items()}
 
     def copies(self) -> tuple[dict[str, dict], list[dict]]:
         """See `metrics.scores.score`, of the sources themselves as outputs."""

@@ -98,7 +98,14 @@ class Series:
         return {name: value for name, value in settled[0].items() if name not in left}
 
     def check_budget(self) -> None:
-        """Raises `UserError` where a flag for every row is used by none of them."""
+        """Raises `UserError` where a flag for every row is used by none of them, or is what this command or the plan's stage says."""
+        if self.budget:
+            found = setting_flags.read([f"--flagfile={self.budget / FOR_ALL}"])
+            said = [holder.name for holder in (found.task, found.preset, found.data_dir, found.run_dir, found.row) if holder.present]
+            if said := [*said, *(["seed"] if "seed" in found.given else [])]:
+                raise UserError(
+                    f"{self.budget / FOR_ALL}: --{said[0]}: this command, or the plan's stage, says that for every row; remove the line"
+                )
         models = {setting_flags.read(self._flag_file(system)).given.get("model", registry.OURS) for system in self.systems()}
         for name in self._for_all():
             if not any(name in registry.names_of(model) for model in models):

@@ -27,11 +27,13 @@ def as_lists(texts: str | Iterable[str], keywords: Sequence | None, name: str = 
             raise UserError(f"{name}[{place}]: a string is expected, not {type(text).__name__}")
         if len(text) > MOST_CHARACTERS_A_LINE:
             raise UserError(f"{name}[{place}]: over {MOST_CHARACTERS_A_LINE:,} characters; give a shorter text")
-    return texts, None if keywords is None else _lists_of_keywords(keywords, len(texts)), single
+    return texts, None if keywords is None else _lists_of_keywords(keywords, len(texts), single), single
 
 
-def _lists_of_keywords(keywords: Sequence, count: int) -> list[list[str] | None]:
+def _lists_of_keywords(keywords: Sequence, count: int, single: bool) -> list[list[str] | None]:
     wanted = "a list of keywords for each text is expected, such as [['belly', 'fat'], None]; None: TextRank finds them"
+    if single:
+        wanted = "a list of keywords is expected, such as ['belly', 'fat']; None: TextRank finds them"
     if isinstance(keywords, str | bytes | dict) or not isinstance(keywords, Iterable):
         raise UserError(f"keywords: {wanted}")
     lists = list(keywords)
@@ -41,8 +43,8 @@ def _lists_of_keywords(keywords: Sequence, count: int) -> list[list[str] | None]
         if given is None:
             continue
         if isinstance(given, str) or not isinstance(given, Iterable):
-            raise UserError(f"keywords[{place}]: {given!r} is no list; {wanted}")
+            raise UserError(f"{'keywords' if single else f'keywords[{place}]'}: {given!r} is no list; {wanted}")
         lists[place] = list(given)
         if wrong := [keyword for keyword in lists[place] if not isinstance(keyword, str)]:
-            raise UserError(f"keywords[{place}]: {wrong[0]!r} is no string")
+            raise UserError(f"{'keywords' if single else f'keywords[{place}]'}: {wrong[0]!r} is no string; {wanted}")
     return lists

@@ -60,8 +60,14 @@ def _version(package: str) -> str | None:
         return None
 
 
+TRAINED_FROM = ("hcl_tf", "experiments", "requirements.txt", "pyproject.toml", ":(exclude)experiments/reports")  # of a checkout
+
+
 def _commit(root: Path) -> dict[str, Any] | None:
-    """Returns the commit of the git checkout in `root`, and whether files differ from it; None without a checkout or without git."""
+    """Returns the commit of the git checkout in `root`, and whether code or experiments differ from it; None without a checkout or git.
+
+    Reports, and files that a user has put beside the code, change no training.
+    """
     if not (root / ".git").exists():
         return None
 
@@ -69,6 +75,6 @@ def _commit(root: Path) -> dict[str, Any] | None:
         return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return {"id": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        return {"id": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", *TRAINED_FROM))}
     except (OSError, subprocess.CalledProcessError):
         return None

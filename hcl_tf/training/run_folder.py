@@ -316,7 +316,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     """Reads the configuration, and compares it with its SHA-256: after a change of one digit it would pass for another experiment."""
     for name in (CONFIG, FILES):
         if not (path / name).is_file():
-            raise UserError(f"--run_dir={path}: not a run ({name} is missing); give the folder that hcl_tf.train wrote")
+            exported = "; it is an exported model, which hcl_tf.load opens" if (path / "saved_model.pb").is_file() else ""
+            raise UserError(f"--run_dir={path}: not a run ({name} is missing); give the folder that hcl_tf.train wrote{exported}")
     config = _read_object(path / CONFIG)
     if _numbers(str(config.get("version", "0"))) > _numbers(hcl_tf.__version__):
         raise UserError(

@@ -159,6 +159,8 @@ def test_of_some_sources_samples_are_the_same_and_the_others_have_none(sampled, 
     found, whole = (read(folder / "figures.test.first20.json") for folder in (run, sampled))
     assert {entry["examples"] for entry in found["samples"]["means"].values()} == {7}
     assert found["figures"] == whole["figures"]
+    evaluate(EvaluationRequest(run, data_dir=qqp_folder, limit=20))
+    assert not (run / "sampled.test.first20.jsonl").exists(), "its figures are gone, too"
 
 
 @pytest.mark.slow
@@ -169,7 +171,7 @@ def test_what_samples_are_worth_is_of_their_texts(sampled, loaded_run):
     outputs = [[words(row["outputs"][draw], "en") for row in rows] for draw in range(3)]
     scored = np.array([bleu.sentence_scores(texts, references, (2,))[:, 0] for texts in outputs])
     means = found["means"]
-    assert list(means) == sorted(["BLEU-2-mean", "BLEU-2-best", "iBLEU-mean", "pairwise-distinctness", "distinct-samples"])
+    assert list(means) == sorted(["BLEU-2-mean", "BLEU-2-best", "BLEU-2-single", "iBLEU-mean", "pairwise-distinctness", "distinct-samples"])
     assert means["BLEU-2-mean"]["value"] == pytest.approx(scored.mean())
     assert means["BLEU-2-best"]["value"] == pytest.approx(scored.max(0).mean())
     assert means["iBLEU-mean"]["value"] == pytest.approx(np.mean([bleu.ibleu(texts, references, sources) for texts in outputs]))
@@ -177,7 +179,9 @@ def test_what_samples_are_worth_is_of_their_texts(sampled, loaded_run):
     for entry in means.values():
         assert entry["low"] <= entry["value"] <= entry["high"]
         assert entry["examples"] == 20
-        assert "of 3 outputs of each source, z drawn from the prior" in entry["signature"]
+    single = means.pop("BLEU-2-single")
+    assert single["value"] == pytest.approx(np.mean([row["scores"]["BLEU-2"] for row in read(sampled / "predictions.test.first20.jsonl")]))
+    assert all("of 3 outputs of each source, z drawn from the prior" in entry["signature"] for entry in means.values())
 
 
 def test_a_system_without_z_has_no_samples(qqp_folder, tmp_path, monkeypatch):

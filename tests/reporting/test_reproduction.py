@@ -127,6 +127,15 @@ def test_a_flag_for_all_rows_that_none_uses_is_refused(series, calls, text, step
     assert not calls
 
 
+@pytest.mark.parametrize("line", ["--preset=tiny", "--task=douban", "--seed=3", "--data_dir=x", "--run_dir=x", "--row=x"])
+def test_what_the_command_says_for_every_row_can_t_stand_in_the_budget(series, calls, line):
+    (series.budget / "all.flags").write_text(f"--batch_size=16\n{line}\n")
+    said = rf"/budget/all\.flags: {line.split('=')[0]}: this command, or the plan's stage, says that for every row; remove the line$"
+    with pytest.raises(UserError, match=said):
+        reproduction.reproduce(series, ["hcl"], [1])
+    assert not calls
+
+
 def test_steps_of_a_table_of_systems_without_weights_are_refused(series, calls):
     for system in SYSTEMS:
         (series.flag_files / f"{system}.flags").unlink()

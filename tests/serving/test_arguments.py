@@ -37,10 +37,10 @@ def test_texts_and_keywords_become_lists(texts, keywords, wanted):
         (["a" * 1_000_001], None, r"^sources\[0\]: over 1,000,000 characters"),
         (TWO, [["diet"]], "^keywords: 1 for 2 texts; a list of keywords for each text is expected"),
         (["a text"], "diet", "^keywords: a list of keywords for each text"),
-        ("a text", "diet", r"^keywords\[0\]: 'diet' is no list"),
+        ("a text", "diet", r"^keywords: 'diet' is no list; a list of keywords is expected, such as \['belly', 'fat'\]"),
         (TWO, ["belly", "fat"], r"^keywords\[0\]: 'belly' is no list; a list of keywords"),
         (TWO, [None, 3], r"^keywords\[1\]: 3 is no list"),
-        ("a text", [["diet"]], r"^keywords\[0\]: \['diet'\] is no string"),
+        ("a text", [["diet"]], r"^keywords: \['diet'\] is no string; a list of keywords is expected"),
     ],
 )
 def test_what_is_neither_is_refused_by_name_and_place(texts, keywords, message):

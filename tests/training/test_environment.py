@@ -34,13 +34,22 @@ def test_the_commit_of_a_checkout_and_whether_it_is_clean(tmp_path):
         return subprocess.run(["git", "-C", str(tmp_path), *options, *words], check=True, capture_output=True, text=True).stdout.strip()
 
     (tmp_path / "inner").mkdir()
+    (tmp_path / "hcl_tf").mkdir()
+    (tmp_path / "experiments" / "reports").mkdir(parents=True)
     git("init")
     assert environment._commit(tmp_path) is None  # no commit yet
-    (tmp_path / "file").write_text("x")
-    git("add", "file")
+    (tmp_path / "hcl_tf" / "code.py").write_text("x")
+    git("add", "hcl_tf")
     git("commit", "-m", "first")
     commit = git("rev-parse", "HEAD")
     assert environment._commit(tmp_path) == {"id": commit, "dirty": False}
     assert environment._commit(tmp_path / "inner") is None  # installed inside somebody else's checkout
-    (tmp_path / "file").write_text("y")
-    assert environment._commit(tmp_path) == {"id": commit, "dirty": True}
+    for name in ("pairs.jsonl", "experiments/reports/row.json"):
+        (tmp_path / name).write_text("{}")
+    assert environment._commit(tmp_path) == {"id": commit, "dirty": False}, "data and results beside the code change no training"
+    for name in ("hcl_tf/code.py", "hcl_tf/new.py", "experiments/all.flags"):
+        (tmp_path / name).write_text("y")
+        assert environment._commit(tmp_path) == {"id": commit, "dirty": True}, name
+        git("add", ".")
+        git("commit", "-m", name)
+        commit = git("rev-parse", "HEAD")
