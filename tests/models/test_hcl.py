@@ -191,11 +191,11 @@ def test_the_negatives_posterior_has_a_gradient_unless_that_is_forbidden(make, t
     kernel = system.posterior.outer.kernel
     assert tape.gradient(target, kernel) is not None
     assert (tape.gradient(negative, kernel) is not None) == asked
+    assert tape.gradient(negative, system.prior.outer.kernel) is not None
     with tf.GradientTape(persistent=True) as tape:
         others = system.distances_of_others(texts, system.prior_of(texts, keywords))
     assert (tape.gradient(others, kernel) is not None) == asked, "in-batch targets are negatives, too"
     assert tape.gradient(others, system.prior.outer.kernel) is not None
-    assert tape.gradient(negative, system.prior.outer.kernel) is not None
     np.testing.assert_allclose(negative, make().instance_distances(texts, prior, posterior)[1], rtol=1e-6)
 
 
