@@ -6,13 +6,12 @@ from hcl_tf.errors import UserError
 from hcl_tf.files.json_text import from_json
 from hcl_tf.models import registry
 from hcl_tf.training.run_folder import Run, load_run
-
-PAPERS = "best_loss"  # the paper's checkpoint, of the smallest validation loss
+from hcl_tf.training.trained_run import BEST
 
 
 def label_of(split: str, checkpoint: str, part: str = "") -> str:
     """The middle of the names of a run's results. The paper's checkpoint is left out; `part` says which part of the split they are of."""
-    return ".".join(filter(None, (split, checkpoint if checkpoint != PAPERS else "", part)))
+    return ".".join(filter(None, (split, checkpoint if checkpoint != BEST[0] else "", part)))
 
 
 class EvaluatedRun:
@@ -34,7 +33,7 @@ class EvaluatedRun:
         self.metrics = self.run.read_metrics()
         self.predictions = self._read(f"predictions.{label}.jsonl")
         step, best_step = self.diagnostics["step"], self.done["best_step"]
-        if self.scores["checkpoint"] == PAPERS and step != best_step:
+        if self.scores["checkpoint"] == BEST[0] and step != best_step:
             raise UserError(f"{folder}: evaluated at step {step}, but its best is of step {best_step}; evaluate it again")
 
     def _read(self, name: str) -> list[dict]:
