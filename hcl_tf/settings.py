@@ -19,6 +19,7 @@ RANDOM_ENCODER = {"paper": "12x768", "small": "4x256", "tiny": "2x128"}  # what 
 NO_WEIGHTS = "NO WEIGHTS"  # the caution that makes a row not comparable with the paper's
 # Kinds of first weights. Rows whose weights differ in kind are not compared: the difference would be that of the weights.
 PUBLISHED, EQUAL, RANDOM = "published", "equal pretraining", "random"
+LARGE_EMBEDDINGS = 50.0  # the initial standard deviation of a T5's embeddings, 1, in those of BERT's and GPT-2's, 0.02
 RENAMED = {"claps_imposter_norm": "claps_impostor_norm"}  # former name -> name, in stored runs and on the command line
 
 
@@ -45,11 +46,11 @@ class Settings:
         """The name of the table row that a run with these settings belongs to, where no flag file names it."""
         return "_".join(filter(None, (self.model, self.variant.replace(" ", "_"))))
 
-    def settled(self, published: bool, given: dict[str, Any]) -> "Settings":
+    def settled(self, weights: str, given: dict[str, Any]) -> "Settings":
         """With values in place of those that mean "it depends".
 
         Args:
-          published: whether the encoder begins with published weights. given: the settings that flags gave.
+          weights: the kind that it begins with, PUBLISHED, EQUAL or RANDOM. given: the settings that flags gave.
         """
         return self
 
@@ -215,7 +216,7 @@ class BertSettings(EncoderSettings):
     group: ClassVar[str] = "BERT encoder"
 
     encoder_learning_rate: float = setting(
-        2e-5, "Adam's learning rate of the encoder after the warm-up; with random weights --learning_rate, unless given.",
+        2e-5, "Adam's learning rate of the encoder after the warm-up; with weights that nobody published --learning_rate, unless given.",
         small=5e-5, tiny=1e-3, low=0.0, high=1.0, tried=Tried(within=(1e-5, 5e-4)),
     )  # fmt: skip
     freeze_encoder: bool = setting(False, "Train everything but the encoder, whose states are computed once and cached.")
@@ -248,9 +249,9 @@ class BertSettings(EncoderSettings):
                 "the encoder train, with the other none; drop one of them"
             )
 
-    def settled(self, published: bool, given: dict[str, Any]) -> "Settings":
-        found = super().settled(published, given)
-        one_rate = not published and "encoder_learning_rate" not in given  # nothing was trained before
+    def settled(self, weights: str, given: dict[str, Any]) -> "Settings":
+        found = super().settled(weights, given)
+        one_rate = weights != PUBLISHED and "encoder_learning_rate" not in given  # a tenth keeps what long pretraining has learnt
         return dataclasses.replace(found, encoder_learning_rate=found.learning_rate) if one_rate else found
 
 
@@ -274,6 +275,24 @@ class LibrarySettings(EncoderSettings):
         return found | {
             NO_WEIGHTS: "its weights are not the published ones that define it: only rows with weights of its kind stand beside it"
         }
+
+
+@dataclass(frozen=True)
+class T5Settings(Settings):
+    """The body of a T5, whose embeddings begin fifty times as large as other bodies'."""
+
+    group: ClassVar[str] = "T5"
+
+    embedding_rate: float = setting(
+        0.0, "Learning rate of a T5's embeddings, in multiples of --learning_rate; 0: 50 with weights that nobody published, else 1.",
+        low=0.0, high=1000.0, before=1.0,
+    )  # fmt: skip
+
+    def settled(self, weights: str, given: dict[str, Any]) -> "Settings":
+        found = super().settled(weights, given)
+        if found.embedding_rate:
+            return found
+        return dataclasses.replace(found, embedding_rate=1.0 if weights == PUBLISHED else LARGE_EMBEDDINGS)
 
 
 @dataclass(frozen=True)

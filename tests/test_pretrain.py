@@ -33,6 +33,7 @@ def run_here(monkeypatch, capsys, tmp_path):
         (("--out=w", "--data_dir=d", "--width=200"), "--width=200: a multiple of 64"),
         (("--out=w", "--data_dir=d", "--corrupted=0.95"), "--corrupted=0.95: at most 0.9"),
         (("--out=w", "--data_dir=d", "--batch_size=6", "--micro_batch=4"), "--micro_batch=4: --batch_size=6 is no multiple"),
+        (("--out=w", "--data_dir=d", "--embedding_rate=9"), "--embedding_rate=9.0: it is of a T5, and --objective=mlm trains none"),
         (("--out=w", "--data_dir=d"), "d: not a prepared folder"),
         (("--out=w", "--data_dir=d", "extra"), "unexpected argument 'extra'"),
     ],

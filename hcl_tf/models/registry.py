@@ -15,7 +15,7 @@ from hcl_tf.models.settings.claps import CLAPSSettings
 from hcl_tf.models.settings.encoder_decoder import EncoderDecoderSettings, TransformerSettings
 from hcl_tf.models.settings.groupwise import GroupwiseSettings
 from hcl_tf.models.settings.hcl import HCLSettings
-from hcl_tf.models.settings.library import LibraryModelSettings
+from hcl_tf.models.settings.library import LibraryModelSettings, T5ModelSettings
 from hcl_tf.models.settings.recurrent import CVAESettings, Seq2SeqDUSettings, Seq2SeqSettings
 from hcl_tf.models.settings.simctg import SimCTGSettings
 from hcl_tf.settings import RENAMED, Settings, UntrainedSettings, check, preset_values
@@ -47,7 +47,7 @@ SYSTEMS = {
     "groupwise": Entry("groupwise", "Groupwise", GroupwiseSettings, {"label_smoothing": 0.1, "copy": False, "patience": 0}),
     "simctg": Entry("simctg", "SimCTG", SimCTGSettings, {"label_smoothing": 0.1, "copy": False, "search": "contrastive"}),
     "copy": Entry("copy_source", "CopySource", UntrainedSettings),
-    "t5": Entry("t5", "T5", LibraryModelSettings),
+    "t5": Entry("t5", "T5", T5ModelSettings),
     "claps": Entry("claps", "CLAPS", CLAPSSettings),
     "dialogpt": Entry("dialogpt", "DialoGPT", LibraryModelSettings),
     "seq2seq": Entry("seq2seq", "Seq2Seq", Seq2SeqSettings),

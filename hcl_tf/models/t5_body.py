@@ -36,6 +36,18 @@ class T5Body(System):
             raise UserError(f"--pretrained={source}: its output layer is not tied with its embeddings (T5 v1.1); give T5 v1.0")
         return published
 
+    def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
+        """Gives the embeddings a rate of their own, `--embedding_rate` times that of the rest.
+
+        They begin with a standard deviation of 1 (the library's, after the authors' code), and published weights were made with steps in
+        proportion to the weights (Adafactor; Shazeer and Stern 2018). Adam's steps are as long everywhere, too short for such a table.
+        """
+        if self.settings.embedding_rate == 1.0:
+            return super().learning_rates()
+        table, rate = self._embedding_table(), self.settings.learning_rate
+        rest = [variable for variable in self.trainable_variables if variable is not table]
+        return {"rest": (rest, rate), "embeddings": ([table], rate * self.settings.embedding_rate)}
+
     def load_published(self, published: PublishedModel) -> list[str]:
         return library_weights.assign(self.t5, published)
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from hcl_tf.errors import UserError
 from hcl_tf.setting_fields import setting
-from hcl_tf.settings import Settings, StackSettings, TrainingSettings, check
+from hcl_tf.settings import RANDOM, Settings, StackSettings, T5Settings, TrainingSettings, check
 
 BODIES = {"mlm": "bert", "span": "t5", "causal": "gpt2"}  # objective -> `model_type` of the weights that come out
 # Settings without a flag here.
@@ -14,7 +14,7 @@ DEVICES = ("preset", "model", "init_from", "init_checkpoint", "mixed_precision",
 
 
 @dataclass(frozen=True)
-class PretrainingSettings(StackSettings, TrainingSettings):
+class PretrainingSettings(T5Settings, StackSettings, TrainingSettings):
     """What is learnt, by which body, and for how long. An example is a row in which several texts are packed."""
 
     group: ClassVar[str] = "pretraining"
@@ -45,8 +45,16 @@ class PretrainingSettings(StackSettings, TrainingSettings):
         """Attention heads of a body without `--config`."""
         return max(1, self.width // 64)
 
+    def settled(self, weights: str, given: dict[str, Any]) -> Settings:
+        """With values in place of those that mean "it depends"; only a T5 has embeddings with a rate of their own."""
+        if self.objective != "span":
+            return dataclasses.replace(self, embedding_rate=1.0)
+        return super().settled(weights, given)
+
     def check_together(self) -> None:
         super().check_together()
+        if self.embedding_rate not in (0.0, 1.0) and self.objective != "span":
+            raise UserError(f"--embedding_rate={self.embedding_rate}: it is of a T5, and --objective={self.objective} trains none; drop it")
         if self.width % self.heads:
             raise UserError(f"--width={self.width}: a multiple of 64 is expected, so that every head has 64 dimensions")
 
@@ -64,16 +72,17 @@ def resolve(given: dict[str, Any]) -> PretrainingSettings:
     """
     settings = PretrainingSettings(**{**given, "preset": "paper", "model": given.get("objective", "mlm")})
     check(settings)
-    return settings
+    return settings.settled(RANDOM, given)
 
 
 def read(recorded: dict[str, Any]) -> PretrainingSettings:
-    """Returns the settings of a stored pretraining."""
-    names = {item.name for item in dataclasses.fields(PretrainingSettings)}
-    return PretrainingSettings(**{name: value for name, value in recorded.items() if name in names})
+    """Returns the settings of a stored pretraining; one that was not stored means what the program did before it existed."""
+    fields = dataclasses.fields(PretrainingSettings)
+    added = {item.name: item.metadata["before"] for item in fields if "before" in item.metadata}
+    return PretrainingSettings(**{**added, **{item.name: recorded[item.name] for item in fields if item.name in recorded}})
 
 
-def differences(before: dict[str, Any], now: Settings) -> list[str]:
+def differences(recorded: dict[str, Any], now: Settings) -> list[str]:
     """Returns the settings in which a record differs, as "name: was A, now B"."""
-    values = now.to_dict()
-    return [f"{name}: was {before.get(name)!r}, now {values[name]!r}" for name in sorted(values) if before.get(name) != values[name]]
+    before, values = read(recorded).to_dict(), now.to_dict()
+    return [f"{name}: was {before[name]!r}, now {values[name]!r}" for name in sorted(values) if before[name] != values[name]]

@@ -22,7 +22,7 @@ from hcl_tf.progress import working
 from hcl_tf.reporting import arms, at_once, claims, report
 from hcl_tf.reporting.plan import FOR_ALL, SUFFIX, ExperimentPlan, PlannedStage
 from hcl_tf.reporting.verdicts import Table, differing
-from hcl_tf.settings import COMPUTATION, BertSettings
+from hcl_tf.settings import COMPUTATION, EQUAL, PUBLISHED, RANDOM, BertSettings
 from hcl_tf.training.assembly import default_data_dir
 from hcl_tf.training.child import INTERRUPTED
 from hcl_tf.training.child import call as _call
@@ -89,8 +89,8 @@ class Series:
         """Name -> value of what a row's training would be given and its kept row has to have."""
         found = setting_flags.read(self.train(system, 1))
         given, settings = found.given, registry.resolve(found.preset.value, found.given)
-        settled = [settings.settled(published, given).to_dict() for published in (True, False)]
-        left = {"seed", *COMPUTATION, *differing(*settled)}  # whether weights will be published is not known here
+        settled = [settings.settled(weights, given).to_dict() for weights in (PUBLISHED, EQUAL, RANDOM)]
+        left = {"seed", *COMPUTATION, *differing(*settled[:2]), *differing(*settled[1:])}  # which weights there will be is not known here
         if system in self.begins:
             left |= {"init_from"}  # a run folder of this machine
         if not isinstance(settings, BertSettings) or settings.encoder in ("auto", "random", "published"):

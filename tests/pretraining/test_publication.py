@@ -164,6 +164,8 @@ def test_a_system_begins_with_the_weights_and_says_what_they_are(folders, qqp_fo
     data, settings, begun = settle("qqp", qqp_folder, "tiny", given)
     assert EQUAL in begun.note
     assert settings.weights(begun.note) == EQUAL
+    assert getattr(settings, "embedding_rate", 50) == 50, "the rate that they were made with"
+    assert getattr(settings, "encoder_learning_rate", settings.learning_rate) == settings.learning_rate
     assert data.tokenizer.vocabulary() == PreparedData(qqp_folder).tokenizer.vocabulary(), "all rows have the same units"
     (mark,) = settings.cautions(begun.note, 3) if flag == "pretrained" else ("none",)
     assert mark == ("NO WEIGHTS" if flag == "pretrained" else "none")

@@ -11,6 +11,7 @@ from hcl_tf.data.tokenizers.wordpiece import PUBLISHED
 from hcl_tf.errors import UserError
 from hcl_tf.layers import bert_weights
 from hcl_tf.models.registry import resolve
+from hcl_tf.settings import EQUAL
 from hcl_tf.training.initialization import initialize
 
 
@@ -40,14 +41,14 @@ def test_impossible_random_encoders_are_refused(qqp_folder, name) -> None:
         initialize(resolve("tiny", {"encoder": name}), read(qqp_folder)[0], {"encoder": name})
 
 
-def published(vocabulary, size=None):
+def published(vocabulary, size=None, origin=""):
     """A stand-in for `bert_weights.load` that records what it was asked for."""
     asked = []
 
     def load(source):
         asked.append(source)
         shape = dataclasses.replace(SHAPE, vocab_size=size or len(vocabulary))
-        return SimpleNamespace(shape=shape, vocabulary=vocabulary, description=f"weights of {source}")
+        return SimpleNamespace(shape=shape, vocabulary=vocabulary, description=f"weights of {source}{origin}")
 
     return load, asked
 
@@ -62,6 +63,18 @@ def test_published_encoder_of_the_datas_vocabulary(qqp_folder, monkeypatch) -> N
     assert found.note == f"encoder: weights of {PUBLISHED['en']}"
     assert settings.refresh_graph_every == 0
     assert initialize(resolve("small", {}), data, {})[0].encoder == "minilm"
+
+
+@pytest.mark.parametrize(("origin", "one_rate"), [("", False), (f", {EQUAL} (mlm, 9 texts)", True)])
+def test_only_weights_of_others_train_at_a_rate_of_their_own(qqp_folder, monkeypatch, origin, one_rate) -> None:
+    data, given = read(qqp_folder)[0], {"encoder": "somewhere"}
+    monkeypatch.setattr(bert_weights, "load", published(data.tokenizer.vocabulary(), origin=origin)[0])
+    small = resolve("small", given)
+    settings, _ = initialize(small, data, given)
+    assert settings.encoder_learning_rate == (small.learning_rate if one_rate else small.encoder_learning_rate) != 0.003
+    assert settings.refresh_graph_every == 0, "features from an encoder that can read stay as they are"
+    given = {**given, "encoder_learning_rate": 0.003}
+    assert initialize(resolve("small", given), data, given)[0].encoder_learning_rate == 0.003
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hcl_tf.errors import UserError
-from hcl_tf.models.settings.library import LibraryModelSettings
+from hcl_tf.models.settings.library import T5ModelSettings
 from hcl_tf.setting_fields import Tried, setting
 
 
 @dataclass(frozen=True)
-class CLAPSSettings(LibraryModelSettings):
+class CLAPSSettings(T5ModelSettings):
     """T5 with two contrasts (Lee et al. 2021)."""
 
     group: ClassVar[str] = "CLAPS"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from hcl_tf.errors import UserError
 from hcl_tf.models.settings.encoder_decoder import EncoderDecoderSettings
 from hcl_tf.setting_fields import Tried, setting
-from hcl_tf.settings import LatentSettings, Settings
+from hcl_tf.settings import RANDOM, LatentSettings, Settings
 
 CONTRAST = Tried(within=(0.05, 12.5))  # weights; 12.5 is what 1 is beside a likelihood that is a mean over tokens
 SCALES_FLOORED = 2  # the version of the arithmetic from which dead dimensions of an encoder are harmless
@@ -107,11 +107,11 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
         has_contrast = self.weight_ins or self.weight_key or self.weight_ma
         return super().search_space(left if has_contrast else {*left, "contrast_scale", "weight_ins", "weight_key", "weight_ma"})
 
-    def settled(self, published: bool, given: dict[str, Any]) -> Settings:
-        found = super().settled(published, given)
+    def settled(self, weights: str, given: dict[str, Any]) -> Settings:
+        found = super().settled(weights, given)
         if found.refresh_graph_every >= 0:
             return found
-        return dataclasses.replace(found, refresh_graph_every=0 if published or found.trainable_features else 1)
+        return dataclasses.replace(found, refresh_graph_every=0 if weights != RANDOM or found.trainable_features else 1)
 
     def check_together(self) -> None:
         super().check_together()
