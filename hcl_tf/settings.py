@@ -73,8 +73,12 @@ class Settings:
         """
         return {}
 
-    def search_space(self, left: Collection[str]) -> dict[str, Tried]:
-        """Returns what hcl_tf.tune tries: setting -> values, with its own among them. `left`: names of settings that stay as they are."""
+    def search_space(self, left: Collection[str], weights: str | None = None) -> dict[str, Tried]:
+        """Returns what hcl_tf.tune tries: setting -> values, with its own among them.
+
+        Args:
+          left: names of settings that stay as they are. weights: the kind of weights that training begins with, as `weights` says.
+        """
         fields = (item for item in dataclasses.fields(self) if item.metadata["tried"] and item.name not in left)
         return {item.name: item.metadata["tried"].with_start(getattr(self, item.name)) for item in fields}
 
@@ -253,6 +257,10 @@ class BertSettings(EncoderSettings):
         found = super().settled(weights, given)
         one_rate = weights != PUBLISHED and "encoder_learning_rate" not in given  # a tenth keeps what long pretraining has learnt
         return dataclasses.replace(found, encoder_learning_rate=found.learning_rate) if one_rate else found
+
+    def search_space(self, left: Collection[str], weights: str | None = None) -> dict[str, Tried]:
+        one_rate = weights in (EQUAL, RANDOM)  # it follows --learning_rate
+        return super().search_space({*left, "encoder_learning_rate"} if one_rate else left, weights)
 
 
 @dataclass(frozen=True)

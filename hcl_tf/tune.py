@@ -14,6 +14,8 @@ from absl import flags
 from hcl_tf import cli
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry, setting_flags
+from hcl_tf.setting_fields import Tried
+from hcl_tf.settings import Settings
 from hcl_tf.training.child import pass_sigterm_on
 
 FLAGS = setting_flags.define_training()
@@ -36,14 +38,18 @@ def main() -> None:
     FLAGS.check()
     preset, given = FLAGS.preset.value or "paper", FLAGS.given
     settings = registry.resolve(preset, given)
-    space = settings.search_space({*given, *registry.entry(settings.model).fixed})
-    if not space:
-        raise UserError(f"--model={settings.model}: every setting that would be tried was given; drop one of the flags")
+    left = {*given, *registry.entry(settings.model).fixed}
+    _space(settings, left)
     cli.import_tensorflow()
+    from hcl_tf.training.launch import settle
     from hcl_tf.tuning.study import Study, smallest, train
 
+    data_dir = FLAGS.data_dir.value
+    folder = Path(data_dir) if data_dir else None
+    _, settings, begun = settle(FLAGS.task.value, folder, preset, given)  # what they come to is the first trial
+    space = _space(settings, left, settings.weights(begun.note))
     kept = [f"--task={FLAGS.task.value}", f"--preset={preset}", *(f"--{name}={value}" for name, value in sorted(given.items()))]
-    kept += [f"--data_dir={FLAGS.data_dir.value}"] if FLAGS.data_dir.value else []
+    kept += [f"--data_dir={data_dir}"] if data_dir else []
     loss = registry.class_of(settings.model).output_nll
     start = {name: getattr(settings, name) for name in space}
     study = Study(
@@ -53,6 +59,14 @@ def main() -> None:
     pass_sigterm_on()
     if code := study.run(TRIALS.value):
         sys.exit(code)
+
+
+def _space(settings: Settings, left: set[str], weights: str | None = None) -> dict[str, Tried]:
+    """Returns what is tried, as `Settings.search_space` says. Raises `UserError` where that is nothing."""
+    space = settings.search_space(left, weights)
+    if not space:
+        raise UserError(f"--model={settings.model}: every setting that would be tried was given; drop one of the flags")
+    return space
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from hcl_tf.models import registry, setting_flags
 from hcl_tf.progress import working
 from hcl_tf.reporting import arms, at_once, claims, report
 from hcl_tf.reporting.plan import FOR_ALL, SUFFIX, ExperimentPlan, PlannedStage
-from hcl_tf.reporting.verdicts import Table, differing
-from hcl_tf.settings import COMPUTATION, EQUAL, PUBLISHED, RANDOM, BertSettings
+from hcl_tf.reporting.verdicts import Table
+from hcl_tf.settings import COMPUTATION, RANDOM, BertSettings
 from hcl_tf.training.assembly import default_data_dir
 from hcl_tf.training.child import INTERRUPTED
 from hcl_tf.training.child import call as _call
@@ -85,17 +85,21 @@ class Series:
         named = setting_flags.read([*self._flag_file(system), *self._budget_file(system)]).data_folder
         return named if named and named != default_data_dir(self.task) else self.data
 
-    def settings(self, system: str) -> dict[str, Any]:
-        """Name -> value of what a row's training would be given and its kept row has to have."""
+    def settings(self, system: str, weights: str | None = None) -> dict[str, Any]:
+        """Name -> value of what a row's training would be given and its kept row has to have.
+
+        Args:
+          weights: the kind that the kept row began with; None: it has none, or random ones alone.
+        """
         found = setting_flags.read(self.train(system, 1))
-        given, settings = found.given, registry.resolve(found.preset.value, found.given)
-        settled = [settings.settled(weights, given).to_dict() for weights in (PUBLISHED, EQUAL, RANDOM)]
-        left = {"seed", *COMPUTATION, *differing(*settled[:2]), *differing(*settled[1:])}  # which weights there will be is not known here
+        given = found.given
+        settings = registry.resolve(found.preset.value, given).settled(weights or RANDOM, given)
+        left = {"seed", *COMPUTATION}
         if system in self.begins:
             left |= {"init_from"}  # a run folder of this machine
         if not isinstance(settings, BertSettings) or settings.encoder in ("auto", "random", "published"):
             left |= {"encoder"}  # the run has a name or a size for it
-        return {name: value for name, value in settled[0].items() if name not in left}
+        return {name: value for name, value in settings.to_dict().items() if name not in left}
 
     def check_budget(self) -> None:
         """Raises `UserError` where a flag for every row is used by none of them, or is what this command or the plan's stage says."""
@@ -292,7 +296,7 @@ def _check_budget(series: Series, kept: list[rows.Result]) -> None:
                 f"{result.origin}: scored on {scored[0]} at {scored[1]}, and {series.split} at {series.checkpoint} are asked for; choose "
                 "another --out"
             )
-        planned = series.settings(result.row) if result.row in known else {}
+        planned = series.settings(result.row, result.weights) if result.row in known else {}
         if other := [name for name, value in planned.items() if result.settings.get(name) != value]:
             name = "preset" if "preset" in other else other[0]  # of which the others may be a part
             raise UserError(

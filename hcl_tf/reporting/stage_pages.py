@@ -23,7 +23,7 @@ def write_all(plan: ExperimentPlan, claims: Claims, reports: Path) -> tuple[list
         if not one.results:
             continue
         series = series_of(plan, one.stage, Path("runs") / plan.name, out)
-        planned[one.stage.name] = {row: series.settings(row) for row, results in one.rows.items() if results}
+        planned[one.stage.name] = {row: series.settings(row, results[0].weights) for row, results in one.rows.items() if results}
         table, apart = report.table_of(one.stage.task, rows.collect([out / one.stage.name])[0], claims)
         report.write(table, apart, out / one.stage.name)
     arms.write(plan, out)

@@ -7,6 +7,7 @@ import numpy as np
 from hcl_tf import ARITHMETIC
 from hcl_tf.evaluation.rows import CORPUS, PER_SENTENCE, Result
 from hcl_tf.models.registry import SYSTEMS, resolve
+from hcl_tf.settings import PUBLISHED
 
 SCORES = (*PER_SENTENCE, "Extrema", "Average", "Greedy", "sacreBLEU", "distinct-2", "distinct-outputs", "source-BLEU-4")
 SHARES = ("verbatim-training-targets", "keywords-included")
@@ -28,7 +29,7 @@ def made(row: str = "hcl", seed: int = 1, score: float = 20.0, preset: str = "pa
     }
     model = max((name for name in SYSTEMS if f"{row} ".startswith((f"{name} ", f"{name}_"))), key=len)
     points = [{"step": step, "nll": 50.0 - step, "kl": 3.0, "loss": 60.0, "examined/order_ins": 0.5 + step / 100} for step in (0, 10, 20)]
-    settings = resolve(preset, {"model": model, "seed": seed}).to_dict()
+    settings = resolve(preset, {"model": model, "seed": seed}).settled(PUBLISHED, {}).to_dict()
     settings |= {"pretrained": "published"} if "pretrained" in settings else {}  # where the row's own weights were
     record = {
         "system": row, "seed": seed, "flags": [], "task": "qqp", "settings": settings,

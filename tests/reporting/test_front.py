@@ -114,7 +114,7 @@ def test_ten_samples_of_each_task_are_the_same_each_time(plan, whole):
 
 @pytest.mark.slow
 def test_all_pages_are_written_from_kept_rows_and_are_small(plan, whole, monkeypatch):
-    monkeypatch.setattr(stage_pages, "series_of", lambda *_: type("NoFlags", (), {"settings": lambda self, row: {}})())
+    monkeypatch.setattr(stage_pages, "series_of", lambda *_: type("NoFlags", (), {"settings": lambda self, row, weights: {}})())
     _, size = stage_pages.write_all(plan, claims.read(claims.shipped()), whole)
     text, html = ((whole / name).read_text() for name in ("README.md", "index.html"))
     assert text.startswith("# The evidence")

@@ -17,6 +17,7 @@ from hcl_tf.evaluation import rows
 from hcl_tf.models.registry import resolve
 from hcl_tf.reporting import reproduction
 from hcl_tf.reporting.reproduction import Series
+from hcl_tf.settings import EQUAL, PUBLISHED, RANDOM
 
 CLAIMS = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
 SYSTEMS = ("hcl", "bert_cvae", "transformer")
@@ -91,11 +92,15 @@ def test_a_row_s_own_file_of_the_budget_goes_before_what_all_rows_get_and_the_co
     assert (found["batch_size"], found["max_steps"], found["dropout"], found["latent_size"], found["copy"]) == (8, 6, 0.2, 7, False)
 
 
-def test_what_a_start_settles_in_any_case_is_known_and_what_depends_on_the_weights_is_not(series):
-    """Trained node features are never made anew; else whether the encoder is published decides how often."""
-    assert "refresh_graph_every" not in series.settings("hcl")
+def test_what_a_start_settles_depends_on_the_kept_row_s_weights(series):
+    """Node features are made anew of random weights that train, and an encoder that others published has a rate of its own."""
+    (series.flag_files / "hcl.flags").write_text("--model=hcl\n--learning_rate=0.01\n")
+    found = {weights: series.settings("hcl", weights) for weights in (PUBLISHED, EQUAL, RANDOM)}
+    assert [found[weights]["refresh_graph_every"] for weights in found] == [0, 0, 1]
+    rates = [found[weights]["encoder_learning_rate"] for weights in found]
+    assert rates == [0.001, 0.01, 0.01]
     (series.flag_files / "hcl.flags").write_text("--model=hcl\n--trainable_features\n")
-    assert series.settings("hcl")["refresh_graph_every"] == 0
+    assert series.settings("hcl", RANDOM)["refresh_graph_every"] == 0
 
 
 def test_a_row_gets_of_the_budget_what_its_system_uses(series):
@@ -282,7 +287,7 @@ def keep_row(series: Series, system: str, **settings) -> Path:
 def planned(series: Series, system: str, **settings) -> dict:
     """The settings of a row under the series, but for some."""
     given = {"preset": series.preset, "model": system, "max_steps": 6, "batch_size": 16, "encoder": "random:1x32"} | settings
-    return resolve(given.pop("preset"), given).to_dict()
+    return resolve(given.pop("preset"), given).settled(PUBLISHED, given).to_dict()
 
 
 @pytest.mark.slow
@@ -305,12 +310,9 @@ def test_kept_rows_of_another_budget_are_refused(series, calls, settings, why):
 
 
 @pytest.mark.slow
-def test_what_changes_no_number_or_is_settled_at_the_start_may_differ(series, calls):
-    """Whether an encoder is published decides its rate and how often node features are made anew."""
+def test_what_changes_no_number_may_differ(series, calls):
     (series.budget / "hcl.flags").write_text("--free_bits=0.1\n--learning_rate=0.5\n")
-    keep_row(
-        series, "hcl", free_bits=0.1, learning_rate=0.5, jit_compile="true", micro_batch=8, encoder_learning_rate=0.5, refresh_graph_every=1
-    )
+    keep_row(series, "hcl", free_bits=0.1, learning_rate=0.5, jit_compile="true", micro_batch=8)
     keep_row(series, "transformer", encoder="random:3x48")  # it has no BERT
     rows.keep(
         series.kept("hcl_once", 1), made("hcl_once", data=PreparedData(series.data).manifest["sha256"])

@@ -14,7 +14,9 @@ from test_train import environment
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
 from hcl_tf.setting_fields import Tried
+from hcl_tf.settings import EQUAL, PUBLISHED, RANDOM
 from hcl_tf.training.child import INTERRUPTED
+from hcl_tf.training.run_folder import load_run
 from hcl_tf.tuning.study import BEST, TABLE, Study
 
 SPACE = {"rate": Tried(within=(1e-3, 1.0)), "form": Tried(among=("a", "b")), "on": Tried(among=(False, True))}
@@ -149,6 +151,10 @@ def test_what_is_tried_of_each_system_is_something_that_it_takes(model):
         assert name not in entry.fixed
     assert ("weight_ma" in space) == (model == "hcl")
     assert "learning_rate" not in settings.search_space({"learning_rate"})
+    if "encoder_learning_rate" in space:
+        assert "encoder_learning_rate" in settings.search_space(entry.fixed, PUBLISHED)
+        for weights in (EQUAL, RANDOM):  # it follows learning_rate
+            assert space.keys() - settings.search_space(entry.fixed, weights).keys() == {"encoder_learning_rate"}
 
 
 SMALL = (
@@ -172,3 +178,6 @@ def test_the_command_tunes_and_goes_on_after_a_signal(tmp_path, qqp_folder):
     assert done.returncode == 0, done.stderr
     assert "going on from step" in done.stdout
     assert (tmp_path / "s" / BEST).is_file()
+    first, second = (load_run(tmp_path / "s" / f"trial-000{number}").config["settings"] for number in range(2))
+    assert first["learning_rate"] == registry.resolve("tiny", {"model": "bert_gen"}).learning_rate, "the first has settings as they are"
+    assert all(settings["encoder_learning_rate"] == settings["learning_rate"] for settings in (first, second)), "the weights are random"

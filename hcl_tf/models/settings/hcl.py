@@ -103,9 +103,10 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
             found["SPOILT"] = "dead dimensions of the encoder took nearly all of each clipped step from the likelihood (BUILD_NOTES 91)"
         return found
 
-    def search_space(self, left: Collection[str]) -> dict[str, Tried]:
+    def search_space(self, left: Collection[str], weights: str | None = None) -> dict[str, Tried]:
         has_contrast = self.weight_ins or self.weight_key or self.weight_ma
-        return super().search_space(left if has_contrast else {*left, "contrast_scale", "weight_ins", "weight_key", "weight_ma"})
+        contrasts = () if has_contrast else ("contrast_scale", "weight_ins", "weight_key", "weight_ma")
+        return super().search_space({*left, *contrasts}, weights)
 
     def settled(self, weights: str, given: dict[str, Any]) -> Settings:
         found = super().settled(weights, given)
