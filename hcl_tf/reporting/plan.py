@@ -50,6 +50,7 @@ import yaml
 from hcl_tf.config import SPLITS, STUDIES, TASKS
 from hcl_tf.errors import UserError, where_experiments_are
 from hcl_tf.metrics.power import Components
+from hcl_tf.models.setting_flags import CUSTOM
 from hcl_tf.reporting.measures import NAMED, Measure
 
 FOR_ALL = "all.flags"  # flags for every row of a folder
@@ -252,8 +253,8 @@ def _stage(path: Path, name: str, entry: Any) -> PlannedStage:
         _of_measures(path, f"{where}: counts", entry.get("counts", {})), _of_measures(path, f"{where}: margins", entry.get("margins", {})),
         entry.get("sampled_sources"),
     )  # fmt: skip
-    if stage.task not in TASKS:
-        raise UserError(f"--plan={path}: {where}: task {stage.task} is none of {', '.join(TASKS)}")
+    if stage.task not in (*TASKS, CUSTOM):
+        raise UserError(f"--plan={path}: {where}: task {stage.task} is none of {', '.join((*TASKS, CUSTOM))}")
     if stage.sampled_sources is not None and (stage.sampled_sources < 2 or not stage.samples):
         raise UserError(
             f"--plan={path}: {where}: sampled_sources {stage.sampled_sources}; at least 2 are expected, of a stage with samples"
