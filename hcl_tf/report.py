@@ -73,11 +73,14 @@ def main() -> None:
 
 def _report_plan(path: Path) -> None:
     """Writes the page of a plan."""
+    from hcl_tf.evaluation.rows import ROWS
     from hcl_tf.reporting import arms, plan
     from hcl_tf.reporting.sections import HTML, PAGE
 
     found = plan.read(path)
     out = Path(OUT.value or f"experiments/reports/{found.name}")
+    if not any(any((out / stage.name / ROWS).glob("*.json")) for stage in found.stages):
+        raise UserError(f"--out={out}: no row of {path} is kept there; make them with python -m hcl_tf.reproduce --plan={path}")
     print(arms.write(found, out)[0].paragraphs[-1])
     print(f"wrote {out / PAGE} and {HTML}")
 

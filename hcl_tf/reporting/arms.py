@@ -166,10 +166,11 @@ def _stage(stage: PlannedStage, compared: list[ComparedRow], said: list[str]) ->
     if first:
         copied, drawn = (first.record["floors"][name][BLEU.name]["value"] for name in ("copy_source", "random_target"))
         where = (
-            f" {first.record['examples']:,} examples of the {stage.split} split, checkpoint {stage.checkpoint}. {BLEU.name} of the sources "
+            f"{first.record['examples']:,} examples of the {stage.split} split, checkpoint {stage.checkpoint}. {BLEU.name} of the sources "
             f"themselves as outputs is {copied:.1f}, of random training targets {drawn:.1f}."
         )
-    return Section(f"{stage.name}: {stage.task}", [f"{stage.about}{where}", *said], [Grid(table)] if table else [], pictures)
+    about = f"{stage.about.rstrip('.')}." if stage.about else ""
+    return Section(f"{stage.name}: {stage.task}", [f"{about} {where}".strip(), *said], [Grid(table)] if table else [], pictures)
 
 
 def _channel(compared: list[ComparedRow]) -> Grid | None:

@@ -55,6 +55,11 @@ def test_what_it_says(write, tmp_path):
     assert plan.flag_files(stage) == tmp_path / "arms"
 
 
+def test_data_of_one_s_own_can_be_planned(write):
+    (stage,) = read(write(TEXT.replace("task: qqp", "task: custom"))).stages
+    assert "--task=custom" in series_of(read(write()), stage, Path("runs"), Path("out")).train("hcl", 1)
+
+
 def test_every_row_once_before_any_twice(write):
     (stage,) = read(write()).stages
     assert stage.runs() == [("trunk", 1), ("base", 1), ("hcl", 1), ("base", 2), ("hcl", 2), ("base", 3)]
@@ -70,7 +75,7 @@ def test_every_row_once_before_any_twice(write):
             "hour: 2",
             "the plan has hour, which means nothing; .*, hours, limits, opened, primary, rules, ",
         ),
-        ("task: qqp", "task: quora", "stage arms: task quora is none of"),
+        ("task: qqp", "task: quora", "stage arms: task quora is none of .*custom"),
         ("split: validation", "split: dev", "stage arms: split dev is none of"),
         ("    base: base\n", "    base: other\n", "stage arms: its base other is none of its rows"),
         ("from: trunk-1, seeds: [1, 2, 3]", "from: trunk-2", "base begins from trunk-2, which is no run of the stage"),

@@ -297,6 +297,13 @@ def test_the_front_page_is_written_of_a_plan(tmp_path, monkeypatch, capsys):
     }  # fmt: skip
 
 
+def test_a_plan_of_which_nothing_is_kept_has_no_page(tmp_path, monkeypatch, capsys):
+    plan = made_evidence.plan(tmp_path / "evidence")
+    assert run(monkeypatch, f"--plan={plan.path}", f"--out={tmp_path / 'out'}")
+    assert f"no row of {plan.path} is kept there; make them with python -m hcl_tf.reproduce" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
