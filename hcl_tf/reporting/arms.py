@@ -17,13 +17,14 @@ from hcl_tf.reporting.sections import HTML, PAGE, origin, table4
 
 FELT = 0.1  # nats that the margin has to move, with z where L_ins would have it, for L_ins to be able to do anything at all
 READING = (
-    "A difference is a row minus the row it stands beside, over the same examples, with a 95% interval; above 0 is better. With one seed "
-    "the interval is over examples alone (bootstrap) and does not know what another seed would change, so a row counts as above or below "
-    "only where the difference is also larger than the largest between two seeds of the row beside (of the stage's base, where that has "
-    "one seed). With more seeds the interval is over seeds and examples crossed, and nothing else is asked. A difference is within the "
-    "margin of no difference where the plan names one and the 90% interval over seeds and examples lies within it. Examples that share a "
-    "text are not independent and count as one unit. In pictures green is above, red below, blue within the margin and grey undecided, and "
-    "the grey band is what two seeds of the base differ by. A row that is worse by more than the plan allows does not count."
+    "A difference says by how much a row is better than the row it stands beside, over the same examples, with a 95% interval: above 0 is "
+    "better in every measure, so of NLL it is the other row's minus its own. With one seed the interval is over examples alone "
+    "(bootstrap) and does not know what another seed would change, so a row counts as above or below only where the difference is also "
+    "larger than the largest between two seeds of the row beside (of the stage's base, where that has one seed). With more seeds the "
+    "interval is over seeds and examples crossed, and nothing else is asked. A difference is within the margin of no difference where the "
+    "plan names one and the 90% interval over seeds and examples lies within it. Examples that share a text are not independent and count "
+    "as one unit. In pictures green is above, red below, blue within the margin and grey undecided, and the grey band is what two seeds "
+    "of the base differ by. A row that is worse by more than the plan allows does not count."
 )
 
 

@@ -80,7 +80,8 @@ def sections(plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, depart
 def _tests(plan: ExperimentPlan, primary: list[Outcome], secondary: list[Outcome]) -> list[Section]:
     found = []
     if primary:
-        text = [f"Written into the plan on {plan.written}, before the first run. A difference above 0 is better.", *_power(plan, primary)]
+        said = f"Written into the plan on {plan.written}, before the first run."
+        text = [f"{said} Differences are gains: above 0 is better, also of NLL, whose sign is turned.", *_power(plan, primary)]
         found.append(Section("The test that decides", text, [front_tables.tests(primary)]))
     if ran := [one for one in secondary if one.verdict != NOT_RUN]:
         grids = [
