@@ -37,16 +37,19 @@ class T5Body(System):
         return published
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
-        """Gives the embeddings a rate of their own, `--embedding_rate` times that of the rest.
+        """Gives the embeddings, of pieces and of relative positions, a rate of their own, `--embedding_rate` times that of the rest.
 
-        They begin with a standard deviation of 1 (the library's, after the authors' code), and published weights were made with steps in
-        proportion to the weights (Adafactor; Shazeer and Stern 2018). Adam's steps are as long everywhere, too short for such a table.
+        Pieces begin with a standard deviation of 1 (the library's, after the authors' code), and published weights were made with steps in
+        proportion to the weights (Adafactor; Shazeer and Stern 2018). Adam's steps are as long everywhere, too short for such a table. A
+        relative position is one number a head, which is added to logits: it has to move by several units to matter.
         """
         if self.settings.embedding_rate == 1.0:
             return super().learning_rates()
-        table, rate = self._embedding_table(), self.settings.learning_rate
-        rest = [variable for variable in self.trainable_variables if variable is not table]
-        return {"rest": (rest, rate), "embeddings": ([table], rate * self.settings.embedding_rate)}
+        positions = [stack.block[0].layer[0].SelfAttention.relative_attention_bias for stack in (self.t5.encoder, self.t5.decoder)]
+        embeddings, rate = [self._embedding_table(), *positions], self.settings.learning_rate
+        known = {id(variable) for variable in embeddings}
+        rest = [variable for variable in self.trainable_variables if id(variable) not in known]
+        return {"rest": (rest, rate), "embeddings": (embeddings, rate * self.settings.embedding_rate)}
 
     def load_published(self, published: PublishedModel) -> list[str]:
         return library_weights.assign(self.t5, published)

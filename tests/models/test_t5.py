@@ -60,9 +60,10 @@ def test_random_embeddings_have_a_rate_of_their_own(kit, model):
     system = Kit(kit.folder, model).new()
     (rest, rate), (table, faster) = system.learning_rates().values()
     assert faster == 50 * rate == 50 * system.settings.learning_rate
-    assert len(table) == 1
     assert table[0] is system.t5.shared.embeddings
-    assert len(rest) + 1 == len(system.trainable_variables)
+    buckets = system.t5.config.relative_attention_num_buckets
+    assert [tuple(v.shape) for v in table[1:]] == [(buckets, system.t5.config.num_heads)] * 2, "distances, in encoder and decoder"
+    assert len(rest) + 3 == len(system.trainable_variables)
     assert list(Kit(kit.folder, model, embedding_rate=1.0).new().learning_rates()) == ["all"], "as before, so older runs go on"
 
 
