@@ -292,8 +292,8 @@ class T5Settings(Settings):
     group: ClassVar[str] = "T5"
 
     embedding_rate: float = setting(
-        0.0, "Learning rate of a T5's embeddings (of pieces and of relative positions), in multiples of --learning_rate; 0: 50 with weights "
-        "that nobody published, else 1.",
+        0.0, "Learning rate of a T5's embeddings (of pieces and of relative positions), in multiples of --learning_rate; 0: 50 with "
+        "weights that nobody published, else 1.",
         low=0.0, high=1000.0, before=1.0,
     )  # fmt: skip
 
