@@ -287,12 +287,12 @@ class LibrarySettings(EncoderSettings):
 
 @dataclass(frozen=True)
 class T5Settings(Settings):
-    """The body of a T5, whose embeddings begin fifty times as large as other bodies'."""
+    """The body of a T5, of which only the matrices begin as small as other bodies' weights."""
 
     group: ClassVar[str] = "T5"
 
     embedding_rate: float = setting(
-        0.0, "Learning rate of a T5's embeddings (of pieces and of relative positions), in multiples of --learning_rate; 0: 50 with "
+        0.0, "Learning rate of a T5's embeddings, relative positions and normalisation, in multiples of --learning_rate; 0: 50 with "
         "weights that nobody published, else 1.",
         low=0.0, high=1000.0, before=1.0,
     )  # fmt: skip

@@ -37,17 +37,16 @@ class T5Body(System):
         return published
 
     def learning_rates(self) -> dict[str, tuple[list[tf.Variable], float]]:
-        """Gives the embeddings, of pieces and of relative positions, a rate of their own, `--embedding_rate` times that of the rest.
+        """Gives embeddings, relative positions and scales a rate of their own, `--embedding_rate` times that of the matrices.
 
-        Pieces begin with a standard deviation of 1 (the library's, after the authors' code), and published weights were made with steps in
-        proportion to the weights (Adafactor; Shazeer and Stern 2018). Adam's steps are as long everywhere, too short for such a table. A
-        relative position is one number a head, which is added to logits: it has to move by several units to matter.
+        Pieces' embeddings and the scales of normalisations begin at 1, where matrices have 0.06 and less (the library's, after the authors'
+        code), and published weights were made with steps in proportion to the weights (Adafactor; Shazeer and Stern 2018). Adam's steps are
+        as long everywhere, too short for these. A relative position is one number a head, which is added to logits.
         """
         if self.settings.embedding_rate == 1.0:
             return super().learning_rates()
-        positions = [stack.block[0].layer[0].SelfAttention.relative_attention_bias for stack in (self.t5.encoder, self.t5.decoder)]
-        embeddings, rate = [self._embedding_table(), *positions], self.settings.learning_rate
-        known = {id(variable) for variable in embeddings}
+        embeddings = [variable for variable in self.t5.trainable_variables if "/kernel" not in variable.name]
+        known, rate = {id(variable) for variable in embeddings}, self.settings.learning_rate
         rest = [variable for variable in self.trainable_variables if id(variable) not in known]
         return {"rest": (rest, rate), "embeddings": (embeddings, rate * self.settings.embedding_rate)}
 

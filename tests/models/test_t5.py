@@ -60,10 +60,12 @@ def test_random_embeddings_have_a_rate_of_their_own(kit, model):
     system = Kit(kit.folder, model).new()
     (rest, rate), (table, faster) = system.learning_rates().values()
     assert faster == 50 * rate == 50 * system.settings.learning_rate
+    config, layers = system.t5.config, system.t5.config.num_layers * 2 + system.t5.config.num_decoder_layers * 3
     assert table[0] is system.t5.shared.embeddings
-    buckets = system.t5.config.relative_attention_num_buckets
-    assert [tuple(v.shape) for v in table[1:]] == [(buckets, system.t5.config.num_heads)] * 2, "distances, in encoder and decoder"
-    assert len(rest) + 3 == len(system.trainable_variables)
+    shapes = [tuple(variable.shape) for variable in table[1:]]
+    assert shapes.count((config.relative_attention_num_buckets, config.num_heads)) == 2, "distances, in encoder and decoder"
+    assert shapes.count((config.d_model,)) == layers + 2 == len(shapes) - 2, "one in each part of a layer, and one behind each stack"
+    assert len(rest) + len(table) == len(system.trainable_variables)
     assert list(Kit(kit.folder, model, embedding_rate=1.0).new().learning_rates()) == ["all"], "as before, so older runs go on"
 
 
