@@ -33,7 +33,8 @@ OLD = Path(__file__).parent / "fixtures" / "637db7d"
 SYSTEMS = ("hcl", "bert_gen", "groupwise", "claps")
 REPORTS = sorted(path for path in (Path(__file__).parents[1] / "experiments" / "reports" / "former").iterdir() if (path / "rows").is_dir())
 TOLERANCE = 1e-4
-AS_THEN = ("--contrast_scale=both", "--impostor=mean", "--graph_whole=0")  # what hcl did then and does not by default any more
+# What systems did then and do not by default any more.
+AS_THEN = {"hcl": ("--contrast_scale=both", "--impostor=mean", "--graph_whole=0"), "claps": ("--embedding_rate=1.0",)}
 MOVED = ("nll_prior", "nll_prior_u_unknown", "nll_prior_u_shuffled")  # then under a sample of the prior, now at its mean
 TEXT = "How can I lose weight?"
 
@@ -175,7 +176,7 @@ def words_of(system: str) -> tuple[list[str], setting_flags.TrainingFlags]:
 def go_on(system: str, data: Path, run: Path, *more: str) -> str:
     """The same command again, on a copy."""
     words, _ = words_of(system)
-    flags = setting_flags.read([*words[1:], *(AS_THEN if system == "hcl" else ()), *more])
+    flags = setting_flags.read([*words[1:], *AS_THEN.get(system, ()), *more])
     return launch(flags.task.value, data, str(run), flags.preset.value, flags.given, [*words, *more], flags.row.value)
 
 
@@ -215,7 +216,7 @@ def test_a_finished_run_is_not_begun_again(later, system, data, copied, plain, c
     assert "this run is finished" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("left_out", AS_THEN)
+@pytest.mark.parametrize("left_out", AS_THEN["hcl"])
 def test_a_default_that_has_changed_needs_the_flag_that_says_what_was_done_then(data, copied, plain, left_out):
     name, value = left_out[2:].split("=")
     now = getattr(registry.resolve("tiny", {"model": "hcl"}), name)
@@ -283,7 +284,8 @@ def test_a_command_that_a_report_prints_is_taken_by_this_version(later):
 def budget(tmp_path) -> Path:
     """The fixture's budget, and what a later version has to be told."""
     folder = Path(shutil.copytree(OLD / "budget", tmp_path / "budget"))
-    (folder / "hcl.flags").write_text("\n".join(("# As version 0.1.0.", *AS_THEN, "")))
+    for system, flags in AS_THEN.items():
+        (folder / f"{system}.flags").write_text("\n".join(("# As version 0.1.0.", *flags, "")))
     return folder
 
 
