@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch, Sum
+from hcl_tf.models.examples import with_negatives
 
 
 class PlainLikelihood:
@@ -19,6 +20,9 @@ class PlainLikelihood:
     def losses(self, batch: Batch, step: tf.Tensor, noise: Noise, training: bool) -> dict[str, Sum]:
         total, each = self.nll(batch, noise if training else None, training)
         return {"nll": Sum(total), "nll_token": Sum(tf.reduce_sum(each), "tokens")}
+
+    def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+        return {name: self.target_nll(each) for name, each in (("nll", batch), ("nll_negative", with_negatives(batch)))}
 
     def target_nll(self, batch: Batch) -> tf.Tensor:
         return self.nll(batch, None, training=False)[1]

@@ -34,6 +34,15 @@ def test_logits_and_loss_are_the_library_s(kit, t5):
     assert sums["nll"] / float(t5.counts(batch)["tokens"]) == pytest.approx(float(tf.reduce_mean(found.loss)), rel=1e-5)
 
 
+def test_diagnostics_are_the_nll_of_target_and_negative(kit, t5):
+    batch = kit.training
+    found = t5.diagnose(batch, None)
+    assert float(tf.reduce_sum(found["nll"] * batch["example_mask"])) == pytest.approx(float(kit.sums(batch, False)["nll"]), rel=1e-5)
+    swapped = t5.target_nll(batch | {"target_ids": batch["negative_ids"]})
+    np.testing.assert_allclose(found["nll_negative"], swapped, rtol=1e-5)
+    assert not np.allclose(found["nll"], found["nll_negative"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", VARIED, ids=str)
 def test_contract_with_other_settings(kit, rule):
