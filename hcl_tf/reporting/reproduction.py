@@ -118,6 +118,18 @@ class Series:
                     f"{', '.join(registry.systems_with(name))} would"
                 )
 
+    def check_flags(self, wanted: list[str]) -> None:
+        """Raises `UserError` where one of these rows, or the budget, does not exist, or their flags can't be had."""
+        if unknown := set(wanted) - set(self.systems()):
+            raise UserError(f"--systems: no {min(unknown)}.flags in {self.flag_files}; there are: {', '.join(self.systems())}")
+        if self.budget and not (self.budget / FOR_ALL).is_file():
+            raise UserError(
+                f"--budget={self.budget}: no {FOR_ALL} there; it holds the flags that every row gets{where_experiments_are(self.budget)}"
+            )
+        self.check_budget()
+        for system in wanted:
+            registry.resolve(self.preset, setting_flags.read(self.train(system, 1)).given)
+
     def _flag_file(self, system: str) -> list[str]:
         return [f"--flagfile={self.flag_files / f'{system}{SUFFIX}'}"]
 
@@ -184,10 +196,16 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
 
 
 def listed(plan: ExperimentPlan, stages: list[str], out: Path) -> list[str]:
-    """Says of each turn and stage which rows are kept below `out` and which are missing. Errors as those of `reproduce_plan`."""
-    found = []
+    """Says of each turn and stage which rows are kept below `out` and which are missing.
+
+    Raises:
+      UserError: a stage does not exist, or the flags of one of its rows can't be had. Prepared data are not looked at.
+    """
+    chosen, found = _chosen(plan, stages), []
+    for stage in chosen:
+        series_of(plan, stage, Path(), out).check_flags([row.name for row in stage.rows])
     for turn in plan.turns:
-        for stage in _chosen(plan, stages):
+        for stage in chosen:
             if wanted := stage.runs(turn):
                 missing = [row for row in wanted if not rows.place_of(out / stage.name, *row).is_file()]
                 counts = f"turn {turn}, {stage.name}: {len(wanted) - len(missing)} of {len(wanted)} rows are there"
@@ -260,19 +278,10 @@ def _made(series: Series, missing: list[tuple[str, int]], jobs: int, spent: list
 
 
 def _check(series: Series, systems: list[str]) -> None:
-    if unknown := set(systems) - set(series.systems()):
-        raise UserError(f"--systems: no {min(unknown)}.flags in {series.flag_files}; there are: {', '.join(series.systems())}")
-    if series.budget and not (series.budget / FOR_ALL).is_file():
-        raise UserError(
-            f"--budget={series.budget}: no {FOR_ALL} there; it holds the flags that every row gets{where_experiments_are(series.budget)}"
-        )
-    series.check_budget()
     known = series.systems()
     wanted = systems or known
+    series.check_flags(wanted)  # What a row can't have is refused before the first is made.
     data = {folder: PreparedData(folder) for folder in {series.data, *map(series.data_of, wanted)}}
-    for system in wanted:
-        # What a row can't have is refused before the first is made.
-        registry.resolve(series.preset, setting_flags.read(series.train(system, 1)).given)
     first = data[series.data]
     for folder, other in data.items():
         if other.manifest["raw_files"] != first.manifest["raw_files"]:

@@ -137,6 +137,9 @@ def test_the_list_of_rows_needs_neither_data_nor_runs(tmp_path):
     assert chat == "turn 1, chat: 0 of 2 rows are there, missing: hcl seed 21, bert_cvae seed 21"
     with pytest.raises(UserError, match="--stages: gossip is no stage"):
         listed(planned, ["gossip"], tmp_path)
+    (planned.path.parent / "chat" / "hcl.flags").write_text("--model=hcl\n--recurrent_layers=2\n")
+    with pytest.raises(UserError, match="--recurrent_layers: --model=hcl does not use it"):
+        listed(planned, ["chat"], tmp_path)
 
 
 def test_what_can_t_be_is_refused_before_anything_runs(plan, calls, tmp_path):
