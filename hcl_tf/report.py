@@ -26,7 +26,7 @@ EVIDENCE = "experiments/evidence/plan.yaml"
 RUNS = flags.DEFINE_list(
     "runs", [], "Run folders, folders of run folders, or folders with rows that hcl_tf.reproduce kept. Default: runs/<task>."
 )
-OUT = flags.DEFINE_string("out", None, "Folder to write to. Default: experiments/reports/<task>.")
+OUT = flags.DEFINE_string("out", None, "Folder to write to. Default: experiments/reports/<task>; of --task=custom reports/custom.")
 CLAIMS = flags.DEFINE_string(
     "claims",
     None,
@@ -57,7 +57,7 @@ def main() -> None:
     from hcl_tf.reporting import claims, ratings, report
 
     places = [Path(place) for place in RUNS.value or [f"runs/{TASK.value}"]]
-    out = Path(OUT.value or f"experiments/reports/{TASK.value}")
+    out = Path(OUT.value or f"{'reports' if TASK.value == 'custom' else 'experiments/reports'}/{TASK.value}")
     known = claims.known(CLAIMS.value, TASK.value)
     rated = ratings.read(Path(HUMAN.value), TASK.value) if HUMAN.value else None
     with working("reporting"):

@@ -242,12 +242,13 @@ def test_the_command_takes_a_study(kept, tmp_path, monkeypatch, capsys):
 def test_the_command_makes_the_report_of_a_task_of_one_s_own(tmp_path, monkeypatch, capsys):
     for row in ("hcl", "bert_cvae"):
         rows.keep(tmp_path / "kept" / "rows" / f"{row}-1.json", made(row, preset="small", task="custom"))
-    flags = ["--task=custom", f"--runs={tmp_path / 'kept'}", f"--out={tmp_path / 'out'}"]
+    flags = ["--task=custom", f"--runs={tmp_path / 'kept'}"]
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as installed:
         installed.setattr(claims_module, "__file__", str(tmp_path / "lib" / "hcl_tf" / "reporting" / "claims.py"))
         assert not run(monkeypatch, *flags), "an installed package has no claims file"
-    assert "2 rows, 0 runs set apart" in capsys.readouterr().out
+    assert "wrote reports/custom/report.md, report.html and table1.csv: 2 rows, 0 runs set apart" in capsys.readouterr().out
+    assert (tmp_path / "reports" / "custom" / "report.md").is_file()
     flags += [f"--claims={SHIPPED}"]
     assert run(monkeypatch, *flags, "--check") == 2
     assert "nothing checked" in capsys.readouterr().out
