@@ -59,6 +59,14 @@ LANG = flags.DEFINE_enum("lang", None, ["en", "zh"], "Language of --task=custom.
 SOURCE_LENGTH = flags.DEFINE_integer(
     "source_length", None, "WordPieces kept of a source in --task=custom (default 100).", lower_bound=1, upper_bound=510
 )
+TARGET_LENGTH = flags.DEFINE_integer(
+    "target_length",
+    None,
+    f"WordPieces kept of a target and of a negative in --task=custom (default {config.TARGET_LENGTH}). Train with as long outputs: "
+    "--maximum_length.",
+    lower_bound=1,
+    upper_bound=510,
+)
 STORY_MODE = flags.DEFINE_enum(
     "story_mode", "ending", ["ending", "next"], "RocStories: four sentences predict the fifth, or every prefix its next sentence."
 )
@@ -137,7 +145,8 @@ def main() -> None:
         raise UserError(
             f"exactly one of --task, --inspect and --verify is needed{'; got ' + ' and '.join(asked) if asked else ''} (see --help)"
         )
-    task = None if INSPECT.value or VERIFY.value else config.resolve_task(TASK.value, LANG.value, SOURCE_LENGTH.value)
+    looks = INSPECT.value or VERIFY.value
+    task = None if looks else config.resolve_task(TASK.value, LANG.value, SOURCE_LENGTH.value, TARGET_LENGTH.value)
     fields = _fields()
     if REQUIRE_LABELLED.value and TASK.value not in config.PARAPHRASES:
         raise UserError(f"--require_labelled is of question pairs: --task=qqp, not --task={TASK.value}")

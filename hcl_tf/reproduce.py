@@ -20,7 +20,9 @@ from hcl_tf.training.child import pass_sigterm_on
 
 PLAN = flags.DEFINE_string("plan", None, "A plan of an experiment (YAML), whose rows are made instead of a task's tables.")
 STAGES = flags.DEFINE_list("stages", [], "With --plan: its stages. Default: all.")
-LIST = flags.DEFINE_boolean("list", False, "With --plan: check every row's flags, print which rows are kept and which are missing, by turn, and make none.")
+LIST = flags.DEFINE_boolean(
+    "list", False, "With --plan: check every row's flags, print which rows are kept and which are missing, by turn, and make none."
+)
 TASK = flags.DEFINE_enum("task", None, list(config.TASKS), "Whose tables.")
 PRESET = flags.DEFINE_enum("preset", "paper", PRESETS, "Preset of every row.")
 SYSTEMS = flags.DEFINE_list("systems", [], "Rows, by the names of their files in --experiments/<task>/. Default: all.")

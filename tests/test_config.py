@@ -25,15 +25,30 @@ def test_decoding_steps_are_the_papers():
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize(("asked", "length"), [(None, 100), (30, 30), (1, 1)])
-def test_a_custom_task_takes_language_and_length(language, asked, length):
-    task = config.resolve_task("custom", language, asked)
-    assert (task.name, task.language, task.source_length, task.sizes) == ("custom", language, length, None)
+@pytest.mark.parametrize(
+    ("asked", "lengths"), [((), (100, 20)), ((30,), (30, 20)), ((1,), (1, 20)), ((None, 60), (100, 60)), ((30, 1), (30, 1))]
+)
+def test_a_custom_task_takes_language_and_lengths(language, asked, lengths):
+    task = config.resolve_task("custom", language, *asked)
+    assert (task.name, task.language, task.source_length, task.target_length, task.sizes) == ("custom", language, *lengths, None)
+
+
+def test_a_manifest_has_each_length_once():
+    described = config.resolve_task("custom", "en", 30, 60).described()
+    assert described["target_length"] == 60
+    assert described["task"]["source_length"] == 30
+    assert "target_length" not in described["task"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(("custom",), "--lang"), (("custom", None, 30), "--lang"), (("qqp", "en"), "--lang"), (("douban", None, 30), "--source_length")],
+    [
+        (("custom",), "--lang"),
+        (("custom", None, 30), "--lang"),
+        (("qqp", "en"), "--lang"),
+        (("douban", None, 30), "--source_length"),
+        (("qqp", None, None, 30), "--target_length"),
+    ],
 )
 def test_settings_that_do_not_fit_the_task_are_refused(arguments, says):
     with pytest.raises(UserError, match=says):

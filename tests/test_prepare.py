@@ -21,6 +21,7 @@ from hcl_tf.data.corpora import generated
 from hcl_tf.data.keywords import textrank
 from hcl_tf.data.preparation import PreparationSettings, prepare
 from hcl_tf.data.store import tfrecords
+from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.data.store.verification import verify
 from hcl_tf.files.array_cache import CACHE
 from hcl_tf.files.checksums import sha256
@@ -99,6 +100,7 @@ REFUSED = {
     "length of a fixed task": (["--task=douban", "--source_length=30"], "--source_length"),
     "custom without language": (["--task=custom", "--raw=x"], "--lang"),
     "custom without corpus": (["--task=custom", "--lang=en"], "--raw"),
+    "target length of a fixed task": (["--task=qqp", "--target_length=30"], "--target_length"),
     "length out of range": (["--task=custom", "--lang=en", "--raw=x", "--source_length=511"], "--source_length=511"),
     "unknown field": (["--task=qqp", "--fields=question:q"], "--fields=question:q"),
     "field named twice": (["--task=qqp", "--fields=source:a,source:b"], "--fields=source:b: source is named twice"),
@@ -141,13 +143,17 @@ def test_a_generated_sample_is_marked_and_kept_beside_what_is_made_of_it(run_her
 def test_a_custom_corpus_from_end_to_end(tmp_path):
     rows = [json.loads(line) for line in sample_lines(60).splitlines()]
     raw = tmp_path / "my corpus.jsonl"
-    raw.write_text("".join(json.dumps({"frage": row["source"], "response": row["target"]}) + "\n" for row in rows))
-    result = run(tmp_path, "--task=custom", "--lang=en", f"--raw={raw}", "--source_length=30", "--limit=40", "--fields=source:frage")
+    raw.write_text("".join(json.dumps({"frage": row["source"], "response": 4 * row["target"]}) + "\n" for row in rows))
+    lengths = "--source_length=30", "--target_length=50"
+    result = run(tmp_path, "--task=custom", "--lang=en", f"--raw={raw}", *lengths, "--limit=40", "--fields=source:frage")
     assert (result.returncode, result.stderr) == (0, "")
     assert names(tmp_path) == [raw.name, "tfrecords"]
     manifest = verify(tmp_path / "tfrecords" / "custom")
     assert names(tmp_path / "tfrecords") == ["custom"]
-    assert manifest["task"]["source_length"] == 30
+    assert (manifest["task"]["source_length"], manifest["target_length"]) == (30, 50)
+    data = PreparedData(tmp_path / "tfrecords" / "custom")
+    longest = (data.arrays("train").target_ids != data.tokenizer.pad_id).sum(1).max()
+    assert 22 < longest <= 52, "with [CLS] and [SEP]"
     assert manifest["raw_rows"] == sum(part["examples"] for part in manifest["splits"].values()) == 40
     assert "learned, because no --vocab was given" in result.stdout.replace("learned from the training split", "learned")
 

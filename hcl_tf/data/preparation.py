@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import hcl_tf
-from hcl_tf.config import SPLITS, TARGET_LENGTH, TARGET_MINIMUM, Task
+from hcl_tf.config import SPLITS, TARGET_MINIMUM, Task
 from hcl_tf.data.corpora import negatives, reading
 from hcl_tf.data.corpora.examples import ROLES, Example, Keyword
 from hcl_tf.data.corpora.formats import ReadOptions
@@ -237,8 +237,7 @@ def _manifest(task: Task, settings: PreparationSettings, corpus: reading.Corpus,
     return {
         "format": tfrecords.FORMAT,
         "code_version": hcl_tf.__version__,
-        "task": asdict(task),
-        "target_length": TARGET_LENGTH,
+        **task.described(),
         "settings": {**asdict(settings), "vocab": tokenizer.name},
         "raw_files": corpus.files,
         "raw_rows": corpus.raw_rows,
@@ -311,7 +310,7 @@ class _Cut:
 
     def __init__(self, task: Task, tokenizer: wordpiece.Tokenizer, splits: dict[str, list[Example]], spelling: _Spelling) -> None:
         self._spelling = spelling
-        self._limits = dict.fromkeys(ROLES, (TARGET_LENGTH, "head")) | {"source": (task.source_length, task.source_keep)}
+        self._limits = dict.fromkeys(ROLES, (task.target_length, "head")) | {"source": (task.source_length, task.source_keep)}
         self._spans: dict[str, dict[str, tuple[int, int]]] = {}  # role -> normal text -> kept characters, of cut texts only
         self._counts: dict[str, tuple[int, int]] = {}
         self._ids: dict[str, dict[str, array]] = {}  # role -> normal text -> its kept pieces

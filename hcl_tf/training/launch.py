@@ -13,8 +13,9 @@ from hcl_tf.data.batching.pairs import pair_batches
 from hcl_tf.data.batching.sample_rows import sample_rows
 from hcl_tf.data.corpora.negatives import negative_routes
 from hcl_tf.data.store import retokenized
-from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.prepared_data import PreparedData, SplitArrays
 from hcl_tf.data.store.tfrecords import Record
+from hcl_tf.data.tokenizers.wordpiece import SPECIAL_PIECES
 from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
 from hcl_tf.markdown import markdown_table
@@ -162,7 +163,7 @@ def assemble(
         step = TrainStep(system, settings, strategy, compiled(settings))
     trained = sum(int(np.prod(v.shape)) for v in system.trainable_variables)
     print(f"{trained:,} trainable parameters, {len(train):,} training examples, outputs from {len(inputs.output_ids):,} pieces", flush=True)
-    print(_negatives(data), flush=True)
+    print("\n".join([_negatives(data), *_too_long(data, train, settings)]), flush=True)
     if run and lines:
         run.write_text("published_weights.txt", "\n".join(lines) + "\n")
         print(f"{len(lines)} published tensors read (published_weights.txt says which went where)", flush=True)
@@ -265,3 +266,13 @@ def _known(record: Record) -> dict[str, str]:
     """Returns what is shown of an example beside its output: source, keywords and reference."""
     keywords = ", ".join(keyword.text for keyword in record.source.keywords)
     return {"source": record.source.raw, "keywords": keywords, "reference": record.target.raw}
+
+
+def _too_long(data: PreparedData, train: SplitArrays, settings: TrainingSettings) -> list[str]:
+    """Warns where training targets are longer than outputs may be."""
+    lengths = np.count_nonzero(train.target_ids != data.tokenizer.pad_id, axis=1) - SPECIAL_PIECES
+    share, longest = np.mean(lengths > settings.maximum_length), lengths.max()
+    if not share:
+        return []
+    ends = f"outputs end after {settings.maximum_length} pieces, and {share:.1%} of the training targets are longer"
+    return [f"warning: {ends}, the longest {longest}: --maximum_length={longest} lets outputs be as long"]

@@ -45,7 +45,7 @@ def write_made(out: Path, splits: Splits, vocabulary: Sequence[str], settings: P
     pieces = [*wordpiece.SPECIAL, *vocabulary]
     manifest = {
         "format": tfrecords.FORMAT, "code_version": hcl_tf.__version__,
-        "task": dataclasses.asdict(Task("custom", "en", TARGET_LENGTH, "head", "labelled", None, 0)), "target_length": TARGET_LENGTH,
+        **Task("custom", "en", TARGET_LENGTH, "head", "labelled", None, 0).described(),
         "settings": dataclasses.asdict(settings) | {"vocab": "made up"}, "raw_files": {}, "raw_rows": 0, "tagger": "none: made up",
         "tokenizer": {"name": "made up", "lowercase": True, "pieces": len(pieces)}, "notes": [note],
     }  # fmt: skip
