@@ -101,7 +101,8 @@ BM25_CANDIDATES = flags.DEFINE_integer(
 VOCAB = flags.DEFINE_string(
     "vocab",
     None,
-    "WordPiece vocabulary: a hub name, folder, vocab.txt, tokenizer.json, or 'learn'. Default: BERT's if a hub is reachable, else learned.",
+    "WordPiece vocabulary: a hub name, folder, vocab.txt, tokenizer.json, 'minilm' or 'learn'. Default: BERT's if a hub is reachable or, "
+    "in English, MiniLM is installed; else learned.",
 )
 VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 8000, "Pieces of a learned vocabulary.", lower_bound=100)
 TAGGER = flags.DEFINE_string(

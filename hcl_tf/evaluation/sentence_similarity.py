@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from hcl_tf.data.tokenizers import wordpiece
 from hcl_tf.errors import UserError
+from hcl_tf.files import minilm
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import TextEncoder, text_vector
@@ -57,7 +58,7 @@ def at_hand(language: str) -> SentenceEncoder | None:
     if language != "en":
         return None
     try:
-        return SentenceEncoder(bert_weights.load(bert_weights.MINILM))
+        return SentenceEncoder(bert_weights.load(minilm.NAME))
     except UserError:
         return None
 
@@ -80,6 +81,6 @@ def entry(values: np.ndarray, further: bool, units: np.ndarray | None = None) ->
     """Returns the score of some values as `metrics.scores.score` has its own: name -> value, interval, signature and sentences."""
     found = significance.means({NAME: values}, units)[NAME]
     several = "|references:one or more, the nearest" if further else ""
-    encoder = f"encoder:all-MiniLM-L6-v2 ({bert_weights.MINILM_PACKAGE}), mean of pieces"
+    encoder = f"encoder:all-MiniLM-L6-v2 ({minilm.PACKAGE}), mean of pieces"
     text = f"{NAME}|level:sentence, mean|{encoder}|cosine{several}|scale:{SCALE:g}, from -{SCALE:g}"
     return {NAME: {key: found[key] for key in ("value", "low", "high")} | {"signature": text, "sentences": found["examples"]}}

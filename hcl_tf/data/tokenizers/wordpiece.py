@@ -16,7 +16,7 @@ from hcl_tf.data.corpora.examples import clean
 from hcl_tf.data.tokenizers import vocabulary_files
 from hcl_tf.data.tokenizers.vocabulary_files import SPECIAL, TEXT, pieces_in
 from hcl_tf.errors import UserError
-from hcl_tf.files import hub
+from hcl_tf.files import hub, minilm
 from hcl_tf.progress import working
 
 SPECIAL_PIECES = 2  # [CLS] before and [SEP] after every text
@@ -121,8 +121,8 @@ def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_
     """Loads the tokeniser that --vocab asks for. Returns it, and a line that says which it is.
 
     Args:
-      vocab: hub name, folder, vocabulary file, `learn`, or None: the paper's published vocabulary if a hub or its local
-        cache has it, else learned.
+      vocab: hub name, folder, vocabulary file, `minilm`, `learn`, or None: the paper's published vocabulary if a hub, its local
+        cache or, in English, an installed MiniLM has it, else learned.
       language: picks the published vocabulary.
       training_texts: read only where a vocabulary is learned.
       vocab_size: of a learned vocabulary.
@@ -132,10 +132,14 @@ def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_
     """
     if vocab == LEARN:
         return learn(training_texts, vocab_size)
+    if vocab == minilm.NAME:
+        return _of_minilm(minilm.needed("--vocab"))
     if vocab is None:
         try:
             return from_hub(PUBLISHED[language]), f"tokeniser: {PUBLISHED[language]}"
         except UserError:
+            if language == "en" and (folder := minilm.folder()):
+                return _of_minilm(folder)
             tokenizer, note = learn(training_texts, vocab_size)
             return tokenizer, f"{note}, because no --vocab was given and {PUBLISHED[language]} could not be fetched from a hub"
     path = Path(vocab)
@@ -165,6 +169,10 @@ def from_hub(name: str) -> Tokenizer:
         ) from error
     vocabulary_files.check_special(set(fast.get_vocab()), name)
     return Tokenizer(fast, name)
+
+
+def _of_minilm(folder: Path) -> tuple[Tokenizer, str]:
+    return from_pieces(vocabulary_files.of_folder(folder), minilm.NAME), f"tokeniser: that of {PUBLISHED['en']}, as {minilm.PACKAGE} has it"
 
 
 def from_file(path: Path) -> Tokenizer:

