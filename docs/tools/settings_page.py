@@ -17,7 +17,7 @@ OPENING = """# Settings
 Every setting is a flag of `python -m hcl_tf.train`, and stands in the run's `config.json`. A preset gives all settings that you do not
 give: `--preset=tiny` for a first look, `small` for a CPU, `paper` for the paper's size. Without `--preset` it is `tiny` on a sample that
 comes with the package, and `paper` on any other data. A flag file holds flags, one a line: `--flagfile=experiments/qqp/hcl.flags`; flags
-behind it win.
+that stand after it win.
 
 [P] marks a value that the paper states; the others are ours. A flag that the chosen `--model` does not use is refused, and the message
 names the models that would. `python -m hcl_tf.train --helpfull` prints this list in the terminal.
