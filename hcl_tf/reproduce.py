@@ -54,7 +54,8 @@ def main() -> None:
     if PLAN.value:
         _reproduce_plan(Path(PLAN.value))
         return
-    from hcl_tf.reporting.reproduction import Series, reproduce
+    from hcl_tf.reporting.reproduction import reproduce
+    from hcl_tf.reporting.series import Series
 
     if not all(seed.strip().isdecimal() for seed in SEEDS.value):
         raise UserError(f"--seeds={','.join(SEEDS.value)}: whole numbers separated by commas are expected")

@@ -19,7 +19,7 @@ RANDOM_ENCODER = {"paper": "12x768", "small": "4x256", "tiny": "2x128"}  # what 
 NO_WEIGHTS = "NO WEIGHTS"  # the caution that makes a row not comparable with the paper's
 # Kinds of first weights. Rows whose weights differ in kind are not compared: the difference would be that of the weights.
 PUBLISHED, EQUAL, RANDOM = "published", "equal pretraining", "random"
-LARGE_EMBEDDINGS = 50.0  # the initial standard deviation of a T5's embeddings, 1, in those of BERT's and GPT-2's, 0.02
+UNPUBLISHED_T5_RATE = 50.0  # times the learning rate, of all but matrices: a T5's embeddings begin at 1, those of BERT and GPT-2 at 0.02
 RENAMED = {"claps_imposter_norm": "claps_impostor_norm"}  # former name -> name, in stored runs and on the command line
 
 
@@ -301,7 +301,7 @@ class T5Settings(Settings):
         found = super().settled(weights, given)
         if found.embedding_rate:
             return found
-        return dataclasses.replace(found, embedding_rate=1.0 if weights == PUBLISHED else LARGE_EMBEDDINGS)
+        return dataclasses.replace(found, embedding_rate=1.0 if weights == PUBLISHED else UNPUBLISHED_T5_RATE)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hcl_tf.models.registry import resolve
 from hcl_tf.models.settings.groupwise import GroupwiseSettings
 from hcl_tf.models.settings.hcl import ABLATIONS
 from hcl_tf.reporting.plan import FOR_ALL
-from hcl_tf.reporting.reproduction import Series
+from hcl_tf.reporting.series import Series
 from hcl_tf.settings import TrainingSettings
 
 FOLDER = Path(__file__).parents[1] / "experiments"

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from hcl_tf.errors import UserError
+from hcl_tf.files.checksums import sha256
 from hcl_tf.files.json_text import from_json
 from hcl_tf.settings import EQUAL
 
-RECORD = "pretraining.json"
+RECORD, WEIGHTS = "pretraining.json", "model.safetensors"
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -28,8 +29,12 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def origin_of(folder: Path) -> str:
-    """Says in words how weights were pretrained here, to be put behind their description; "" for those of others."""
+    """Says in words how weights were pretrained here, to be put behind their description; "" for those of others.
+
+    It ends with the first digits of their checksum, as weights that are made anew may have seen as many pieces.
+    """
     record = read(folder)
     if record is None:
         return ""
-    return f", {EQUAL} ({record['settings']['objective']}, {record['texts']:,} texts, {record['pieces_seen']:,} pieces seen)"
+    said = f"{record['settings']['objective']}, {record['texts']:,} texts, {record['pieces_seen']:,} pieces seen"
+    return f", {EQUAL} ({said}, weights {sha256(folder / WEIGHTS)[:8]})"

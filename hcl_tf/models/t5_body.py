@@ -45,10 +45,10 @@ class T5Body(System):
         """
         if self.settings.embedding_rate == 1.0:
             return super().learning_rates()
-        embeddings = [variable for variable in self.t5.trainable_variables if "/kernel" not in variable.name]
-        known, rate = {id(variable) for variable in embeddings}, self.settings.learning_rate
+        large = [variable for variable in self.t5.trainable_variables if "/kernel" not in variable.name]
+        known, rate = {id(variable) for variable in large}, self.settings.learning_rate
         rest = [variable for variable in self.trainable_variables if id(variable) not in known]
-        return {"rest": (rest, rate), "embeddings": (embeddings, rate * self.settings.embedding_rate)}
+        return {"rest": (rest, rate), "embeddings": (large, rate * self.settings.embedding_rate)}
 
     def load_published(self, published: PublishedModel) -> list[str]:
         return library_weights.assign(self.t5, published)

@@ -5,150 +5,24 @@ A row is a flag file and a seed. What is finished is known from the run folders 
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-from hcl_tf.data.store.prepared_data import PreparedData
-from hcl_tf.errors import UserError, where_experiments_are
+from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun
 from hcl_tf.evaluation.scoring import EvaluationRequest
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.models import registry, setting_flags
 from hcl_tf.progress import working
-from hcl_tf.reporting import arms, at_once, claims, report
-from hcl_tf.reporting.plan import FOR_ALL, SUFFIX, ExperimentPlan, PlannedStage
+from hcl_tf.reporting import arms, at_once, claims, consistency, report
+from hcl_tf.reporting.plan import SUFFIX, ExperimentPlan, PlannedStage
+from hcl_tf.reporting.series import Series, refuse_said, series_of
 from hcl_tf.reporting.verdicts import Table
-from hcl_tf.settings import COMPUTATION, RANDOM, BertSettings
-from hcl_tf.training.assembly import default_data_dir
 from hcl_tf.training.child import INTERRUPTED
 from hcl_tf.training.child import call as _call
 from hcl_tf.training.run_folder import has_finished
-
-
-@dataclass(frozen=True)
-class Series:
-    """One setting for all rows of a task; fields are the flags of reproduce.py, or the words of a plan's stage.
-
-    Attributes:
-      flag_files: folder of <row>.flags. data: stands in for tfrecords/<task>, which most flag files name; a row that names another
-        prepared folder keeps it.
-      begins: row -> the run, `<row>-<seed>`, whose weights it begins with; the others begin as their flags say.
-      split, checkpoint, samples, sampled_sources, limit: as the flags of evaluate.
-      studies: row -> those of hcl_tf.studies that are made of it, too.
-    """
-
-    task: str
-    preset: str
-    flag_files: Path
-    data: Path
-    budget: Path | None
-    max_steps: int | None
-    runs: Path
-    out: Path
-    claims: Path
-    begins: Mapping[str, str] = field(default_factory=dict)
-    split: str = "test"
-    checkpoint: str = "best_loss"
-    samples: int = 0
-    sampled_sources: int | None = None
-    limit: int | None = None
-    studies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def systems(self) -> list[str]:
-        """All rows that have a flag file."""
-        found = sorted(path.stem for path in self.flag_files.glob(f"*{SUFFIX}") if path.name != FOR_ALL)
-        if not found:
-            where = where_experiments_are(self.flag_files)
-            raise UserError(f"{self.flag_files}: no <row>.flags there{where or '; start where the experiments lie, or give --experiments'}")
-        return found
-
-    def train(self, system: str, seed: int) -> list[str]:
-        """The flags of a row's training: its own, then the budget's, then this command's; later ones win.
-
-        What all.flags of the budget or this command gives to every row, a row gets where its system uses it.
-        """
-        own = self._flag_file(system)
-        given = setting_flags.read(own).given
-        wanted = registry.used(given.get("model", registry.OURS), self._for_all())
-        for_all = [f"--{name}={value}" for name, value in wanted.items()]
-        last = [f"--task={self.task}", f"--preset={self.preset}", f"--seed={seed}", f"--row={system}"]
-        last += [f"--init_from={self.runs / self.begins[system]}"] if system in self.begins else []
-        folders = [f"--data_dir={self.data_of(system)}", f"--run_dir={self.run(system, seed)}"]
-        return [*own, *for_all, *self._budget_file(system), *last, *folders]
-
-    def data_of(self, system: str) -> Path:
-        """The prepared folder of a row."""
-        named = setting_flags.read([*self._flag_file(system), *self._budget_file(system)]).data_folder
-        return named if named and named != default_data_dir(self.task) else self.data
-
-    def settings(self, system: str, weights: str | None = None) -> dict[str, Any]:
-        """Name -> value of what a row's training would be given and its kept row has to have.
-
-        Args:
-          weights: the kind that the kept row began with; None: it has none, or random ones alone.
-        """
-        found = setting_flags.read(self.train(system, 1))
-        given = found.given
-        settings = registry.resolve(found.preset.value, given).settled(weights or RANDOM, given)
-        left = {"seed", *COMPUTATION}
-        if system in self.begins:
-            left |= {"init_from"}  # a run folder of this machine
-        if not isinstance(settings, BertSettings) or settings.encoder in ("auto", "random", "published"):
-            left |= {"encoder"}  # the run has a name or a size for it
-        return {name: value for name, value in settings.to_dict().items() if name not in left}
-
-    def check_budget(self) -> None:
-        """Raises `UserError` where a flag for every row is used by none of them, or is what this command or the plan's stage says."""
-        if self.budget:
-            found = setting_flags.read([f"--flagfile={self.budget / FOR_ALL}"])
-            said = [holder.name for holder in (found.task, found.preset, found.data_dir, found.run_dir, found.row) if holder.present]
-            if said := [*said, *(["seed"] if "seed" in found.given else [])]:
-                raise UserError(
-                    f"{self.budget / FOR_ALL}: --{said[0]}: this command, or the plan's stage, says that for every row; remove the line"
-                )
-        models = {setting_flags.read(self._flag_file(system)).given.get("model", registry.OURS) for system in self.systems()}
-        for name in self._for_all():
-            if not any(name in registry.names_of(model) for model in models):
-                raise UserError(
-                    f"--{name} of {self.budget / FOR_ALL if self.budget else 'this command'}: no row of {self.task} uses it; "
-                    f"{', '.join(registry.systems_with(name))} would"
-                )
-
-    def check_flags(self, wanted: list[str]) -> None:
-        """Raises `UserError` where one of these rows, or the budget, does not exist, or their flags can't be had."""
-        if unknown := set(wanted) - set(self.systems()):
-            raise UserError(f"--systems: no {min(unknown)}.flags in {self.flag_files}; there are: {', '.join(self.systems())}")
-        if self.budget and not (self.budget / FOR_ALL).is_file():
-            raise UserError(
-                f"--budget={self.budget}: no {FOR_ALL} there; it holds the flags that every row gets{where_experiments_are(self.budget)}"
-            )
-        self.check_budget()
-        for system in wanted:
-            registry.resolve(self.preset, setting_flags.read(self.train(system, 1)).given)
-
-    def _flag_file(self, system: str) -> list[str]:
-        return [f"--flagfile={self.flag_files / f'{system}{SUFFIX}'}"]
-
-    def _budget_file(self, system: str) -> list[str]:
-        path = self.budget and self.budget / f"{system}{SUFFIX}"
-        return [f"--flagfile={path}"] if path and path.is_file() else []
-
-    def _for_all(self) -> dict[str, Any]:
-        """Settings for every row that uses them."""
-        found = setting_flags.read([f"--flagfile={self.budget / FOR_ALL}"]).given if self.budget else {}
-        return found | ({"max_steps": self.max_steps} if self.max_steps else {})
-
-    def run(self, system: str, seed: int) -> Path:
-        """The row's run folder."""
-        return self.runs / f"{system}-{seed}"
-
-    def kept(self, system: str, seed: int) -> Path:
-        """Where the row's result is kept."""
-        return rows.place_of(self.out, system, seed)
 
 
 def reproduce(series: Series, systems: list[str], seeds: list[int], jobs: int = 1) -> int:
@@ -160,7 +34,7 @@ def reproduce(series: Series, systems: list[str], seeds: list[int], jobs: int = 
     Raises:
       UserError: a row or the budget does not exist, or kept rows are of other data or of another budget.
     """
-    _check(series, systems)
+    consistency.check(series, systems)
     known = claims.read(series.claims)
     wanted = [(system, seed) for seed in seeds for system in systems or series.systems()]  # every system once before any twice
     code = _make_missing(series, wanted, lambda: _report(series, known), jobs)
@@ -179,7 +53,9 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
     chosen = [(stage, series_of(plan, stage, runs, out)) for stage in _chosen(plan, stages)]
     plan.check_opened(stage for stage, _ in chosen)
     for stage, series in chosen:
-        _check(series, [row.name for row in stage.rows])
+        _check_stage(stage, series)
+    for stage, series in chosen:
+        consistency.check(series, [row.name for row in stage.rows])
     worst = 0
     for turn in plan.turns:
         for stage, series in chosen:
@@ -203,7 +79,7 @@ def listed(plan: ExperimentPlan, stages: list[str], out: Path) -> list[str]:
     """
     chosen, found = _chosen(plan, stages), []
     for stage in chosen:
-        series_of(plan, stage, Path(), out).check_flags([row.name for row in stage.rows])
+        _check_stage(stage, series_of(plan, stage, Path(), out))
     for turn in plan.turns:
         for stage in chosen:
             if wanted := stage.runs(turn):
@@ -219,21 +95,18 @@ def _chosen(plan: ExperimentPlan, stages: list[str]) -> list[PlannedStage]:
     return [stage for stage in plan.stages if not stages or stage.name in stages]
 
 
-def series_of(plan: ExperimentPlan, stage: PlannedStage, runs: Path, out: Path) -> Series:
-    """The setting of a stage's rows. What its all.flags gives is laid over by a row's own file."""
-    folder = plan.flag_files(stage)
-    begins = {row.name: row.begins for row in stage.rows if row.begins}
-    return Series(
-        stage.task, stage.preset, folder, stage.data, folder if (folder / FOR_ALL).is_file() else None, None,
-        runs / (stage.runs_of or stage.name),
-        out / stage.name, Path(), begins, stage.split, stage.checkpoint, stage.samples, stage.sampled_sources,
-        stage.limit, {row.name: row.studies for row in stage.rows},
-    )  # fmt: skip
+def _check_stage(stage: PlannedStage, series: Series) -> None:
+    """Raises `UserError` where the flags of a stage's rows can't be had, or say what the stage says."""
+    names = [row.name for row in stage.rows]
+    series.check_flags(names)
+    for name in names:
+        refuse_said(series.flag_files / f"{name}{SUFFIX}")
 
 
 def _make_missing(series: Series, wanted: list[tuple[str, int]], kept: Callable[[], object], jobs: int) -> int:
     """Makes the rows that are not kept yet, so many at once; returns the exit code of `reproduce`. `kept` is called after each."""
     missing = [row for row in wanted if not series.kept(*row).is_file()]
+    consistency.check_finished(series, missing)
     print(f"{len(wanted) - len(missing)} of {len(wanted)} rows are there, missing: {', '.join(map(_name, missing)) or 'none'}", flush=True)
     failed, spent, interrupted = [], [], 0
     for row, code, seconds in _made(series, missing, jobs, spent):
@@ -275,43 +148,6 @@ def _made(series: Series, missing: list[tuple[str, int]], jobs: int, spent: list
         yield row, code, time.monotonic() - began
         if code in INTERRUPTED:
             return
-
-
-def _check(series: Series, systems: list[str]) -> None:
-    known = series.systems()
-    wanted = systems or known
-    series.check_flags(wanted)  # What a row can't have is refused before the first is made.
-    data = {folder: PreparedData(folder) for folder in {series.data, *map(series.data_of, wanted)}}
-    first = data[series.data]
-    for folder, other in data.items():
-        if other.manifest["raw_files"] != first.manifest["raw_files"]:
-            raise UserError(f"--data_dir={folder}: prepared from other raw files than {series.data}; one table has one corpus")
-    kept = [rows.read_kept(path) for path in sorted((series.out / rows.ROWS).glob("*.json"))]
-    for result in kept:
-        folder = series.data_of(result.row) if result.row in known else series.data
-        manifest = data[folder].manifest if folder in data else PreparedData(folder).manifest
-        if not result.is_of(manifest):
-            raise UserError(f"{result.origin}: kept from other data than {folder}; a row has one data set: choose another --out")
-    _check_budget(series, kept)
-
-
-def _check_budget(series: Series, kept: list[rows.Result]) -> None:
-    """Kept rows count as done, so they have to be what the plan would make."""
-    known = set(series.systems())
-    for result in kept:
-        scored = result.record.get("split", "test"), result.record.get("checkpoint", "best_loss")
-        if scored != (series.split, series.checkpoint):
-            raise UserError(
-                f"{result.origin}: scored on {scored[0]} at {scored[1]}, and {series.split} at {series.checkpoint} are asked for; choose "
-                "another --out"
-            )
-        planned = series.settings(result.row, result.weights) if result.row in known else {}
-        if other := [name for name, value in planned.items() if result.settings.get(name) != value]:
-            name = "preset" if "preset" in other else other[0]  # of which the others may be a part
-            raise UserError(
-                f"{result.origin}: kept with --{name}={result.settings.get(name)}, and this command's flags and files give "
-                f"{planned[name]}; one table has one budget: choose another --out"
-            )
 
 
 def _make(series: Series, system: str, seed: int, call: Callable[[str, list[str]], int] | None = None) -> int:

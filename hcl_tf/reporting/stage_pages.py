@@ -8,7 +8,7 @@ from hcl_tf.reporting.claims import Claims
 from hcl_tf.reporting.departures import departures
 from hcl_tf.reporting.page import Section
 from hcl_tf.reporting.plan import ExperimentPlan
-from hcl_tf.reporting.reproduction import series_of
+from hcl_tf.reporting.series import series_of
 
 
 def write_all(plan: ExperimentPlan, claims: Claims, reports: Path) -> tuple[list[Section], int]:

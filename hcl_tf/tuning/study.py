@@ -80,6 +80,10 @@ class Study:
         )
         if (before := found.user_attrs.get(FIXED, self.fixed)) != self.fixed:
             raise UserError(f"--study={self.folder}: its trials have other flags ({before}); choose another folder")
+        for trial in _complete(found):
+            if trial.params.keys() != self.space.keys():
+                tried, now = ", ".join(sorted(trial.params)), ", ".join(sorted(self.space))
+                raise UserError(f"--study={self.folder}: its trials tried {tried}, and now {now} would be tried; choose another folder")
         found.set_user_attr(FIXED, self.fixed)
         return found
 

@@ -53,6 +53,7 @@ def started(kit: Kit) -> System:
 @pytest.mark.parametrize("model", ["t5", "claps"])
 def test_t5_s_logits_and_loss_are_the_published_class_s(data, folders, model):
     kit = kit_of(data, model, folders["t5"], output_vocab="full")
+    assert kit.settings.embedding_rate == 1.0, "weights of others train at one rate"
     system, batch = started(kit), kit.training
     theirs = TFT5ForConditionalGeneration.from_pretrained(folders["t5"])
     sources, labels = batch["source_ids"][:, 1:], batch["target_ids"][:, 1:]  # the library's texts have no start token

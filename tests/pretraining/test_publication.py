@@ -1,6 +1,7 @@
 """The folders that come out: transformers reads them and computes the same, our loaders read them, nothing of this machine is in them."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -214,3 +215,12 @@ def test_a_damaged_record_is_an_error_that_names_it(folders, tmp_path):
     with pytest.raises(UserError, match=r"pretraining\.json: can't be read"):
         pretraining_record.read(tmp_path)
     assert pretraining_record.origin_of(folders["mlm"].parent) == ""
+
+
+@pytest.mark.slow
+def test_weights_are_told_apart_by_their_checksum(folders, tmp_path):
+    origins = {objective: pretraining_record.origin_of(folder) for objective, folder in folders.items()}
+    for objective, folder in folders.items():
+        digits = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:8]
+        assert origins[objective].endswith(f" pieces seen, weights {digits})")
+    assert len(set(origins.values())) == len(origins)

@@ -8,7 +8,7 @@ from hcl_tf.config import TASKS
 from hcl_tf.errors import UserError
 from hcl_tf.metrics.power import Components
 from hcl_tf.reporting.plan import read
-from hcl_tf.reporting.reproduction import series_of
+from hcl_tf.reporting.series import series_of
 from hcl_tf.reporting.verdicts import differing
 
 ROWS = ("trunk", "base", "hcl")

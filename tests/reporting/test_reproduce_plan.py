@@ -11,7 +11,8 @@ import pytest
 from hcl_tf.errors import UserError
 from hcl_tf.reporting import plan as plans
 from hcl_tf.reporting import reproduction
-from hcl_tf.reporting.reproduction import listed, reproduce_plan, series_of
+from hcl_tf.reporting.reproduction import listed, reproduce_plan
+from hcl_tf.reporting.series import series_of
 
 TEXT = """
 title: A question
@@ -147,6 +148,9 @@ def test_what_can_t_be_is_refused_before_anything_runs(plan, calls, tmp_path):
         reproduce_plan(plan, ["leaves"], tmp_path / "runs", tmp_path / "out")
     (tmp_path / "arms" / "slot.flags").write_text("--model=hcl\n--recurrent_layers=2\n")
     with pytest.raises(UserError, match="--recurrent_layers: --model=hcl does not use it"):
+        reproduce_plan(plan, [], tmp_path / "runs", tmp_path / "out")
+    (tmp_path / "arms" / "slot.flags").write_text("--model=hcl\n--data_dir=tfrecords/qqp\n--seed=3\n")
+    with pytest.raises(UserError, match=r"arms/slot\.flags: --seed: this command, or the plan's stage, says that for every row; remove"):
         reproduce_plan(plan, [], tmp_path / "runs", tmp_path / "out")
     assert not calls
 

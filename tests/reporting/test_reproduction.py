@@ -16,7 +16,7 @@ from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
 from hcl_tf.models.registry import resolve
 from hcl_tf.reporting import reproduction
-from hcl_tf.reporting.reproduction import Series
+from hcl_tf.reporting.series import Series
 from hcl_tf.settings import EQUAL, PUBLISHED, RANDOM
 
 CLAIMS = Path(__file__).parents[2] / "experiments" / "paper_claims.yaml"
@@ -219,6 +219,45 @@ def test_every_missing_row_is_made_once_and_kept(series, calls, capsys):
 
 
 @pytest.mark.slow
+def test_a_finished_run_counts_only_if_its_settings_are_those_asked_for(series, calls):
+    """Also where it is the run, not the kept row, that is left of a former budget."""
+    assert reproduction.reproduce(series, ["hcl"], [1]) == 0
+    series.kept("hcl", 1).unlink()
+    calls.clear()
+    with pytest.raises(
+        UserError, match=r"runs/hcl-1: finished with --max_steps=6, and this command's .* give 7; remove the folder, or choose"
+    ):
+        reproduction.reproduce(replace(series, max_steps=7), ["hcl"], [1])
+    assert not calls
+    assert reproduction.reproduce(series, ["hcl"], [1]) == 0
+    assert calls == [("hcl_tf.evaluate", "hcl-1")]
+
+
+@pytest.mark.parametrize(("encoder", "kinds"), [("auto", {EQUAL, PUBLISHED, RANDOM}), ("random", {RANDOM}), ("published", {PUBLISHED})])
+def test_an_encoder_that_is_asked_for_by_its_kind_may_have_any_name(series, encoder, kinds):
+    (series.budget / "all.flags").write_text(f"--batch_size=16\n--encoder={encoder}\n")
+    found = {kind for kind in (EQUAL, PUBLISHED, RANDOM) if "encoder" not in series.settings("hcl", kind)}
+    assert found == kinds, "of another kind it is compared, and differs"
+
+
+def test_rows_that_begin_with_weights_made_anew_are_refused_beside_older_ones(series, calls):
+    (series.budget / "all.flags").write_text("--batch_size=16\n--encoder=weights/bert\n")
+    for system, digits in (("bert_cvae", "11111111"), ("hcl", "22222222")):
+        given = {"max_steps": 6, "batch_size": 16, "encoder": "weights/bert"} | ({"free_bits": 0.1} if system == "hcl" else {})
+        settings = resolve("tiny", {"model": system, **given}).settled(EQUAL, given).to_dict()
+        data = PreparedData(series.data).manifest["sha256"]
+        note = f"encoder: folder bert, {EQUAL} (mlm, weights {digits})"
+        rows.keep(series.kept(system, 1), made(system, data=data, encoder=note, settings=settings))
+    with pytest.raises(
+        UserError, match=r"hcl-1\.json: begun with .*22222222\), and .*bert_cvae-1\.json with .*11111111\); .* remove the older row"
+    ):
+        reproduction.reproduce(series, ["hcl"], [1])
+    series.kept("bert_cvae", 1).unlink()
+    assert reproduction.reproduce(series, ["hcl"], [1]) == 0
+    assert not calls
+
+
+@pytest.mark.slow
 def test_only_what_was_asked_for(series, calls):
     reproduction.reproduce(series, ["bert_cvae"], [3])
     assert trained(calls) == ["bert_cvae-3"]
@@ -304,7 +343,8 @@ def planned(series: Series, system: str, **settings) -> dict:
 )
 def test_kept_rows_of_another_budget_are_refused(series, calls, settings, why):
     path = keep_row(series, "hcl", **{"free_bits": 0.1, **settings})
-    with pytest.raises(UserError, match=re.escape(f"{path}: kept with {why}; one table has one budget: choose another --out")):
+    remedy = "remove the row and its run folder, or choose another --out"
+    with pytest.raises(UserError, match=re.escape(f"{path}: kept with {why}; one table has one budget: {remedy}")):
         reproduction.reproduce(series, [], [1])
     assert not calls
 

@@ -127,6 +127,10 @@ def test_what_does_not_belong_to_the_study_is_refused(tmp_path):
     study(tmp_path / "s", []).run(2)
     with pytest.raises(UserError, match=r"its trials have other flags \(--task=x\)"):
         study(tmp_path / "s", [], fixed="--task=y").run(2)
+    fewer = study(tmp_path / "s", [])
+    fewer.space = {"rate": fewer.space["rate"]}
+    with pytest.raises(UserError, match=r"s: its trials tried .*, and now rate would be tried; choose another folder"):
+        fewer.run(3)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty and not a study"):
