@@ -15,8 +15,8 @@ from hcl_tf.settings import EQUAL
 from hcl_tf.training.run_folder import has_finished, load_run
 
 
-def check(series: Series, systems: list[str]) -> None:
-    """Checks the flags and the data of these rows (empty: of all), and every row that is kept."""
+def check(series: Series, systems: list[str], wanted_runs: list[tuple[str, int]]) -> None:
+    """Checks the flags and the data of these rows (empty: of all), every row that is kept, and every finished run that is to be kept."""
     known = series.systems()
     wanted = systems or known
     series.check_flags(wanted)  # What a row can't have is refused before the first is made.
@@ -33,6 +33,7 @@ def check(series: Series, systems: list[str]) -> None:
             raise UserError(f"{result.origin}: kept from other data than {folder}; a row has one data set: choose another --out")
     _check_budget(series, kept)
     _check_weights(kept)
+    _check_finished(series, [run for run in wanted_runs if not series.kept(*run).is_file()])
 
 
 def _check_budget(series: Series, kept: list[rows.Result]) -> None:
@@ -67,7 +68,7 @@ def _check_weights(kept: list[rows.Result]) -> None:
             )
 
 
-def check_finished(series: Series, missing: list[tuple[str, int]]) -> None:
+def _check_finished(series: Series, missing: list[tuple[str, int]]) -> None:
     """A finished run is not trained again, so it has to be what the flags ask for."""
     begun = {tuple(name.rsplit("-", 1)) for system, _ in missing if (name := series.begins.get(system))}
     for system, seed in [*missing, *((name, int(seed)) for name, seed in begun)]:

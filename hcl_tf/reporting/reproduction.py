@@ -34,9 +34,9 @@ def reproduce(series: Series, systems: list[str], seeds: list[int], jobs: int = 
     Raises:
       UserError: a row or the budget does not exist, or kept rows are of other data or of another budget.
     """
-    consistency.check(series, systems)
-    known = claims.read(series.claims)
     wanted = [(system, seed) for seed in seeds for system in systems or series.systems()]  # every system once before any twice
+    consistency.check(series, systems, wanted)
+    known = claims.read(series.claims)
     code = _make_missing(series, wanted, lambda: _report(series, known), jobs)
     if code not in INTERRUPTED and any(series.kept(*row).is_file() for row in wanted):
         print("\n" + report.scores(_report(series, known)), flush=True)
@@ -55,7 +55,7 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
     for stage, series in chosen:
         _check_stage(stage, series)
     for stage, series in chosen:
-        consistency.check(series, [row.name for row in stage.rows])
+        consistency.check(series, [row.name for row in stage.rows], [run for turn in plan.turns for run in stage.runs(turn)])
     worst = 0
     for turn in plan.turns:
         for stage, series in chosen:
@@ -106,7 +106,6 @@ def _check_stage(stage: PlannedStage, series: Series) -> None:
 def _make_missing(series: Series, wanted: list[tuple[str, int]], kept: Callable[[], object], jobs: int) -> int:
     """Makes the rows that are not kept yet, so many at once; returns the exit code of `reproduce`. `kept` is called after each."""
     missing = [row for row in wanted if not series.kept(*row).is_file()]
-    consistency.check_finished(series, missing)
     print(f"{len(wanted) - len(missing)} of {len(wanted)} rows are there, missing: {', '.join(map(_name, missing)) or 'none'}", flush=True)
     failed, spent, interrupted = [], [], 0
     for row, code, seconds in _made(series, missing, jobs, spent):

@@ -13,12 +13,12 @@ from hcl_tf.settings import COMPUTATION, PUBLISHED, RANDOM, BertSettings
 from hcl_tf.training.assembly import default_data_dir
 
 
-def refuse_said(path: Path, *further: str) -> None:
-    """Raises `UserError` where a flag file says what this command, or a plan's stage, says for every row; `further`: more such flags."""
+def refuse_said(path: Path, data_too: bool = False) -> None:
+    """Raises `UserError` where a flag file says what this command, or a plan's stage, says for every row; of data a row may say its own."""
     found = setting_flags.read([f"--flagfile={path}"])
-    said = [holder.name for holder in (found.task, found.preset, found.data_dir, found.run_dir, found.row) if holder.present]
-    said += ["seed"] if "seed" in found.given else []
-    if said := [name for name in said if name != "data_dir" or name in further]:
+    holders = [found.task, found.preset, found.run_dir, found.row, *([found.data_dir] if data_too else [])]
+    said = [holder.name for holder in holders if holder.present] + (["seed"] if "seed" in found.given else [])
+    if said:
         raise UserError(f"{path}: --{said[0]}: this command, or the plan's stage, says that for every row; remove the line")
 
 
@@ -98,7 +98,7 @@ class Series:
     def check_budget(self) -> None:
         """Raises `UserError` where a flag for every row is used by none of them, or is what this command or the plan's stage says."""
         if self.budget:
-            refuse_said(self.budget / FOR_ALL, "data_dir")
+            refuse_said(self.budget / FOR_ALL, data_too=True)
         models = {setting_flags.read(self._flag_file(system)).given.get("model", registry.OURS) for system in self.systems()}
         for name in self._for_all():
             if not any(name in registry.names_of(model) for model in models):
