@@ -19,7 +19,6 @@ RANDOM_ENCODER = {"paper": "12x768", "small": "4x256", "tiny": "2x128"}  # what 
 NO_WEIGHTS = "NO WEIGHTS"  # the caution that makes a row not comparable with the paper's
 # Kinds of first weights. Rows whose weights differ in kind are not compared: the difference would be that of the weights.
 PUBLISHED, EQUAL, RANDOM = "published", "equal pretraining", "random"
-UNPUBLISHED_T5_RATE = 50.0  # times the learning rate, of all but matrices: a T5's embeddings begin at 1, those of BERT and GPT-2 at 0.02
 RENAMED = {"claps_imposter_norm": "claps_impostor_norm"}  # former name -> name, in stored runs and on the command line
 
 
@@ -264,47 +263,6 @@ class BertSettings(EncoderSettings):
 
 
 @dataclass(frozen=True)
-class LibrarySettings(EncoderSettings):
-    """A system that is a library's own model."""
-
-    group: ClassVar[str] = "library model"
-
-    pretrained: str = setting("", "Published weights of the library's model: hub name or folder; empty: random.")
-
-    def weights(self, encoder: str) -> str | None:
-        if not self.pretrained:
-            return RANDOM
-        return EQUAL if EQUAL in encoder else PUBLISHED
-
-    def cautions(self, encoder: str, arithmetic: int) -> dict[str, str]:
-        found = super().cautions(encoder, arithmetic)
-        if self.weights(encoder) == PUBLISHED:
-            return found
-        return found | {
-            NO_WEIGHTS: "its weights are not the published ones that define it: only rows with weights of its kind stand beside it"
-        }
-
-
-@dataclass(frozen=True)
-class T5Settings(Settings):
-    """The body of a T5, of which only the matrices begin as small as other bodies' weights."""
-
-    group: ClassVar[str] = "T5"
-
-    embedding_rate: float = setting(
-        0.0, "Learning rate of a T5's embeddings, relative positions and normalisation, in multiples of --learning_rate; 0: 50 with "
-        "weights that nobody published, else 1.",
-        low=0.0, high=1000.0, before=1.0,
-    )  # fmt: skip
-
-    def settled(self, weights: str, given: dict[str, Any]) -> "Settings":
-        found = super().settled(weights, given)
-        if found.embedding_rate:
-            return found
-        return dataclasses.replace(found, embedding_rate=1.0 if weights == PUBLISHED else UNPUBLISHED_T5_RATE)
-
-
-@dataclass(frozen=True)
 class WordDropoutSettings(Settings):
     """A decoder whose input words can be hidden."""
 
@@ -356,15 +314,6 @@ class TransformerDecoderSettings(StackSettings, WordDropoutSettings):
         super().check_together()
         if self.copy and self.append_keywords:
             raise UserError("--copy and --append_keywords contradict each other: a copied unknown word is looked up in the source alone")
-
-
-@dataclass(frozen=True)
-class RecurrentSettings(WordDropoutSettings):
-    """A recurrent decoder."""
-
-    group: ClassVar[str] = "recurrent"
-
-    recurrent_layers: int = setting(1, "Layers of recurrent encoders and decoders.", low=1, unit="layers")
 
 
 @dataclass(frozen=True)

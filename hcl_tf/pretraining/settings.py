@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hcl_tf.errors import UserError
+from hcl_tf.models.settings.library import T5Settings
 from hcl_tf.setting_fields import setting
-from hcl_tf.settings import RANDOM, Settings, StackSettings, T5Settings, TrainingSettings, check
+from hcl_tf.settings import RANDOM, Settings, StackSettings, TrainingSettings, check
 
 BODIES = {"mlm": "bert", "span": "t5", "causal": "gpt2"}  # objective -> `model_type` of the weights that come out
 # Settings without a flag here.

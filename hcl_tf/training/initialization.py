@@ -14,7 +14,8 @@ from hcl_tf.layers.bert_weights import PublishedBert
 from hcl_tf.layers.encoder import EncoderShape
 from hcl_tf.layers.library_weights import PublishedModel
 from hcl_tf.models import registry
-from hcl_tf.settings import RANDOM, RANDOM_ENCODER, BertSettings, EncoderSettings, LibrarySettings, Settings
+from hcl_tf.models.settings.library import LibrarySettings
+from hcl_tf.settings import RANDOM, RANDOM_ENCODER, BertSettings, EncoderSettings, Settings
 from hcl_tf.training.trunk import Trunk
 
 

@@ -1,16 +1,27 @@
 """Settings of the systems with a recurrent decoder: models/seq2seq.py, models/seq2seq_du.py and models/cvae.py."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from hcl_tf.setting_fields import setting
 from hcl_tf.settings import (
     BertSettings,
     DecodingSettings,
     EncoderSettings,
     LatentSettings,
-    RecurrentSettings,
     TextSettings,
     TrainingSettings,
+    WordDropoutSettings,
 )
+
+
+@dataclass(frozen=True)
+class RecurrentSettings(WordDropoutSettings):
+    """A recurrent decoder."""
+
+    group: ClassVar[str] = "recurrent"
+
+    recurrent_layers: int = setting(1, "Layers of recurrent encoders and decoders.", low=1, unit="layers")
 
 
 @dataclass(frozen=True)
