@@ -56,7 +56,7 @@ def sections(plan: ExperimentPlan, stages: list[tuple[PlannedStage, list[Compare
     for stage, compared in stages:
         found.append(_stage(stage, compared, [] if stage.split == "test" else findings(stage, compared)))
         if missing := [{"row": row.name, "asks": row.asks, "beside": row.beside} for row in compared if not row.results]:
-            found.append(Section(f"{stage.name}: {len(missing)} rows that have not run yet", [], [Grid(missing)], folded=True))
+            found.append(Section(f"{stage.name}: rows that have not run yet ({len(missing)})", [], [Grid(missing)], folded=True))
         if channel := _channel(compared):
             found.append(Section(f"{stage.name}: the channel", [links.RULE], [channel], folded=True))
         if bounds := _what_if(compared):

@@ -70,7 +70,7 @@ def test_the_page_and_its_picture_are_written_from_kept_rows(plan, tmp_path):
     assert (tmp_path / "forest-arms.png").read_bytes().startswith(b"\x89PNG")
     text, html = ((tmp_path / name).read_text() for name in ("report.md", "report.html"))
     assert "+0.5" in text
-    assert "arms: 2 rows that have not run yet" in text
+    assert "arms: rows that have not run yet (2)" in text
     assert "&lt;b&gt;seeds&lt;/b&gt;" in html, "a plan is text, never markup"
 
 
