@@ -8,6 +8,7 @@ from hcl_tf.errors import UserError
 SAMPLES = Path(__file__).parent / "data" / "samples"
 SPLITS = ("train", "validation", "test")
 STUDIES = ("channel", "keyword_control", "representations")  # of hcl_tf.studies, those that a row can have
+CUSTOM = "custom"  # a task of one's own
 PARAPHRASES = ("qqp",)  # tasks whose source and target mean the same: texts that pairs join are a cluster, and no negatives of each other
 TARGET_LENGTH = 20  # [P] at most 20 decoding steps, so the targets of its tasks are cut there
 TARGET_MINIMUM = 5  # [P] at least 5 decoding steps
@@ -50,10 +51,10 @@ TASKS = {
 
 def resolve_task(name: str, language: str | None = None, source_length: int | None = None, target_length: int | None = None) -> Task:
     """The settings of a named task, or of a user's own (`custom`, which needs `language` and may set the two lengths)."""
-    if name != "custom":
+    if name != CUSTOM:
         if language or source_length or target_length:
             raise UserError(f"--lang, --source_length and --target_length belong to --task=custom; {name} has fixed ones (from the paper)")
         return TASKS[name]
     if language is None:
         raise UserError("--task=custom needs --lang=en or --lang=zh")
-    return Task("custom", language, source_length or 100, "head", "labelled_then_bm25", None, 0, target_length or TARGET_LENGTH)
+    return Task(CUSTOM, language, source_length or 100, "head", "labelled_then_bm25", None, 0, target_length or TARGET_LENGTH)

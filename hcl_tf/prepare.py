@@ -17,7 +17,7 @@ from hcl_tf.data.corpora.encodings import codec_of
 from hcl_tf.data.corpora.formats import READERS
 from hcl_tf.errors import UserError
 
-TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "What to prepare.")
+TASK = flags.DEFINE_enum("task", None, [*config.TASKS, config.CUSTOM], "What to prepare.")
 RAW = flags.DEFINE_string(
     "raw", None,
     "Corpus: a file, a folder with train, validation and test files, or tfds:NAME, a data set of TensorFlow Datasets (tfds:glue/qqp). "
@@ -153,7 +153,7 @@ def main() -> None:
         raise UserError(f"--require_labelled is of question pairs: --task=qqp, not --task={TASK.value}")
     if ENCODING.value:
         codec_of(ENCODING.value)  # so that a wrong name is found at once
-    if task and task.name == "custom" and not RAW.value:
+    if task and task.name == config.CUSTOM and not RAW.value:
         raise UserError("--task=custom needs --raw")
     is_generated = SAMPLE.value == "generated"
     if is_generated and (RAW.value or TASK.value not in config.TASKS):

@@ -19,7 +19,7 @@ from hcl_tf import cli, config
 from hcl_tf.errors import UserError
 from hcl_tf.progress import working
 
-TASK = flags.DEFINE_enum("task", None, [*config.TASKS, "custom"], "Whose report.")
+TASK = flags.DEFINE_enum("task", None, [*config.TASKS, config.CUSTOM], "Whose report.")
 PLAN = flags.DEFINE_string("plan", None, "A plan (YAML) whose page is written, from the rows that hcl_tf.reproduce --plan kept in --out.")
 ALL = flags.DEFINE_boolean("all", False, "The front page over all tasks of --plan, and a page of each of its stages.")
 EVIDENCE = "experiments/evidence/plan.yaml"
@@ -42,7 +42,7 @@ CHECK = flags.DEFINE_boolean("check", False, "Exit with 1 where a cell or a clai
 def main() -> None:
     """Runs the command that the flags ask for."""
     if bool(TASK.value) == bool(PLAN.value or ALL.value):
-        raise UserError(f"--task, one of {', '.join([*config.TASKS, 'custom'])}, or --plan or --all is needed, and not two of them")
+        raise UserError(f"--task, one of {', '.join([*config.TASKS, config.CUSTOM])}, or --plan or --all is needed, and not two of them")
     for flag in () if TASK.value else (RUNS, HUMAN, KEEP, CHECK):
         if flag.value:
             raise UserError(f"--{flag.name} is of a task's report, and a plan has none of it; drop one of them")
@@ -57,7 +57,7 @@ def main() -> None:
     from hcl_tf.reporting import claims, ratings, report
 
     places = [Path(place) for place in RUNS.value or [f"runs/{TASK.value}"]]
-    out = Path(OUT.value or f"{'reports' if TASK.value == 'custom' else 'experiments/reports'}/{TASK.value}")
+    out = Path(OUT.value or f"{'reports' if TASK.value == config.CUSTOM else 'experiments/reports'}/{TASK.value}")
     known = claims.known(CLAIMS.value, TASK.value)
     rated = ratings.read(Path(HUMAN.value), TASK.value) if HUMAN.value else None
     with working("reporting"):

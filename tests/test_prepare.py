@@ -154,6 +154,7 @@ def test_a_custom_corpus_from_end_to_end(tmp_path):
     data = PreparedData(tmp_path / "tfrecords" / "custom")
     longest = (data.arrays("train").target_ids != data.tokenizer.pad_id).sum(1).max()
     assert 22 < longest <= 52, "with [CLS] and [SEP]"
+    assert re.search(r"cut: .*[1-9].*; --source_length and --target_length keep longer texts\n", result.stdout)
     assert manifest["raw_rows"] == sum(part["examples"] for part in manifest["splits"].values()) == 40
     assert re.search(r"tokeniser: (.* learned .* because no --vocab was given|(that of )?bert-base-uncased)", result.stdout)
 

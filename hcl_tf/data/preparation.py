@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import hcl_tf
-from hcl_tf.config import SPLITS, TARGET_MINIMUM, Task
+from hcl_tf.config import CUSTOM, SPLITS, TARGET_MINIMUM, Task
 from hcl_tf.data.corpora import negatives, reading
 from hcl_tf.data.corpora.examples import ROLES, Example, Keyword
 from hcl_tf.data.corpora.formats import ReadOptions
@@ -309,7 +309,7 @@ class _Cut:
     """Brings texts to their normal form, and cuts them to the length limits. Keywords are those of the text that the model sees."""
 
     def __init__(self, task: Task, tokenizer: wordpiece.Tokenizer, splits: dict[str, list[Example]], spelling: _Spelling) -> None:
-        self._spelling = spelling
+        self._spelling, self._own = spelling, task.name == CUSTOM
         self._limits = dict.fromkeys(ROLES, (task.target_length, "head")) | {"source": (task.source_length, task.source_keep)}
         self._spans: dict[str, dict[str, tuple[int, int]]] = {}  # role -> normal text -> kept characters, of cut texts only
         self._counts: dict[str, tuple[int, int]] = {}
@@ -341,7 +341,9 @@ class _Cut:
             for (role, (length, keep)), (total, cut) in zip(self._limits.items(), self._counts.values(), strict=True)
         )
         total = self._counts["target"][0]
-        return ["cut: " + ", ".join(shares), f"targets under {TARGET_MINIMUM} pieces: {self._short:,} ({self._short / total:.1%})"]
+        own = self._own and any(cut for _, cut in self._counts.values())
+        longer = "; --source_length and --target_length keep longer texts" if own else ""
+        return [f"cut: {', '.join(shares)}{longer}", f"targets under {TARGET_MINIMUM} pieces: {self._short:,} ({self._short / total:.1%})"]
 
 
 def _records(

@@ -15,7 +15,6 @@ from hcl_tf.settings import PRESETS, RENAMED, Settings
 
 flags.disclaim_key_flags()  # they are key flags of who calls `define`, and stand in its --help
 
-CUSTOM = "custom"  # a task of one's own
 Holders = dict[str, flags.FlagHolder]
 
 
@@ -64,9 +63,9 @@ class TrainingFlags:
     def check(self) -> None:
         """Raises `UserError` for flags that can't be, before anything is imported or made."""
         if not self.task.value:
-            raise UserError("--task is needed: one of " + ", ".join([*config.TASKS, CUSTOM]))
-        if self.task.value == CUSTOM and not self.data_dir.value:
-            raise UserError(f"--task={CUSTOM} needs --data_dir, a folder made by python -m hcl_tf.prepare")
+            raise UserError("--task is needed: one of " + ", ".join([*config.TASKS, config.CUSTOM]))
+        if self.task.value == config.CUSTOM and not self.data_dir.value:
+            raise UserError(f"--task={config.CUSTOM} needs --data_dir, a folder made by python -m hcl_tf.prepare")
         registry.resolve(self.preset.value or "tiny", self.given)
 
 
@@ -74,7 +73,7 @@ def define_training(values: flags.FlagValues = flags.FLAGS) -> TrainingFlags:
     """What to train on, where to keep it, and a flag for each setting."""
     rest = {"flag_values": values}
     return TrainingFlags(
-        flags.DEFINE_enum("task", None, [*config.TASKS, CUSTOM], "What to train on.", **rest),
+        flags.DEFINE_enum("task", None, [*config.TASKS, config.CUSTOM], "What to train on.", **rest),
         flags.DEFINE_string(
             "data_dir", None, "Prepared folder. Default: tfrecords/<task>, where the generated sample is made if it is missing.", **rest
         ),

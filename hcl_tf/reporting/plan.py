@@ -47,10 +47,9 @@ from typing import Any
 
 import yaml
 
-from hcl_tf.config import SPLITS, STUDIES, TASKS
+from hcl_tf.config import CUSTOM, SPLITS, STUDIES, TASKS
 from hcl_tf.errors import UserError, where_experiments_are
 from hcl_tf.metrics.power import Components
-from hcl_tf.models.setting_flags import CUSTOM
 from hcl_tf.reporting.measures import NAMED, Measure
 
 FOR_ALL = "all.flags"  # flags for every row of a folder

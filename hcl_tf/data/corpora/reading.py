@@ -7,7 +7,7 @@ from the rest (splits.py).
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hcl_tf.config import PARAPHRASES, SPLITS, Task
+from hcl_tf.config import CUSTOM, PARAPHRASES, SPLITS, Task
 from hcl_tf.data.corpora import qqp, raw_splits, tfds
 from hcl_tf.data.corpora.examples import Example, QuestionPair
 from hcl_tf.data.corpora.formats import ReadOptions
@@ -79,9 +79,9 @@ def load(
     is_pairs = isinstance(rows["train"][0], QuestionPair)
     if any(isinstance(split_rows[0], QuestionPair) != is_pairs for split_rows in rows.values()):
         raise UserError(f"{raw}: some splits hold labelled question pairs and some hold examples; give all in one format")
-    if is_pairs and task.name not in (*PARAPHRASES, "custom"):
+    if is_pairs and task.name not in (*PARAPHRASES, CUSTOM):
         raise UserError(f"{raw}: labelled question pairs do not fit --task={task.name}; use --task=qqp")
-    if "douban" in kinds and task.name not in ("douban", "custom"):
+    if "douban" in kinds and task.name not in ("douban", CUSTOM):
         raise UserError(f"{raw}: labelled responses of dialogues do not fit --task={task.name}; use --task=douban")
     negatives = negatives or ("bm25" if "douban" in kinds else task.negatives)
     labelled = negatives == "labelled" or require_labelled

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import hcl_tf
-from hcl_tf.config import SPLITS, TARGET_LENGTH, Task
+from hcl_tf.config import CUSTOM, SPLITS, TARGET_LENGTH, Task
 from hcl_tf.data.corpora.examples import ROLES, Keyword
 from hcl_tf.data.keywords import graph
 from hcl_tf.data.keywords.graph import UNKNOWN, KeywordGraph, SampleKeywords
@@ -45,7 +45,7 @@ def write_made(out: Path, splits: Splits, vocabulary: Sequence[str], settings: P
     pieces = [*wordpiece.SPECIAL, *vocabulary]
     manifest = {
         "format": tfrecords.FORMAT, "code_version": hcl_tf.__version__,
-        **Task("custom", "en", TARGET_LENGTH, "head", "labelled", None, 0).described(),
+        **Task(CUSTOM, "en", TARGET_LENGTH, "head", "labelled", None, 0).described(),
         "settings": dataclasses.asdict(settings) | {"vocab": "made up"}, "raw_files": {}, "raw_rows": 0, "tagger": "none: made up",
         "tokenizer": {"name": "made up", "lowercase": True, "pieces": len(pieces)}, "notes": [note],
     }  # fmt: skip
