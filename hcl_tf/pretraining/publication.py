@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from hcl_tf.data.tokenizers.vocabulary_files import TEXT
 from hcl_tf.files.json_text import to_json
-from hcl_tf.files.pretraining_record import RECORD
+from hcl_tf.files.pretraining_record import RECORD, WEIGHTS
 from hcl_tf.files.whole_folder import whole_or_nothing
 from hcl_tf.layers import bert_weights
 from hcl_tf.pretraining.systems import CausalLanguageModel, MaskedLanguageModel, Pretraining, SpanCorruption
@@ -39,7 +39,7 @@ def publish(system: Pretraining, vocabulary: bytes, record: dict[str, Any], out:
     """
     tensors, config = {"mlm": _bert, "span": _t5, "causal": _gpt2}[record["settings"]["objective"]](system)
     with whole_or_nothing(out, RECORD, overwrite=True, what="a folder of hcl_tf.pretrain") as folder:
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
         _write_json(folder / "config.json", config)
         (folder / TEXT).write_bytes(vocabulary)
         _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": record["lowercase"]})

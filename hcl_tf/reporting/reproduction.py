@@ -53,7 +53,7 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
     chosen = [(stage, series_of(plan, stage, runs, out)) for stage in _chosen(plan, stages)]
     plan.check_opened(stage for stage, _ in chosen)
     for stage, series in chosen:
-        _check_stage(stage, series)
+        _check_row_files(stage, series)
     for stage, series in chosen:
         consistency.check(series, [row.name for row in stage.rows], [run for turn in plan.turns for run in stage.runs(turn)])
     worst = 0
@@ -79,7 +79,9 @@ def listed(plan: ExperimentPlan, stages: list[str], out: Path) -> list[str]:
     """
     chosen, found = _chosen(plan, stages), []
     for stage in chosen:
-        _check_stage(stage, series_of(plan, stage, Path(), out))
+        series = series_of(plan, stage, Path(), out)
+        series.check_flags([row.name for row in stage.rows])
+        _check_row_files(stage, series)
     for turn in plan.turns:
         for stage in chosen:
             if wanted := stage.runs(turn):
@@ -95,12 +97,10 @@ def _chosen(plan: ExperimentPlan, stages: list[str]) -> list[PlannedStage]:
     return [stage for stage in plan.stages if not stages or stage.name in stages]
 
 
-def _check_stage(stage: PlannedStage, series: Series) -> None:
-    """Raises `UserError` where the flags of a stage's rows can't be had, or say what the stage says."""
-    names = [row.name for row in stage.rows]
-    series.check_flags(names)
-    for name in names:
-        refuse_said(series.flag_files / f"{name}{SUFFIX}")
+def _check_row_files(stage: PlannedStage, series: Series) -> None:
+    """Raises `UserError` where a row's own file says what the stage says."""
+    for row in stage.rows:
+        refuse_said(series.flag_files / f"{row.name}{SUFFIX}")
 
 
 def _make_missing(series: Series, wanted: list[tuple[str, int]], kept: Callable[[], object], jobs: int) -> int:
