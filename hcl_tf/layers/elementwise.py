@@ -47,6 +47,23 @@ def gelu(values: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     return found, gradient
 
 
+@tf.custom_gradient
+def gelu_tanh(values: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
+    """Computes GELU's approximation by tanh, which GPT-2 was trained with (Hendrycks and Gimpel 2016)."""
+    slope, cubic = math.sqrt(2 / math.pi), 0.044715
+    with tf.name_scope("gelu"):
+        square = tf.square(values)  # a power of 3 takes five times as long on a CPU
+        below = 0.5 + 0.5 * tf.tanh(slope * values * (1.0 + cubic * square))
+        found = values * below
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        with tf.name_scope("gelu"):
+            density = 2.0 * slope * below * (1.0 - below) * (1.0 + 3.0 * cubic * square)
+            return upstream * (below + values * density)
+
+    return found, gradient
+
+
 class LayerNorm(keras.layers.LayerNormalization):
     """Keras' layer for rows [N, D], with the gradient of `layer_norm`; computed in its variables' type under mixed precision too."""
 

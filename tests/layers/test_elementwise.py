@@ -6,8 +6,9 @@ import tensorflow as tf
 import tf_keras as keras
 from finite_differences import assert_gradients, variables
 from scipy.stats import norm
+from transformers.activations_tf import get_tf_activation
 
-from hcl_tf.layers.elementwise import LayerNorm, gelu, layer_norm
+from hcl_tf.layers.elementwise import LayerNorm, gelu, gelu_tanh, layer_norm
 
 
 def test_layer_norm_is_keras_layer():
@@ -28,6 +29,16 @@ def test_gelu_is_x_times_the_normal_distribution_function():
     np.testing.assert_allclose(gelu(tf.constant(values)), values * norm.cdf(values), rtol=1e-12, atol=1e-15)
     (at,) = variables(2, (40,))
     assert_gradients(tf.function(lambda: tf.reduce_sum(gelu(at) ** 2)), [at])
+
+
+def test_gelu_tanh_is_the_library_s():
+    values = np.linspace(-12, 12, 97)
+    cubic = np.sqrt(2 / np.pi) * (values + 0.044715 * values**3)
+    np.testing.assert_allclose(gelu_tanh(tf.constant(values)), 0.5 * values * (1 + np.tanh(cubic)), rtol=1e-12, atol=1e-15)
+    single = tf.constant(values, tf.float32)  # the library takes pi in float32 in any case
+    np.testing.assert_allclose(gelu_tanh(single), get_tf_activation("gelu_new")(single), rtol=1e-6, atol=1e-6)
+    (at,) = variables(3, (40,))
+    assert_gradients(tf.function(lambda: tf.reduce_sum(gelu_tanh(at) ** 2)), [at])
 
 
 @pytest.mark.parametrize("policy", ["float32", "float64", "mixed_float16"])
