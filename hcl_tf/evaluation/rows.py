@@ -27,7 +27,7 @@ from hcl_tf.files.whole_file import write_whole
 from hcl_tf.metrics.scores import DISTINCT_OUTPUTS, MATCHED, SOURCE_BLEU
 from hcl_tf.metrics.units import by_unit
 from hcl_tf.models import registry
-from hcl_tf.settings import preset_values
+from hcl_tf.settings import EQUAL, preset_values
 from hcl_tf.training.run_folder import CONFIG
 
 ROWS = "rows"  # sub-folder of kept files
@@ -78,6 +78,11 @@ class Result:
     def weights(self) -> str | None:
         """The kind of weights that it began with (`Settings.weights`)."""
         return registry.read(self.record["settings"], self.origin).weights(self.record["encoder"])
+
+    @property
+    def pretrained_here(self) -> str:
+        """The folder of weights of hcl_tf.pretrain that it began with; "": it began with others."""
+        return (self.settings.get("pretrained") or self.settings.get("encoder") or "") if self.weights == EQUAL else ""
 
     @property
     def cautions(self) -> dict[str, str]:

@@ -1,14 +1,17 @@
 """The record that hcl_tf.pretrain leaves beside its weights, so that tables can say what a row's weights are."""
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
 from hcl_tf.errors import UserError
 from hcl_tf.files.checksums import sha256
-from hcl_tf.files.json_text import from_json
+from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.settings import EQUAL
 
 RECORD, WEIGHTS = "pretraining.json", "model.safetensors"
+_BITS = re.compile(r", weights ([0-9a-f]{8})\)")
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -22,7 +25,7 @@ def read(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record = from_json(path.read_bytes())
-        record["texts"], record["pieces_seen"], record["settings"]["objective"]
+        record["texts"], record["pieces_seen"], record["settings"]["objective"], record["data"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: can't be read ({error}); make the weights again with python -m hcl_tf.pretrain") from error
     return record
@@ -31,10 +34,23 @@ def read(folder: Path) -> dict[str, Any] | None:
 def origin_of(folder: Path) -> str:
     """Says in words how weights were pretrained here, to be put behind their description; "" for those of others.
 
-    It ends with the first digits of their checksum, as weights that are made anew may have seen as many pieces.
+    It ends with the first digits of two checksums. `recipe` is that of settings and texts. `weights` is that of the weights themselves:
+    one recipe gives other bits on another kind of processor.
     """
     record = read(folder)
     if record is None:
         return ""
     said = f"{record['settings']['objective']}, {record['texts']:,} texts, {record['pieces_seen']:,} pieces seen"
-    return f", {EQUAL} ({said}, weights {sha256(folder / WEIGHTS)[:8]})"
+    recipe = hashlib.sha256(to_json([record["settings"], record["data"]])).hexdigest()
+    return f", {EQUAL} ({said}, recipe {recipe[:8]}, weights {sha256(folder / WEIGHTS)[:8]})"
+
+
+def without_bits(description: str) -> str:
+    """Returns a description without the checksum of weights, so that it is the same for all weights that one recipe made."""
+    return _BITS.sub(")", description)
+
+
+def bits_of(description: str) -> str:
+    """Returns the checksum's digits that `without_bits` leaves out; "" where a description has none (until version 0.4)."""
+    found = _BITS.search(description)
+    return found.group(1) if found else ""

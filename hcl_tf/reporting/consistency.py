@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from hcl_tf.data.store.prepared_data import PreparedData
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
+from hcl_tf.files.pretraining_record import without_bits
 from hcl_tf.models import registry
 from hcl_tf.reporting.series import Series
-from hcl_tf.settings import EQUAL
 from hcl_tf.training.run_folder import has_finished, load_run
 
 
@@ -54,17 +54,16 @@ def _check_budget(series: Series, kept: list[rows.Result]) -> None:
 
 
 def _check_weights(kept: list[rows.Result]) -> None:
-    """Rows that begin with weights of one name have to begin with the same ones: they may have been made anew in between."""
+    """Weights of one name have to be of one recipe. With other bits, as of another processor, they are a departure that the page names."""
     first: dict[str, rows.Result] = {}
     for result in kept:
-        named = result.settings.get("pretrained") or result.settings.get("encoder")
-        if not named or result.weights != EQUAL:
+        if not (named := result.pretrained_here):
             continue
         other = first.setdefault(named, result)
-        if other.record["encoder"] != result.record["encoder"]:
+        if without_bits(other.record["encoder"]) != without_bits(result.record["encoder"]):
             raise UserError(
                 f"{result.origin}: begun with {result.record['encoder']}, and {other.origin} with {other.record['encoder']}; rows of one "
-                "table begin with the same weights: remove the older row and its run folder"
+                "table begin with weights of one recipe: remove the older row and its run folder"
             )
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from hcl_tf.evaluation.rows import Result
+from hcl_tf.files.pretraining_record import bits_of
 from hcl_tf.metrics.samples import sources_of
 from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.plan import ExperimentPlan
@@ -62,6 +63,20 @@ def _of_stage(one: KeptStage) -> list[str]:
     sums = {_arithmetic(result) for result in one.results}
     if len(sums) > 1:
         found.append(f"runs of {len(sums)} arithmetics or versions of TensorFlow stand beside each other: {'; '.join(sorted(sums))}")
+    return found + _makings(one)
+
+
+def _makings(one: KeptStage) -> list[str]:
+    """Weights that were made more than once: one recipe gives other bits on another kind of processor."""
+    made: dict[str, dict[str, list[str]]] = {}  # folder -> bits -> the runs that began with them
+    for result in one.results:
+        if named := result.pretrained_here:
+            made.setdefault(named, {}).setdefault(bits_of(result.record["encoder"]), []).append(f"{result.row} seed {result.seed}")
+    found = []
+    for named, runs_of in made.items():
+        if len(runs_of) > 1:
+            which = "; ".join(f"{bits} ({', '.join(runs)})" for bits, runs in runs_of.items())
+            found.append(f"{named} was made {len(runs_of)} times, with other bits: {which}")
     return found
 
 

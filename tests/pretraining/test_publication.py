@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -218,9 +219,12 @@ def test_a_damaged_record_is_an_error_that_names_it(folders, tmp_path):
 
 
 @pytest.mark.slow
-def test_weights_are_told_apart_by_their_checksum(folders, tmp_path):
+def test_weights_are_told_apart_by_their_recipe_and_their_bits(folders):
     origins = {objective: pretraining_record.origin_of(folder) for objective, folder in folders.items()}
     for objective, folder in folders.items():
         digits = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:8]
-        assert origins[objective].endswith(f" pieces seen, weights {digits})")
-    assert len(set(origins.values())) == len(origins)
+        recipe, end = re.search(r" pieces seen, recipe (.{8})(.*)", origins[objective]).groups()
+        assert end == f", weights {digits})"
+        assert pretraining_record.bits_of(origins[objective]) == digits
+        assert pretraining_record.without_bits(origins[objective]).endswith(f" pieces seen, recipe {recipe})")
+    assert len({pretraining_record.without_bits(origin).split("recipe")[1] for origin in origins.values()}) == len(origins)

@@ -61,6 +61,12 @@ def test_other_settings_trials_machines_and_hours_are_named(plan):
     ((_, what),) = found(plan, result("hcl", 21), newer)
     assert what.startswith("runs of 2 arithmetics or versions of TensorFlow stand beside each other: arithmetic ")
     assert "arithmetic 9, TensorFlow 2.99" in what
+    again, first = result("bert_cvae", 21), result("hcl", 21)
+    for one, bits in ((first, "11111111"), (again, "22222222")):
+        one.record["settings"] |= {"encoder": "weights/bert"}
+        one.record["encoder"] = f"encoder: folder bert, equal pretraining (mlm, recipe aaaaaaaa, weights {bits})"
+    said = "weights/bert was made 2 times, with other bits: 11111111 (hcl seed 21); 22222222 (bert_cvae seed 21)"
+    assert found(plan, first, again) == [("questions", said)]
     whole, half = result("hcl", 21), result("hcl", 21)
     for one, cores in ((whole, 2), (half, 1)):
         one.record["environment"] |= {"cpu": {"name": "A", "cores": 2, "cores_usable": cores}}
