@@ -249,6 +249,7 @@ def test_rows_that_begin_with_weights_of_another_recipe_are_refused_beside_older
         data = PreparedData(series.data).manifest["sha256"]
         note = f"encoder: folder bert, {EQUAL} (mlm, recipe {recipe}, weights {bits})"
         rows.keep(series.kept(system, 1), made(system, data=data, encoder=note, settings=settings))
+
     keep("bert_cvae", "aaaaaaaa", "11111111")
     keep("hcl", "bbbbbbbb", "22222222")
     with pytest.raises(
