@@ -39,7 +39,7 @@ one, of any stage, are made before all of a higher one. Of the whole:
     causes: {"<task>: <what the paper says>": why it does not hold here, with the experiment that shows it}
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -164,14 +164,15 @@ class ExperimentPlan:
     variances: tuple[Components, str] | None = None
     limits: tuple[str, ...] = ()
     causes: dict[str, str] = field(default_factory=dict)
-    opened: str = ""
+    opened: date | None = None
 
     def check_opened(self, stages: Iterable[PlannedStage]) -> None:
         """Raises `UserError` where a plan with a test that decides would score a test split that it has not opened."""
         closed = [stage.name for stage in stages if stage.split == "test"]
-        if self.primary and closed and not self.opened:
+        if self.primary and closed and not (self.opened and self.opened <= date.today()):
+            when = f"opens on {self.opened}" if self.opened else "has not opened"
             raise UserError(
-                f"--plan={self.path}: stage {closed[0]} scores the test split, which this plan has not opened; fix trials, settings and "
+                f"--plan={self.path}: stage {closed[0]} scores the test split, which this plan {when}; fix trials, settings and "
                 "budgets, and write the date as `opened` into the plan. hcl_tf.tune and a training by hand need no test split"
             )
 
@@ -227,8 +228,18 @@ def read(path: Path) -> ExperimentPlan:
     return ExperimentPlan(
         path, found["title"], str(found["written"]), rules, found.get("hours"), stages, changes, primary, secondary,
         _variances(path, found["variances"]) if "variances" in found else None, tuple(map(str, found.get("limits", ()))),
-        {str(key): str(value) for key, value in found.get("causes", {}).items()}, str(found.get("opened", "")),
+        {str(key): str(value) for key, value in found.get("causes", {}).items()}, _opened(path, found),
     )  # fmt: skip
+
+
+def _opened(path: Path, found: Mapping[str, Any]) -> date | None:
+    """Returns from when the test split may be scored; None: the plan does not say it. Raises `UserError` where that is no date."""
+    if "opened" not in found:
+        return None
+    try:
+        return date.fromisoformat(str(found["opened"]))
+    except ValueError as error:
+        raise UserError(f"--plan={path}: opened: {found['opened']!r} is no date; write it as 2026-12-01") from error
 
 
 class _Loader(yaml.SafeLoader):

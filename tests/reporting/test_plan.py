@@ -1,5 +1,6 @@
 """A plan's file: what it says, and what is refused, by name."""
 
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -128,9 +129,15 @@ def test_a_test_split_is_scored_only_once_it_is_opened(write):
     closed = read(write(with_test + EVIDENCE))
     with pytest.raises(UserError, match="stage arms scores the test split, which this plan has not opened; fix trials"):
         closed.check_opened(closed.stages)
-    for text in (with_test + EVIDENCE + "opened: 2026-12-01\n", TEXT + EVIDENCE, with_test):
+    today = date.today()
+    for text in (with_test + EVIDENCE + f"opened: {today}\n", TEXT + EVIDENCE, with_test):
         plan = read(write(text))
         plan.check_opened(plan.stages)
+    early = read(write(with_test + EVIDENCE + f"opened: {today + timedelta(2)}\n"))
+    with pytest.raises(UserError, match=f"stage arms scores the test split, which this plan opens on {today + timedelta(2)}"):
+        early.check_opened(early.stages)
+    with pytest.raises(UserError, match="opened: 'soon' is no date; write it as 2026-12-01"):
+        read(write(with_test + EVIDENCE + "opened: soon\n"))
 
 
 @pytest.mark.parametrize(
