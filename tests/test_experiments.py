@@ -3,16 +3,23 @@
 Which rows there are follows from the registry: every system, the ablations of the paper's model, and its contrasts with in-batch negatives.
 """
 
+import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
+from conftest import entry_point
 
 from hcl_tf import config
 from hcl_tf.models import registry, setting_flags
 from hcl_tf.models.registry import resolve
 from hcl_tf.models.settings.groupwise import GroupwiseSettings
 from hcl_tf.models.settings.hcl import ABLATIONS
-from hcl_tf.reporting.plan import FOR_ALL
+from hcl_tf.reporting.plan import FOR_ALL, read
 from hcl_tf.reporting.series import Series
 from hcl_tf.settings import TrainingSettings
 
@@ -74,3 +81,23 @@ def test_a_budget_scales_every_row_of_its_task_down(budget, monkeypatch):
         assert found["preset"] == "small"
         if "max_steps" in found:
             assert 0 < found["max_steps"] <= 1000
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_the_makefile_makes_what_plans_need_by_commands_that_can_be(tmp_path):
+    """Each of its commands is read by the real flags, in an empty folder, where nothing is made yet."""
+    plans = [read(path) for path in FOLDER.glob("*/plan.yaml")]
+    data = {str(stage.data) for plan in plans for stage in plan.stages}
+    named = [path.read_text(encoding="utf-8") for plan in plans for path in plan.path.parent.glob("*/*.flags")]
+    weights = {found for text in named for found in re.findall(r"^--(?:encoder|pretrained)=(weights/\S+)", text, re.MULTILINE)}
+    wanted = [*sorted(data), *sorted(weights), "trials", "choices"]
+    made = subprocess.run(["make", "--dry-run", f"--file={FOLDER / 'Makefile'}", *wanted], cwd=tmp_path, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    commands = [shlex.split(line) for line in made.stdout.replace("\\\n", " ").splitlines() if " -m hcl_tf." in line]
+    assert len(commands) == len({tuple(command) for command in commands}) == len(made.stdout.replace("\\\n", " ").splitlines())
+    assert weights == {f"weights/{Path(word).stem}" for words in commands for word in words if "/pretraining/weights/" in word}
+    assert data < {word.removeprefix("--out=") for words in commands for word in words}
+    for _, _, module, *given in commands:
+        entry_point(module.removeprefix("hcl_tf."))
+        with flagsaver.flagsaver():
+            assert flags.FLAGS([module, *given]) == [module], given
