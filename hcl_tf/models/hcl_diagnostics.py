@@ -4,7 +4,7 @@
 (hcl_tf.studies.channel) makes its figures of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import tensorflow as tf
@@ -14,7 +14,7 @@ from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.layers import latent
 from hcl_tf.layers.noise import Noise
 from hcl_tf.models.base import Batch
-from hcl_tf.models.examples import NOT_A_NUMBER, another, as_float, has_impostor, have_different_keywords, where_applies, with_negatives
+from hcl_tf.models.examples import NOT_A_NUMBER, another, as_float, has_impostor, have_different_keywords, where_applies
 from hcl_tf.models.latent_variable import latent_diagnostics
 
 NLL = Callable[[dict, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -143,17 +143,19 @@ class HCLDiagnostics:
         others = tf.reduce_logsumexp(tf.where(real[None], scores, -float("inf")), -1) - tf.math.log(tf.reduce_sum(batch["example_mask"]))
         return tf.linalg.diag_part(scores) - others
 
-    def what_if(self, batch: Batch, noise: Noise, alpha: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Computes the NLL [B] of each target, and of each negative, at z = mu_p + alpha (mu+ - mu-), a scalar alpha.
+    def what_if(self, batch: Batch, noise: Noise, alphas: Sequence[float]) -> tf.Tensor:
+        """Computes the NLL of each target, and of each negative, at z = mu_p + alpha (mu+ - mu-) for each alpha: [alphas, 2, B].
 
         mu_p is the prior's mean, mu+ and mu- are the posterior's of target and negative. It reads the target, so it is no prediction: it
         is the most that L_ins could bring.
         """
         texts = self.encode(batch, None, ROLES)
         keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False), noise)
-        means = [self.posterior_of(texts["source"], texts[role]).mean() for role in ROLES[1:]]
-        z = self.prior_of(texts, keywords).mean() + alpha * (means[0] - means[1])
-        return self.nll_given(batch, texts, keywords, z), self.nll_given(with_negatives(batch), texts, keywords, z)
+        prior = self.prior_of(texts, keywords).mean()
+        target, negative = (self.posterior_of(texts["source"], texts[role]).mean() for role in ROLES[1:])
+        nll = self.traced_once(batch, texts)
+        found = [[nll(keywords, prior + alpha * (target - negative), batch[f"{role}_ids"]) for role in ROLES[1:]] for alpha in alphas]
+        return tf.stack([tf.stack(pair) for pair in found])
 
     def keyword_diagnostics(self, batch: Batch, keywords: dict, posterior) -> dict[str, tf.Tensor]:
         """Says whether L_key and L_ma order their pair right, and how near impostors are to u_y; as in `instance_diagnostics`."""

@@ -132,9 +132,9 @@ def test_the_negative_is_scored_as_a_target_would_be(make, whole):
 def test_what_if_moves_the_prior_s_mean_along_the_posterior_s(make, whole):
     system = make(latent_to="both")
     ((prior, _), (near, _), (far, _)), texts, keywords = gaussians_of(system, whole)
-    for alpha in (0.0, 0.5):
+    alphas = (0.0, 0.5)
+    for alpha, found in zip(alphas, system.what_if(whole, noise_of(whole), alphas), strict=True):
         z = tf.constant(prior + alpha * (near - far), tf.float32)
-        found = system.what_if(whole, noise_of(whole), tf.constant(alpha))
         for role, nll in zip(ROLES[1:], found, strict=True):
             expected = system.nll_given({**whole, "target_ids": whole[f"{role}_ids"]}, texts, keywords, z)
             np.testing.assert_allclose(nll[: B - 1], expected[: B - 1], rtol=1e-4)

@@ -103,14 +103,10 @@ def _what_if(validation: Validation, units: np.ndarray | None) -> dict[str, dict
     Returns:
       alpha -> `nll` of the target; `margin`, the negative's NLL minus the target's; `moved`, the margin minus that at alpha 0. Nats a text.
     """
-    ask = tf.function(lambda batch, alpha: validation.system.what_if(batch, validation.noise(batch), alpha), autograph=False)
+    ask = tf.function(lambda batch: validation.system.what_if(batch, validation.noise(batch), ALPHAS), autograph=False)
+    parts = [ask(batch).numpy()[..., batch["example_mask"].numpy() > 0] for batch in validation.batches.dataset(None)]
     columns: dict[str, np.ndarray] = {}
-    for alpha in ALPHAS:
-        parts = []
-        for batch in validation.batches.dataset(None):
-            real = batch["example_mask"].numpy() > 0
-            parts.append(np.stack([values.numpy()[real] for values in ask(batch, tf.constant(alpha))]))
-        target, negative = np.concatenate(parts, axis=1).astype(np.float64)
+    for alpha, (target, negative) in zip(ALPHAS, np.concatenate(parts, axis=-1).astype(np.float64), strict=True):
         columns |= {f"{alpha:g} nll": target, f"{alpha:g} margin": negative - target}
         columns[f"{alpha:g} moved"] = columns[f"{alpha:g} margin"] - columns[f"{ALPHAS[0]:g} margin"]
     found = means(columns, units)
