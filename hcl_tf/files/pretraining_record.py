@@ -8,7 +8,7 @@ from typing import Any
 from hcl_tf.errors import UserError
 from hcl_tf.files.checksums import sha256
 from hcl_tf.files.json_text import from_json, to_json
-from hcl_tf.settings import EQUAL
+from hcl_tf.settings import COMPUTATION, EQUAL
 
 RECORD, WEIGHTS = "pretraining.json", "model.safetensors"
 _BITS = re.compile(r", weights ([0-9a-f]{8})\)")
@@ -34,14 +34,15 @@ def read(folder: Path) -> dict[str, Any] | None:
 def origin_of(folder: Path) -> str:
     """Says in words how weights were pretrained here, to be put behind their description; "" for those of others.
 
-    It ends with the first digits of two checksums. `recipe` is that of settings and texts. `weights` is that of the weights themselves:
-    one recipe gives other bits on another kind of processor.
+    It ends with the first digits of two checksums. `recipe` is that of the texts and of the settings that say what is computed.
+    `weights` is that of the weights themselves: one recipe gives other bits on another kind of processor.
     """
     record = read(folder)
     if record is None:
         return ""
     said = f"{record['settings']['objective']}, {record['texts']:,} texts, {record['pieces_seen']:,} pieces seen"
-    recipe = hashlib.sha256(to_json([record["settings"], record["data"]])).hexdigest()
+    settings = {name: value for name, value in record["settings"].items() if name not in COMPUTATION}
+    recipe = hashlib.sha256(to_json([settings, record["data"]])).hexdigest()
     return f", {EQUAL} ({said}, recipe {recipe[:8]}, weights {sha256(folder / WEIGHTS)[:8]})"
 
 

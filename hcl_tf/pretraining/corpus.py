@@ -8,7 +8,7 @@ from hcl_tf.config import PARAPHRASES
 from hcl_tf.data.corpora.examples import ROLES
 from hcl_tf.data.corpora.qqp import Clusters
 from hcl_tf.data.store.prepared_data import PreparedData
-from hcl_tf.data.store.tfrecords import VOCABULARY, Record
+from hcl_tf.data.store.tfrecords import VOCABULARY, Record, content_of
 from hcl_tf.data.tokenizers.wordpiece import Tokenizer
 from hcl_tf.errors import UserError
 from hcl_tf.pretraining.rows import Texts
@@ -25,7 +25,7 @@ class Corpus:
     Attributes:
       train, held_out: distinct texts; none is in both. Held out are those of the validation splits.
       tokenizer: the one with which all folders were prepared. vocabulary: its file. language: "en" or "zh".
-      excluded: training texts left out because of `exclude`. hashes: of the folders' manifests, in order.
+      excluded: training texts left out because of `exclude`. hashes: of the folders' contents (`content_of`), in order.
     """
 
     train: Texts
@@ -72,7 +72,7 @@ def collect(folders: list[Path], exclude: list[Path]) -> Corpus:
     return Corpus(
         Texts.of(list(train)), Texts.of(list(held_out)), first.tokenizer, first.folder / VOCABULARY, languages.pop(),
         len(left_out - train.keys()),
-        {name: [data.manifest["sha256"] for data in part] for name, part in (("data", opened), ("exclude", barred))},
+        {name: [content_of(data.manifest) for data in part] for name, part in (("data", opened), ("exclude", barred))},
     )  # fmt: skip
 
 

@@ -24,7 +24,6 @@ from hcl_tf.pretraining.settings import BODIES, PretrainingSettings, differences
 from hcl_tf.pretraining.systems import SYSTEMS, Pretraining
 from hcl_tf.training import assembly, checkpoints
 from hcl_tf.training.determinism import make_deterministic
-from hcl_tf.training.environment import describe_environment
 from hcl_tf.training.launch import compiled
 from hcl_tf.training.loop import Loop
 from hcl_tf.training.run_folder import CHECKPOINTS, RunFolder
@@ -203,7 +202,7 @@ def _finish(loop: Loop, corpus: Corpus, out: Path, run: RunFolder, why: str) -> 
     best = loop.saved.read("best_loss")
     checkpoints.assign(assembly.variables(loop.system), best.arrays, best.path)
     losses = next(r for r in run.read_metrics() if r["kind"] == "validation" and r["step"] == best.step)
-    record = completed(run.config | described(loop, corpus), out.name, losses, loop.rate(), describe_environment())
+    record = completed(run.config | described(loop, corpus), out.name, losses, loop.rate(), run.environment)
     publication.publish(loop.system, corpus.vocabulary.read_bytes(), record, out)
     run.finish({"ended": why, "step": loop.at.step, "best_step": best.step})
     print(publication.card(record), f"\nwrote {out}", sep="", flush=True)

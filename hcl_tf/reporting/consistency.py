@@ -4,14 +4,17 @@ Each function raises `UserError`, with the file and the remedy, where it is not.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.tfrecords import content_of
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
-from hcl_tf.files.pretraining_record import without_bits
+from hcl_tf.files import pretraining_record
 from hcl_tf.models import registry
 from hcl_tf.reporting.series import Series
+from hcl_tf.settings import EQUAL
 from hcl_tf.training.run_folder import has_finished, load_run
 
 
@@ -33,6 +36,7 @@ def check(series: Series, systems: list[str], wanted_runs: list[tuple[str, int]]
             raise UserError(f"{result.origin}: kept from other data than {folder}; a row has one data set: choose another --out")
     _check_budget(series, kept)
     _check_weights(kept)
+    _check_texts(series, {system: data[series.data_of(system)] for system in wanted})
     _check_finished(series, [run for run in wanted_runs if not series.kept(*run).is_file()])
 
 
@@ -60,10 +64,23 @@ def _check_weights(kept: list[rows.Result]) -> None:
         if not (named := result.pretrained_here):
             continue
         other = first.setdefault(named, result)
-        if without_bits(other.record["encoder"]) != without_bits(result.record["encoder"]):
+        if pretraining_record.without_bits(other.record["encoder"]) != pretraining_record.without_bits(result.record["encoder"]):
             raise UserError(
                 f"{result.origin}: begun with {result.record['encoder']}, and {other.origin} with {other.record['encoder']}; rows of one "
                 "table begin with weights of one recipe: remove the older row and its run folder"
+            )
+
+
+def _check_texts(series: Series, data: Mapping[str, PreparedData]) -> None:
+    """Weights of hcl_tf.pretrain have to know a row's data, to read it or to leave it out: else they may have seen what it is scored on."""
+    for system, prepared in data.items():
+        named = series.settings(system, EQUAL)
+        folder = Path(named.get("pretrained") or named.get("encoder") or "random")
+        record = pretraining_record.read(folder)
+        if record and content_of(prepared.manifest) not in {*record["data"]["data"], *record["data"]["exclude"]}:
+            raise UserError(
+                f"{folder}: pretrained without {prepared.folder}, so it may have seen texts that {system} is scored on; pretrain with "
+                f"--exclude={prepared.folder}"
             )
 
 

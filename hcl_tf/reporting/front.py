@@ -81,6 +81,7 @@ def _tests(plan: ExperimentPlan, primary: list[Outcome], secondary: list[Outcome
     found = []
     if primary:
         said = f"Written into the plan on {plan.written}, before the first run."
+        said += f" The test split is opened from {plan.opened} on." if plan.opened else ""
         text = [f"{said} Differences are gains: above 0 is better, also of NLL, whose sign is turned.", *_power(plan, primary)]
         found.append(Section("The test that decides", text, [front_tables.tests(primary)]))
     if ran := [one for one in secondary if one.verdict != NOT_RUN]:

@@ -8,6 +8,7 @@ from scipy import stats
 
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.rows import Result
+from hcl_tf.files.pretraining_record import bits_of
 from hcl_tf.metrics import decision
 from hcl_tf.metrics.crossed import CrossedMean, crossed_mean
 from hcl_tf.metrics.significance import compare_paired
@@ -16,7 +17,7 @@ from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.measures import Measure, of_examples
 from hcl_tf.reporting.plan import PlannedTest
 
-NOT_RUN, NOT_YET, CLOSED = "NOT RUN", "not yet", "channel CLOSED"
+NOT_RUN, NOT_YET, CLOSED, OTHER_BITS = "NOT RUN", "not yet", "channel CLOSED", "OTHER WEIGHTS"
 ALPHA = 0.05
 TO_TEXT = "z -> decoder"  # of links.FIGURES
 RULE = (
@@ -26,7 +27,8 @@ RULE = (
     f"{NOT_YET}: a planned seed of either row is missing, and nothing is judged before. "
     f"{CLOSED}: in one of the rows z does not reach the text, so their difference says nothing of what acts through z. It "
     f"does where another example's prior mean costs the target at least {links.FELT} nats, in the mean over the row's runs, and the 95% "
-    "interval of that mean over runs lies above 0."
+    "interval of that mean over runs lies above 0. "
+    f"{OTHER_BITS}: with some seed the two rows begin with weights of one name that were made twice, and so with other weights."
 )
 
 
@@ -100,9 +102,23 @@ def _outcome(test: PlannedTest, kept: KeptStage, beside: str, measure: Measure, 
     shared = {result.seed for result in own} & {result.seed for result in base}
     if planned - shared:
         return replace(one, verdict=NOT_YET, because=f"{len(shared & planned)} of {len(planned)} paired seeds")
+    if apart := _begun_apart(own, base):
+        return replace(one, verdict=OTHER_BITS, because=apart)
     if test.open_channel and (closed := [name for name, runs in ((test.row, own), (beside, base)) if is_closed(runs)]):
         return replace(one, verdict=CLOSED, because=f"z does not reach the text in {' and '.join(closed)}")
     return replace(one, verdict=decision.verdict(table, margin))
+
+
+def _begun_apart(own: Sequence[Result], base: Sequence[Result]) -> str:
+    """Says with which seeds two rows begin with weights of one name and of other bits; "": with none."""
+    of_base = {result.seed: result for result in base}
+    seeds = sorted(
+        result.seed
+        for result in own
+        if result.pretrained_here and (other := of_base.get(result.seed)) and other.pretrained_here == result.pretrained_here
+        if bits_of(result.record["encoder"]) != bits_of(other.record["encoder"])
+    )
+    return f"{own[0].pretrained_here} was made twice, of seed {', '.join(map(str, seeds))}" if seeds else ""
 
 
 def _described(empty: Outcome, table: np.ndarray) -> Outcome:

@@ -98,6 +98,25 @@ def test_a_closed_channel_lets_nothing_be_said_of_the_base_alone(plan):
     assert outcomes.outcomes(replace(plan.primary, open_channel=False), stage)[0].verdict == decision.YES
 
 
+def test_rows_that_begin_with_weights_made_twice_are_not_judged(plan):
+    """One seed of five is enough; where both rows of a seed begin alike, it may differ between seeds."""
+
+    def begin(results, bits):
+        for one in results:
+            one.record["settings"] |= {"encoder": "weights/bert"}
+            one.record["encoder"] = f"encoder: folder bert, equal pretraining (mlm, recipe aaaaaaaa, weights {bits[one.seed]})"
+        return results
+
+    alike = dict.fromkeys(MANY, "11111111") | {MANY[0]: "22222222"}
+    for apart, verdict, because in (
+        (alike, decision.YES, ""),
+        (alike | {MANY[1]: "33333333"}, outcomes.OTHER_BITS, f"weights/bert was made twice, of seed {MANY[1]}"),
+    ):
+        results = begin(questions({"hcl": 31.0}), alike) + begin(questions({"bert_cvae": 30.0}), apart)
+        first, _ = outcomes.outcomes(plan.primary, kept(plan, results))
+        assert (first.verdict, first.because) == (verdict, because)
+
+
 def test_a_channel_is_judged_in_the_mean_over_runs():
     runs = [result("hcl", seed, open_links=seed != MANY[0]) for seed in MANY]  # costs of 0, 1, 1, 1, 1 nats
     assert not outcomes.is_closed(runs), "one weak run does not close it"

@@ -12,6 +12,7 @@ from conftest import prepare_sample
 from made_results import made
 
 from hcl_tf.data.store.prepared_data import PreparedData
+from hcl_tf.data.store.tfrecords import content_of
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation import rows
 from hcl_tf.models.registry import resolve
@@ -259,6 +260,24 @@ def test_rows_that_begin_with_weights_of_another_recipe_are_refused_beside_older
     keep("bert_cvae", "bbbbbbbb", "11111111")  # other bits: a departure, which the page names
     assert reproduction.reproduce(series, ["hcl"], [1]) == 0
     assert not calls
+
+
+@pytest.mark.parametrize(("data", "exclude", "refused"), [([], [], True), (["own"], [], False), ([], ["own"], False)])
+def test_weights_that_may_have_seen_what_a_row_is_scored_on_are_refused(series, calls, tmp_path, data, exclude, refused):
+    weights, own = tmp_path / "bert", content_of(PreparedData(series.data).manifest)
+    weights.mkdir()
+    known = {"data": [*data, "another"], "exclude": exclude}
+    record = {"settings": {"objective": "mlm"}, "texts": 9, "pieces_seen": 99, "data": known}
+    (weights / "pretraining.json").write_text(json.dumps(record).replace('"own"', f'"{own}"'))
+    (series.budget / "all.flags").write_text(f"--batch_size=16\n--encoder={weights}\n")
+    if refused:
+        said = f"{weights}: pretrained without {series.data}, so it may have seen texts that hcl is scored on; pretrain with --exclude="
+        with pytest.raises(UserError, match=re.escape(said)):
+            reproduction.reproduce(series, ["hcl"], [1])
+        assert not calls
+    else:
+        reproduction.reproduce(series, ["hcl"], [1])
+        assert trained(calls) == ["hcl-1"]
 
 
 @pytest.mark.slow
