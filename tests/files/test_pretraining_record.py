@@ -27,7 +27,10 @@ def test_a_description_names_the_recipe_and_the_bits(tmp_path):
     assert record.bits_of(record.without_bits(said)) == ""
 
 
-@pytest.mark.parametrize("changes", [{"weights": b"others"}, {"settings": SETTINGS | {"micro_batch": 8, "jit_compile": "true"}}, {"step": 7}])
+COMPUTED = {"settings": SETTINGS | {"micro_batch": 8, "jit_compile": "true"}}  # in another way
+
+
+@pytest.mark.parametrize("changes", [{"weights": b"others"}, COMPUTED, {"step": 7}])
 def test_one_recipe_may_give_other_bits(tmp_path, changes):
     one, other = origin(tmp_path / "one"), origin(tmp_path / "other", **changes)
     assert record.without_bits(one) == record.without_bits(other)

@@ -8,6 +8,7 @@ import pytest
 from hcl_tf.config import TASKS
 from hcl_tf.errors import UserError
 from hcl_tf.metrics.power import Components
+from hcl_tf.reporting.kept import of_plan
 from hcl_tf.reporting.plan import read
 from hcl_tf.reporting.series import series_of
 from hcl_tf.reporting.verdicts import differing
@@ -245,3 +246,30 @@ def test_the_evidence_compares_rows_that_differ_in_what_is_asked_alone():
         for name in settings.keys() & {"hcl", "bert_cvae", "claps", "bert_gen"}:
             other = set(differing(of_questions.setdefault(name, settings[name]), settings[name]))
             assert other <= OF_A_STAGE, f"{name} of {stage.name} beside that of questions"
+
+
+TOGETHER = ("hcl", "bert_cvae")  # which take the setting whose two values have the smallest sum
+
+
+def test_the_evidence_has_the_settings_that_its_kept_trials_chose():
+    """Rows whose trials are not kept yet are left out."""
+    folder = Path(__file__).parents[2] / "experiments"
+    plan = read(folder / "evidence" / "plan.yaml")
+    stage = plan.stage("questions")
+    kept = next(one for one in of_plan(plan, folder / "reports" / "evidence") if one.stage is stage).trials
+    chosen = {}
+    for rows in (TOGETHER, ("claps",), ("bert_gen",)):
+        values: dict[tuple, list[float]] = {}
+        for trial in (trial for row in rows for trial in kept[row]):
+            setting = tuple(sorted((name, value) for name, value in trial.items() if name not in ("trial", "value")))
+            values.setdefault(setting, []).append(float(trial["value"]))
+        whole = {setting: sum(found) for setting, found in values.items() if len(found) == len(rows)}
+        assert bool(whole) == any(kept[row] for row in rows), f"{rows} tried other settings"
+        chosen |= {row: dict(min(whole, key=whole.get)) for row in rows if whole}
+    chosen |= {row.name: chosen["hcl"] for row in stage.rows if row.name.startswith(TOGETHER) and "hcl" in chosen}
+    series = series_of(plan, stage, Path("runs"), Path("out"))
+    for row, settings in chosen.items():
+        laid = series.settings(row)
+        for name, value in settings.items():
+            found = laid[name]
+            assert (f"{found:.3g}" if isinstance(found, float) else str(found)) == value, f"{row}: --{name}"
