@@ -31,6 +31,7 @@ from tensorflow.python.util import tf_stack  # noqa: E402
 from hcl_tf.data.corpora import generated  # noqa: E402
 from hcl_tf.data.preparation import PreparationSettings, prepare  # noqa: E402
 from hcl_tf.files.array_cache import CACHE  # noqa: E402
+from hcl_tf.training import run_folder  # noqa: E402
 
 pytest_plugins = ["hcl_fixtures"]
 
@@ -50,6 +51,14 @@ def _single_precision():
     """Takes back the policy that a system in mixed precision leaves to the whole process, and so to the next module of tests."""
     yield
     keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture(scope="module")
+def quick_environment():
+    """Runs record a made machine: to ask git, packages and processor for each of a hundred runs would take longer than training."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run_folder, "describe_environment", lambda: {"python": "3"})
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,7 @@ import time
 
 import pytest
 import tensorflow as tf
-from commands import command_in
-from test_train import environment
+from commands import command_in, environment
 
 from hcl_tf.training.run_folder import load_run
 

@@ -1,5 +1,6 @@
-"""Command lines of the package, run in this process, which has TensorFlow imported already."""
+"""Command lines of the package, in this process, which has TensorFlow imported already, or in one of their own."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,15 @@ import pytest
 from absl.testing import flagsaver
 from conftest import entry_point
 
+import hcl_tf
 from hcl_tf import cli
+
+PACKAGE = str(Path(hcl_tf.__file__).parents[1])
+
+
+def environment() -> dict[str, str]:
+    """That of a command line of its own: this package, one thread."""
+    return {**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def command_in(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., SimpleNamespace]:

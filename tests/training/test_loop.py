@@ -1,235 +1,27 @@
-"""The loop on a toy system: stopped anywhere and taken up again, it ends with the same bytes; what it refuses, keeps and writes."""
+"""The loop on a toy system: what it refuses, keeps and writes."""
 
 import json
 import os
-import random
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toy_system import read, toy, toy_settings, values
+from toy_runs import Killed, Toys, kill
+from toy_system import values
 
-from hcl_tf.decoding.generator import Generator
 from hcl_tf.errors import UserError
-from hcl_tf.training import checkpoints, run_folder
-from hcl_tf.training.launch import Samples
+from hcl_tf.training import checkpoints
 from hcl_tf.training.loop import Loop
-from hcl_tf.training.run_folder import RunFolder, load_run
-from hcl_tf.training.step import TrainStep
-from hcl_tf.training.validation import Validation
+from hcl_tf.training.run_folder import load_run
 
-SETTINGS = {"batch_size": 60, "max_steps": 17, "checkpoint_every": 3, "log_every": 2, "learning_rate": 0.05}  # 7 batches an epoch
-STOPS = (1, 3, 7, 8, 16)  # before, at and after a checkpoint; the end of an epoch; a metrics line in progress
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _same_machine():
-    """Asking git and the machine for each of a hundred runs would take longer than training."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(run_folder, "describe_environment", lambda: {})
-        yield
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it, and nothing is tidied up."""
-
-
-class Toys:
-    """Runs in one folder; each `go` is what a new process would do. The step is traced once for all."""
-
-    def __init__(self, folder: Path, poison: dict | None = None, boundaries: tuple[int, ...] = (), **given) -> None:
-        self.settings = toy_settings(**{**SETTINGS, **given})
-        self.system, self.batches = toy(folder, self.settings, poison=poison, boundaries=boundaries)
-        self.step = TrainStep(self.system, self.settings, None, compiled=False)
-        data, _, held_out = read(folder)
-        self.validation = Validation.of_pairs(self.system, data, held_out)
-        self.samples = Samples(Generator(self.system, data.tokenizer), self.validation, list(data.records("validation")))
-        self.everything = {**self.system_variables(), **self.step.state()}
-        self.fresh = checkpoints.variables_of(self.everything)
-
-    def system_variables(self) -> dict:
-        return {f"model/{v.name}": v for v in self.system.variables}
-
-    def go(self, path: Path, stop: int | None = None, how=None, after=lambda step, scalars: scalars) -> tuple[str, Loop]:
-        """Trains; before step number `stop` is taken, `how()` happens. `after` may change a step's scalars."""
-        checkpoints.assign(self.everything, self.fresh)
-
-        def step(batch, number):
-            if number == stop:
-                how()
-            return after(number, self.step(batch, number))
-
-        step.state, step.norms_by_term = self.step.state, self.step.norms_by_term
-        with RunFolder.open(path, {"settings": self.settings.to_dict()}, ["train"]) as run:
-            saved = checkpoints.Checkpoints(path / "checkpoints", self.settings.keep_checkpoints)
-            loop = Loop(self.system, step, self.batches, self.validation, None, self.settings, run, saved, self.samples)
-            loop.resume()
-            return loop.train(), loop
-
-
-def kill():
-    raise Killed
-
-
-def outcome(path: Path, toys: Toys) -> tuple:
-    """All that two runs have to agree on, as bytes."""
-    newest = checkpoints.Checkpoints(path / "checkpoints").newest()
-    best = {name: checkpoints.Checkpoints(path / "checkpoints").read(name) for name in ("best_loss", "best_nll")}
-    as_bytes = lambda c: (c.step, {name: array.tobytes() for name, array in c.arrays.items()}, c.state)  # noqa: E731
-    now = {name: value.tobytes() for name, value in checkpoints.variables_of(toys.everything).items()}
-    return as_bytes(newest), {name: as_bytes(c) for name, c in best.items()}, now, (path / "metrics.jsonl").read_bytes()
+pytestmark = pytest.mark.usefixtures("quick_environment")
 
 
 @pytest.fixture(scope="module")
 def toys(qqp_folder) -> Toys:
     return Toys(qqp_folder)
-
-
-@pytest.fixture(scope="module")
-def whole(toys, tmp_path_factory) -> tuple:
-    """The outcome of the run that nothing interrupts."""
-    path = tmp_path_factory.mktemp("whole") / "run"
-    why, _ = toys.go(path)
-    assert why == "steps"
-    return outcome(path, toys)
-
-
-@pytest.mark.parametrize("stop", STOPS)
-def test_killed_anywhere_it_ends_the_same(toys, whole, tmp_path, stop) -> None:
-    with pytest.raises(Killed):
-        toys.go(tmp_path / "run", stop, kill)
-    toys.go(tmp_path / "run")
-    assert outcome(tmp_path / "run", toys) == whole
-
-
-@pytest.fixture(scope="module")
-def phased(qqp_folder) -> Toys:
-    """Three phases: one begins at a checkpoint, one between two and within an epoch."""
-    return Toys(qqp_folder, boundaries=(6, 10))
-
-
-@pytest.fixture(scope="module")
-def whole_in_phases(phased, tmp_path_factory) -> tuple:
-    path = tmp_path_factory.mktemp("phased") / "run"
-    phased.go(path)
-    return outcome(path, phased)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "stop", [pytest.param(stop, marks=[pytest.mark.slow] if stop in (6, 10, 11) else []) for stop in (5, 6, 7, 9, 10, 11, 12)]
-)
-def test_killed_around_a_phase_s_beginning_it_ends_the_same(phased, whole, whole_in_phases, tmp_path, stop) -> None:
-    with pytest.raises(Killed):
-        phased.go(tmp_path / "run", stop, kill)
-    phased.go(tmp_path / "run")
-    assert outcome(tmp_path / "run", phased) == whole_in_phases
-    assert whole_in_phases[2] != whole[2], "a phase changes something"
-
-
-@pytest.mark.slow
-def test_killed_again_and_again(toys, whole, tmp_path) -> None:
-    draw, path = random.Random(5), tmp_path / "run"
-    for _ in range(6):
-        newest = checkpoints.Checkpoints(path / "checkpoints").newest()
-        with pytest.raises(Killed):
-            toys.go(path, min((newest.step if newest else 0) + draw.randint(0, 4), 16), kill)
-    toys.go(path)
-    assert outcome(path, toys) == whole
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("owner", "method", "call"),
-    [
-        (RunFolder, "append", 1), (RunFolder, "append", 5), (checkpoints.Checkpoints, "save", 1), (checkpoints.Checkpoints, "save", 3),
-        (checkpoints.Checkpoints, "save_best", 3),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("done", [False, True])
-def test_killed_while_writing_it_ends_the_same(toys, whole, tmp_path, monkeypatch, owner, method, call, done) -> None:
-    """Right before and right after each kind of write: what is on disk is then a line ahead, or a checkpoint behind."""
-    original, calls = getattr(owner, method), []
-
-    def counted(*arguments):
-        calls.append(None)
-        if len(calls) == call and not done:
-            raise Killed
-        result = original(*arguments)
-        if len(calls) == call:
-            raise Killed
-        return result
-
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, method, counted)
-        with pytest.raises(Killed):
-            toys.go(tmp_path / "run")
-    toys.go(tmp_path / "run")
-    assert outcome(tmp_path / "run", toys) == whole
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "stop"), [(signal.SIGTERM, 0), (signal.SIGINT, 6), (signal.SIGTERM, 10)])
-def test_a_signal_saves_and_the_same_command_goes_on(toys, whole, tmp_path, capsys, number, stop) -> None:
-    before = signal.getsignal(number)
-    why, loop = toys.go(tmp_path / "run", stop, lambda: os.kill(os.getpid(), number))
-    assert why == number.name
-    assert checkpoints.Checkpoints(tmp_path / "run/checkpoints").newest().step == loop.at.step == stop + 1
-    assert f"{number.name}: saving" in capsys.readouterr().out
-    assert signal.getsignal(number) == before, "what the loop takes over it gives back"
-    why, _ = toys.go(tmp_path / "run")
-    assert why == "steps"
-    assert outcome(tmp_path / "run", toys)[2:] == whole[2:]
-    assert f"going on from step {stop + 1} " in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_a_second_signal_leaves_at_once(toys, whole, tmp_path) -> None:
-    def twice():
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(KeyboardInterrupt):
-        toys.go(tmp_path / "run", 7, twice)
-    toys.go(tmp_path / "run")
-    assert outcome(tmp_path / "run", toys) == whole
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("harm", ["variables.safetensors", "checkpoint.json", "missing"])
-def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(toys, whole, tmp_path, capsys, harm) -> None:
-    path = tmp_path / "run"
-    with pytest.raises(Killed):
-        toys.go(path, 13, kill)
-    newest = path / "checkpoints" / "step-00000012"
-    if harm == "missing":
-        (newest / "variables.safetensors").unlink()
-    else:
-        data = bytearray((newest / harm).read_bytes())
-        data[len(data) // 2] ^= 1
-        (newest / harm).write_bytes(data)
-    capsys.readouterr()
-    toys.go(path)
-    said = capsys.readouterr().out
-    assert "checkpoint refused" in said
-    assert str(newest) in said
-    assert "going on from step 9 " in said
-    assert outcome(path, toys) == whole
-
-
-def test_where_every_checkpoint_is_damaged_nothing_is_started_anew(toys, tmp_path) -> None:
-    path = tmp_path / "run"
-    with pytest.raises(Killed):
-        toys.go(path, 8, kill)
-    for place in (path / "checkpoints").glob("step-*"):
-        (place / "variables.safetensors").write_bytes(b"")
-    metrics = (path / "metrics.jsonl").read_bytes()
-    with pytest.raises(UserError, match="no checkpoint is whole"):
-        toys.go(path)
-    assert (path / "metrics.jsonl").read_bytes() == metrics
 
 
 def test_metrics_say_what_the_steps_returned(toys, tmp_path) -> None:

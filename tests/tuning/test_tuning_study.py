@@ -9,7 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from test_train import environment
+from commands import environment
 
 from hcl_tf.errors import UserError
 from hcl_tf.models import registry
