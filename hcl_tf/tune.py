@@ -25,6 +25,9 @@ SAMPLER = flags.DEFINE_enum(
     "How further trials are chosen: tpe, by what earlier ones gave, or random, so that two systems that have the same settings to try "
     "try the same values with the same --seed.",
 )  # fmt: skip
+TRY_GIVEN = flags.DEFINE_list(
+    "try_given", [], "Settings that are tried although a flag gives them, as where a flag file has what an earlier study chose."
+)
 TRIALS = flags.DEFINE_integer("trials", 12, "Trainings in all; the first has the settings as they are.", lower_bound=2)
 
 
@@ -36,10 +39,12 @@ def main() -> None:
         if flag.value:
             raise UserError(f"--{flag.name}: each trial has its own; drop the flag")
     FLAGS.check()
-    preset, given = FLAGS.preset.value or "paper", FLAGS.given
+    preset, given = FLAGS.preset.value or "paper", {name: value for name, value in FLAGS.given.items() if name not in TRY_GIVEN.value}
     settings = registry.resolve(preset, given)
     left = {*given, *registry.entry(settings.model).fixed}
-    _space(settings, left)
+    space = _space(settings, left)
+    if unknown := [name for name in TRY_GIVEN.value if name not in space]:
+        raise UserError(f"--try_given={unknown[0]}: nothing is tried of it with --model={settings.model}; drop it")
     cli.import_tensorflow()
     from hcl_tf.training.launch import settle
     from hcl_tf.tuning.study import Study, smallest, train
@@ -65,7 +70,9 @@ def _space(settings: Settings, left: set[str], weights: str | None = None) -> di
     """Returns what is tried, as `Settings.search_space` says. Raises `UserError` where that is nothing."""
     space = settings.search_space(left, weights)
     if not space:
-        raise UserError(f"--model={settings.model}: every setting that would be tried was given; drop one of the flags")
+        raise UserError(
+            f"--model={settings.model}: every setting that would be tried was given; drop one of the flags, or name it in --try_given"
+        )
     return space
 
 

@@ -106,5 +106,10 @@ def test_the_makefile_makes_what_plans_need_by_commands_that_can_be(tmp_path):
         with flagsaver.flagsaver():
             assert flags.FLAGS([module, *given]) == [module], given
         if module == "hcl_tf.tune":
-            found = setting_flags.read([flag for flag in given if not flag.startswith(("--study=", "--trials=", "--sampler="))])
-            resolve(found.preset.value, found.given)  # no flag that its system does not have
+            found = setting_flags.read(
+                [flag for flag in given if not flag.startswith(("--study=", "--trials=", "--sampler=", "--try_given="))]
+            )
+            tried = {name for flag in given if flag.startswith("--try_given=") for name in flag.partition("=")[2].split(",")}
+            settings = resolve(found.preset.value, found.given)  # no flag that its system does not have
+            assert tried <= settings.search_space(set(found.given) - tried).keys(), given
+            assert settings.search_space(set(found.given) - tried), given

@@ -11,6 +11,7 @@ from commands import command_in
         (("--study=s",), "--task is needed"),
         (("--study=s", "--task=qqp", "--run_dir=r"), "--run_dir: each trial has its own"),
         (("--study=s", "--task=qqp", "--model=copy"), "every setting that would be tried was given"),
+        (("--study=s", "--task=qqp", "--model=bert_gen", "--try_given=bag_of_words"), "--try_given=bag_of_words: nothing is tried of it"),
         (("--study=s", "--task=qqp", "--model=bert_gen", "--weight_ins=2"), "--weight_ins: --model=bert_gen does not use it"),
     ],
 )
