@@ -14,13 +14,18 @@ OPENING = """# Settings
 
 <!-- Made by docs/tools/settings_page.py from the settings dataclasses; what is written here by hand is lost. -->
 
-Every setting is a flag of `python -m hcl_tf.train`, and stands in the run's `config.json`. A preset gives all settings that you do not
-give: `--preset=tiny` for a first look, `small` for a CPU, `paper` for the paper's size. Without `--preset` it is `tiny` on a sample that
-comes with the package, and `paper` on any other data. A flag file holds flags, one a line: `--flagfile=experiments/qqp/hcl.flags`; flags
-that stand after it win.
+Every setting is a flag of `python -m hcl_tf.train`, and stands in the run's `config.json`. A preset gives the settings that you do not
+give: `--preset=tiny` for a first look, `small` for a CPU, `paper` for the paper's size. What the name of a model fixes wins over a preset
+([below](#what-a-model-fixes)). Without `--preset` it is `tiny` on a sample that comes with the package, and `paper` on any other data; on
+the generated sample, `tiny` is smaller and shorter then ([note 136](../BUILD_NOTES.md#136-a-generated-sample-for-the-first-run)). A flag
+file holds flags, one a line: `--flagfile=experiments/qqp/hcl.flags`; flags that stand after it win.
 
 [P] marks a value that the paper states; the others are ours. A flag that the chosen `--model` does not use is refused, and the message
 names the models that would. `python -m hcl_tf.train --helpfull` prints this list in the terminal.
+"""
+FIXED = """## What a model fixes
+
+These win over every preset, and a flag wins over them.
 """
 PRETRAINING = """## Pretraining
 
@@ -35,8 +40,18 @@ def page() -> str:
         about = re.split(r"(?<!et al)\.(?:\s|$)", kind.__doc__)[0]
         parts.append(f"## {kind.group[0].upper()}{kind.group[1:]}\n\n{about}. Used by {setting_flags.takers(names[0], '`')}.\n")
         parts.append(table(settings[name] for name in names))
+    parts += [FIXED, fixed()]
     parts += [PRETRAINING, table(flags_of().values(), PRESETS[:1])]
     return "\n".join(parts)
+
+
+def fixed() -> str:
+    """Returns the table of what names of models fix."""
+    lines = ["| model | fixed |", "|---|---|"]
+    for name, entry in registry.SYSTEMS.items():
+        if entry.fixed:
+            lines.append(f"| `{name}` | {', '.join(f'`--{key}={str(value).lower()}`' for key, value in entry.fixed.items())} |")
+    return "\n".join(lines) + "\n"
 
 
 def groups(settings: Iterable[str]) -> dict[type[Settings], list[str]]:

@@ -49,10 +49,15 @@ def false_alarms(parts: Components, seeds: int, sentences: int, level: float = 0
     return float(np.mean([one.low > 0 or one.high < 0 for one in found]))
 
 
-def equal_found(parts: Components, seeds: int, sentences: int, margin: float, times: int = 2000) -> float:
-    """Returns how often two systems that do not differ are found not to: their 90% interval lies within the margin."""
-    found = [crossed_mean(table, 0.90) for table in simulate(parts, seeds, sentences, 0.0, times)]
-    return float(np.mean([within(one.low, one.high, margin) for one in found]))
+def equal_found(parts: Components, seeds: int, sentences: int, margin: float, level: float = 0.95, times: int = 2000) -> float:
+    """Returns how often two systems that do not differ are found not to: the 90% interval lies within the margin, and 0 within the other.
+
+    Args:
+      level: of the interval that would show a difference, also of one within the margin.
+    """
+    tables = simulate(parts, seeds, sentences, 0.0, times)
+    both = [(crossed_mean(table, 0.90), crossed_mean(table, level)) for table in tables]
+    return float(np.mean([within(narrow.low, narrow.high, margin) and wide.low <= 0 <= wide.high for narrow, wide in both]))
 
 
 def smallest_found(parts: Components, seeds: int, sentences: int, power: float = 0.8, level: float = 0.95, times: int = 2000) -> float:

@@ -9,7 +9,7 @@ from hcl_tf.evaluation.rows import HOURS, Result
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.metrics.samples import sources_of
 from hcl_tf.reporting import charts, kept, page
-from hcl_tf.reporting.comparisons import ABOVE, BELOW, EQUAL, UNDECIDED, ComparedRow, Difference, between_seeds, compare
+from hcl_tf.reporting.comparisons import ABOVE, BELOW, ELSEWHERE, EQUAL, UNDECIDED, ComparedRow, Difference, between_seeds, compare
 from hcl_tf.reporting.measures import BLEU, MARGIN, MEASURES, NLL, SHOWN, Measure
 from hcl_tf.reporting.page import Grid, Section
 from hcl_tf.reporting.plan import ExperimentPlan, PlannedStage
@@ -24,13 +24,17 @@ READING = (
     "interval is over seeds and examples crossed, and nothing else is asked. A difference is within the margin of no difference where the "
     "plan names one and the 90% interval over seeds and examples lies within it. Examples that share a text are not independent and count "
     "as one unit. In pictures green is above, red below, blue within the margin and grey undecided, and the grey band is what two seeds "
-    "of the base differ by. A row that is worse by more than the plan allows does not count."
+    "of the base differ by. A row that is worse by more than the plan allows does not count. Where a plan has a test that decides, what is "
+    "scored on the test split is judged by its tests on the front page, and grey here."
 )
 
 
 def write(plan: ExperimentPlan, out: Path) -> list[Section]:
     """Writes the page of what is kept below `out`, whole or not at all, and returns its sections."""
-    stages = [(stage, compare(stage, kept.results_of(stage, out / stage.name))) for stage in plan.stages]
+    stages = [
+        (stage, compare(stage, kept.results_of(stage, out / stage.name), judged=not (plan.primary and stage.split == "test")))
+        for stage in plan.stages
+    ]
     found = sections(plan, stages)
     out.mkdir(parents=True, exist_ok=True)
     for section in found:
@@ -114,7 +118,7 @@ def _with_figures(stage: PlannedStage, ran: Sequence[ComparedRow], measure: Meas
     """What the rows of a stage say in one measure, each with its difference."""
     judged = {row.name: row.differences[measure.name] for row in ran if measure.name in row.differences}
     parts = []
-    for verdict in (ABOVE, BELOW, EQUAL, UNDECIDED):
+    for verdict in (ABOVE, BELOW, EQUAL, UNDECIDED, ELSEWHERE):
         rows = [
             f"{name} {_gap(gap)}{f', {gap.seeds} seed' if gap.seeds == 1 else ''}" for name, gap in judged.items() if gap.verdict == verdict
         ]

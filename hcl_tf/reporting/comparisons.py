@@ -15,6 +15,7 @@ from hcl_tf.reporting.plan import PlannedStage
 
 NOT_RUN, ANOTHER_TRUNK, OTHER_EXAMPLES, DOES_NOT_COUNT = "NOT RUN", "ANOTHER TRUNK", "OTHER EXAMPLES", "DOES NOT COUNT"
 ABOVE, BELOW, EQUAL, UNDECIDED = "above", "below", "within the margin of no difference", "undecided"
+ELSEWHERE = "judged on the front page alone"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Difference:
 
     With one seed low and high are the bootstrap interval over examples, with more the crossed one over seeds and examples, of which
     `narrow` is the 90% one. `noise`: what two seeds of the row beside differ by, of the stage's base where that has one seed.
-    `margin`: what the plan takes for no difference; None: it does not say.
+    `margin`: what the plan takes for no difference; None: it does not say. `judged`: whether its verdict follows from it alone.
     """
 
     value: float
@@ -33,10 +34,13 @@ class Difference:
     noise: float = 0.0
     narrow: tuple[float, float] | None = None
     margin: float | None = None
+    judged: bool = True
 
     @property
     def verdict(self) -> str:
         """Whether it lies above or below 0, or within the margin. One seed's interval does not know the noise, so it has to be larger."""
+        if not self.judged:
+            return ELSEWHERE
         certain = self.seeds > 1 or abs(self.value) > self.noise
         if certain and (self.low > 0 or self.high < 0):
             return ABOVE if self.low > 0 else BELOW
@@ -71,8 +75,12 @@ class ComparedRow:
         return links.road(links.links(figures["differences"]), name) if "latent_size" in figures else ""
 
 
-def compare(stage: PlannedStage, results: Iterable[Result]) -> list[ComparedRow]:
-    """Compares a stage's rows (`kept.results_of`), in the order of the plan; a row without results is there, too."""
+def compare(stage: PlannedStage, results: Iterable[Result], judged: bool = True) -> list[ComparedRow]:
+    """Compares a stage's rows (`kept.results_of`), in the order of the plan; a row without results is there, too.
+
+    Args:
+      judged: False where tests of the plan judge (`reporting.outcomes`), which ask for more than an interval.
+    """
     found: dict[str, list[Result]] = {row.name: [] for row in stage.rows}
     for result in results:
         found[result.row].append(result)
@@ -84,7 +92,7 @@ def compare(stage: PlannedStage, results: Iterable[Result]) -> list[ComparedRow]
         for measure in MEASURES if beside else ():
             if gap := difference(own, base, measure):
                 noise = between_seeds(base if len(base) > 1 else of_stage, measure)
-                differences[measure.name] = replace(gap, noise=noise, margin=stage.margins.get(measure))
+                differences[measure.name] = replace(gap, noise=noise, margin=stage.margins.get(measure), judged=judged)
         short = [
             f"{DOES_NOT_COUNT}: {measure.name} {-differences[measure.name].value:.2f} worse, {allowed:g} allowed"
             for measure, allowed in stage.counts.items()
@@ -110,7 +118,8 @@ def difference(own: Iterable[Result], base: Iterable[Result], measure: Measure) 
 def paired(own: Iterable[Result], base: Iterable[Result], measure: Measure) -> np.ndarray | None:
     """A row minus another for each seed that both have and each unit of examples that all have, in the direction of better: [seeds, units].
 
-    None where they share no seed, one of them lacks the measure, or they were scored on different examples.
+    None where they share no seed, one of them lacks the measure or has a value that is no number, or they were scored on different
+    examples.
     """
     ours, theirs = ({result.seed: result for result in one if of_examples(result, measure) is not None} for one in (own, base))
     return _table([(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())], measure)
@@ -121,7 +130,11 @@ def _table(pairs: list[tuple[Result, Result]], measure: Measure) -> np.ndarray |
     same = len(_examples(result for pair in pairs for result in pair)) == 1 and len({len(v) for pair in values for v in pair}) == 1
     if not values or not same:
         return None
-    return pairs[0][0].by_unit(measure.better * np.stack([mine - its for mine, its in values]))
+    table = measure.better * np.stack([mine - its for mine, its in values])
+    if not measure.where and not np.isfinite(table).all():
+        return None  # a sentence without a number is left out only where the measure is not asked of it
+    found = pairs[0][0].by_unit(table)
+    return found if found.size else None
 
 
 def between_seeds(results: Iterable[Result], measure: Measure) -> float:

@@ -29,8 +29,6 @@ def departures(plan: ExperimentPlan, kept: list[KeptStage], planned: dict[str, d
 
 def _of_run(one: KeptStage, result: Result, planned: dict[str, Any]) -> list[str]:
     stage, record, found = one.stage, result.record, []
-    if result.seed not in stage.row(result.row).seeds:
-        found.append(f"seed {result.seed} is not planned")
     for name, value in planned.items():
         if result.settings.get(name) != value:
             found.append(f"--{name}={result.settings.get(name)}, planned {value}")

@@ -94,32 +94,37 @@ def _tests(plan: ExperimentPlan, primary: list[Outcome], secondary: list[Outcome
 
 
 def _power(plan: ExperimentPlan, primary: Sequence[Outcome]) -> list[str]:
-    """What the seeds can show, by the variances of the plan, and where there are some by those that were found."""
+    """What the seeds can show, by the variances of the plan, and where there are some by those that were found, measure by measure."""
     if not plan.variances:
         return []
     test, (variances, origin) = plan.primary, plan.variances
     stage = plan.stage(test.stage)
     seeds = min(len(stage.row(name).seeds) for name in (test.row, *test.beside))
     sentences = primary[0].sentences or stage.at_least
-    margin = primary[0].margin
-    said = [f"{_shown(variances, seeds, sentences, margin)} These are {origin}."]
-    if primary[0].correlation is not None:
-        said.append(f"Over seeds the two rows' means correlate by {primary[0].correlation:+.2f}: that is what pairing them is worth.")
-    if (measured := primary[0].found) and primary[0].seeds > 1:
-        parts = power.Components.of(measured)
-        alarms = power.false_alarms(parts, seeds, sentences)
-        said.append(
-            f"As found here: {_shown(parts, seeds, sentences, margin)} Of sets that do not differ, {alarms:.1%} would be called different."
-        )
+    said = [f"{_shown(variances, seeds, sentences, primary[0], len(primary))} These are {origin}."]
+    for one in primary:
+        if one.correlation is not None:
+            what = f"Over seeds the two rows' means in {one.measure.name} correlate by {one.correlation:+.2f}"
+            said.append(f"{what}: that is what pairing them is worth.")
+        if one.found:
+            parts = power.Components.of(one.found)
+            alarms = power.false_alarms(parts, seeds, sentences)
+            found = _shown(parts, seeds, sentences, one, len(primary))
+            said.append(f"As found here: {found} Of sets that do not differ, {alarms:.1%} would be called different before correction.")
     return said
 
 
-def _shown(parts: power.Components, seeds: int, sentences: int, margin: float) -> str:
-    smallest, equal = power.smallest_found(parts, seeds, sentences), power.equal_found(parts, seeds, sentences, margin)
+def _shown(parts: power.Components, seeds: int, sentences: int, one: Outcome, tests: int) -> str:
+    """What can be shown where each of so many tests has to pass as the first of Holm's correction does, which asks for most."""
+    level = 1 - outcomes.ALPHA / tests
+    smallest = power.smallest_found(parts, seeds, sentences, level=level)
+    equal = power.equal_found(parts, seeds, sentences, one.margin, level)
     variances = f"variances {parts.of_seeds:.2f} of seeds, {parts.of_sentences:.2f} of sentences and {parts.of_rest:.2f} of the rest"
+    corrected = f"at a level corrected for {tests} tests, " if tests > 1 else ""
     return (
-        f"{seeds} paired seeds and {sentences:,} sentences show a true difference of {smallest:.1f} with probability 0.8, and that "
-        f"two equal systems differ by no more than {margin:g} with probability {equal:.2f}, by {variances}."
+        f"In {one.measure.name}, {seeds} paired seeds and {sentences:,} sentences show a true difference of {smallest:.2f} "
+        f"{one.measure.unit} with probability 0.8, {corrected}and of two equal systems that they differ by no more than {one.margin:g} "
+        f"with probability {equal:.2f}, by {variances}."
     )
 
 

@@ -7,23 +7,30 @@ from hcl_tf.evaluation import links
 from hcl_tf.metrics.decision import DESCRIPTIVE, NO, TURNED, UNDECIDED, YES
 from hcl_tf.reporting.judged_claims import VERDICTS, Judged
 from hcl_tf.reporting.kept import KeptStage
-from hcl_tf.reporting.outcomes import CLOSED, NOT_RUN, NOT_YET, Outcome, links_of
+from hcl_tf.reporting.outcomes import CLOSED, FAILED, NOT_RUN, NOT_YET, OTHER_BITS, UNJUDGED, Outcome, links_of
 
 WORDS = {
     YES: "a gain", TURNED: "a loss", NO: "no difference beyond {margin:g} {unit}", UNDECIDED: "undecided",
     DESCRIPTIVE: "too few seeds for a verdict", NOT_YET: "not judged before all planned seeds are there", CLOSED: "not judged",
+    OTHER_BITS: "not judged",
 }  # fmt: skip
+TOGETHER = {
+    YES: "what it adds helps", NO: "what it adds makes no difference", TURNED: "what it adds harms", UNDECIDED: "undecided",
+}  # fmt: skip
+OF_ROWS = {YES: "above {beside}", TURNED: "below {beside}", NO: "no different from {beside} beyond {margin:g} {unit}"}
 
 
 def headline(primary: Sequence[Outcome], secondary: Sequence[Outcome], kept: Sequence[KeptStage], judged: Sequence[Judged]) -> list[str]:
-    """One sentence for each measure of the primary test, and one each for the other tests, the meter, and the paper's sentences."""
-    return [*map(_of_primary, primary), _of_secondary(secondary), _of_meter(kept), _of_claims(judged)]
+    """One sentence for each measure of the primary test and one for all of them, and one each for the other tests, the meter, and the
+    paper's sentences.
+    """
+    return [*map(_of_primary, primary), *_of_both(primary), _of_secondary(secondary), _of_meter(kept), _of_claims(judged)]
 
 
 def _of_primary(one: Outcome) -> str:
     where = f"On {one.test.stage}, {one.row} beside {one.beside} in {one.measure.name}"
-    if one.verdict == NOT_RUN:
-        return f"{where}, the test that decides: {NOT_RUN} ({one.because})."
+    if one.verdict in (NOT_RUN, FAILED):
+        return f"{where}, the test that decides: {one.verdict} ({one.because})."
     word = WORDS[one.verdict].format(margin=one.margin, unit=one.measure.unit)
     interval = f"{one.value:+.2f} {one.measure.unit} [{one.low:+.2f}, {one.high:+.2f}], above 0 is better"
     return (
@@ -31,22 +38,38 @@ def _of_primary(one: Outcome) -> str:
     )
 
 
+def _of_both(primary: Sequence[Outcome]) -> list[str]:
+    """For each row beside, what several measures say together; nothing where one has no verdict yet."""
+    said = []
+    for beside in dict.fromkeys(one.beside for one in primary):
+        ours = [one for one in primary if one.beside == beside]
+        verdicts = {one.verdict for one in ours}
+        if len(ours) < 2 or verdicts & {*UNJUDGED, DESCRIPTIVE}:
+            continue
+        where = f"{ours[0].row} beside {beside}, by {' and '.join(one.measure.name for one in ours)}"
+        word = TOGETHER[ours[0].verdict] if len(verdicts) == 1 else "they do not agree, so nothing is said of both"
+        said.append(f"{where} together: {word}.")
+    return said
+
+
 def _of_secondary(outcomes: Sequence[Outcome]) -> str:
     ran = [one for one in outcomes if one.verdict != NOT_RUN]
     if not ran:
         return f"The {len(outcomes)} further planned comparisons: {NOT_RUN}."
     said = []
-    for row in dict.fromkeys(one.row for one in ran):
-        named = {
-            word: [f"{one.beside} ({one.test.stage}, {one.measure.name})" for one in ran if (one.row, one.verdict) == (row, verdict)]
-            for word, verdict in (("above", YES), ("below", TURNED), ("no different from", NO))
-        }
-        of_row = [f"{word} {', '.join(rows)}" for word, rows in named.items() if rows]
-        said.append(f"{row} is {'; '.join(of_row) or 'above and below none'}")
-    open_ = sum(one.verdict not in (YES, TURNED, NO) for one in ran)
-    left = [f"{open_} without a verdict"] if open_ else []
+    for row in dict.fromkeys(one.row for one in ran if one.verdict in OF_ROWS):
+        named = [_of_row(one) for verdict in OF_ROWS for one in ran if (one.row, one.verdict) == (row, verdict)]
+        said.append(f"{row} is {', '.join(named)}")
+    undecided = sum(one.verdict == UNDECIDED for one in ran)
+    unjudged = sum(one.verdict in (*UNJUDGED, DESCRIPTIVE) for one in ran)
+    left = [f"{undecided} undecided"] * bool(undecided) + [f"{unjudged} not judged"] * bool(unjudged)
     missing = [f"{len(outcomes) - len(ran)} {NOT_RUN}"] if len(ran) < len(outcomes) else []
     return f"Of {len(outcomes)} further planned comparisons: {'; '.join([*said, *left, *missing])}."
+
+
+def _of_row(one: Outcome) -> str:
+    word = OF_ROWS[one.verdict].format(beside=one.beside, margin=one.margin, unit=one.measure.unit)
+    return f"{word} ({', '.join(filter(None, (one.test.stage, one.measure.name, one.because)))})"
 
 
 def _of_meter(kept: Sequence[KeptStage]) -> str:

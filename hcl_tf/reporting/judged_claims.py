@@ -12,7 +12,7 @@ from hcl_tf.metrics.significance import compare_paired
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import Claim, Claims
 from hcl_tf.reporting.kept import KeptStage
-from hcl_tf.reporting.outcomes import links_of
+from hcl_tf.reporting.outcomes import begun_apart, links_of
 from hcl_tf.settings import NO_WEIGHTS
 
 HOLDS, FAILS, UNDECIDED, NOT_TESTABLE = VERDICTS = ("holds", "does not hold", "undecided", "not testable here")
@@ -23,9 +23,11 @@ TABLE4 = "an output keeps its keyword and follows another that is given in its p
 RULE = (
     f"By seeds and sentences crossed, as the tests above. {HOLDS}: the 95% interval lies on the side that the sentence says. "
     f"{FAILS}: it lies on the other, or the 90% interval lies within {MARGIN} points of BLEU on both sides of 0. "
-    f"{UNDECIDED}: neither, or fewer than {decision.FEWEST_SEEDS} seeds of all rows. "
+    f"{UNDECIDED}: neither, fewer than {decision.FEWEST_SEEDS} seeds of all rows, a planned seed that has not run, or weights that were "
+    "made twice. "
     f"{NOT_TESTABLE}: a row is missing, lacks the published weights that define it, or began with another kind of weights than the other. "
-    f"Of Table 4: a swapped keyword changes at least {CHANGED:.0%} of the outputs and stands in at least {FOLLOWED:.0%} of them. "
+    f"Of Table 4, in the mean over as many seeds: a swapped keyword changes at least {CHANGED:.0%} of the outputs and stands in at least "
+    f"{FOLLOWED:.0%} of them. "
     "Sentences that name no metric are asked in BLEU-1. By how much is shown and not judged, and "
     "nothing is corrected for the number of sentences."
 )
@@ -77,7 +79,8 @@ def _judge(claim: Claim, task: str, kept: KeptStage | None, cause: str) -> Judge
     if missing := [row for row in rows if not kept or not kept.rows.get(row)]:
         return replace(empty, reason=f"NOT RUN: {', '.join(missing)}")
     results = {row: {result.seed: result for result in kept.rows[row]} for row in rows}
-    seeds = sorted(set.intersection(*(set(of_row) for of_row in results.values())))
+    planned = set.intersection(*(set(kept.stage.row(row).seeds) for row in rows))
+    seeds = sorted(planned.intersection(*results.values()))
     if not seeds:
         return replace(empty, reason="its rows share no seed")
     if claim.metric not in PER_SENTENCE:
@@ -97,6 +100,10 @@ def _judge(claim: Claim, task: str, kept: KeptStage | None, cause: str) -> Judge
         return replace(one, reason=text)
     if len(kinds) > 1:
         return replace(one, reason=f"its rows began with different kinds of weights: {' and '.join(sorted(kinds))}")
+    if missing := len(planned) - len(seeds):
+        return replace(one, verdict=UNDECIDED, reason=f"{missing} of {len(planned)} planned seeds have not run, and nothing is said before")
+    if apart := [text for of in claim.of for to in claim.to if (text := begun_apart(kept.rows[of], kept.rows[to]))]:
+        return replace(one, verdict=UNDECIDED, reason=apart[0])
     size = _size(result for of_row in results.values() for result in of_row.values())
     verdict = {
         decision.YES: HOLDS, decision.TURNED: FAILS, decision.NO: FAILS, decision.UNDECIDED: UNDECIDED, decision.DESCRIPTIVE: UNDECIDED,
@@ -104,9 +111,13 @@ def _judge(claim: Claim, task: str, kept: KeptStage | None, cause: str) -> Judge
     reason = {
         decision.YES: "the interval lies on the side that it says", decision.TURNED: "the interval lies on the other side",
         decision.NO: f"no difference beyond {MARGIN} points", decision.UNDECIDED: "the interval holds 0 and is too wide for no difference",
-        decision.DESCRIPTIVE: f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}, {decision.FEWEST_SEEDS} are needed for a verdict",
+        decision.DESCRIPTIVE: _few(len(seeds)),
     }[found] + size  # fmt: skip
     return replace(one, verdict=verdict, reason=reason, cause=(cause or _measured_cause(rows, kept)) if verdict == FAILS else "")
+
+
+def _few(seeds: int) -> str:
+    return f"{seeds} seed{'s' if seeds > 1 else ''}, {decision.FEWEST_SEEDS} are needed for a verdict"
 
 
 def _scores(rows: list[dict[int, Result]], seeds: list[int], metric: str) -> np.ndarray:
@@ -142,5 +153,9 @@ def _table4(task: str, kept: KeptStage, cause: str) -> Judged:
     )
     holds = followed >= FOLLOWED and changed >= CHANGED
     reason = f"a swapped keyword changes {changed:.1%} of the outputs and stands in {followed:.1%} of them"
+    planned = len(kept.stage.row(OURS).seeds)
+    if len(made) < max(planned, decision.FEWEST_SEEDS):
+        few = f"{planned - len(made)} of {planned} planned seeds have not run" if len(made) < planned else _few(len(made))
+        return replace(empty, verdict=UNDECIDED, reason=f"{reason}; {few}", seeds=len(made))
     found = replace(empty, verdict=HOLDS if holds else FAILS, reason=reason, seeds=len(made))
     return found if holds else replace(found, cause=cause or _measured_cause((OURS,), kept))

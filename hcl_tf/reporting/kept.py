@@ -34,8 +34,10 @@ def of_plan(plan: ExperimentPlan, out: Path) -> list[KeptStage]:
     """Reads what is kept of each stage below `out`. Raises `UserError` as `results_of` does."""
     found = []
     for stage in plan.stages:
-        results = results_of(stage, out / stage.name)
+        everything = results_of(stage, out / stage.name)
+        results = [result for result in everything if result.seed in stage.row(result.row).seeds]
         usable, apart = comparable(results) if results else ([], [])
+        apart += [(result, f"seed {result.seed} is not planned") for result in everything if result not in results]
         by_row: dict[str, list[Result]] = {row.name: [] for row in stage.rows}
         for result in usable:
             by_row[result.row].append(result)

@@ -12,23 +12,27 @@ from hcl_tf.files.pretraining_record import bits_of
 from hcl_tf.metrics import decision
 from hcl_tf.metrics.crossed import CrossedMean, crossed_mean
 from hcl_tf.metrics.significance import compare_paired
+from hcl_tf.models import registry
 from hcl_tf.reporting.comparisons import paired
 from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.measures import Measure, of_examples
 from hcl_tf.reporting.plan import PlannedTest
 
-NOT_RUN, NOT_YET, CLOSED, OTHER_BITS = "NOT RUN", "not yet", "channel CLOSED", "OTHER WEIGHTS"
+NOT_RUN, NOT_YET, CLOSED, OTHER_BITS, FAILED = "NOT RUN", "not yet", "channel CLOSED", "OTHER WEIGHTS", "FAILED SCORES"
+UNJUDGED = (NOT_RUN, NOT_YET, CLOSED, OTHER_BITS, FAILED)
 ALPHA = 0.05
 TO_TEXT = "z -> decoder"  # of links.FIGURES
 RULE = (
     f"{decision.RULE} {decision.YES} and {decision.TURNED} also need p below {ALPHA} after Holm's correction for all comparisons of the "
     "family that are planned with enough seeds, whether they ran or not; it is said where they lie within the margin all the same. "
     "Sentences that share a text are not independent and count as one. "
-    f"{NOT_YET}: a planned seed of either row is missing, and nothing is judged before. "
+    f"{NOT_YET}: a planned seed of either row is missing or lacks the measure, and nothing is judged before. "
+    f"{FAILED}: of some sentence the measure is no number. "
     f"{CLOSED}: in one of the rows z does not reach the text, so their difference says nothing of what acts through z. It "
     f"does where another example's prior mean costs the target at least {links.FELT} nats, in the mean over the row's runs, and the 95% "
     "interval of that mean over runs lies above 0. "
-    f"{OTHER_BITS}: with some seed the two rows begin with weights of one name that were made twice, and so with other weights."
+    f"{OTHER_BITS}: with some seed the two rows begin with weights of one name that were made twice, and so with other weights; of rows "
+    "that are compared through an open channel also with weights of two names."
 )
 
 
@@ -95,30 +99,45 @@ def _outcome(test: PlannedTest, kept: KeptStage, beside: str, measure: Measure, 
     empty = Outcome(test, test.row, beside, measure, margin, NOT_RUN)
     if not own or not base:
         return replace(empty, because=f"{_counted(kept, test.row)}, {_counted(kept, beside)}")
+    if failed := [text for result in (*own, *base) if (text := _failed(result, measure))]:
+        return replace(empty, verdict=FAILED, because="; ".join(failed))
     table = paired(own, base, measure)
     if table is None:
         return replace(empty, because=f"no seed of both has {measure.name}")
     one = replace(_described(empty, table), correlation=_correlation(own, base, measure))
-    shared = {result.seed for result in own} & {result.seed for result in base}
-    if planned - shared:
-        return replace(one, verdict=NOT_YET, because=f"{len(shared & planned)} of {len(planned)} paired seeds")
-    if apart := _begun_apart(own, base):
+    if len(table) < len(planned):
+        return replace(one, verdict=NOT_YET, because=f"{len(table)} of {len(planned)} paired seeds")
+    if apart := begun_apart(own, base, test.open_channel):
         return replace(one, verdict=OTHER_BITS, because=apart)
     if test.open_channel and (closed := [name for name, runs in ((test.row, own), (beside, base)) if is_closed(runs)]):
         return replace(one, verdict=CLOSED, because=f"z does not reach the text in {' and '.join(closed)}")
     return replace(one, verdict=decision.verdict(table, margin))
 
 
-def _begun_apart(own: Sequence[Result], base: Sequence[Result]) -> str:
-    """Says with which seeds two rows begin with weights of one name and of other bits; "": with none."""
-    of_base = {result.seed: result for result in base}
-    seeds = sorted(
-        result.seed
-        for result in own
-        if result.pretrained_here and (other := of_base.get(result.seed)) and other.pretrained_here == result.pretrained_here
-        if bits_of(result.record["encoder"]) != bits_of(other.record["encoder"])
-    )
-    return f"{own[0].pretrained_here} was made twice, of seed {', '.join(map(str, seeds))}" if seeds else ""
+def _failed(result: Result, measure: Measure) -> str:
+    """Says of how many sentences a measure is no number, though it is asked of all; "": of none."""
+    values = None if measure.where else of_examples(result, measure)
+    count = 0 if values is None else int((~np.isfinite(values)).sum())
+    return f"{measure.name} of {result.row} seed {result.seed} is no number for {count} of {len(values)} sentences" if count else ""
+
+
+def begun_apart(own: Sequence[Result], base: Sequence[Result], one_name: bool = False) -> str:
+    """Says with which seeds two rows begin with weights of hcl_tf.pretrain that have one name and other bits; "": with none.
+
+    Args:
+      one_name: whether the two rows have to begin with weights of one name, too.
+    """
+    of_base, seeds = {result.seed: result for result in base}, []
+    for result in own:
+        other = of_base.get(result.seed)
+        if not other or not (result.pretrained_here or other.pretrained_here):
+            continue
+        same = result.pretrained_here == other.pretrained_here
+        if (one_name and not same) or (same and bits_of(result.record["encoder"]) != bits_of(other.record["encoder"])):
+            seeds.append(result.seed)
+    names = {result.pretrained_here for result in (*own, *base)} - {""}
+    said = f"{' and '.join(sorted(names))} {'was made twice' if len(names) == 1 else 'are two'}"
+    return f"{said}, of seed {', '.join(map(str, sorted(seeds)))}" if seeds else ""
 
 
 def _described(empty: Outcome, table: np.ndarray) -> Outcome:
@@ -142,12 +161,13 @@ def _correlation(own: Sequence[Result], base: Sequence[Result], measure: Measure
 
 def is_closed(runs: Sequence[Result]) -> bool:
     """Judges whether z does not reach the text in a row's runs (`RULE`); of one run by its own interval. False where there is no z."""
-    judged = [found[TO_TEXT] for run in runs if (found := links_of(run))]
-    if len(judged) < 2:
-        return judged not in ([], [links.OPEN])
-    costs = [entry["value"] for run in runs if (entry := run.diagnostics["differences"].get(links.FIGURES[TO_TEXT][0]))]
-    if len(costs) < len(judged) or None in costs:
-        return True
+    runs = [run for run in runs if run.settings["model"] in registry.systems_with("latent_size")]
+    if len(runs) < 2:
+        return any(links_of(run).get(TO_TEXT) != links.OPEN for run in runs)
+    found = [run.diagnostics.get("differences", {}).get(links.FIGURES[TO_TEXT][0]) for run in runs]
+    costs = [entry["value"] for entry in found if entry]
+    if len(costs) < len(runs) or None in costs:
+        return True  # what was not measured is not open
     low = stats.ttest_1samp(costs, 0.0).confidence_interval(0.95).low
     return not (np.mean(costs) >= links.FELT and (low > 0 or np.ptp(costs) == 0))
 

@@ -25,8 +25,10 @@ COLUMNS = (
 OF_PAPER = ("paper", "difference", "verdict", "scaled")  # columns that a task of one's own has not
 
 
-def table_of(task: str, results: list[Result], claims: Claims, ratings: Ratings | None = None) -> tuple[Table, list[tuple[str, str]]]:
-    """The task's comparable results as a table, and (run, reason) of those set apart.
+def table_of(
+    task: str, results: list[Result], claims: Claims, ratings: Ratings | None = None, judged: bool = True
+) -> tuple[Table, list[tuple[str, str]]]:
+    """The task's comparable results as a table (`judged`: of `Table`), and (run, reason) of those set apart.
 
     Raises:
       UserError: none is left, a user's own task is mixed with the paper's, or the ratings are of other data.
@@ -42,7 +44,7 @@ def table_of(task: str, results: list[Result], claims: Claims, ratings: Ratings 
     kept, apart = comparable(own)
     if ratings and ratings.origin["data"] not in {result.record["data"] for result in kept}:
         raise UserError(f"{ratings.path}: outputs of other data than the runs' were rated; give the study of these, or the runs of that")
-    return Table(task, kept, claims, ratings), [(_named(result), reason) for result, reason in apart]
+    return Table(task, kept, claims, ratings, judged), [(_named(result), reason) for result, reason in apart]
 
 
 def write(table: Table, apart: Iterable[tuple[str, str]], out: Path) -> None:

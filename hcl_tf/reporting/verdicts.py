@@ -17,6 +17,7 @@ from hcl_tf.metrics.decision import FEWEST_SEEDS
 from hcl_tf.metrics.significance import PairedComparison, compare_paired
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import METRICS, Claim, Claims
+from hcl_tf.reporting.comparisons import ELSEWHERE
 from hcl_tf.reporting.ratings import Ratings
 from hcl_tf.settings import COMPUTATION, NO_WEIGHTS
 from hcl_tf.studies.human_evaluation.study import SCALES
@@ -38,7 +39,8 @@ GAIN_RULE = (
     f"{GAIN}, {LOSS}: the 95% interval of {OURS} minus the row, over sentences and the seeds that both have, crossed, lies above or below "
     f"0; {UNCERTAIN}: it holds 0. With one seed the interval is over sentences alone and does not know what another seed would change. "
     "Sentences that share a text count as one unit. "
-    "Nothing is corrected for the number of rows. Only a gain over a row is credited to what the row lacks."
+    "Nothing is corrected for the number of rows. Only a gain over a row is credited to what the row lacks. Where a plan has a test that "
+    "decides, its tests and the paper's sentences are judged on the front page alone."
 )
 
 
@@ -103,10 +105,11 @@ class Table:
     Args:
       results: at least one, all on the same data and scored alike (`comparable`).
       ratings: what people made of outputs of the same data, if there is such a study.
+      judged: False where tests of a plan say what is a gain (`reporting.outcomes`), which ask for more than an interval.
     """
 
-    def __init__(self, task: str, results: Iterable[Result], claims: Claims, ratings: Ratings | None = None) -> None:
-        self.task, self.claims, self.ratings = task, claims.of(task), ratings
+    def __init__(self, task: str, results: Iterable[Result], claims: Claims, ratings: Ratings | None = None, judged: bool = True) -> None:
+        self.task, self.claims, self.ratings, self.judged = task, claims.of(task), ratings, judged
         self.rows: dict[str, list[Result]] = {}
         self._compared: dict[tuple, PairedComparison] = {}  # each page asks again, and a comparison is 10,000 resamples
         for result in results:
@@ -173,7 +176,8 @@ class Table:
         if of is None or to is None:
             return Checked(claim, seeds, of, to, None, NOT_RUN)
         agrees = of > to if claim.direction == "above" else of < to
-        judged = NOT_COMPARABLE if len(self.weights((*claim.of, *claim.to))) > 1 else OK_ if agrees else FAIL
+        judged = ELSEWHERE if not self.judged else OK_ if agrees else FAIL
+        judged = NOT_COMPARABLE if len(self.weights((*claim.of, *claim.to))) > 1 else judged
         return Checked(claim, seeds, of, to, self.compare(claim.of, claim.to, claim.metric), judged)
 
     def gain(self, row: str, metric: str) -> tuple[PairedComparison | None, str]:
@@ -181,6 +185,8 @@ class Table:
         compared = self.compare((OURS,), (row,), metric)
         if not compared:
             return None, NOT_RUN
+        if not self.judged:
+            return compared, ELSEWHERE
         if len(self.seeds((OURS, row))) < FEWEST_SEEDS:
             return compared, TOO_FEW
         return compared, GAIN if compared.low > 0 else LOSS if compared.high < 0 else UNCERTAIN

@@ -58,5 +58,12 @@ def test_of_seeds_alone_equal_systems_are_found_as_often_as_two_t_tests_find_the
     assert found == pytest.approx(np.mean(np.abs(seeds.mean(1)) + half < 0.5), abs=0.01)
 
 
+def test_a_difference_that_is_shown_is_none_that_is_found_equal():
+    """Of a margin that every interval lies within, what is left is how often 0 lies in the other interval."""
+    for level in (0.90, 0.95):
+        alarms = false_alarms(PARTS, 6, 300, level, times=300)
+        assert equal_found(PARTS, 6, 300, 1e9, level, times=300) == pytest.approx(1 - alarms)
+
+
 def test_components_are_read_from_an_analysis():
     assert Components.of(CrossedMean(1.0, 0.0, 2.0, 4.0, 0.1, 0.2, 0.3, 0.5)) == Components(0.1, 0.2, 0.3)

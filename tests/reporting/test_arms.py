@@ -62,6 +62,9 @@ def test_of_the_test_split_every_difference_is_said_with_its_interval(plan):
     assert f"above: {said['better']}; " in lines[0]
     assert f"within the margin of no difference: {said['worse']}" in lines[0]
     assert f"below: {said['missing']}, 1 seed" in lines[0]
+    _, line, *_ = arms.findings(scored, compare(scored, results, judged=False))
+    assert f"judged on the front page alone: {said['better']}, {said['worse']}." in line
+    assert "above:" not in line
 
 
 def test_the_page_and_its_picture_are_written_from_kept_rows(plan, tmp_path):

@@ -14,6 +14,7 @@ from hcl_tf.reporting.comparisons import (
     ANOTHER_TRUNK,
     BELOW,
     DOES_NOT_COUNT,
+    ELSEWHERE,
     EQUAL,
     NOT_RUN,
     OTHER_EXAMPLES,
@@ -177,3 +178,17 @@ def test_a_paired_table_has_the_seeds_that_both_have_in_the_direction_of_better(
     assert table.mean() == pytest.approx(-1, abs=0.1), "a larger NLL is worse"
     assert paired(own[:1], base, NLL) is None, "no seed of both"
     assert paired([made("hcl", 2)], base, NLL) is None, "one has no such measure"
+
+
+def test_where_tests_of_a_plan_judge_a_difference_says_neither_above_nor_below():
+    planned, results = stage(row("base"), row("a")), [result("base"), result("a", margin=0.5)]
+    for judged, verdict in ((True, ABOVE), (False, ELSEWHERE)):
+        found = compare(planned, results, judged)[1].differences[MARGIN.name]
+        assert (found.verdict, found.value) == (verdict, pytest.approx(0.5, abs=0.05))
+
+
+def test_a_value_that_is_no_number_leaves_nothing_to_compare():
+    own, base = result("own", 1), result("base", 1)
+    assert paired([own], [base], NLL) is not None
+    own.record["figures"]["per_example"]["nll"][3] = np.inf
+    assert paired([own], [base], NLL) is None

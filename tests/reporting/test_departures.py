@@ -35,7 +35,6 @@ def test_runs_as_planned_depart_nowhere(plan):
 @pytest.mark.parametrize(
     ("changed", "what"),
     [
-        (result("hcl", 9), "seed 9 is not planned"),
         (result("hcl", 21, finished={"ended": "time", "step": 1200}), "training was cut off by the clock after 1,200 steps"),
         (result("hcl", 21, examples=99), "99 examples were scored, at least 100 planned"),
         (result("hcl", 21, samples_of_z=sampled(5, N)), "5 outputs a source under drawn z, planned 0"),

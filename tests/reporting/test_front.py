@@ -17,6 +17,7 @@ LARGEST = 3_000_000  # bytes of a report's pages and pictures
 @pytest.fixture(autouse=True)
 def _few_simulations(monkeypatch):
     monkeypatch.setattr(power.smallest_found, "__defaults__", (0.8, 0.95, 20))
+    monkeypatch.setattr(power.equal_found, "__defaults__", (0.95, 20))
     monkeypatch.setattr(power.false_alarms, "__defaults__", (0.95, 20))
 
 
@@ -59,13 +60,14 @@ def whole(plan, tmp_path):
 
 
 def test_the_headline_follows_from_verdicts(plan, whole):
-    bleu, nll, others, meter, said = sections(plan, whole)[0].points
+    bleu, nll, both, others, meter, said = sections(plan, whole)[0].points
     assert bleu.startswith("On questions, hcl beside bert_cvae in BLEU-2: a gain; +0.9")
     assert bleu.endswith(f"above 0 is better, over 5 seeds and {made_evidence.N} sentences.")
     assert nll.startswith("On questions, hcl beside bert_cvae in NLL of y+: no difference beyond 0.5 nats a text;")
+    assert both == "hcl beside bert_cvae, by BLEU-2 and NLL of y+ together: they do not agree, so nothing is said of both."
     assert others == (
-        "Of 3 further planned comparisons: hcl is above claps (questions, BLEU-2); no different from bert_gen (questions, BLEU-2); "
-        "1 without a verdict."
+        "Of 3 further planned comparisons: hcl is above claps (questions, BLEU-2), no different from bert_gen beyond 0.5 points "
+        "(questions, BLEU-2); 1 not judged."
     )
     assert meter == "The road through z to the text is OPEN from keywords in 13 and from negatives in 13 of 13 runs that have a z."
     assert said.startswith("Of the paper's 22 known claims, asked task by task, 2 hold, 0 do not hold, 1 is undecided, ")

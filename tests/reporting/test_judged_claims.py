@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import made_evidence
 import pytest
-from made_evidence import FEW, MANY, questions, result
+from made_evidence import MANY, questions, result
 from made_results import without_weights
 
 from hcl_tf.reporting import claims
@@ -15,7 +15,9 @@ from hcl_tf.settings import EQUAL
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
-    return made_evidence.plan(tmp_path_factory.mktemp("plans") / "evidence")
+    """With as many seeds of the ablation as of ours."""
+    text = made_evidence.TEXT.replace("hcl_without_graph: {asks: Table 2, seeds: [21, 22, 23]}", f"hcl_without_graph: {{seeds: {[*MANY]}}}")
+    return made_evidence.plan(tmp_path_factory.mktemp("plans") / "evidence", text)
 
 
 def judged(plan, results, causes=None) -> dict[tuple[str, str, str], Judged]:
@@ -51,11 +53,29 @@ def test_a_sentence_below_is_judged_in_its_direction(plan):
     assert judged(plan, questions({"hcl": 29.0, "hcl_without_graph": 31.0}))[GRAPH].verdict == FAILS
 
 
-def test_few_seeds_are_undecided_and_missing_rows_not_testable(plan):
-    one = judged(plan, questions({"hcl": 31.0, "hcl_without_graph": 20.0}, FEW))[GRAPH]
-    assert (one.verdict, one.reason, one.seeds) == (UNDECIDED, "3 seeds, 5 are needed for a verdict", 3)
+def test_few_seeds_are_undecided_and_missing_rows_not_testable(plan, tmp_path):
+    few = made_evidence.plan(tmp_path / "evidence")
+    one = judged(few, questions({"hcl": 31.0, "hcl_without_graph": 20.0}))[GRAPH]
+    assert (one.verdict, one.reason, one.seeds) == (UNDECIDED, "3 seeds, 5 are needed for a verdict", 3), "two of the five are not planned"
     one = judged(plan, questions({"hcl": 31.0}))[GRAPH]
     assert (one.verdict, one.reason, one.difference) == (NOT_TESTABLE, "NOT RUN: hcl_without_graph", "")
+
+
+def test_nothing_is_said_before_all_planned_seeds_are_there(plan):
+    results = questions({"hcl": 31.0, "hcl_without_graph": 29.0})
+    one = judged(plan, results[:-1])[GRAPH]
+    assert (one.verdict, one.reason) == (UNDECIDED, "1 of 5 planned seeds have not run, and nothing is said before")
+    assert one.difference, "shown all the same"
+
+
+def test_rows_that_begin_with_weights_made_twice_are_undecided(plan):
+    results = questions({"hcl": 31.0, "hcl_without_graph": 29.0})
+    for one in results:
+        one.record["settings"] |= {"encoder": "weights/bert"}
+        one.record["encoder"] = f"encoder: folder bert, {EQUAL} (mlm, recipe aaaaaaaa, weights {'1' * 8 if one.row == 'hcl' else '2' * 8})"
+    one = judged(plan, results)[GRAPH]
+    assert one.verdict == UNDECIDED
+    assert one.reason == "weights/bert was made twice, of seed 21, 22, 23, 24, 25"
 
 
 def test_rows_without_the_published_weights_test_no_sentence_about_them(plan):
@@ -107,6 +127,14 @@ def test_table_4_is_judged_by_what_a_swapped_keyword_does(plan, followed, change
     one = found[TABLE4, "qqp", "hcl, swapped keywords with its own"]
     assert (one.verdict, one.cause) == (verdict, "" if verdict == HOLDS else UNKNOWN)
     assert one.reason == f"a swapped keyword changes {changed:.1%} of the outputs and stands in {followed:.1%} of them"
+
+
+def test_table_4_is_undecided_before_all_planned_seeds_are_there(plan):
+    entry = {"values": {"swapped": {"value": 0.9}}}
+    control = {"figures": {"swapped-keyword-included": entry, "outputs-changed": entry}}
+    one = judged(plan, [result("hcl", 21, keyword_control=control)])[TABLE4, "qqp", "hcl, swapped keywords with its own"]
+    assert one.verdict == UNDECIDED
+    assert one.reason.endswith("; 4 of 5 planned seeds have not run")
 
 
 def test_what_people_rate_is_not_testable(plan):

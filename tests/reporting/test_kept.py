@@ -43,6 +43,14 @@ def test_rows_of_other_examples_are_set_apart_with_the_reason(plan, reports):
     assert why.startswith("other test examples")
 
 
+def test_a_seed_that_is_not_planned_is_set_apart(plan, reports):
+    keep(reports, plan, "questions", result("hcl", 9))
+    (questions, *_) = kept.of_plan(plan, reports / "evidence")
+    assert [one.seed for one in questions.rows["hcl"]] == [21, 22]
+    ((stray, why),) = questions.apart
+    assert (stray.seed, why) == (9, "seed 9 is not planned")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -81,6 +81,24 @@ def test_nothing_is_judged_before_all_planned_seeds_of_both_are_there(plan):
     assert first.value == pytest.approx(1, abs=0.2), "shown all the same"
 
 
+def test_a_run_that_lacks_a_measure_is_not_there_yet(plan):
+    results = questions({"hcl": 31.0, "bert_cvae": 30.0})
+    del results[0].record["figures"]["per_example"]["nll"]
+    bleu, nll = outcomes.outcomes(plan.primary, kept(plan, results))
+    assert bleu.verdict == decision.YES
+    assert (nll.verdict, nll.because) == (outcomes.NOT_YET, "4 of 5 paired seeds")
+
+
+@pytest.mark.parametrize(("value", "count"), [(np.inf, 3), (np.nan, 120)])
+def test_a_score_that_is_no_number_is_named_and_never_left_out(plan, value, count):
+    results = questions({"hcl": 31.0, "bert_cvae": 30.0})
+    results[0].record["figures"]["per_example"]["nll"][:count] = [value] * count
+    bleu, nll = outcomes.outcomes(plan.primary, kept(plan, results))
+    assert bleu.verdict == decision.YES
+    assert (nll.verdict, nll.value, nll.corrected) == (outcomes.FAILED, None, None)
+    assert nll.because == f"NLL of y+ of hcl seed 21 is no number for {count} of 120 sentences"
+
+
 def test_what_did_not_run_has_no_number(plan):
     for results in ([], questions({"hcl": 31.0})):
         for one in outcomes.outcomes(plan.primary, kept(plan, results)):
@@ -117,6 +135,18 @@ def test_rows_that_begin_with_weights_made_twice_are_not_judged(plan):
         assert (first.verdict, first.because) == (verdict, because)
 
 
+def test_rows_of_one_architecture_have_to_begin_with_weights_of_one_name(plan):
+    results = questions({"hcl": 31.0, "bert_cvae": 30.0})
+    for one in results:
+        one.record["settings"] |= {"encoder": f"weights/{one.row}"}
+        one.record["encoder"] = "encoder: folder bert, equal pretraining (mlm, recipe aaaaaaaa, weights 11111111)"
+    first, _ = outcomes.outcomes(plan.primary, kept(plan, results))
+    because = "weights/bert_cvae and weights/hcl are two, of seed 21, 22, 23, 24, 25"
+    assert (first.verdict, first.because) == (outcomes.OTHER_BITS, because)
+    first, _ = outcomes.outcomes(replace(plan.primary, open_channel=False), kept(plan, results))
+    assert first.verdict == decision.YES, "a BERT and a T5 have two names"
+
+
 def test_a_channel_is_judged_in_the_mean_over_runs():
     runs = [result("hcl", seed, open_links=seed != MANY[0]) for seed in MANY]  # costs of 0, 1, 1, 1, 1 nats
     assert not outcomes.is_closed(runs), "one weak run does not close it"
@@ -126,6 +156,11 @@ def test_a_channel_is_judged_in_the_mean_over_runs():
     lacking = result("hcl", 1)
     lacking.record["figures"]["differences"].pop("nll_prior_shuffled_minus_prior")
     assert outcomes.is_closed([*runs, lacking])
+    unmeasured = result("hcl", 1)
+    for name in ("latent_size", "differences"):
+        unmeasured.record["figures"].pop(name)
+    assert outcomes.is_closed([unmeasured]), "a row that has a z by its name, and no figures of it, is not open"
+    assert outcomes.is_closed([*runs, unmeasured])
 
 
 def test_few_seeds_are_descriptive_and_one_has_the_interval_over_sentences(plan):

@@ -17,8 +17,9 @@ from hcl_tf.metrics.significance import paired_bootstrap
 from hcl_tf.reporting import page, report, sections, tables
 from hcl_tf.reporting.build_notes import BuildNotes
 from hcl_tf.reporting.claims import Claim, read
+from hcl_tf.reporting.comparisons import ELSEWHERE
 from hcl_tf.reporting.ratings import Ratings
-from hcl_tf.reporting.verdicts import Table
+from hcl_tf.reporting.verdicts import NOT_RUN, Table
 from hcl_tf.studies.human_evaluation.results import summarise
 from hcl_tf.studies.human_evaluation.study import SCALES
 
@@ -100,6 +101,13 @@ def test_with_seeds_enough_a_gain_has_a_verdict_by_the_interval_over_seeds_and_s
     found = crossed_mean(ours - its)
     assert row["BLEU-2"].startswith(f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], p ")
     assert row["BLEU-2"].endswith(f", {seeds} seeds: {said}")
+
+
+def test_where_a_plan_s_tests_judge_a_gain_and_a_sentence_have_no_verdict_of_this_page():
+    results = [made(row, seed, score) for seed in range(5) for row, score in (("hcl", 21.0), ("bert_cvae", 20.0), ("claps", 20.0))]
+    table = Table("qqp", results, CLAIMS, judged=False)
+    assert table.gain("bert_cvae", "BLEU-2")[1] == ELSEWHERE
+    assert {found.verdict for found in table.checked()} == {ELSEWHERE, NOT_RUN}
 
 
 def test_without_ours_nothing_is_credited():
