@@ -37,6 +37,9 @@ def _of_run(one: KeptStage, result: Result, planned: dict[str, Any]) -> list[str
     steps = record["finished"].get("step")  # a system without weights has none
     if steps and not planned.get("patience") and steps < planned.get("max_steps", 0):
         found.append(f"training ended after {steps:,} of {planned['max_steps']:,} steps")
+    raw = sorted(record["corpus"]["raw_files"].values())
+    if not any(checksum.startswith(stage.raw_file) for checksum in raw):
+        found.append(f"of other raw files ({', '.join(checksum[:16] for checksum in raw)}), planned {stage.raw_file}")
     if record["examples"] < stage.at_least:
         found.append(f"{record['examples']:,} examples were scored, at least {stage.at_least:,} planned")
     sampled = record.get("samples_of_z", {"of_each": 0})

@@ -26,8 +26,9 @@ row, and all.flags for every row of the stage:
           slot: {asks: ..., studies: [channel, keyword_control]}   # what is measured besides scores, where it has z; channel if unsaid
     changes: [{date: ..., what: ..., why: ...}]
 
-A plan whose results are to be believed says more. Of a stage: `stop` (what ends a training), `hours`, `at_least` (examples scored), and
-`runs_of`, the stage whose trained runs it scores in another way. Of a row: `trials` of its settings before, and `turn`: rows of a lower
+A plan whose results are to be believed says more. Of a stage: `stop` (what ends a training), `hours`, `at_least` (examples scored),
+`raw_file` (the first digits of the SHA-256 of a file that its data are made of), and `runs_of`, the stage whose trained runs it scores in
+another way. Of a row: `trials` of its settings before, and `turn`: rows of a lower
 one, of any stage, are made before all of a higher one. Of the whole:
 
     primary:              # the comparison that decides; several measures are corrected by Holm. margin: what counts as no difference
@@ -63,6 +64,7 @@ _PLAN: Kinds = {
 _STAGE: Kinds = {
     "about": str, "task": str, "data": str, "preset": str, "split": str, "checkpoint": str, "base": str, "samples": int, "limit": int,
     "sampled_sources": int, "rows": dict, "stop": str, "hours": _NUMBER, "at_least": int, "runs_of": str, "counts": dict, "margins": dict,
+    "raw_file": str,
 }  # fmt: skip
 _ROW: Kinds = {"asks": str, "from": str, "seeds": list, "beside": str, "studies": list, "trials": int, "turn": int}
 _TEST: Kinds = {"stage": str, "row": str, "beside": _NAMES, "margins": dict, "open_channel": bool}
@@ -132,6 +134,7 @@ class PlannedStage:
     counts: dict[Measure, float] = field(default_factory=dict)
     margins: dict[Measure, float] = field(default_factory=dict)
     sampled_sources: int | None = None
+    raw_file: str = ""
 
     def runs(self, turn: int | None = None) -> list[tuple[str, int]]:
         """Every row, or those of a turn, with every seed of its own, in the file's order, each row once before any twice."""
@@ -261,7 +264,7 @@ def _stage(path: Path, name: str, entry: Any) -> PlannedStage:
         entry.get("checkpoint", "best_loss"), entry.get("samples", 0), entry.get("limit"), entry["base"], rows, entry.get("stop", ""),
         entry.get("hours"), entry.get("at_least", 0), entry.get("runs_of", ""),
         _of_measures(path, f"{where}: counts", entry.get("counts", {})), _of_measures(path, f"{where}: margins", entry.get("margins", {})),
-        entry.get("sampled_sources"),
+        entry.get("sampled_sources"), entry.get("raw_file", ""),
     )  # fmt: skip
     if stage.task not in (*TASKS, CUSTOM):
         raise UserError(f"--plan={path}: {where}: task {stage.task} is none of {', '.join((*TASKS, CUSTOM))}")

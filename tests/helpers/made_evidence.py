@@ -30,6 +30,7 @@ stages:
     task: qqp
     preset: paper
     data: tfrecords/qqp
+    raw_file: r
     at_least: 100
     hours: 2
     base: bert_cvae

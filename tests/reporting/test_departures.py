@@ -16,6 +16,9 @@ def plan(tmp_path_factory):
     return made_evidence.plan(tmp_path_factory.mktemp("plans") / "evidence")
 
 
+OTHER = {"raw_files": {"pairs.tsv": "cccc0000"}, "tokenizer": {"name": "vocab.txt"}, "whole": True}
+
+
 def sampled(of_each: int, sources: int) -> dict:
     return {"of_each": of_each, "means": {"BLEU-2-best": {"value": 50.0, "low": 49.0, "high": 51.0, "examples": sources}}}
 
@@ -36,6 +39,7 @@ def test_runs_as_planned_depart_nowhere(plan):
     ("changed", "what"),
     [
         (result("hcl", 21, finished={"ended": "time", "step": 1200}), "training was cut off by the clock after 1,200 steps"),
+        (result("hcl", 21, corpus=OTHER), "of other raw files (cccc0000), planned r"),
         (result("hcl", 21, examples=99), "99 examples were scored, at least 100 planned"),
         (result("hcl", 21, samples_of_z=sampled(5, N)), "5 outputs a source under drawn z, planned 0"),
         (result("hcl", 21, samples_of_z=sampled(0, 60)), f"outputs under drawn z are of 60 sources, planned {N}"),
