@@ -23,6 +23,7 @@ from hcl_tf.evaluation.dependence import units_of
 from hcl_tf.evaluation.evaluated_run import EvaluatedRun, label_of
 from hcl_tf.files.json_text import from_json, to_json
 from hcl_tf.files.names import is_plain
+from hcl_tf.files.pretraining_record import named_by
 from hcl_tf.files.whole_file import write_whole
 from hcl_tf.metrics.scores import DISTINCT_OUTPUTS, MATCHED, SOURCE_BLEU
 from hcl_tf.metrics.units import by_unit
@@ -82,7 +83,7 @@ class Result:
     @property
     def pretrained_here(self) -> str:
         """The folder of weights of hcl_tf.pretrain that it began with; "": it began with others."""
-        return (self.settings.get("pretrained") or self.settings.get("encoder") or "") if self.weights == EQUAL else ""
+        return named_by(self.settings) if self.weights == EQUAL else ""
 
     @property
     def cautions(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from hcl_tf.settings import COMPUTATION, EQUAL
 
 RECORD, WEIGHTS = "pretraining.json", "model.safetensors"
 _BITS = re.compile(r", weights ([0-9a-f]{8})\)")
+
+
+def named_by(settings: Mapping[str, Any]) -> str:
+    """Returns what a training's settings name as the weights that it begins with: a folder, `random`, or the name of published ones."""
+    return settings.get("pretrained") or settings.get("encoder") or "random"
 
 
 def read(folder: Path) -> dict[str, Any] | None:

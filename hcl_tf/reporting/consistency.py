@@ -74,8 +74,7 @@ def _check_weights(kept: list[rows.Result]) -> None:
 def _check_texts(series: Series, data: Mapping[str, PreparedData]) -> None:
     """Weights of hcl_tf.pretrain have to know a row's data, to read it or to leave it out: else they may have seen what it is scored on."""
     for system, prepared in data.items():
-        named = series.settings(system, EQUAL)
-        folder = Path(named.get("pretrained") or named.get("encoder") or "random")
+        folder = Path(pretraining_record.named_by(series.settings(system, EQUAL)))
         record = pretraining_record.read(folder)
         if record and content_of(prepared.manifest) not in {*record["data"]["data"], *record["data"]["exclude"]}:
             raise UserError(
