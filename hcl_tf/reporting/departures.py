@@ -64,7 +64,18 @@ def _of_stage(one: KeptStage) -> list[str]:
     sums = {_arithmetic(result) for result in one.results}
     if len(sums) > 1:
         found.append(f"runs of {len(sums)} arithmetics or versions of TensorFlow stand beside each other: {'; '.join(sorted(sums))}")
-    return found + _makings(one)
+    return found + _lacking(one) + _makings(one)
+
+
+def _lacking(one: KeptStage) -> list[str]:
+    """Scores that a run lacks and others have, as where a package was not installed."""
+    scores = [{name for name in result.record["scores"] if result.score(name) is not None} for result in one.results]
+    everything = set().union(*scores)
+    return [
+        f"{result.row} seed {result.seed} lacks {', '.join(sorted(everything - own))}, which others have"
+        for result, own in zip(one.results, scores, strict=True)
+        if own < everything
+    ]
 
 
 def _makings(one: KeptStage) -> list[str]:

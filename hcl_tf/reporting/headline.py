@@ -33,9 +33,8 @@ def _of_primary(one: Outcome) -> str:
         return f"{where}, the test that decides: {one.verdict} ({one.because})."
     word = WORDS[one.verdict].format(margin=one.margin, unit=one.measure.unit)
     interval = f"{one.value:+.2f} {one.measure.unit} [{one.low:+.2f}, {one.high:+.2f}], above 0 is better"
-    return (
-        f"{where}: {word}{f' ({one.because})' if one.because else ''}; {interval}, over {one.seeds} seeds and {one.sentences:,} sentences."
-    )
+    size = f"{one.seeds} seed{'s' if one.seeds != 1 else ''} and {one.sentences:,} sentences"
+    return f"{where}: {word}{f' ({one.because})' if one.because else ''}; {interval}, over {size}."
 
 
 def _of_both(primary: Sequence[Outcome]) -> list[str]:

@@ -49,6 +49,12 @@ def test_a_run_that_departs_is_named(plan, changed, what):
     assert found(plan, changed) == [(f"questions: hcl seed {changed.seed}", what)]
 
 
+def test_a_score_that_one_run_lacks_is_named(plan):
+    whole, without = result("hcl", 21), result("bert_cvae", 21)
+    without.record["scores"]["iBLEU"] = without.record["scores"]["iBLEU"] | {"value": None}
+    assert found(plan, whole, without) == [("questions", "bert_cvae seed 21 lacks iBLEU, which others have")]
+
+
 def test_other_settings_trials_machines_and_hours_are_named(plan):
     assert found(plan, result("hcl", 21), planned={"hcl": {"max_steps": 300}}) == [("questions: hcl seed 21", "--max_steps=0, planned 300")]
     early = found(plan, result("hcl", 21, finished={"ended": "epochs", "step": 624}), planned={"hcl": {"max_steps": 625, "patience": 0}})
