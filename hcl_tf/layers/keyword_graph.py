@@ -19,7 +19,7 @@ class KeywordGraphNetwork(keras.layers.Layer):
 
     Args:
       size: Z. iterations: rounds.
-      attention: eq 7 is lost in our source of the paper. "dot": (h_i W_q)(h_j W_k + r_ij)^T / sqrt(d), relation-aware attention
+      attention: eq 7 is lost in the text of the paper that we had. "dot": (h_i W_q)(h_j W_k + r_ij)^T / sqrt(d), relation-aware attention
         (Shaw et al. 2018) to which eq 9, as printed, belongs; "additive": LeakyReLU(w^T [h_i W_q ; h_j W_k ; r_ij])
         (Velickovic et al. 2018).
     """

@@ -1,7 +1,7 @@
 """What the paper says of its results: the numbers of its tables, as far as a user has them, and the comparisons in its text.
 
-The file (experiments/paper_claims.yaml) ships with every cell empty: our source has the text's claims only. Who has the paper fills the
-cells in, and every page shows them.
+The file (experiments/paper_claims.yaml) ships with every cell empty: we had the paper's text without its tables. Who has the paper fills
+the cells in, and every page shows them.
 """
 
 from collections.abc import Collection

@@ -155,7 +155,7 @@ def _scores(kept: Sequence[KeptStage], main: Sequence[KeptStage], claims: Claims
 def _paper_cells(claims: Claims) -> str:
     if claims.cells:
         return "The paper's values stand behind ours, as the user filled them in."
-    return "The paper's cells are not in our source: who has the paper fills them into experiments/paper_claims.yaml, and they stand here."
+    return "The paper's own numbers are missing: we worked from its text, without its tables. Fill them into experiments/paper_claims.yaml."
 
 
 def _named_not_run(main: Sequence[KeptStage], names: dict[str, str]) -> str:
