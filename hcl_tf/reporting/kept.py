@@ -41,7 +41,7 @@ def of_plan(plan: ExperimentPlan, out: Path) -> list[KeptStage]:
         by_row: dict[str, list[Result]] = {row.name: [] for row in stage.rows}
         for result in usable:
             by_row[result.row].append(result)
-        trials = {row.name: _trials(out / stage.name / "trials" / f"{row.name}.md") for row in stage.rows}
+        trials = {row.name: _trials(trials_of(out / stage.name, row.name)) for row in stage.rows}
         found.append(KeptStage(stage, by_row, apart, trials))
     return found
 
@@ -74,6 +74,11 @@ def results_of(stage: PlannedStage, folder: Path) -> list[Result]:
                 )
         known[result.row, result.seed] = result
     return sorted(known.values(), key=lambda result: (names.index(result.row), result.seed))
+
+
+def trials_of(folder: Path, row: str) -> Path:
+    """Returns where the table of a row's trials is kept, below the folder of its stage."""
+    return folder / "trials" / f"{row}.md"
 
 
 def _trials(path: Path) -> list[dict[str, str]]:

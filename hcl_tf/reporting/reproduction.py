@@ -17,6 +17,7 @@ from hcl_tf.files.whole_file import write_whole
 from hcl_tf.models import registry, setting_flags
 from hcl_tf.progress import working
 from hcl_tf.reporting import arms, at_once, claims, consistency, report
+from hcl_tf.reporting.kept import trials_of
 from hcl_tf.reporting.plan import SUFFIX, ExperimentPlan, PlannedStage
 from hcl_tf.reporting.series import Series, refuse_said, series_of
 from hcl_tf.reporting.verdicts import Table
@@ -62,6 +63,7 @@ def reproduce_plan(plan: ExperimentPlan, stages: list[str], runs: Path, out: Pat
             if not (wanted := stage.runs(turn)):
                 continue
             print(f"\n=== stage {stage.name}{f', turn {turn}' if len(plan.turns) > 1 else ''}", flush=True)
+            _check_trials(plan, stage, series, wanted)
             code = _make_missing(series, wanted, lambda: arms.write(plan, out), jobs)
             if code in INTERRUPTED:
                 return code
@@ -101,6 +103,17 @@ def _check_row_files(stage: PlannedStage, series: Series) -> None:
     """Raises `UserError` where a row's own file says what the stage says."""
     for row in stage.rows:
         refuse_said(series.flag_files / f"{row.name}{SUFFIX}")
+
+
+def _check_trials(plan: ExperimentPlan, stage: PlannedStage, series: Series, wanted: list[tuple[str, int]]) -> None:
+    """Raises `UserError` where a row would be made before the trials that are to choose its settings."""
+    for system in dict.fromkeys(system for system, seed in wanted if not series.kept(system, seed).is_file()):
+        trials, kept = stage.row(system).trials, trials_of(series.out, system)
+        if plan.primary and trials and not kept.is_file():
+            raise UserError(
+                f"--plan={plan.path}: stage {stage.name}: {system} is planned with {trials} trials of its settings, and none are kept; "
+                f"make them with hcl_tf.tune, keep the study's trials.md as {kept}, and lay what was chosen into the flag files"
+            )
 
 
 def _make_missing(series: Series, wanted: list[tuple[str, int]], kept: Callable[[], object], jobs: int) -> int:

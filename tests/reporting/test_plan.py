@@ -223,7 +223,17 @@ def test_the_evidence_gives_the_same_trials_to_what_is_compared_and_decides_by_s
     assert {one.task for one in plan.stages} == set(TASKS)
 
 
-OF_CONTRASTS = {"model", "weight_ins", "weight_key", "weight_ma", "contrast_scale", "impostor", "ablate", "in_batch_negatives"}
+OF_CONTRASTS = {
+    "model",
+    "weight_ins",
+    "weight_key",
+    "weight_ma",
+    "contrast_scale",
+    "impostor",
+    "ablate",
+    "in_batch_negatives",
+    "contrast_ramp",
+}
 OF_THE_SLOT = {"decoder_keyword", "decoder_keyword_to", "decoder_keyword_of"}
 OF_A_STAGE = {
     "encoder", "pretrained", "encoder_learning_rate", "trainable_layers", "max_steps", "cooldown_steps", "epochs", "kl_delay", "kl_ramp",
@@ -238,11 +248,11 @@ def test_the_evidence_compares_rows_that_differ_in_what_is_asked_alone():
     for stage in plan.stages:
         settings = {row.name: series_of(plan, stage, Path("runs"), Path("out")).settings(row.name) for row in stage.rows}
         for name in settings.keys() & {*(row for row in settings if row.startswith("hcl")), "bert_cvae_ins"}:
-            allowed = OF_CONTRASTS | (OF_THE_SLOT if name == "hcl_keyword_slot" else set())
+            allowed = OF_CONTRASTS | {"hcl_keyword_slot": OF_THE_SLOT, "hcl_copy": {"copy", "attention_init"}}.get(name, set())
             beside = stage.row(name).beside or "bert_cvae"
             assert set(differing(settings[beside], settings[name])) <= allowed, f"{stage.name}: {name} beside {beside}"
-        if "bert_cvae_copy" in settings:
-            assert set(differing(settings["bert_cvae"], settings["bert_cvae_copy"])) == {"copy", "attention_init"}
+        if "hcl_copy" in settings:
+            assert set(differing(settings["hcl"], settings["hcl_ramped"])) == {"contrast_ramp"}
         for name in settings.keys() & {"hcl", "bert_cvae", "claps", "bert_gen"}:
             other = set(differing(of_questions.setdefault(name, settings[name]), settings[name]))
             assert other <= OF_A_STAGE, f"{name} of {stage.name} beside that of questions"

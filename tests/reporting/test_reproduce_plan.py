@@ -162,3 +162,20 @@ def test_rows_that_were_scored_otherwise_are_refused(plan, calls, tmp_path):
     path.write_text(path.read_text().replace("    base: base\n", "    base: base\n    checkpoint: best_nll\n"))
     with pytest.raises(UserError, match=r"\.json: scored on test at best_loss, and test at best_nll are asked for; choose another --out"):
         reproduce_plan(plans.read(path), [], tmp_path / "runs", tmp_path / "out")
+
+
+def test_a_row_is_refused_before_the_trials_that_are_to_choose_its_settings(plan, calls, tmp_path):
+    """Of a plan with a test that decides; rows of an earlier turn are made."""
+    text = plan.path.read_text().replace("{asks: no latent variable}", "{asks: no latent variable, trials: 8, turn: 2}")
+    text += "primary: {stage: arms, row: base, beside: [trunk], margins: {BLEU-2: 0.5}}\nopened: 2026-11-30\n"
+    plan.path.write_text(text)
+    with pytest.raises(
+        UserError, match=r"plain is planned with 8 trials .* none are kept; .* keep the study's trials\.md as .*trials/plain\.md"
+    ):
+        reproduce_plan(plans.read(plan.path), [], tmp_path / "runs", tmp_path / "out")
+    assert ("train", "base-1") in names(calls)
+    assert ("train", "plain-1") not in names(calls)
+    (tmp_path / "out" / "arms" / "trials").mkdir()
+    (tmp_path / "out" / "arms" / "trials" / "plain.md").write_text("1 trials\n")
+    assert reproduce_plan(plans.read(plan.path), [], tmp_path / "runs", tmp_path / "out") == 0
+    assert ("train", "plain-1") in names(calls)
