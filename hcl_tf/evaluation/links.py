@@ -1,10 +1,11 @@
 """The rule that says of each link between keywords, negatives and the text whether it is open, from figures with intervals.
 
-    u -> prior -> z -> decoder        what the keywords of the source can say of the target
-    y- -> posterior -> prior          what the contrast with a negative can say of it
+    u -> prior -> z -> decoder, u -> text       what the keywords of the source can say of the target, step by step and in all
+    y- -> posterior -> prior                    what the contrast with a negative can say of it
 
-All is asked at the prior's mean, where texts are made. A low contrast proves nothing: variances alone can satisfy it, and where a link is
-closed it moves no text (BUILD_NOTES 93 and 97).
+All is asked at the prior's mean, where texts are made. Each step of a road can let something through, and not the same thing, so keywords
+are asked from end to end, too. A low contrast proves nothing: variances alone can satisfy it, and where a link is closed it moves no text
+(BUILD_NOTES 93 and 97).
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from hcl_tf.evaluation.intervals import entry_text
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
 FELT = 0.05  # nats a text; a smaller difference is certain long before it is worth anything
-ROADS = {"keywords": ("u -> prior", "prior -> z", "z -> decoder"), "negatives": ("y- -> posterior", "posterior -> prior")}
+ROADS = {"keywords": ("u -> prior", "prior -> z", "z -> decoder", "u -> text"), "negatives": ("y- -> posterior", "posterior -> prior")}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ RULE = (
     f"A link is {OPEN} if its figure is at least {FELT} nats and the interval lies above 0. u -> prior: the posterior is nearer to the "
     "prior with the source's own keywords than with another example's. prior -> z: it is nearer to the source's own prior than to another "
     "example's. "
-    "z -> decoder: with another example's prior mean the target costs more. y- -> posterior: the means of the posterior tell target from "
+    "z -> decoder: with another example's prior mean the target costs more. u -> text: with the prior mean that another example's keywords "
+    "give, it costs more. y- -> posterior: the means of the posterior tell target from "
     "negative, and at least half of what tells them is the means and not the variances. posterior -> prior: where L_ins pulls the prior's "
     "mean, the target costs less."
 )
@@ -42,6 +44,7 @@ FIGURES = {
     "u -> prior": ("kl_u_shuffled_minus_graph", "another's u puts the posterior {} nats farther away"),
     "prior -> z": ("kl_prior_shuffled_minus_prior", "another's prior lies {} nats farther from the posterior"),
     "z -> decoder": ("nll_prior_shuffled_minus_prior", "another's prior mean costs the target {} nats"),
+    "u -> text": ("nll_u_shuffled_minus_graph", "with another's u in the prior the target costs {} nats more"),
     "y- -> posterior": ("h_of_means_negative_minus_target", "by its mean the negative lies {} nats farther away than the target"),
     "posterior -> prior": ("nll_prior_minus_moved", "where L_ins pulls, the target costs {} nats less"),
 }

@@ -119,15 +119,15 @@ def meter(kept: Iterable[KeptStage]) -> Grid | None:
             line = {"row": f"{one.stage.name}: {row}"}
             for name in (*links.FIGURES, *links.ROADS):
                 title = f"from {name} to the text" if name in links.ROADS else name
-                line[title] = _counted([found[name] for found in judged])
+                line[title] = _counted([found[name] for found in judged if name in found]) or "-"
             table.append(line)
     return Grid(table) if table else None
 
 
 def _counted(verdicts: Sequence[str]) -> str:
-    """`OPEN`, or `OPEN 4 of 6` where runs differ."""
-    if len(set(verdicts)) == 1:
-        return verdicts[0]
+    """`OPEN`, or `OPEN 4 of 6` where runs differ; empty of no run."""
+    if len(set(verdicts)) < 2:
+        return "".join(verdicts[:1])
     return f"{links.OPEN} {verdicts.count(links.OPEN)} of {len(verdicts)}"
 
 

@@ -75,8 +75,11 @@ def _of_meter(kept: Sequence[KeptStage]) -> str:
     judged = [found for one in kept if not one.stage.runs_of for result in one.results if (found := links_of(result))]
     if not judged:
         return f"Whether keywords and negatives reach the text through z: {NOT_RUN}."
-    counts = [f"from {road} in {sum(found[road] == links.OPEN for found in judged)}" for road in links.ROADS]
-    return f"The road through z to the text is {links.OPEN} {' and '.join(counts)} of {len(judged)} runs that have a z."
+    counts = []
+    for road, having in (("keywords", "have a z"), ("negatives", "have L_ins")):
+        verdicts = [found[road] for found in judged if road in found]
+        counts.append(f"from {road} in {verdicts.count(links.OPEN)} of {len(verdicts)} runs that {having}")
+    return f"The road through z to the text is {links.OPEN} {' and '.join(counts)}."
 
 
 def _of_claims(judged: Sequence[Judged]) -> str:

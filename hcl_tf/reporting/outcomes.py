@@ -173,12 +173,17 @@ def is_closed(runs: Sequence[Result]) -> bool:
 
 
 def links_of(result: Result) -> Mapping[str, str]:
-    """Link -> verdict, and `keywords` and `negatives`, the roads; empty where the system has no z."""
+    """Link -> verdict, and `keywords` and `negatives`, the roads; empty where the system has no z.
+
+    Without L_ins nothing pulls the prior's mean away from negatives, so there is no road from them.
+    """
     figures = result.diagnostics
     if "latent_size" not in figures:
         return {}
     judged = links.links(figures["differences"])
-    return {link.name: link.verdict for link in judged} | {name: links.road(judged, name) for name in links.ROADS}
+    found = {link.name: link.verdict for link in judged} | {name: links.road(judged, name) for name in links.ROADS}
+    pulled = result.settings.get("weight_ins")
+    return found if pulled else {name: verdict for name, verdict in found.items() if name not in ("posterior -> prior", "negatives")}
 
 
 def _counted(kept: KeptStage, row: str) -> str:
