@@ -115,5 +115,5 @@ def latent_diagnostics(
         "length_posterior_mean": tf.norm(posterior.mean(), axis=-1),
         "kl_by_dimension": kl,
         "posterior_mean": posterior.mean(),
-        "posterior_shift": posterior.mean() - prior.mean(),
+        "posterior_shift": (posterior.mean() - prior.mean()) / prior.stddev(),
     }

@@ -41,7 +41,8 @@ def summarise(diagnostics: dict[str, np.ndarray]) -> dict[str, float]:
     """Averages each diagnostic over the examples that it applies to, and counts the active latent dimensions.
 
     The posterior's mean varies with the source even where the target adds nothing, because the prior's mean does too. So
-    `active_units_beyond_prior` counts the dimensions in which the difference between the two means varies.
+    `active_units_beyond_prior` counts the dimensions in which the difference between the two means, in deviations of the prior, varies: a
+    learnt prior has a scale of its own.
 
     Args:
       diagnostics: name -> [n], NaN where it does not apply, or [n, Z].

@@ -152,6 +152,8 @@ def test_diagnostics_of_each_example(kit, cvae, held_out):
     np.testing.assert_allclose(diagnostics["kl_by_dimension"].sum(-1), diagnostics["kl"], rtol=1e-4)
     assert diagnostics["posterior_mean"].shape == diagnostics["posterior_shift"].shape == (B, Z)
     source, prior, posterior = cvae.gaussians(held_out, None)
+    shift = (posterior.mean() - prior.mean()) / prior.stddev()
+    np.testing.assert_allclose(diagnostics["posterior_shift"], shift, rtol=1e-4, atol=1e-6)
     draw = noise_of(held_out).normal((Z,))
     partners = [1, 2, 0, 0]  # of three real examples
     z = {
