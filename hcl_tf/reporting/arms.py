@@ -31,10 +31,7 @@ READING = (
 
 def write(plan: ExperimentPlan, out: Path) -> list[Section]:
     """Writes the page of what is kept below `out`, whole or not at all, and returns its sections."""
-    stages = [
-        (stage, compare(stage, kept.results_of(stage, out / stage.name), judged=not (plan.primary and stage.split == "test")))
-        for stage in plan.stages
-    ]
+    stages = [(stage, compare(stage, kept.results_of(stage, out / stage.name), judged=not plan.decides(stage))) for stage in plan.stages]
     found = sections(plan, stages)
     out.mkdir(parents=True, exist_ok=True)
     for section in found:

@@ -28,8 +28,8 @@ row, and all.flags for every row of the stage:
 
 A plan whose results are to be believed says more. Of a stage: `stop` (what ends a training), `hours`, `at_least` (examples scored),
 `raw_file` (the first digits of the SHA-256 of a file that its data are made of), and `runs_of`, the stage whose trained runs it scores in
-another way. Of a row: `trials` of its settings before, and `turn`: rows of a lower
-one, of any stage, are made before all of a higher one. Of the whole:
+another way. Of a row: `trials` of its settings before, and `turn`: rows of a lower one, of any stage, are made before all of a higher one.
+Of the whole:
 
     primary:              # the comparison that decides; several measures are corrected by Holm. margin: what counts as no difference
       {stage: questions, row: hcl, beside: [bert_cvae], margins: {BLEU-2: 0.5}, open_channel: true}
@@ -171,13 +171,17 @@ class ExperimentPlan:
 
     def check_opened(self, stages: Iterable[PlannedStage]) -> None:
         """Raises `UserError` where a plan with a test that decides would score a test split that it has not opened."""
-        closed = [stage.name for stage in stages if stage.split == "test"]
-        if self.primary and closed and not (self.opened and self.opened <= date.today()):
+        closed = [stage.name for stage in stages if self.decides(stage)]
+        if closed and not (self.opened and self.opened <= date.today()):
             when = f"opens on {self.opened}" if self.opened else "has not opened"
             raise UserError(
                 f"--plan={self.path}: stage {closed[0]} scores the test split, which this plan {when}; fix trials, settings and "
                 "budgets, and write the date as `opened` into the plan. hcl_tf.tune and a training by hand need no test split"
             )
+
+    def decides(self, stage: PlannedStage) -> bool:
+        """Whether the plan's own tests alone judge a stage's rows: it has a test that decides, and they are scored on the test split."""
+        return self.primary is not None and stage.split == "test"
 
     @property
     def turns(self) -> list[int]:

@@ -24,7 +24,8 @@ def write_all(plan: ExperimentPlan, claims: Claims, reports: Path) -> tuple[list
             continue
         series = series_of(plan, one.stage, Path("runs") / plan.name, out)
         planned[one.stage.name] = {row: series.settings(row, results[0].weights) for row, results in one.rows.items() if results}
-        table, apart = report.table_of(one.stage.task, rows.collect([out / one.stage.name])[0], claims, judged=not plan.primary)
+        scored = rows.collect([out / one.stage.name])[0]
+        table, apart = report.table_of(one.stage.task, scored, claims, judged=not plan.decides(one.stage))
         report.write(table, apart, out / one.stage.name)
     arms.write(plan, out)
     return front.write(plan, found, claims, departures(plan, found, planned), reports)
