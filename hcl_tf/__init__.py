@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ARITHMETIC", "UserError", "__version__", "load", "metrics"]
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 # Raised whenever the same run would come out with other bits. A run goes on bit for bit within one version of the arithmetic; under another
 # it goes on and says so (training/run_folder.py). What changed with each stands in CHANGELOG.md.
