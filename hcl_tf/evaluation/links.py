@@ -38,7 +38,8 @@ RULE = (
     "z -> decoder: with another example's prior mean the target costs more. u -> text: with the prior mean that another example's keywords "
     "give, it costs more. y- -> posterior: the means of the posterior tell target from "
     "negative, and at least half of what tells them is the means and not the variances. posterior -> prior: where L_ins pulls the prior's "
-    "mean, the target costs less."
+    "mean, the target costs less. That place is computed from the target and the negative, so an open link says what L_ins could do at "
+    "most; a closed one, that it can do nothing."
 )
 FIGURES = {
     "u -> prior": ("kl_u_shuffled_minus_graph", "another's u puts the posterior {} nats farther away"),

@@ -6,7 +6,6 @@ Details of single runs are on each stage's page.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +52,10 @@ def sections(plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, depart
     main = [one for one in kept if one is of_task[one.stage.task]]
     by_stage = {one.stage.name: one for one in kept}
     primary = outcomes.outcomes(plan.primary, by_stage[plan.primary.stage]) if plan.primary else []
-    secondary = list(chain.from_iterable(outcomes.outcomes(test, by_stage[test.stage]) for test in plan.secondary))
+    secondary = []
+    for test in plan.secondary:
+        one = by_stage[test.stage]
+        secondary += outcomes.outcomes(test, one, by_stage.get(one.stage.runs_of))
     judged = judged_claims.judge(claims, main, plan.causes)
     results = [result for one in kept for result in one.results]
     found = [

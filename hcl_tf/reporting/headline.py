@@ -7,12 +7,12 @@ from hcl_tf.evaluation import links
 from hcl_tf.metrics.decision import DESCRIPTIVE, NO, TURNED, UNDECIDED, YES
 from hcl_tf.reporting.judged_claims import VERDICTS, Judged
 from hcl_tf.reporting.kept import KeptStage
-from hcl_tf.reporting.outcomes import CLOSED, FAILED, NOT_RUN, NOT_YET, OTHER_BITS, UNJUDGED, Outcome, links_of
+from hcl_tf.reporting.outcomes import CLOSED, FAILED, NOT_RUN, NOT_YET, OTHER_BITS, SAME_STEPS, UNJUDGED, Outcome, links_of
 
 WORDS = {
     YES: "a gain", TURNED: "a loss", NO: "no difference beyond {margin:g} {unit}", UNDECIDED: "undecided",
     DESCRIPTIVE: "too few seeds for a verdict", NOT_YET: "not judged before all planned seeds are there", CLOSED: "not judged",
-    OTHER_BITS: "not judged",
+    OTHER_BITS: "not judged", SAME_STEPS: "not judged",
 }  # fmt: skip
 TOGETHER = {
     YES: "what it adds helps", NO: "what it adds makes no difference", TURNED: "what it adds harms", UNDECIDED: "undecided",
@@ -75,11 +75,14 @@ def _of_meter(kept: Sequence[KeptStage]) -> str:
     judged = [found for one in kept if not one.stage.runs_of for result in one.results if (found := links_of(result))]
     if not judged:
         return f"Whether keywords and negatives reach the text through z: {NOT_RUN}."
-    counts = []
-    for road, having in (("keywords", "have a z"), ("negatives", "have L_ins")):
+    counts = {}
+    for road in links.ROADS:
         verdicts = [found[road] for found in judged if road in found]
-        counts.append(f"from {road} in {verdicts.count(links.OPEN)} of {len(verdicts)} runs that {having}")
-    return f"The road through z to the text is {links.OPEN} {' and '.join(counts)}."
+        counts[road] = f"{verdicts.count(links.OPEN)} of {len(verdicts)} runs that have"
+    return (
+        f"The road through z to the text is {links.OPEN} from keywords in {counts['keywords']} a z. From negatives it is {links.OPEN} in "
+        f"{counts['negatives']} L_ins: that is what L_ins could do to the text if the prior knew the target, not what it does."
+    )
 
 
 def _of_claims(judged: Sequence[Judged]) -> str:

@@ -19,7 +19,8 @@ from hcl_tf.reporting.measures import Measure, of_examples
 from hcl_tf.reporting.plan import PlannedTest
 
 NOT_RUN, NOT_YET, CLOSED, OTHER_BITS, FAILED = "NOT RUN", "not yet", "channel CLOSED", "OTHER WEIGHTS", "FAILED SCORES"
-UNJUDGED = (NOT_RUN, NOT_YET, CLOSED, OTHER_BITS, FAILED)
+SAME_STEPS = "SAME CHECKPOINTS"
+UNJUDGED = (NOT_RUN, NOT_YET, CLOSED, OTHER_BITS, FAILED, SAME_STEPS)
 ALPHA = 0.05
 TO_TEXT = "z -> decoder"  # of links.FIGURES
 RULE = (
@@ -32,7 +33,9 @@ RULE = (
     f"does where another example's prior mean costs the target at least {links.FELT} nats, in the mean over the row's runs, and the 95% "
     "interval of that mean over runs lies above 0. "
     f"{OTHER_BITS}: with some seed the two rows begin with weights of one name that were made twice, and so with other weights; of rows "
-    "that are compared through an open channel also with weights of two names."
+    "that are compared through an open channel also with weights of two names. "
+    f"{SAME_STEPS}: the stage scores another stage's runs at another checkpoint, and both are of the same step in every run, so it is no "
+    "second look."
 )
 
 
@@ -67,9 +70,13 @@ class Outcome:
     because: str = ""
 
 
-def outcomes(test: PlannedTest, kept: KeptStage) -> list[Outcome]:
-    """Judges a planned test, measure by measure, of each of the rows it stands beside."""
-    found = [_outcome(test, kept, beside, measure, margin) for beside in test.beside for measure, margin in test.margins.items()]
+def outcomes(test: PlannedTest, kept: KeptStage, scored: KeptStage | None = None) -> list[Outcome]:
+    """Judges a planned test, measure by measure, of each of the rows it stands beside.
+
+    Args:
+      scored: the stage whose runs the test's own stage scores at another checkpoint; None: it scores runs of its own.
+    """
+    found = [_outcome(test, kept, scored, beside, measure, margin) for beside in test.beside for measure, margin in test.margins.items()]
     judged = [place for place, one in enumerate(found) if one.verdict in (decision.YES, decision.NO, decision.TURNED, decision.UNDECIDED)]
     family = sum(len(_planned_seeds(kept, one.row, one.beside)) >= decision.FEWEST_SEEDS for one in found)
     for place, p in zip(judged, decision.holm([found[place].p for place in judged], family), strict=True):
@@ -93,7 +100,7 @@ def _planned_seeds(kept: KeptStage, row: str, beside: str) -> set[int]:
     return set(kept.stage.row(row).seeds) & set(kept.stage.row(beside).seeds)
 
 
-def _outcome(test: PlannedTest, kept: KeptStage, beside: str, measure: Measure, margin: float) -> Outcome:
+def _outcome(test: PlannedTest, kept: KeptStage, scored: KeptStage | None, beside: str, measure: Measure, margin: float) -> Outcome:
     planned = _planned_seeds(kept, test.row, beside)
     own, base = ([result for result in kept.rows[name] if result.seed in planned] for name in (test.row, beside))
     empty = Outcome(test, test.row, beside, measure, margin, NOT_RUN)
@@ -107,6 +114,8 @@ def _outcome(test: PlannedTest, kept: KeptStage, beside: str, measure: Measure, 
     one = replace(_described(empty, table), correlation=_correlation(own, base, measure))
     if len(table) < len(planned):
         return replace(one, verdict=NOT_YET, because=f"{len(table)} of {len(planned)} paired seeds")
+    if scored and _same_steps((*own, *base), scored):
+        return replace(one, verdict=SAME_STEPS, because=f"those of stage {scored.stage.name}, which judges them")
     if apart := begun_apart(own, base, test.open_channel):
         return replace(one, verdict=OTHER_BITS, because=apart)
     if test.open_channel and (closed := [name for name, runs in ((test.row, own), (beside, base)) if is_closed(runs)]):
@@ -119,6 +128,12 @@ def _failed(result: Result, measure: Measure) -> str:
     values = None if measure.where else of_examples(result, measure)
     count = 0 if values is None else int((~np.isfinite(values)).sum())
     return f"{measure.name} of {result.row} seed {result.seed} is no number for {count} of {len(values)} sentences" if count else ""
+
+
+def _same_steps(results: Sequence[Result], scored: KeptStage) -> bool:
+    """Whether every run is scored at the step at which the other stage scores it."""
+    steps = {(result.row, result.seed): result.record["step"] for result in scored.results}
+    return all(steps.get((result.row, result.seed)) == result.record["step"] for result in results)
 
 
 def begun_apart(own: Sequence[Result], base: Sequence[Result], one_name: bool = False) -> str:

@@ -70,8 +70,8 @@ def test_the_headline_follows_from_verdicts(plan, whole):
         "(questions, BLEU-2); 1 not judged."
     )
     assert meter == (
-        "The road through z to the text is OPEN from keywords in 13 of 13 runs that have a z and from negatives in 7 of 7 runs that have "
-        "L_ins."
+        "The road through z to the text is OPEN from keywords in 13 of 13 runs that have a z. From negatives it is OPEN in 7 of 7 runs "
+        "that have L_ins: that is what L_ins could do to the text if the prior knew the target, not what it does."
     )
     assert said.startswith("Of the paper's 22 known claims, asked task by task, 2 hold, 0 do not hold, 1 is undecided, ")
 

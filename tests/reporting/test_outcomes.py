@@ -147,6 +147,18 @@ def test_rows_of_one_architecture_have_to_begin_with_weights_of_one_name(plan):
     assert first.verdict == decision.YES, "a BERT and a T5 have two names"
 
 
+def test_another_checkpoint_of_the_same_step_is_no_second_look(plan):
+    """One run of ten at another step is enough to be asked."""
+    own, other = (questions({"hcl": 31.0, "bert_cvae": 30.0}) for _ in range(2))
+    first, _ = outcomes.outcomes(plan.primary, kept(plan, own), kept(plan, other))
+    assert (first.verdict, first.because) == (outcomes.SAME_STEPS, "those of stage questions, which judges them")
+    assert first.value is not None
+    assert first.corrected is None
+    own[-1].record["step"] += 1
+    first, _ = outcomes.outcomes(plan.primary, kept(plan, own), kept(plan, other))
+    assert first.verdict == decision.YES
+
+
 def test_a_channel_is_judged_in_the_mean_over_runs():
     runs = [result("hcl", seed, open_links=seed != MANY[0]) for seed in MANY]  # costs of 0, 1, 1, 1, 1 nats
     assert not outcomes.is_closed(runs), "one weak run does not close it"
