@@ -4,7 +4,7 @@ README.md and index.html, made of kept rows alone. What did not run is named in 
 Details of single runs are on each stage's page.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.measures import BLEU
 from hcl_tf.reporting.outcomes import NOT_RUN, Outcome
 from hcl_tf.reporting.page import Grid, Link, Marked, Section
-from hcl_tf.reporting.plan import ExperimentPlan
+from hcl_tf.reporting.plan import ExperimentPlan, PlannedTest
 
 PAGE, HTML = "README.md", "index.html"
 SAMPLES, SEED = 10, 1
@@ -51,11 +51,8 @@ def sections(plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, depart
     of_task = {one.stage.task: one for one in reversed(kept)}  # the first stage of each task
     main = [one for one in kept if one is of_task[one.stage.task]]
     by_stage = {one.stage.name: one for one in kept}
-    primary = outcomes.outcomes(plan.primary, by_stage[plan.primary.stage]) if plan.primary else []
-    secondary = []
-    for test in plan.secondary:
-        one = by_stage[test.stage]
-        secondary += outcomes.outcomes(test, one, by_stage.get(one.stage.runs_of))
+    primary = _outcomes(plan.primary, by_stage) if plan.primary else []
+    secondary = [one for test in plan.secondary for one in _outcomes(test, by_stage)]
     judged = judged_claims.judge(claims, main, plan.causes)
     results = [result for one in kept for result in one.results]
     found = [
@@ -77,6 +74,11 @@ def sections(plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, depart
         *_origin(plan, kept, results),
     ]
     return [section for section in found if section]
+
+
+def _outcomes(test: PlannedTest, by_stage: Mapping[str, KeptStage]) -> list[Outcome]:
+    kept = by_stage[test.stage]
+    return outcomes.outcomes(test, kept, by_stage.get(kept.stage.runs_of))
 
 
 def _tests(plan: ExperimentPlan, primary: list[Outcome], secondary: list[Outcome]) -> list[Section]:

@@ -75,13 +75,11 @@ def _of_meter(kept: Sequence[KeptStage]) -> str:
     judged = [found for one in kept if not one.stage.runs_of for result in one.results if (found := links_of(result))]
     if not judged:
         return f"Whether keywords and negatives reach the text through z: {NOT_RUN}."
-    counts = {}
-    for road in links.ROADS:
-        verdicts = [found[road] for found in judged if road in found]
-        counts[road] = f"{verdicts.count(links.OPEN)} of {len(verdicts)} runs that have"
+    keywords, negatives = ([found[road] for found in judged if road in found] for road in ("keywords", "negatives"))
     return (
-        f"The road through z to the text is {links.OPEN} from keywords in {counts['keywords']} a z. From negatives it is {links.OPEN} in "
-        f"{counts['negatives']} L_ins: that is what L_ins could do to the text if the prior knew the target, not what it does."
+        f"The road through z to the text is {links.OPEN} from keywords in {keywords.count(links.OPEN)} of {len(keywords)} runs that have a "
+        f"z. From negatives it is {links.OPEN} in {negatives.count(links.OPEN)} of {len(negatives)} runs that have L_ins: that is what L_ins "
+        "could do to the text if the prior knew the target, not what it does."
     )
 
 
