@@ -78,8 +78,8 @@ def _of_meter(kept: Sequence[KeptStage]) -> str:
     keywords, negatives = ([found[road] for found in judged if road in found] for road in ("keywords", "negatives"))
     return (
         f"The road through z to the text is {links.OPEN} from keywords in {keywords.count(links.OPEN)} of {len(keywords)} runs that have a "
-        f"z. From negatives it is {links.OPEN} in {negatives.count(links.OPEN)} of {len(negatives)} runs that have L_ins: that is what L_ins "
-        "could do to the text if the prior knew the target, not what it does."
+        f"z. From negatives it is {links.OPEN} in {negatives.count(links.OPEN)} of {len(negatives)} runs that have L_ins: that is what "
+        "L_ins could do to the text if the prior knew the target, not what it does."
     )
 
 
