@@ -57,7 +57,7 @@ def sections(plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, depart
     results = [result for one in kept for result in one.results]
     found = [
         Section(plan.title, points=headline(primary, secondary, kept, judged)),
-        *_tests(plan, primary, secondary),
+        *_tests(plan, primary, secondary, by_stage),
         *_scores(kept, main, claims),
         _forest(main, claims, [*primary, *secondary]),
         _meter(kept),
@@ -81,13 +81,16 @@ def _outcomes(test: PlannedTest, by_stage: Mapping[str, KeptStage]) -> list[Outc
     return outcomes.outcomes(test, kept, by_stage.get(kept.stage.runs_of))
 
 
-def _tests(plan: ExperimentPlan, primary: list[Outcome], secondary: list[Outcome]) -> list[Section]:
+def _tests(plan: ExperimentPlan, primary: list[Outcome], secondary: list[Outcome], by_stage: Mapping[str, KeptStage]) -> list[Section]:
     found = []
     if primary:
-        said = f"Written into the plan on {plan.written}, before the first run."
+        said = f"The plan was written on {plan.written}, before its first run; what was changed later stands below, with dates and reasons."
         said += f" The test split is opened from {plan.opened} on." if plan.opened else ""
-        text = [f"{said} Differences are gains: above 0 is better, also of NLL, whose sign is turned.", *_power(plan, primary)]
-        found.append(Section("The test that decides", text, [front_tables.tests(primary)]))
+        text = [f"{said} Differences are gains: above 0 is better, also of NLL, whose sign is turned."]
+        grids = [front_tables.tests(primary), front_tables.likelihoods(primary, by_stage[plan.primary.stage])]
+        found.append(Section("The test that decides", text, list(filter(None, grids))))
+        if power_text := _power(plan, primary):
+            found.append(Section("What its seeds can show", power_text, folded=True))
     if ran := [one for one in secondary if one.verdict != NOT_RUN]:
         grids = [
             Grid(front_tables.tests(one for one in ran if one.test.name == name).rows, name)
@@ -190,13 +193,18 @@ def _forest(main: Sequence[KeptStage], claims: Claims, tested: Sequence[Outcome]
 
 def _meter(kept: Iterable[KeptStage]) -> Section | None:
     grid = front_tables.meter(one for one in kept if not one.stage.runs_of)
-    return Section("The meter: does anything reach the text through z", [], [grid]) if grid else None
+    text = (
+        "OPEN says that one thing moves the next, in how many runs; by which rules, stands below. It is no merit: a row whose links are "
+        "open need not write better texts."
+    )
+    return Section("The meter: does anything reach the text through z", [text], [grid]) if grid else None
 
 
 def _table2(main: Sequence[KeptStage], claims: Claims) -> Section | None:
     names = claims.tables.get(TABLE_2, {})
     grid = front_tables.ablations([one for one in main if any(one.rows.get(row) for row in names)], names)
-    lines = ["What each part of the method brings: ours without it.", _named_not_run(main, names)]
+    about = "What each part of the method brings: ours without it. Cells are means over a row's seeds, differences are over shared ones."
+    lines = [about, _named_not_run(main, names)]
     return Section(TABLE_2, list(filter(None, lines)), [grid]) if grid else None
 
 

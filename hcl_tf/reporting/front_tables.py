@@ -103,6 +103,40 @@ def tests(outcomes: Iterable[Outcome]) -> Grid:
     return _without_empty(table, "because")
 
 
+def likelihoods(outcomes: Sequence[Outcome], kept: KeptStage) -> Grid | None:
+    """What the compared rows' target texts cost for other choices of z: means over seeds, and their difference over the shared ones.
+
+    The planned test asks one of them. A difference that changes its sign from one choice to another is no better or worse model of texts.
+    None where a row has no z.
+    """
+    pairs = dict.fromkeys((one.row, one.beside) for one in outcomes)
+    costs = {name: {result.seed: of_z for result in kept.rows.get(name, []) if (of_z := _costs(result))} for pair in pairs for name in pair}
+    table = [_costs_line(name, list(by_seed.values())) for name, by_seed in costs.items() if by_seed]
+    for mine, its in pairs:
+        if shared := sorted(costs[mine].keys() & costs[its].keys()):
+            gaps = [{of: costs[its][seed][of] - costs[mine][seed][of] for of in costs[mine][seed]} for seed in shared]
+            table.append(_costs_line(f"{mine} beside {its}, gain", gaps, "+"))
+    return Grid(table, "NLL of y+ in nats a text, by where z is taken from") if len(table) > 2 else None
+
+
+def _costs(result: Result) -> dict[str, float]:
+    means = result.record["figures"]["means"]
+    if not {"nll_prior", "nll_prior_sampled", "nll_posterior", "kl"} <= means.keys():
+        return {}
+    at_mean, drawn, posterior, kl = (means[name]["value"] for name in ("nll_prior", "nll_prior_sampled", "nll_posterior", "kl"))
+    return {"the prior's mean": at_mean, "one draw from the prior": drawn, "posterior, plus KL: negative ELBO": posterior + kl}
+
+
+def _costs_line(row: str, costs: Sequence[dict[str, float]], sign: str = "") -> dict[str, str]:
+    """Means and standard deviations over seeds."""
+    line = {"row": row, "seeds": str(len(costs))}
+    for of in costs[0]:
+        values = [one[of] for one in costs]
+        deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        line[of] = f"{statistics.mean(values):{sign}.2f}{deviation}"
+    return line
+
+
 def _without_empty(table: list[dict], name: str) -> Grid:
     """A table without the column of a name where nothing stands in it."""
     return Grid(table if any(row[name] for row in table) else [{k: v for k, v in row.items() if k != name} for row in table])

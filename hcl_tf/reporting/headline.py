@@ -28,7 +28,7 @@ def headline(primary: Sequence[Outcome], secondary: Sequence[Outcome], kept: Seq
 
 
 def _of_primary(one: Outcome) -> str:
-    where = f"On {one.test.stage}, {one.row} beside {one.beside} in {one.measure.name}"
+    where = f"On {one.test.stage}, {one.row} beside {one.beside} in {one.measure.in_full}"
     if one.verdict in (NOT_RUN, FAILED):
         return f"{where}, the test that decides: {one.verdict} ({one.because})."
     word = WORDS[one.verdict].format(margin=one.margin, unit=one.measure.unit)

@@ -18,6 +18,7 @@ class Measure:
       of_diagnostics: its name in the record's figures.per_example; empty: it is a score of each sentence.
       where: the name, there, of what is 1 for the examples that it is asked of; empty: of all.
       at_matched_overlap: the name of the score that is compared at matched overlap with the source (metrics/matched_overlap.py).
+      asked: for which z, in words that follow the name; empty where no z is chosen.
     """
 
     name: str
@@ -26,10 +27,16 @@ class Measure:
     of_diagnostics: str = ""
     where: str = ""
     at_matched_overlap: str = ""
+    asked: str = ""
+
+    @property
+    def in_full(self) -> str:
+        """Its name and the z for which it is asked."""
+        return f"{self.name} {self.asked}".rstrip()
 
 
 MARGIN = Measure("margin of y+ over y-", "nats a token", 1, "difference_a_token")
-NLL = Measure("NLL of y+", "nats a text", -1, "nll")
+NLL = Measure("NLL of y+", "nats a text", -1, "nll", asked="at the prior's mean")
 BLEU = Measure("BLEU-2", "points")
 SHOWN = (MARGIN, NLL, BLEU, Measure("iBLEU", "points"))  # in pictures, too
 # A model that copies prefers whichever text is nearer to the source, so the margin is also asked of texts that are equally near.

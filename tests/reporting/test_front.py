@@ -63,7 +63,7 @@ def test_the_headline_follows_from_verdicts(plan, whole):
     bleu, nll, both, others, meter, said = sections(plan, whole)[0].points
     assert bleu.startswith("On questions, hcl beside bert_cvae in BLEU-2: a gain; +0.9")
     assert bleu.endswith(f"above 0 is better, over 5 seeds and {made_evidence.N} sentences.")
-    assert nll.startswith("On questions, hcl beside bert_cvae in NLL of y+: no difference beyond 0.5 nats a text;")
+    assert nll.startswith("On questions, hcl beside bert_cvae in NLL of y+ at the prior's mean: no difference beyond 0.5 nats a text;")
     assert both == "hcl beside bert_cvae, by BLEU-2 and NLL of y+ together: they do not agree, so nothing is said of both."
     assert others == (
         "Of 3 further planned comparisons: hcl is above claps (questions, BLEU-2), no different from bert_gen beyond 0.5 points "
@@ -74,6 +74,26 @@ def test_the_headline_follows_from_verdicts(plan, whole):
         "that have L_ins: that is what L_ins could do to the text if the prior knew the target, not what it does."
     )
     assert said.startswith("Of the paper's 22 known claims, asked task by task, 2 hold, 0 do not hold, 1 is undecided, ")
+
+
+def test_the_cost_of_targets_is_shown_for_other_choices_of_z_too(plan, tmp_path):
+    """Drawn z may say the opposite of the prior's mean, which the test asks."""
+
+    def costly(row, seed, *costs):
+        found = result(row, seed)
+        means = dict(zip(("nll_prior", "nll_prior_sampled", "nll_posterior", "kl"), ({"value": cost} for cost in costs), strict=True))
+        found.record["figures"] = found.record["figures"] | {"means": means}
+        return found
+
+    keep(tmp_path, plan, "questions", costly("hcl", 21, 41.0, 41.5, 38.0, 4.0), costly("hcl", 22, 43.0, 43.5, 40.0, 4.0))
+    keep(tmp_path, plan, "questions", costly("bert_cvae", 22, 42.0, 44.0, 39.0, 3.0))
+    (section,) = [section for section in sections(plan, tmp_path) if section.title == "The test that decides"]
+    names = ("seeds", "the prior's mean", "one draw from the prior", "posterior, plus KL: negative ELBO")
+    assert [(row["row"], *(row[name] for name in names)) for row in section.grids[1].rows] == [
+        ("hcl", "2", "42.00 ± 1.41", "42.50 ± 1.41", "43.00 ± 1.41"),
+        ("bert_cvae", "1", "42.00", "44.00", "42.00"),
+        ("hcl beside bert_cvae, gain", "1", "-1.00", "+0.50", "-2.00"),
+    ]
 
 
 def test_table_1_has_systems_down_and_tasks_across_and_says_what_is_missing(plan, whole):

@@ -69,7 +69,7 @@ class HCLSettings(LatentSettings, EncoderDecoderSettings):
     )
     graph_attention: str = setting("dot", "Eq 7: dot or additive.", choices=("dot", "additive"))
     refresh_graph_every: int = setting(
-        -1, "Epochs between new node features; 0: never; -1: 0 with a published encoder, 1 with a random one.", low=-1, unit="epochs"
+        -1, "Epochs between new node features; 0: never; -1: 0 with a pretrained encoder, 1 with a random one.", low=-1, unit="epochs"
     )
 
     trainable_features: bool = setting(False, "Train the nodes' features h^0 from where they begin, instead of keeping them.", before=False)
