@@ -25,7 +25,7 @@ RAW = flags.DEFINE_string(
 )  # fmt: skip
 SAMPLE = flags.DEFINE_enum(
     "sample", "written", ["written", "generated"],
-    "Which sample is prepared without --raw: the 400 hand-written examples, or some 3,000 that a grammar derives.",
+    "Which sample is prepared without --raw: some 430 hand-written examples, or some 3,000 that a grammar derives.",
 )  # fmt: skip
 OUT = flags.DEFINE_string("out", None, "Folder to write. Default: tfrecords/<task>.")
 OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace --out if it is a prepared folder.")

@@ -267,7 +267,7 @@ def test_one_command_in_an_empty_folder_generates_a_sample_and_trains(tmp_path, 
     flags = [flag for flag in SMALL if not flag.startswith(("--max_steps", "--log_every"))]
     result = run_here("--task=douban", *flags, "--max_steps=4", "--log_every=2")
     assert result.returncode == 0, result.stderr
-    assert "generating a sample of some 3,000 examples (for the 400 hand-written ones: python -m hcl_tf.prepare" in result.stdout
+    assert "generating a sample of some 3,000 examples (for some 430 hand-written ones: python -m hcl_tf.prepare" in result.stdout
     assert "data: tfrecords/douban, 120 GENERATED training examples (grammar douban.yaml, seed 1)" in result.stdout
     assert (tmp_path / "tfrecords" / "douban-generated" / "train.jsonl").read_text(encoding="utf-8").count("\n") == 120
     shown = re.search(r"^  (.+) / (.+) => .+$", result.stdout, re.M)  # a validation example and its output, at the last validation

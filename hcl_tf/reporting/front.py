@@ -148,7 +148,7 @@ def _scores(kept: Sequence[KeptStage], main: Sequence[KeptStage], claims: Claims
     named = {row for rows in claims.tables.values() for row in rows}
     controls = claims.tables.get(CONTROLS, {}) | {row: row for one in main for row in one.rows if row not in named}
     if further := front_tables.scores(main, controls, claims):
-        found.append(Section("Control rows, which the paper has not", [], [further]))
+        found.append(Section("Rows that the paper has not", [], [further]))
     everything = names | controls
     beyond = [front_tables.scores(main, everything, claims, front_tables.BEYOND), front_tables.draws(kept)]
     if grids := [grid for grid in beyond if grid]:

@@ -69,7 +69,7 @@ def _generate(task: str, folder: Path) -> None:
     """Writes and prepares the generated sample of a task."""
     print(
         f"no prepared data in {folder}: generating a sample of some 3,000 examples "
-        f"(for the 400 hand-written ones: python -m hcl_tf.prepare --task={task})",
+        f"(for some 430 hand-written ones: python -m hcl_tf.prepare --task={task})",
         flush=True,
     )
     from hcl_tf.data import preparation  # spaCy takes seconds to import, and prepared data needs none of it
