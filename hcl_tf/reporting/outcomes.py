@@ -35,7 +35,7 @@ RULE = (
     f"{OTHER_BITS}: with some seed the two rows begin with weights of one name that were made twice, and so with other weights; of rows "
     "that are compared through an open channel also with weights of two names. "
     f"{SAME_STEPS}: the stage scores another stage's runs at another checkpoint, and both are of the same step in every run, so it is no "
-    "second look."
+    "second look; where some are, it says of how many."
 )
 
 
@@ -91,8 +91,12 @@ def _corrected(one: Outcome) -> Outcome:
     small = decision.within(*one.narrow, one.margin)
     if one.corrected >= ALPHA:
         verdict = decision.NO if small else decision.UNDECIDED
-        return replace(one, verdict=verdict, because=f"p is {one.corrected:.3f} after Holm's correction")
-    return replace(one, because=f"within {one.margin:g}, the margin of no difference") if small else one
+        return replace(one, verdict=verdict, because=_joined(one.because, f"p is {one.corrected:.3f} after Holm's correction"))
+    return replace(one, because=_joined(one.because, f"within {one.margin:g}, the margin of no difference" if small else ""))
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
 
 
 def _planned_seeds(kept: KeptStage, row: str, beside: str) -> set[int]:
@@ -114,13 +118,15 @@ def _outcome(test: PlannedTest, kept: KeptStage, scored: KeptStage | None, besid
     one = replace(_described(empty, table), correlation=_correlation(own, base, measure))
     if len(table) < len(planned):
         return replace(one, verdict=NOT_YET, because=f"{len(table)} of {len(planned)} paired seeds")
-    if scored and _same_steps((*own, *base), scored):
+    same, runs = _same_steps((*own, *base), scored) if scored else 0, len(own) + len(base)
+    if same == runs:
         return replace(one, verdict=SAME_STEPS, because=f"those of stage {scored.stage.name}, which judges them")
     if apart := begun_apart(own, base, test.open_channel):
         return replace(one, verdict=OTHER_BITS, because=apart)
     if test.open_channel and (closed := [name for name, runs in ((test.row, own), (beside, base)) if is_closed(runs)]):
         return replace(one, verdict=CLOSED, because=f"z does not reach the text in {' and '.join(closed)}")
-    return replace(one, verdict=decision.verdict(table, margin))
+    because = f"{same} of {runs} runs have the checkpoints of stage {scored.stage.name}" if same else ""
+    return replace(one, verdict=decision.verdict(table, margin), because=because)
 
 
 def _failed(result: Result, measure: Measure) -> str:
@@ -130,10 +136,10 @@ def _failed(result: Result, measure: Measure) -> str:
     return f"{measure.name} of {result.row} seed {result.seed} is no number for {count} of {len(values)} sentences" if count else ""
 
 
-def _same_steps(results: Sequence[Result], scored: KeptStage) -> bool:
-    """Whether every run is scored at the step at which the other stage scores it."""
+def _same_steps(results: Sequence[Result], scored: KeptStage) -> int:
+    """Counts the runs that are scored at the step at which the other stage scores them."""
     steps = {(result.row, result.seed): result.record["step"] for result in scored.results}
-    return all(steps.get((result.row, result.seed)) == result.record["step"] for result in results)
+    return sum(steps.get((result.row, result.seed)) == result.record["step"] for result in results)
 
 
 def begun_apart(own: Sequence[Result], base: Sequence[Result], one_name: bool = False) -> str:
