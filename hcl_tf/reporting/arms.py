@@ -11,6 +11,7 @@ from hcl_tf.metrics.samples import sources_of
 from hcl_tf.reporting import charts, kept, page
 from hcl_tf.reporting.comparisons import ABOVE, BELOW, ELSEWHERE, EQUAL, UNDECIDED, ComparedRow, Difference, between_seeds, compare
 from hcl_tf.reporting.measures import BLEU, MARGIN, MEASURES, NLL, SHOWN, Measure
+from hcl_tf.reporting.meter import links_of, roads_of
 from hcl_tf.reporting.page import Grid, Section
 from hcl_tf.reporting.plan import ExperimentPlan, PlannedStage
 from hcl_tf.reporting.sections import HTML, PAGE, origin, table4
@@ -81,11 +82,11 @@ def findings(stage: PlannedStage, compared: list[ComparedRow]) -> list[str]:
     ran = [row for row in compared if row.results]
     if not ran:
         return [f"{stage.name}: nothing ran yet."]
-    with_z = [row for row in ran if row.road("keywords")]
+    roads = roads_of(result for row in ran for result in row.results)
     said = [
-        f"the road from {road} to the text is open in {sum(row.road(road) == links.OPEN for row in with_z)} of {len(with_z)} rows with z"
-        for road in links.ROADS
-        if with_z
+        f"the road from {road} to the text is open in {found} of {having} runs that have it"
+        for road, (found, having) in roads.items()
+        if having
     ]
     moved = [found["1"]["moved"]["value"] for row in ran for result in row.results if (found := _moves(result))]
     if moved:
@@ -183,8 +184,8 @@ def _channel(compared: list[ComparedRow]) -> Grid | None:
             found = result.diagnostics
             if "latent_size" not in found:
                 continue
-            judged = links.links(found["differences"])
-            line = {"run": f"{row.name}, seed {result.seed}", **{f"from {name}": links.road(judged, name) for name in links.ROADS}}
+            judged, verdicts = links.links(found["differences"]), links_of(result)
+            line = {"run": f"{row.name}, seed {result.seed}", **{f"from {name}": verdicts.get(name, "-") for name in links.ROADS}}
             line |= {link.name: f"{link.verdict} {entry_text(found['differences'].get(links.FIGURES[link.name][0]))}" for link in judged}
             line |= {name: entry_text(found["means"].get(name)) for name in ("kl", "order_ins", "order_key", "order_ma")}
             table.append(line)

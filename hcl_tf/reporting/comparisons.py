@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hcl_tf.evaluation import links
 from hcl_tf.evaluation.rows import Result
 from hcl_tf.metrics.crossed import crossed_mean
 from hcl_tf.metrics.decision import within
@@ -68,11 +67,6 @@ class ComparedRow:
         """The mean over seeds; None where it has none."""
         known = [np.nanmean(values) for result in self.results if (values := of_examples(result, measure)) is not None]
         return float(np.mean(known)) if known else None
-
-    def road(self, name: str) -> str:
-        """Whether a road to the text (`links.ROADS`) is open in the first seed; empty where it has no latent variable."""
-        figures = self.results[0].diagnostics if self.results else {}
-        return links.road(links.links(figures["differences"]), name) if "latent_size" in figures else ""
 
 
 def compare(stage: PlannedStage, results: Iterable[Result], judged: bool = True) -> list[ComparedRow]:

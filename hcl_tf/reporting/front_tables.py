@@ -14,7 +14,8 @@ from hcl_tf.reporting.comparisons import difference
 from hcl_tf.reporting.judged_claims import Judged
 from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.measures import NAMED
-from hcl_tf.reporting.outcomes import NOT_RUN, Outcome, links_of
+from hcl_tf.reporting.meter import links_of
+from hcl_tf.reporting.outcomes import NOT_RUN, Outcome
 from hcl_tf.reporting.page import Grid
 
 SHORT = {"MiniLM-similarity": "MiniLM"}

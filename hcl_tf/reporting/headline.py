@@ -7,7 +7,8 @@ from hcl_tf.evaluation import links
 from hcl_tf.metrics.decision import DESCRIPTIVE, NO, TURNED, UNDECIDED, YES
 from hcl_tf.reporting.judged_claims import VERDICTS, Judged
 from hcl_tf.reporting.kept import KeptStage
-from hcl_tf.reporting.outcomes import CLOSED, FAILED, NOT_RUN, NOT_YET, OTHER_BITS, SAME_STEPS, UNJUDGED, Outcome, links_of
+from hcl_tf.reporting.meter import roads_of
+from hcl_tf.reporting.outcomes import CLOSED, FAILED, NOT_RUN, NOT_YET, OTHER_BITS, SAME_STEPS, UNJUDGED, Outcome
 
 WORDS = {
     YES: "a gain", TURNED: "a loss", NO: "no difference beyond {margin:g} {unit}", UNDECIDED: "undecided",
@@ -72,14 +73,14 @@ def _of_row(one: Outcome) -> str:
 
 
 def _of_meter(kept: Sequence[KeptStage]) -> str:
-    judged = [found for one in kept if not one.stage.runs_of for result in one.results if (found := links_of(result))]
-    if not judged:
+    roads = roads_of(result for one in kept if not one.stage.runs_of for result in one.results)
+    (keywords, with_z), (negatives, with_ins) = (roads[name] for name in ("keywords", "negatives"))
+    if not with_z:
         return f"Whether keywords and negatives reach the text through z: {NOT_RUN}."
-    keywords, negatives = ([found[road] for found in judged if road in found] for road in ("keywords", "negatives"))
     return (
-        f"The road through z to the text is {links.OPEN} from keywords in {keywords.count(links.OPEN)} of {len(keywords)} runs that have a "
-        f"z. From negatives it is {links.OPEN} in {negatives.count(links.OPEN)} of {len(negatives)} runs that have L_ins: that is what "
-        "L_ins could do to the text if the prior knew the target, not what it does."
+        f"The road through z to the text is {links.OPEN} from keywords in {keywords} of {with_z} runs that have a z. From negatives it is "
+        f"{links.OPEN} in {negatives} of {with_ins} runs that have L_ins: that is what L_ins could do to the text if the prior knew the "
+        "target, not what it does."
     )
 
 

@@ -12,7 +12,8 @@ from hcl_tf.metrics.significance import compare_paired
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import Claim, Claims
 from hcl_tf.reporting.kept import KeptStage
-from hcl_tf.reporting.outcomes import begun_apart, links_of
+from hcl_tf.reporting.meter import links_of
+from hcl_tf.reporting.outcomes import begun_apart
 from hcl_tf.settings import NO_WEIGHTS
 
 HOLDS, FAILS, UNDECIDED, NOT_TESTABLE = VERDICTS = ("holds", "does not hold", "undecided", "not testable here")

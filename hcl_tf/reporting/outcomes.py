@@ -1,10 +1,9 @@
 """What the tests of a plan say of the rows that are kept: differences, intervals, corrected p-values, verdicts with their reasons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.rows import Result
@@ -12,17 +11,16 @@ from hcl_tf.files.pretraining_record import bits_of
 from hcl_tf.metrics import decision
 from hcl_tf.metrics.crossed import CrossedMean, crossed_mean
 from hcl_tf.metrics.significance import compare_paired
-from hcl_tf.models import registry
 from hcl_tf.reporting.comparisons import paired
 from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.measures import Measure, of_examples
+from hcl_tf.reporting.meter import is_closed
 from hcl_tf.reporting.plan import PlannedTest
 
 NOT_RUN, NOT_YET, CLOSED, OTHER_BITS, FAILED = "NOT RUN", "not yet", "channel CLOSED", "OTHER WEIGHTS", "FAILED SCORES"
 SAME_STEPS = "SAME CHECKPOINTS"
 UNJUDGED = (NOT_RUN, NOT_YET, CLOSED, OTHER_BITS, FAILED, SAME_STEPS)
 ALPHA = 0.05
-TO_TEXT = "z -> decoder"  # of links.FIGURES
 RULE = (
     f"{decision.RULE} {decision.YES} and {decision.TURNED} also need p below {ALPHA} after Holm's correction for all comparisons of the "
     "family that are planned with enough seeds, whether they ran or not; it is said where they lie within the margin all the same. "
@@ -178,33 +176,6 @@ def _correlation(own: Sequence[Result], base: Sequence[Result], measure: Measure
     seeds = sorted(means_of[0].keys() & means_of[1].keys())
     columns = np.array([[of_row[seed] for seed in seeds] for of_row in means_of])
     return float(np.corrcoef(columns)[0, 1]) if len(seeds) > 2 and columns.std(1).all() else None
-
-
-def is_closed(runs: Sequence[Result]) -> bool:
-    """Judges whether z does not reach the text in a row's runs (`RULE`); of one run by its own interval. False where there is no z."""
-    runs = [run for run in runs if run.settings["model"] in registry.systems_with("latent_size")]
-    if len(runs) < 2:
-        return any(links_of(run).get(TO_TEXT) != links.OPEN for run in runs)
-    found = [run.diagnostics.get("differences", {}).get(links.FIGURES[TO_TEXT][0]) for run in runs]
-    costs = [entry["value"] for entry in found if entry]
-    if len(costs) < len(runs) or None in costs:
-        return True  # what was not measured is not open
-    low = stats.ttest_1samp(costs, 0.0).confidence_interval(0.95).low
-    return not (np.mean(costs) >= links.FELT and (low > 0 or np.ptp(costs) == 0))
-
-
-def links_of(result: Result) -> Mapping[str, str]:
-    """Link -> verdict, and `keywords` and `negatives`, the roads; empty where the system has no z.
-
-    Without L_ins nothing pulls the prior's mean away from negatives, so there is no road from them.
-    """
-    figures = result.diagnostics
-    if "latent_size" not in figures:
-        return {}
-    judged = links.links(figures["differences"])
-    found = {link.name: link.verdict for link in judged} | {name: links.road(judged, name) for name in links.ROADS}
-    pulled = result.settings.get("weight_ins")
-    return found if pulled else {name: verdict for name, verdict in found.items() if name not in ("posterior -> prior", "negatives")}
 
 
 def _counted(kept: KeptStage, row: str) -> str:

@@ -9,6 +9,7 @@ from hcl_tf.evaluation.intervals import entry_text, score_text
 from hcl_tf.evaluation.rows import RANKED_BY, ROWS, Result
 from hcl_tf.reporting import charts
 from hcl_tf.reporting.build_notes import NAME, BuildNotes
+from hcl_tf.reporting.meter import links_of
 from hcl_tf.reporting.page import Grid, Marked, Section
 from hcl_tf.reporting.tables import by_score, tables
 from hcl_tf.reporting.verdicts import OURS, Table
@@ -141,8 +142,8 @@ def _latent(results: list[Result]) -> Section | None:
             continue
         entries = diagnostics["means"] | diagnostics["differences"]
         row = {"run": f"{result.row}, seed {result.seed}", "verdict": "COLLAPSED" if diagnostics["collapsed"] else "not collapsed"}
-        judged = links.links(diagnostics["differences"])
-        row |= {f"from {name} to the text": links.road(judged, name) for name in links.ROADS}
+        judged = links_of(result)
+        row |= {f"from {name} to the text": judged.get(name, "-") for name in links.ROADS}
         row |= {name.replace("_", " "): entry_text(entries.get(name)) for name in LATENT}
         row |= {
             f"{title}: nearer than {than}": entry_text(entries.get(f"order_{contrast}{suffix}"))

@@ -159,22 +159,6 @@ def test_another_checkpoint_of_the_same_step_is_no_second_look(plan):
     assert (first.verdict, first.because) == (decision.YES, f"{len(own) - 1} of {len(own)} runs have the checkpoints of stage questions")
 
 
-def test_a_channel_is_judged_in_the_mean_over_runs():
-    runs = [result("hcl", seed, open_links=seed != MANY[0]) for seed in MANY]  # costs of 0, 1, 1, 1, 1 nats
-    assert not outcomes.is_closed(runs), "one weak run does not close it"
-    assert outcomes.is_closed([*runs[:1] * 3, *runs[3:]]), "0, 0, 0, 1, 1: the interval over runs has 0 in it"
-    assert [outcomes.is_closed([one]) for one in runs[:2]] == [True, False], "of one run its own interval counts"
-    assert not outcomes.is_closed([result("claps", seed) for seed in MANY]), "without z there is nothing to be closed"
-    lacking = result("hcl", 1)
-    lacking.record["figures"]["differences"].pop("nll_prior_shuffled_minus_prior")
-    assert outcomes.is_closed([*runs, lacking])
-    unmeasured = result("hcl", 1)
-    for name in ("latent_size", "differences"):
-        unmeasured.record["figures"].pop(name)
-    assert outcomes.is_closed([unmeasured]), "a row that has a z by its name, and no figures of it, is not open"
-    assert outcomes.is_closed([*runs, unmeasured])
-
-
 def test_few_seeds_are_descriptive_and_one_has_the_interval_over_sentences(plan):
     test = plan.secondary[1]
     stage = kept(
