@@ -61,6 +61,7 @@ def sections(plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, depart
         *_scores(kept, main, claims),
         _forest(main, claims, [*primary, *secondary]),
         _meter(kept),
+        _on_training(kept),
         _table2(main, claims),
         *_figure3(plan, main),
         _table4(main),
@@ -198,6 +199,18 @@ def _meter(kept: Iterable[KeptStage]) -> Section | None:
         "open need not write better texts."
     )
     return Section("The meter: does anything reach the text through z", [text], [grid]) if grid else None
+
+
+def _on_training(kept: Iterable[KeptStage]) -> Section | None:
+    """What was learnt by heart, of stages that score training pairs."""
+    stages = [one for one in kept if one.stage.split == "train"]
+    grids = [grid for one in stages if (grid := front_tables.on_training(one))]
+    text = (
+        "The same runs on pairs that they were trained on. A pair is in the right order where a contrast's positive is nearer than its "
+        "negative. Where a row orders more pairs than the base, and its margin of y+ over y- is the same, the contrast is satisfied "
+        "without the text. Gains are those over the base."
+    )
+    return Section("On the training pairs: what the contrasts learnt", [text], grids) if grids else None
 
 
 def _table2(main: Sequence[KeptStage], claims: Claims) -> Section | None:

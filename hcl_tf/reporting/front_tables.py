@@ -13,7 +13,7 @@ from hcl_tf.reporting.claims import METRICS, Claims
 from hcl_tf.reporting.comparisons import difference
 from hcl_tf.reporting.judged_claims import Judged
 from hcl_tf.reporting.kept import KeptStage
-from hcl_tf.reporting.measures import NAMED
+from hcl_tf.reporting.measures import MARGIN, NAMED, NLL
 from hcl_tf.reporting.meter import links_of
 from hcl_tf.reporting.outcomes import NOT_RUN, Outcome
 from hcl_tf.reporting.page import Grid
@@ -164,6 +164,26 @@ def _counted(verdicts: Sequence[str]) -> str:
     if len(set(verdicts)) < 2:
         return "".join(verdicts[:1])
     return f"{links.OPEN} {verdicts.count(links.OPEN)} of {len(verdicts)}"
+
+
+def on_training(one: KeptStage) -> Grid | None:
+    """What the contrasts order on pairs that a stage's runs were trained on, and what that is worth to the text; None where nothing ran.
+
+    Shares of pairs are means over seeds; a gain has its 95% interval over seeds and pairs.
+    """
+    table = []
+    for row, results in one.rows.items():
+        if not results:
+            continue
+        line = {"row": row, "runs": str(len(results))}
+        for contrast in ("ins", "key", "ma"):
+            shares = [mean["value"] for result in results if (mean := result.record["figures"]["means"].get(f"order_{contrast}"))]
+            line[f"right order, L_{contrast}"] = f"{statistics.mean(shares):.1%}" if shares else "-"
+        for measure in (MARGIN, NLL):
+            gap = difference(results, one.rows.get(one.stage.base, []), measure) if row != one.stage.base else None
+            line[f"gain in {measure.name}"] = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] {measure.unit}" if gap else "-"
+        table.append(line)
+    return Grid(table, one.stage.name) if table else None
 
 
 def claims_table(judged: Iterable[Judged], titles: dict[str, str]) -> Grid:

@@ -96,6 +96,34 @@ def test_the_cost_of_targets_is_shown_for_other_choices_of_z_too(plan, tmp_path)
     ]
 
 
+def test_what_contrasts_learnt_is_shown_of_a_stage_of_training_pairs(tmp_path):
+    of_training = """
+  questions_train:
+    about: Training pairs.
+    task: qqp
+    preset: paper
+    data: tfrecords/qqp
+    split: train
+    runs_of: questions
+    base: bert_cvae
+    rows: {hcl: {asks: Ours, seeds: [21, 22]}, bert_cvae: {asks: The base, seeds: [21, 22]}}
+"""
+    plan = made_evidence.plan(tmp_path / "evidence", made_evidence.TEXT + of_training)
+    title = "On the training pairs: what the contrasts learnt"
+    assert title not in titles(sections(plan, tmp_path))
+    for seed in (21, 22):
+        for row, nll, order in (("hcl", 39.0, 0.9), ("bert_cvae", 40.0, 0.5)):
+            found = result(row, seed, nll=nll, split="train")
+            found.record["figures"] = found.record["figures"] | {"means": {"order_ins": {"value": order + seed / 1000 - 0.0215}}}
+            keep(tmp_path, plan, "questions_train", found)
+    (section,) = [section for section in sections(plan, tmp_path) if section.title == title]
+    ((ours, base),) = [grid.rows for grid in section.grids]
+    assert [row["right order, L_ins"] for row in (ours, base)] == ["90.0%", "50.0%"]
+    assert ours["right order, L_key"] == "-", "the row does not have it"
+    assert re.fullmatch(r"\+(0\.9|1\.0)\d\d \[\+0\.\d{3}, \+1\.\d{3}\] nats a text", ours["gain in NLL of y+"])
+    assert base["gain in NLL of y+"] == "-"
+
+
 def test_table_1_has_systems_down_and_tasks_across_and_says_what_is_missing(plan, whole):
     (table,) = [section for section in sections(plan, whole) if section.title == "Table 1, in the paper's layout"]
     (grid,) = table.grids
