@@ -45,6 +45,10 @@ def sources() -> list[Path]:
 # -- what pages point to ------------------------------------------------------------------------------------------------
 
 
+def test_an_escaped_sign_of_a_link_is_the_sign():
+    assert [link.target for link in links(r"| [a](b\_c/d.md) | <a href='e'> [f](g.md) |")] == ["b_c/d.md", "g.md"]
+
+
 @pytest.mark.parametrize("page", CHECKED, ids=named)
 def test_links_and_anchors_lead_somewhere(page):
     dead = []

@@ -36,9 +36,12 @@ class Commands(NamedTuple):
 
 
 def links(markdown: str) -> list[Link]:
-    """Returns all links and pictures of a text, those in code left out."""
+    """Returns all links and pictures of a text, those in code left out; of escaped signs (`a\\_b`) the sign."""
     bare = _without_code(markdown)
-    return [Link(_line(bare, found.start()), found["target"] or found["html"]) for found in _LINK.finditer(bare)]
+    return [
+        Link(_line(bare, found.start()), re.sub(r"\\([\\`*_|])", r"\1", found["target"]) if found["target"] else found["html"])
+        for found in _LINK.finditer(bare)
+    ]
 
 
 def with_links(markdown: str, changed) -> str:

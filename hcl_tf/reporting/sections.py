@@ -51,10 +51,15 @@ def sections(table: Table, apart: Iterable[tuple[str, str]], notes: BuildNotes) 
 def _head(table: Table, results: list[Result], notes: BuildNotes) -> Section:
     first = results[0]
     seeds = sorted({result.seed for result in results})
-    size = f"{first.record['training_examples']:,} training examples; {first.record['examples']:,} of {first.record['of']:,} test examples"
+    split = first.record.get("split", "test")
+    size = (
+        f"{first.record['training_examples']:,} training examples; {first.record['examples']:,} of {first.record['of']:,} {split} examples"
+    )
     shared = [name for name in BUDGET if all(result.settings.get(name) == first.settings.get(name) for result in results)]
     budget = ", ".join(f"{name} {first.settings.get(name)}" for name in shared)
     lines = [f"The same for all rows: {budget}. {size}. Seeds {', '.join(map(str, seeds))}."]
+    if split == "train":
+        lines.insert(0, "SCORED ON TRAINING PAIRS: what is learnt by heart counts here, so no number below says how well a system writes.")
     if mark := table.mark():
         lines.insert(
             0,

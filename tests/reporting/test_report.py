@@ -73,6 +73,13 @@ def test_a_run_of_the_paper_s_size_is_not_marked():
 
 
 @pytest.mark.slow
+def test_a_page_of_training_pairs_says_so():
+    text = {split: page.markdown(report_sections.sections(report.table_of("qqp", [made(split=split)], read(SHIPPED))[0], [], NO_NOTES))
+            for split in ("train", "test")}  # fmt: skip
+    assert ["SCORED ON TRAINING PAIRS" in text[split] for split in text] == [True, False]
+    assert [" train examples." in text[split] for split in text] == [True, False]
+
+
 def test_a_run_that_the_clock_cut_off_and_an_exported_one_are_named():
     where = made("hcl").record["environment"]
     exported = where | {"gpus": ["GPU 1"], "exported": True, "packages": where["packages"] | {"jaxlib": "0.11"}}
