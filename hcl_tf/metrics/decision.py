@@ -6,10 +6,10 @@ import numpy as np
 
 from hcl_tf.metrics.crossed import crossed_mean
 
-YES, NO, UNDECIDED, TURNED, DESCRIPTIVE = "yes", "no", "undecided", "the other way", "descriptive"
+YES, NO, UNDECIDED, LOSS, DESCRIPTIVE = "yes", "no", "undecided", "loss", "descriptive"
 FEWEST_SEEDS = 5  # with fewer, sets that do not differ are called different more often than stated (BUILD_NOTES 132)
 RULE = (
-    f"{YES}: the 95% interval over seeds and sentences lies above 0; {TURNED}: below 0; {NO}: the 90% interval lies within the margin on "
+    f"{YES}: the 95% interval over seeds and sentences lies above 0; {LOSS}: below 0; {NO}: the 90% interval lies within the margin on "
     f"both sides of 0 (two one-sided tests); {UNDECIDED}: none of these. Rows under {FEWEST_SEEDS} seeds are {DESCRIPTIVE}: no verdict."
 )
 
@@ -26,7 +26,7 @@ def verdict(differences: np.ndarray, margin: float) -> str:
     if wide.low > 0:
         return YES
     if wide.high < 0:
-        return TURNED
+        return LOSS
     return NO if within(narrow.low, narrow.high, margin) else UNDECIDED
 
 

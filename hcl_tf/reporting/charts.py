@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 
 from hcl_tf.evaluation.rows import Result
-from hcl_tf.metrics.decision import NO, TURNED, YES
+from hcl_tf.metrics.decision import LOSS, NO, YES
 from hcl_tf.reporting.comparisons import ABOVE, BELOW, ELSEWHERE, EQUAL, UNDECIDED, ComparedRow, Difference
 from hcl_tf.reporting.measures import Measure
 
 BARS = ("BLEU-1", "BLEU-2", "BLEU-4", "Greedy")
 LOSSES = {"nll": "NLL a text", "kl": "KL a text"}
 FOREST = {ABOVE: "tab:green", BELOW: "tab:red", EQUAL: "tab:blue", UNDECIDED: "tab:grey", ELSEWHERE: "tab:grey"}
-FOREST_OF_TESTS = {YES: "tab:green", TURNED: "tab:red", NO: "tab:blue"}  # all else is grey
+FOREST_OF_TESTS = {YES: "tab:green", LOSS: "tab:red", NO: "tab:blue"}  # all else is grey
 ORDERS = {"ins": "instance, KL", "key": "keyword, cosine", "ma": "keyword, Mahalanobis"}
 
 

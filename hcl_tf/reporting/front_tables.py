@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from hcl_tf.evaluation import links
 from hcl_tf.evaluation.intervals import score_text
 from hcl_tf.evaluation.rows import Result
-from hcl_tf.metrics.decision import NO, TURNED, YES
+from hcl_tf.metrics.decision import LOSS, NO, YES
 from hcl_tf.metrics.samples import sources_of
 from hcl_tf.models.registry import OURS
 from hcl_tf.reporting.claims import METRICS, Claims
@@ -21,7 +21,7 @@ from hcl_tf.reporting.page import Grid
 SHORT = {"MiniLM-similarity": "MiniLM"}
 BEYOND = ("iBLEU", "sacreBLEU", "MiniLM-similarity", "source-BLEU-4", "distinct-1", "distinct-2", "distinct-outputs")
 ABLATED = ("BLEU-1", "BLEU-2")
-SAID = {YES: f"{YES}: above", TURNED: f"{TURNED}: below", NO: f"{NO}: no different"}
+SAID = {YES: f"{YES}: above", LOSS: f"{LOSS}: below", NO: f"{NO}: no difference"}
 
 
 def scores(kept: Sequence[KeptStage], names: dict[str, str], claims: Claims, metrics: Sequence[str] = METRICS) -> Grid | None:
@@ -97,7 +97,7 @@ def tests(outcomes: Iterable[Outcome]) -> Grid:
         }
         line["difference"] = "-" if one.value is None else f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}] {one.measure.unit}"
         line["90%"] = f"[{one.narrow[0]:+.2f}, {one.narrow[1]:+.2f}]" if one.narrow else "-"
-        line["no difference"] = f"within {one.margin:g}"
+        line["margin of no difference"] = f"{one.margin:g}"
         line["p, corrected"] = "-" if one.corrected is None else f"{one.corrected:.3f}" if one.corrected >= 0.001 else "<0.001"
         line["seeds"], line["sentences"] = str(one.seeds or "-"), f"{one.sentences:,}" if one.sentences else "-"
         table.append(line)

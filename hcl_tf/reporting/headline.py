@@ -4,21 +4,21 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hcl_tf.evaluation import links
-from hcl_tf.metrics.decision import DESCRIPTIVE, NO, TURNED, UNDECIDED, YES
+from hcl_tf.metrics.decision import DESCRIPTIVE, LOSS, NO, UNDECIDED, YES
 from hcl_tf.reporting.judged_claims import VERDICTS, Judged
 from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.meter import roads_of
 from hcl_tf.reporting.outcomes import CLOSED, FAILED, NOT_RUN, NOT_YET, OTHER_BITS, SAME_STEPS, UNJUDGED, Outcome
 
 WORDS = {
-    YES: "a gain", TURNED: "a loss", NO: "no difference beyond {margin:g} {unit}", UNDECIDED: "undecided",
+    YES: "a gain", LOSS: "a loss", NO: "no difference beyond {margin:g} {unit}", UNDECIDED: "undecided",
     DESCRIPTIVE: "too few seeds for a verdict", NOT_YET: "not judged before all planned seeds are there", CLOSED: "not judged",
     OTHER_BITS: "not judged", SAME_STEPS: "not judged",
 }  # fmt: skip
 TOGETHER = {
-    YES: "what it adds helps", NO: "what it adds makes no difference", TURNED: "what it adds harms", UNDECIDED: "undecided",
+    YES: "what it adds helps", NO: "what it adds makes no difference", LOSS: "what it adds harms", UNDECIDED: "undecided",
 }  # fmt: skip
-OF_ROWS = {YES: "above {beside}", TURNED: "below {beside}", NO: "no different from {beside} beyond {margin:g} {unit}"}
+OF_ROWS = {YES: "above {beside}", LOSS: "below {beside}", NO: "no different from {beside} beyond {margin:g} {unit}"}
 
 
 def headline(primary: Sequence[Outcome], secondary: Sequence[Outcome], kept: Sequence[KeptStage], judged: Sequence[Judged]) -> list[str]:

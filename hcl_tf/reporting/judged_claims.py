@@ -107,10 +107,10 @@ def _judge(claim: Claim, task: str, kept: KeptStage | None, cause: str) -> Judge
         return replace(one, verdict=UNDECIDED, reason=apart[0])
     size = _size(result for of_row in results.values() for result in of_row.values())
     verdict = {
-        decision.YES: HOLDS, decision.TURNED: FAILS, decision.NO: FAILS, decision.UNDECIDED: UNDECIDED, decision.DESCRIPTIVE: UNDECIDED,
+        decision.YES: HOLDS, decision.LOSS: FAILS, decision.NO: FAILS, decision.UNDECIDED: UNDECIDED, decision.DESCRIPTIVE: UNDECIDED,
     }[found := decision.verdict(sign * table, MARGIN)]  # fmt: skip
     reason = {
-        decision.YES: "the interval lies on the side that it says", decision.TURNED: "the interval lies on the other side",
+        decision.YES: "the interval lies on the side that it says", decision.LOSS: "the interval lies on the other side",
         decision.NO: f"no difference beyond {MARGIN} points", decision.UNDECIDED: "the interval holds 0 and is too wide for no difference",
         decision.DESCRIPTIVE: _few(len(seeds)),
     }[found] + size  # fmt: skip

@@ -22,7 +22,7 @@ SAME_STEPS = "SAME CHECKPOINTS"
 UNJUDGED = (NOT_RUN, NOT_YET, CLOSED, OTHER_BITS, FAILED, SAME_STEPS)
 ALPHA = 0.05
 RULE = (
-    f"{decision.RULE} {decision.YES} and {decision.TURNED} also need p below {ALPHA} after Holm's correction for all comparisons of the "
+    f"{decision.RULE} {decision.YES} and {decision.LOSS} also need p below {ALPHA} after Holm's correction for all comparisons of the "
     "family that are planned with enough seeds, whether they ran or not; it is said where they lie within the margin all the same. "
     "Sentences that share a text are not independent and count as one. "
     f"{NOT_YET}: a planned seed of either row is missing or lacks the measure, and nothing is judged before. "
@@ -75,7 +75,7 @@ def outcomes(test: PlannedTest, kept: KeptStage, scored: KeptStage | None = None
       scored: the stage whose runs the test's own stage scores at another checkpoint; None: it scores runs of its own.
     """
     found = [_outcome(test, kept, scored, beside, measure, margin) for beside in test.beside for measure, margin in test.margins.items()]
-    judged = [place for place, one in enumerate(found) if one.verdict in (decision.YES, decision.NO, decision.TURNED, decision.UNDECIDED)]
+    judged = [place for place, one in enumerate(found) if one.verdict in (decision.YES, decision.NO, decision.LOSS, decision.UNDECIDED)]
     family = sum(len(_planned_seeds(kept, one.row, one.beside)) >= decision.FEWEST_SEEDS for one in found)
     for place, p in zip(judged, decision.holm([found[place].p for place in judged], family), strict=True):
         found[place] = _corrected(replace(found[place], corrected=p))
@@ -84,7 +84,7 @@ def outcomes(test: PlannedTest, kept: KeptStage, scored: KeptStage | None = None
 
 def _corrected(one: Outcome) -> Outcome:
     """Takes back a difference whose corrected p is too large, and says of one that stays whether it lies within the margin."""
-    if one.verdict not in (decision.YES, decision.TURNED):
+    if one.verdict not in (decision.YES, decision.LOSS):
         return one
     small = decision.within(*one.narrow, one.margin)
     if one.corrected >= ALPHA:

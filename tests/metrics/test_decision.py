@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hcl_tf.metrics.decision import DESCRIPTIVE, NO, TURNED, UNDECIDED, YES, holm, verdict
+from hcl_tf.metrics.decision import DESCRIPTIVE, LOSS, NO, UNDECIDED, YES, holm, verdict
 
 
 def table(mean: float, spread: float = 1.0, seeds: int = 6) -> np.ndarray:
@@ -17,7 +17,7 @@ def table(mean: float, spread: float = 1.0, seeds: int = 6) -> np.ndarray:
 @pytest.mark.parametrize(
     ("differences", "expected"),
     [
-        (table(1.0), YES), (table(-1.0), TURNED), (table(0.0), NO), (table(0.1, 14.0), UNDECIDED), (table(0.45, 1.5), YES),
+        (table(1.0), YES), (table(-1.0), LOSS), (table(0.0), NO), (table(0.1, 14.0), UNDECIDED), (table(0.45, 1.5), YES),
         (table(1.0, seeds=4), DESCRIPTIVE), (table(0.0, seeds=2), DESCRIPTIVE),
     ],
 )  # fmt: skip

@@ -6,12 +6,12 @@ import made_evidence
 import pytest
 from made_evidence import questions
 
-from hcl_tf.metrics.decision import DESCRIPTIVE, NO, TURNED, UNDECIDED, YES
+from hcl_tf.metrics.decision import DESCRIPTIVE, LOSS, NO, UNDECIDED, YES
 from hcl_tf.reporting import headline, outcomes
 from hcl_tf.reporting.kept import KeptStage
 from hcl_tf.reporting.outcomes import CLOSED, FAILED, NOT_RUN, NOT_YET, OTHER_BITS, UNJUDGED
 
-VERDICTS = (YES, NO, TURNED, UNDECIDED, DESCRIPTIVE, *UNJUDGED)
+VERDICTS = (YES, NO, LOSS, UNDECIDED, DESCRIPTIVE, *UNJUDGED)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_every_verdict_has_words(primary, verdict):
     bleu, *_ = points([replace(one, verdict=verdict, because="for a reason") for one in primary])
     assert bleu.startswith("On questions, hcl beside bert_cvae in BLEU-2")
     assert "for a reason" in bleu
-    assert ("a gain" in bleu, "a loss" in bleu) == (verdict == YES, verdict == TURNED)
+    assert ("a gain" in bleu, "a loss" in bleu) == (verdict == YES, verdict == LOSS)
     assert ("+0.9" in bleu) == (verdict not in (NOT_RUN, FAILED)), "what has no number shows none"
 
 
@@ -41,9 +41,9 @@ def test_every_verdict_has_words(primary, verdict):
     [
         (YES, YES, "what it adds helps."),
         (NO, NO, "what it adds makes no difference."),
-        (TURNED, TURNED, "what it adds harms."),
+        (LOSS, LOSS, "what it adds harms."),
         (UNDECIDED, UNDECIDED, "undecided."),
-        *((one, other, "they do not agree, so nothing is said of both.") for one, other in ((YES, NO), (YES, TURNED), (NO, UNDECIDED))),
+        *((one, other, "they do not agree, so nothing is said of both.") for one, other in ((YES, NO), (YES, LOSS), (NO, UNDECIDED))),
         *((YES, unjudged, "") for unjudged in (*UNJUDGED, DESCRIPTIVE)),
     ],
 )
@@ -58,7 +58,7 @@ def test_further_comparisons_have_their_margin_and_reason_and_are_counted_by_wha
     (bleu, _) = primary
     others = [
         replace(bleu, beside="claps", verdict=YES, because="within 1.5, the margin of no difference"),
-        replace(bleu, beside="bert_gen", verdict=NO), replace(bleu, beside="t5", verdict=TURNED), replace(bleu, verdict=UNDECIDED),
+        replace(bleu, beside="bert_gen", verdict=NO), replace(bleu, beside="t5", verdict=LOSS), replace(bleu, verdict=UNDECIDED),
         replace(bleu, verdict=CLOSED), replace(bleu, verdict=NOT_YET), replace(bleu, verdict=OTHER_BITS), replace(bleu, verdict=NOT_RUN),
     ]  # fmt: skip
     assert points([], others)[0] == (

@@ -70,7 +70,7 @@ def test_a_seed_that_is_not_planned_counts_for_nothing(plan):
 def test_a_larger_nll_is_a_loss(plan):
     results = questions({"bert_cvae": 30.0}) + questions({"hcl": 30.0}, nll=42.0)
     _, of_nll = outcomes.outcomes(plan.primary, kept(plan, results))
-    assert of_nll.verdict == decision.TURNED
+    assert of_nll.verdict == decision.LOSS
     assert of_nll.value == pytest.approx(-2, abs=0.2)
 
 
