@@ -33,7 +33,8 @@ def measure(request: EvaluationRequest, studies: Sequence[str]) -> None:
 
 
 def _channel(trained: TrainedRun, request: EvaluationRequest) -> None:
-    channel.publish(trained, MeterRequest(request.split, request.limit, what_if=True, untrained=False))
+    pulls = trained.settings.model in registry.systems_with("weight_ins")
+    channel.publish(trained, MeterRequest(request.split, request.limit, what_if=pulls, untrained=False))
 
 
 def _keyword_control(trained: TrainedRun, request: EvaluationRequest) -> None:

@@ -14,6 +14,7 @@ from hcl_tf.evaluation.dependence import units_of_records
 from hcl_tf.evaluation.links import links
 from hcl_tf.evaluation.scoring import head_of
 from hcl_tf.metrics.significance import means
+from hcl_tf.models import registry
 from hcl_tf.models.base import Batch
 from hcl_tf.studies.channel import gradients
 from hcl_tf.studies.channel.contrasts import of_contrasts
@@ -45,13 +46,15 @@ def measure(trained: TrainedRun, request: MeterRequest) -> dict:
     """Measures a run. Returns all figures, ready for JSON.
 
     Raises:
-      UserError: the system has no channel to measure, that is no latent variable.
+      UserError: the system has no channel to measure, that is no latent variable, or no L_ins where what_if asks for it.
     """
     system = trained.system
     if system.output_nll != "nll_prior":
         raise UserError(
             f"--run_dir={trained.run.path}: {trained.settings.model} has no latent variable z, so there is no channel to measure"
         )
+    if request.what_if and trained.settings.model not in registry.systems_with("weight_ins"):
+        raise UserError(f"--what_if: {trained.settings.model} has no L_ins, so there is nowhere that it pulls. Drop the flag")
     validation = trained.validation(request.split, request.limit)
     print(f"measuring {validation.batches.count:,} examples of {request.split}", flush=True)
     found = trained.diagnosed(request.split, request.limit)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ from conftest import entry_point
 
 from hcl_tf.errors import UserError
 from hcl_tf.evaluation.links import FIGURES
+from hcl_tf.evaluation.scoring import EvaluationRequest
 from hcl_tf.models import registry
+from hcl_tf.reporting import row_measures
 from hcl_tf.studies.channel import page
 from hcl_tf.studies.channel.meter import ALPHAS, MeterRequest, measure
+from hcl_tf.training.launch import launch
 from hcl_tf.training.trained_run import TrainedRun
 
 
@@ -78,3 +82,14 @@ def test_a_system_without_z_is_refused(trained, monkeypatch):
     monkeypatch.setattr(registry.class_of("hcl"), "output_nll", "nll")
     with pytest.raises(UserError, match="hcl has no latent variable z, so there is no channel to measure"):
         measure(trained, MeterRequest())
+
+
+@pytest.mark.slow
+def test_where_l_ins_pulls_is_not_asked_of_a_system_without_it(qqp_folder, tmp_path, monkeypatch):
+    run = tmp_path / "cvae"
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # training would take them over
+    launch("qqp", qqp_folder, str(run), "tiny", {"model": "cvae", "latent_size": 8, "max_steps": 2}, ["hcl_tf.train"])
+    with pytest.raises(UserError, match="--what_if: cvae has no L_ins"):
+        measure(TrainedRun(run, data_dir=qqp_folder), MeterRequest(limit=4, what_if=True))
+    row_measures.measure(EvaluationRequest(run, "validation", data_dir=qqp_folder, limit=4), ["channel"])
+    assert "what_if" not in json.loads((run / "channel.validation.first4.json").read_text())
