@@ -7,7 +7,7 @@ from hcl_tf.errors import UserError
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
 SPLITS = ("train", "validation", "test")
-STUDIES = ("channel", "keyword_control", "representations")  # of hcl_tf.studies, those that a row can have
+STUDIES = ("channel", "likelihood", "keyword_control", "representations")  # of hcl_tf.studies, those that a row can have
 CUSTOM = "custom"  # a task of one's own
 PARAPHRASES = ("qqp",)  # tasks whose source and target mean the same: texts that pairs join are a cluster, and no negatives of each other
 TARGET_LENGTH = 20  # [P] at most 20 decoding steps, so the targets of its tasks are cut there

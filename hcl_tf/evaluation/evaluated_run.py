@@ -14,6 +14,13 @@ def label_of(split: str, checkpoint: str, part: str = "") -> str:
     return ".".join(filter(None, (split, checkpoint if checkpoint != BEST[0] else "", part)))
 
 
+def title_of(found: dict) -> str:
+    """Says what a study's result is a result of; `found` has what `scoring.head_of` returns."""
+    model = f"{found['model']} {found['variant']}".rstrip()
+    examples = f"{found['examples']:,} examples of {found['split']}"
+    return f"{model} on {found['task']}, {examples}, checkpoint {found['checkpoint']} (step {found['step']:,})"
+
+
 class EvaluatedRun:
     """A finished run with the results of `hcl_tf.evaluate`.
 

@@ -37,7 +37,7 @@ RANKED_BY = "BLEU-2"  # what the best and the worst outputs are best and worst i
 # The last three since version 0.5, the very last where its encoder was at hand.
 PER_SENTENCE = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "iBLEU", SOURCE_BLEU, sentence_similarity.NAME)
 # What other commands may have left in a run: key of the record -> how the name of their results begins. Pictures are kept as files.
-FURTHER = {"keyword_control": "keywords", "figure3": "representations", "channel": "channel"}
+FURTHER = {"keyword_control": "keywords", "figure3": "representations", "channel": "channel", "likelihood": "likelihood"}
 PICTURE = "representations.test.png"
 HOURS = "a run on half of the cores counts half its time"  # what an hour of a page is
 DEGENERATE, FEWEST_DIFFERENT = "DEGENERATE", 0.5  # of a run, and the share of different outputs among its sources below which it is
@@ -180,7 +180,12 @@ def record_of(run: EvaluatedRun, system: str = "", flags: Iterable[str] = ()) ->
     chosen = {"samples": [predictions[i] for i in sample_rows(len(predictions), SAMPLES)]}
     chosen |= {"best": ranked[:EXTREMES], "worst": ranked[: -EXTREMES - 1 : -1]}
     # Keyword control chooses among all of the split, and Figure 3 has a checkpoint of its own choice.
-    labels = {"channel": run.label, "keyword_control": label_of(scores["split"], scores["checkpoint"]), "figure3": scores["split"]}
+    labels = {
+        "channel": run.label,
+        "likelihood": run.label,
+        "keyword_control": label_of(scores["split"], scores["checkpoint"]),
+        "figure3": scores["split"],
+    }
     paths = {key: run.run.path / f"{name}.{labels[key]}.json" for key, name in FURTHER.items()}
     further = {key: from_json(path.read_bytes()) for key, path in paths.items() if path.is_file()}
     if drawn := run.diagnostics.get("samples"):

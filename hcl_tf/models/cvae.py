@@ -9,7 +9,7 @@ With a bag-of-words loss on z and a linear ramp of the KL term. Theirs reads a d
 source is one text for every system.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -105,9 +105,12 @@ class CVAE(LatentVariable, RecurrentBody):
         return self.tokens.scores(states, fixed["output"]), cache
 
     def diagnose(self, batch: Batch, noise: Noise) -> dict[str, tf.Tensor]:
+        prior, posterior, nll = self.given_target(batch, noise)
+        return latent_diagnostics(prior, posterior, noise.normal((self.settings.latent_size,)), batch, nll)
+
+    def given_target(self, batch: Batch, noise: Noise) -> tuple[latent.Gaussian, latent.Gaussian, Callable[[tf.Tensor], tf.Tensor]]:
         source, prior, posterior = self.gaussians(batch, None)
-        draw = noise.normal((self.settings.latent_size,))
-        return latent_diagnostics(prior, posterior, draw, batch, partial(self.nll_given, batch, source))
+        return prior, posterior, partial(self.nll_given, batch, source)
 
     def nll_given(self, batch: Batch, source: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Computes the NLL [B] of each target, decoded with a z [B, Z] that is given."""

@@ -41,6 +41,12 @@ class HCLDiagnostics:
             found |= self.keyword_diagnostics(batch, keywords, posterior)
         return found
 
+    def given_target(self, batch: Batch, noise: Noise) -> tuple[latent.Gaussian, latent.Gaussian, Callable[[tf.Tensor], tf.Tensor]]:
+        texts = self.encode(batch, None, ROLES[:2])
+        keywords = self.keyword_states(batch, texts, self.states_of_nodes(batch, False), noise)
+        prior, posterior = self.prior_of(texts, keywords), self.posterior_of(texts["source"], texts["target"])
+        return prior, posterior, partial(self.traced_once(batch, texts), keywords, ids=batch["target_ids"])
+
     def traced_once(self, batch: Batch, texts: dict) -> NLL:
         """Returns `nll_given` of a batch as a function of keyword states, z and a text's ids, [B, T + 2].
 

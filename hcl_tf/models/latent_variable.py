@@ -1,5 +1,6 @@
 """What systems with a latent variable z share: prior and posterior, the KL and bag-of-words terms, and diagnostics that show a collapse."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -17,6 +18,8 @@ class LatentVariable:
 
     To the NLL, the objective adds the KL divergence (eq 3) with a weight that ramps up, and with `--bag_of_words` a loss by which z has to
     predict the target's words (Zhao et al. 2017, section 3.4).
+
+    The system has `given_target(batch, noise)`: p(z | x), q(z | x, y), and a function that gives each target's NLL [B] of z [B, Z].
     """
 
     has_latent = True
@@ -82,6 +85,28 @@ class LatentVariable:
         found = tf.gather(scores, self.tokens.columns(self.labels(batch)), batch_dims=1)  # --> [B, T + 1]
         words = self.label_weights(batch) * tf.cast(self.labels(batch) != self.inputs_.sep_id, tf.float32)
         return -tf.reduce_sum(found * words, -1)
+
+    def importance_weights(self, batch: Batch, noise: Noise, draws: int) -> tf.Tensor:
+        """Computes log p(y, z | x) - log m(z) of each target at z drawn in turn from its posterior and from the prior: [draws, B].
+
+        m is the mean of both densities (the balance heuristic of Veach and Guibas 1995), so that no weight is above twice p(y | x, z),
+        however narrow the posterior is. The mean of the weights estimates p(y | x).
+
+        Args:
+          draws: of z for each target, an even number.
+        """
+        prior, posterior, nll = self.given_target(batch, noise)
+
+        def weights(draw: tf.Tensor) -> tf.Tensor:
+            found = []
+            for drawn_from in (posterior, prior):
+                z = drawn_from.mean() + drawn_from.stddev() * draw
+                of_prior, of_posterior = prior.log_prob(z), posterior.log_prob(z)
+                found.append(of_prior - nll(z) - tf.reduce_logsumexp([of_prior, of_posterior], 0) + math.log(2.0))
+            return tf.stack(found)
+
+        standard = noise.normal((draws // 2, self.settings.latent_size))  # --> [B, draws / 2, Z]
+        return tf.reshape(tf.map_fn(weights, tf.transpose(standard, [1, 0, 2])), [draws, -1])
 
     def drawn(self, prior: latent.Gaussian, noise: Noise | None) -> tf.Tensor:
         """Draws z [B, Z] for generation; without noise it is the prior's mean."""

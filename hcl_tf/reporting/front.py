@@ -61,6 +61,7 @@ def sections(plan: ExperimentPlan, kept: list[KeptStage], claims: Claims, depart
         *_scores(kept, main, claims),
         _forest(main, claims, [*primary, *secondary]),
         _meter(kept),
+        _whatever_z(kept),
         _on_training(kept),
         _table2(main, claims),
         *_figure3(plan, main),
@@ -199,6 +200,17 @@ def _meter(kept: Iterable[KeptStage]) -> Section | None:
         "open need not write better texts."
     )
     return Section("The meter: does anything reach the text through z", [text], [grid]) if grid else None
+
+
+def _whatever_z(kept: Iterable[KeptStage]) -> Section | None:
+    """The likelihood itself, of stages whose rows have it estimated."""
+    grids = [grid for one in kept if (grid := front_tables.whatever_z(one))]
+    text = (
+        "What a target costs when no z is chosen, -log p(y | x) in nats a text: an upper bound by importance sampling, which falls with "
+        "more draws of z (hcl_tf.studies.likelihood). The planned test asks for the cost at the prior's mean, where outputs are made; this asks "
+        "which row is the better model of texts. Gains are those over the base, of all draws; no verdict is planned."
+    )
+    return Section("The likelihood, whatever z", [text], grids) if grids else None
 
 
 def _on_training(kept: Iterable[KeptStage]) -> Section | None:

@@ -13,7 +13,7 @@ from hcl_tf.reporting.claims import METRICS, Claims
 from hcl_tf.reporting.comparisons import difference
 from hcl_tf.reporting.judged_claims import Judged
 from hcl_tf.reporting.kept import KeptStage
-from hcl_tf.reporting.measures import MARGIN, NAMED, NLL
+from hcl_tf.reporting.measures import LIKELIHOOD, MARGIN, NAMED, NLL, Measure
 from hcl_tf.reporting.meter import links_of
 from hcl_tf.reporting.outcomes import NOT_RUN, Outcome
 from hcl_tf.reporting.page import Grid
@@ -180,10 +180,40 @@ def on_training(one: KeptStage) -> Grid | None:
             shares = [mean["value"] for result in results if (mean := result.record["figures"]["means"].get(f"order_{contrast}"))]
             line[f"right order, L_{contrast}"] = f"{statistics.mean(shares):.1%}" if shares else "-"
         for measure in (MARGIN, NLL):
-            gap = difference(results, one.rows.get(one.stage.base, []), measure) if row != one.stage.base else None
-            line[f"gain in {measure.name}"] = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] {measure.unit}" if gap else "-"
+            line[f"gain in {measure.name}"] = _gain(one, row, results, measure)
         table.append(line)
     return Grid(table, one.stage.name) if table else None
+
+
+def whatever_z(one: KeptStage) -> Grid | None:
+    """What targets cost where no z is chosen, beside their cost at the prior's mean; None where no row has the study `likelihood`.
+
+    Costs are means over seeds with their standard deviation; a gain over the base has its 95% interval over seeds and sentences.
+    """
+    table = []
+    for row, results in one.rows.items():
+        results = [result for result in results if LIKELIHOOD.study in result.record]
+        if not results:
+            continue
+        found = [result.record[LIKELIHOOD.study] for result in results]
+        line = {
+            "row": row,
+            "runs": str(len(results)),
+            "the prior's mean": spread([result.record["figures"]["means"]["nll_prior"]["value"] for result in results]),
+        }
+        for draws in found[0]["bounds"]:
+            line[f"{draws} draws"] = spread([each["bounds"][draws]["value"] for each in found])
+        line["draws of equal weight"] = f"{statistics.mean(each['effective_draws']['value'] for each in found):.0f}"
+        for measure in (NLL, LIKELIHOOD):
+            line[f"gain {measure.asked}"] = _gain(one, row, results, measure)
+        table.append(line)
+    return Grid(table, one.stage.name) if table else None
+
+
+def _gain(one: KeptStage, row: str, results: Sequence[Result], measure: Measure) -> str:
+    """By how much a row is better than its stage's base, with the 95% interval; `-` of the base itself."""
+    gap = difference(results, one.rows.get(one.stage.base, []), measure) if row != one.stage.base else None
+    return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] {measure.unit}" if gap else "-"
 
 
 def claims_table(judged: Iterable[Judged], titles: dict[str, str]) -> Grid:

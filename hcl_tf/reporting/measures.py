@@ -19,6 +19,7 @@ class Measure:
       where: the name, there, of what is 1 for the examples that it is asked of; empty: of all.
       at_matched_overlap: the name of the score that is compared at matched overlap with the source (metrics/matched_overlap.py).
       asked: for which z, in words that follow the name; empty where no z is chosen.
+      study: the record's entry (of hcl_tf.studies) that has it for each example; empty: it is no study's.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Measure:
     where: str = ""
     at_matched_overlap: str = ""
     asked: str = ""
+    study: str = ""
 
     @property
     def in_full(self) -> str:
@@ -37,6 +39,7 @@ class Measure:
 
 MARGIN = Measure("margin of y+ over y-", "nats a token", 1, "difference_a_token")
 NLL = Measure("NLL of y+", "nats a text", -1, "nll", asked="at the prior's mean")
+LIKELIHOOD = Measure("NLL of y+", "nats a text", -1, asked="whatever z", study="likelihood")  # of studies alone: no plan can test it
 BLEU = Measure("BLEU-2", "points")
 SHOWN = (MARGIN, NLL, BLEU, Measure("iBLEU", "points"))  # in pictures, too
 # A model that copies prefers whichever text is nearer to the source, so the margin is also asked of texts that are equally near.
@@ -53,6 +56,9 @@ NAMED = {measure.name: measure for measure in MEASURES} | {
 
 def of_examples(result: Result, measure: Measure) -> np.ndarray | None:
     """A measure of each example, [n] float64, NaN where it is not asked of one; None where the row does not have it."""
+    if measure.study:
+        found = result.record.get(measure.study)
+        return None if found is None else np.array(found["per_example"], np.float64)
     if measure.of_diagnostics:
         kept = result.record["figures"].get("per_example", {})
         if measure.of_diagnostics not in kept or (measure.where and not any(kept.get(measure.where, ()))):

@@ -9,6 +9,8 @@ from hcl_tf.progress import working
 from hcl_tf.studies.channel import publication as channel
 from hcl_tf.studies.channel.meter import MeterRequest
 from hcl_tf.studies.keyword_control.swaps import KeywordControlRequest, keyword_control
+from hcl_tf.studies.likelihood import publication as likelihood
+from hcl_tf.studies.likelihood.importance import LikelihoodRequest
 from hcl_tf.studies.representations import publication as representations
 from hcl_tf.studies.representations.figure3 import Figure3Request, make
 from hcl_tf.training.trained_run import BEST, TrainedRun
@@ -37,6 +39,10 @@ def _channel(trained: TrainedRun, request: EvaluationRequest) -> None:
     channel.publish(trained, MeterRequest(request.split, request.limit, what_if=pulls, untrained=False))
 
 
+def _likelihood(trained: TrainedRun, request: EvaluationRequest) -> None:
+    likelihood.publish(trained, LikelihoodRequest(request.split, request.limit))
+
+
 def _keyword_control(trained: TrainedRun, request: EvaluationRequest) -> None:
     with working("keyword control"):
         keyword_control(KeywordControlRequest(request.run_dir, split=request.split, checkpoint=request.checkpoint), trained)
@@ -52,6 +58,7 @@ def _representations(trained: TrainedRun, request: EvaluationRequest) -> None:
 # All of `config.STUDIES`, in the order in which they are made. What they write is read by `evaluation.rows.FURTHER`.
 STUDIES: dict[str, Callable[[TrainedRun, EvaluationRequest], None]] = {
     "channel": _channel,
+    "likelihood": _likelihood,
     "keyword_control": _keyword_control,
     "representations": _representations,  # last: it makes TensorFlow deterministic, and slower, from here on
 }

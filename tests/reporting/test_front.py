@@ -3,6 +3,7 @@
 import re
 
 import made_evidence
+import numpy as np
 import pytest
 from chromium import CHROMIUM, Browser
 from made_evidence import keep, questions, result
@@ -94,6 +95,41 @@ def test_the_cost_of_targets_is_shown_for_other_choices_of_z_too(plan, tmp_path)
         ("bert_cvae", "1", "42.00", "44.00", "42.00"),
         ("hcl beside bert_cvae, gain", "1", "-1.00", "+0.50", "-2.00"),
     ]
+
+
+def test_the_likelihood_whatever_z_is_shown_of_the_stage_that_has_it(tmp_path):
+    of_likelihood = """
+  questions_likelihood:
+    about: The same runs.
+    task: qqp
+    preset: paper
+    data: tfrecords/qqp
+    split: test
+    limit: 40
+    runs_of: questions
+    base: bert_cvae
+    rows: {hcl: {asks: Ours, seeds: [21, 22], studies: [likelihood]}, bert_cvae: {asks: The base, seeds: [21, 22], studies: [likelihood]}}
+"""
+    plan = made_evidence.plan(tmp_path / "evidence", made_evidence.TEXT + of_likelihood)
+    title = "The likelihood, whatever z"
+    assert title not in titles(sections(plan, tmp_path))
+    for seed in (21, 22):
+        for row, at_mean, cost in (("hcl", 41.0, 39.0), ("bert_cvae", 40.0, 39.5)):
+            found = result(row, seed, nll=at_mean)
+            count = len(found.record["figures"]["per_example"]["nll"])
+            each = cost + np.random.default_rng(seed + int(cost)).normal(0, 0.1, count)
+            found.record["figures"] = found.record["figures"] | {"means": {"nll_prior": {"value": at_mean}}}
+            found.record["likelihood"] = {
+                "bounds": {"2": {"value": cost + 1.0}, "8": {"value": cost}}, "effective_draws": {"value": 3.4},
+                "per_example": each.tolist(),
+            }  # fmt: skip
+            keep(tmp_path, plan, "questions_likelihood", found)
+    (section,) = [section for section in sections(plan, tmp_path) if section.title == title]
+    ((ours, base),) = [grid.rows for grid in section.grids]
+    assert (ours["8 draws"], base["8 draws"], ours["draws of equal weight"]) == ("39.00 ± 0.00", "39.50 ± 0.00", "3")
+    assert ours["gain at the prior's mean"].startswith("-1.0")
+    assert re.fullmatch(r"\+0\.[45]\d\d \[\+0\.\d{3}, \+[01]\.\d{3}\] nats a text", ours["gain whatever z"])
+    assert base["gain whatever z"] == "-"
 
 
 def test_what_contrasts_learnt_is_shown_of_a_stage_of_training_pairs(tmp_path):

@@ -46,8 +46,10 @@ def test_the_hand_written_sample_has_tiny_as_it_was(qqp_folder):
 def test_the_generated_sample_has_its_own_settings_under_what_flags_give(generated_folder, capsys):
     data = chosen_data("qqp", generated_folder)
     assert "120 GENERATED training examples (grammar qqp.yaml, seed 1)" in capsys.readouterr().out
-    assert settings_on(data, None, {}) == registry.resolve("tiny", ON_GENERATED | {"max_steps": STEPS["qqp"]})
-    assert settings_on(data, None, {"max_steps": 7}).max_steps == 7
+    wanted = ON_GENERATED | {"max_steps": STEPS["qqp"], "cooldown_steps": STEPS["qqp"] // 2}
+    assert settings_on(data, None, {}) == registry.resolve("tiny", wanted)
+    shorter = settings_on(data, None, {"max_steps": 7})
+    assert (shorter.max_steps, shorter.cooldown_steps) == (7, 0), "rates that fall by our own choice fall over our own steps alone"
     for preset in ("tiny", "paper"):  # a preset that is asked for is that preset
         assert settings_on(data, preset, {}) == registry.resolve(preset, {})
 
@@ -57,7 +59,8 @@ def test_every_system_can_have_the_generated_sample(generated_folder, model):
     """It takes what it uses, and what makes it that system stays."""
     settings = settings_on(PreparedData(generated_folder), None, {"model": model}).to_dict()
     fixed = registry.entry(model).fixed
-    wanted = {name: value for name, value in (ON_GENERATED | {"max_steps": STEPS["qqp"]}).items() if name in settings} | dict(fixed)
+    suited = ON_GENERATED | {"max_steps": STEPS["qqp"], "cooldown_steps": STEPS["qqp"] // 2}
+    wanted = {name: value for name, value in suited.items() if name in settings} | dict(fixed)
     assert {name: settings[name] for name in wanted} == wanted
 
 

@@ -1,6 +1,7 @@
 """Shows what `meter.measure` found: as lines for a terminal, and as a page."""
 
 from hcl_tf.evaluation import links
+from hcl_tf.evaluation.evaluated_run import title_of
 from hcl_tf.evaluation.intervals import columns, entry_text, number
 from hcl_tf.markdown import markdown_table
 
@@ -25,7 +26,7 @@ PULL = "pull_ins: how far L_ins moves the prior's mean, in deviations of the pri
 def lines(found: dict) -> list[str]:
     """Returns the most important figures as plain text."""
     text = [
-        title(found),
+        title_of(found),
         *links.lines([links.Link(**link) for link in found["links"]]),
         "",
         f"{'nats lost by':<60}{'value':>9}  95% interval",
@@ -46,7 +47,7 @@ def lines(found: dict) -> list[str]:
 def page(found: dict) -> str:
     """Returns the page in Markdown."""
     parts = [
-        f"# The channel: {title(found)}",
+        f"# The channel: {title_of(found)}",
         _links(found),
         links.RULE,
         "## At the prior's mean: nats a text lost by\n\n"
@@ -77,13 +78,6 @@ def page(found: dict) -> str:
             "The margin is the negative's NLL minus the target's.\n\n" + markdown_table(rows)
         )
     return "\n\n".join(parts) + "\n"
-
-
-def title(found: dict) -> str:
-    """Says what was measured."""
-    model = f"{found['model']} {found['variant']}".rstrip()
-    examples = f"{found['examples']:,} examples of {found['split']}"
-    return f"{model} on {found['task']}, {examples}, checkpoint {found['checkpoint']} (step {found['step']:,})"
 
 
 def _known(found: dict) -> dict[str, str]:
