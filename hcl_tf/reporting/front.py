@@ -207,8 +207,8 @@ def _whatever_z(kept: Iterable[KeptStage]) -> Section | None:
     grids = [grid for one in kept if (grid := front_tables.whatever_z(one))]
     text = (
         "What a target costs when no z is chosen, -log p(y | x) in nats a text: an upper bound by importance sampling, which falls with "
-        "more draws of z (hcl_tf.studies.likelihood). The planned test asks for the cost at the prior's mean, where outputs are made; this asks "
-        "which row is the better model of texts. Gains are those over the base, of all draws; no verdict is planned."
+        "more draws of z (hcl_tf.studies.likelihood). The planned test asks for the cost at the prior's mean, where outputs are made; "
+        "this asks which row is the better model of texts. Gains are those over the base, of all draws; no verdict is planned."
     )
     return Section("The likelihood, whatever z", [text], grids) if grids else None
 
