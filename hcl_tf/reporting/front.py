@@ -94,11 +94,18 @@ def _tests(plan: ExperimentPlan, primary: list[Outcome], secondary: list[Outcome
         if power_text := _power(plan, primary):
             found.append(Section("What its seeds can show", power_text, folded=True))
     if ran := [one for one in secondary if one.verdict != NOT_RUN]:
-        grids = [
-            Grid(front_tables.tests(one for one in ran if one.test.name == name).rows, name)
-            for name in dict.fromkeys(one.test.name for one in ran)
-        ]
-        found.append(Section("The other planned comparisons", ["Each family is corrected by itself."], grids))
+        families: dict[str, list[Outcome]] = {}
+        for one in ran:
+            families.setdefault(one.test.name, []).append(one)
+        shown = {plan.primary.stage} if primary else set()
+        grids = []
+        for name, family in families.items():
+            test = family[0].test
+            grids.append(Grid(front_tables.tests(family).rows, name))
+            if test.open_channel and test.stage not in shown and not by_stage[test.stage].stage.runs_of:
+                shown.add(test.stage)
+                grids.append(front_tables.likelihoods(family, by_stage[test.stage]))
+        found.append(Section("The other planned comparisons", ["Each family is corrected by itself."], list(filter(None, grids))))
     return found
 
 

@@ -117,7 +117,7 @@ def likelihoods(outcomes: Sequence[Outcome], kept: KeptStage) -> Grid | None:
         if shared := sorted(costs[mine].keys() & costs[its].keys()):
             gaps = [{of: costs[its][seed][of] - costs[mine][seed][of] for of in costs[mine][seed]} for seed in shared]
             table.append(_costs_line(f"{mine} beside {its}, gain", gaps, "+"))
-    return Grid(table, "NLL of y+ in nats a text, by where z is taken from") if len(table) > 2 else None
+    return Grid(table, f"{kept.stage.name}: NLL of y+ in nats a text, by where z is taken from") if len(table) > 2 else None
 
 
 def _costs(result: Result) -> dict[str, float]:
