@@ -201,7 +201,7 @@ def whatever_z(one: KeptStage) -> Grid | None:
             "runs": str(len(results)),
             "the prior's mean": spread([result.record["figures"]["means"]["nll_prior"]["value"] for result in results]),
         }
-        for draws in found[0]["bounds"]:
+        for draws in sorted(found[0]["bounds"], key=int):
             line[f"{draws} draws"] = spread([each["bounds"][draws]["value"] for each in found])
         line["draws of equal weight"] = f"{statistics.mean(each['effective_draws']['value'] for each in found):.0f}"
         for measure in (NLL, LIKELIHOOD):

@@ -77,11 +77,15 @@ def test_the_headline_follows_from_verdicts(plan, whole):
     assert said.startswith("Of the paper's 22 known claims, asked task by task, 2 hold, 0 do not hold, 1 is undecided, ")
 
 
-def test_the_cost_of_targets_is_shown_for_other_choices_of_z_too(plan, tmp_path):
+def test_the_cost_of_targets_is_shown_for_other_choices_of_z_too(tmp_path):
     """Drawn z may say the opposite of the prior's mean, which the test asks."""
+    of_stories = "stories: {stage: stories, row: hcl, beside: [bert_cvae], margins: {BLEU-2: 0.5}"
+    assert of_stories in made_evidence.TEXT
+    text = made_evidence.TEXT.replace(of_stories, f"{of_stories}, open_channel: true")
+    plan = made_evidence.plan(tmp_path / "evidence", text)
 
-    def costly(row, seed, *costs):
-        found = result(row, seed)
+    def costly(row, seed, *costs, **changes):
+        found = result(row, seed, **changes)
         means = dict(zip(("nll_prior", "nll_prior_sampled", "nll_posterior", "kl"), ({"value": cost} for cost in costs), strict=True))
         found.record["figures"] = found.record["figures"] | {"means": means}
         return found
@@ -95,6 +99,12 @@ def test_the_cost_of_targets_is_shown_for_other_choices_of_z_too(plan, tmp_path)
         ("bert_cvae", "1", "42.00", "44.00", "42.00"),
         ("hcl beside bert_cvae, gain", "1", "-1.00", "+0.50", "-2.00"),
     ]
+    for row, cost in (("hcl", 50.0), ("bert_cvae", 53.0)):
+        keep(tmp_path, plan, "stories", costly(row, 21, cost, 54.0, 48.0, 5.0, task="rocstories"))
+    (section,) = [section for section in sections(plan, tmp_path) if section.title == "The other planned comparisons"]
+    (grid,) = [grid for grid in section.grids if grid.title.endswith("by where z is taken from")]
+    assert grid.title.startswith("stories: ")
+    assert grid.rows[-1]["the prior's mean"] == "+3.00"
 
 
 def test_the_likelihood_whatever_z_is_shown_of_the_stage_that_has_it(tmp_path):
@@ -120,13 +130,14 @@ def test_the_likelihood_whatever_z_is_shown_of_the_stage_that_has_it(tmp_path):
             each = cost + np.random.default_rng(seed + int(cost)).normal(0, 0.1, count)
             found.record["figures"] = found.record["figures"] | {"means": {"nll_prior": {"value": at_mean}}}
             found.record["likelihood"] = {
-                "bounds": {"2": {"value": cost + 1.0}, "8": {"value": cost}}, "effective_draws": {"value": 3.4},
+                "bounds": {"2": {"value": cost + 1.0}, "32": {"value": cost}, "8": {"value": cost + 0.5}}, "effective_draws": {"value": 3.4},
                 "per_example": each.tolist(),
             }  # fmt: skip
             keep(tmp_path, plan, "questions_likelihood", found)
     (section,) = [section for section in sections(plan, tmp_path) if section.title == title]
     ((ours, base),) = [grid.rows for grid in section.grids]
-    assert (ours["8 draws"], base["8 draws"], ours["draws of equal weight"]) == ("39.00 ± 0.00", "39.50 ± 0.00", "3")
+    assert [name for name in ours if name.endswith(" draws")] == ["2 draws", "8 draws", "32 draws"]
+    assert (ours["32 draws"], base["32 draws"], ours["draws of equal weight"]) == ("39.00 ± 0.00", "39.50 ± 0.00", "3")
     assert re.fullmatch(r"-(0\.9|1\.0)\d\d \[-1\.\d{3}, -0\.\d{3}\] nats a text", ours["gain at the prior's mean"])
     assert re.fullmatch(r"\+0\.[45]\d\d \[\+0\.\d{3}, \+[01]\.\d{3}\] nats a text", ours["gain whatever z"])
     assert base["gain whatever z"] == "-"
