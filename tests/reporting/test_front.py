@@ -129,10 +129,8 @@ def test_the_likelihood_whatever_z_is_shown_of_the_stage_that_has_it(tmp_path):
             count = len(found.record["figures"]["per_example"]["nll"])
             each = cost + np.random.default_rng(seed + int(cost)).normal(0, 0.1, count)
             found.record["figures"] = found.record["figures"] | {"means": {"nll_prior": {"value": at_mean}}}
-            found.record["likelihood"] = {
-                "bounds": {"2": {"value": cost + 1.0}, "32": {"value": cost}, "8": {"value": cost + 0.5}}, "effective_draws": {"value": 3.4},
-                "per_example": each.tolist(),
-            }  # fmt: skip
+            bounds = {"2": {"value": cost + 1.0}, "32": {"value": cost}, "8": {"value": cost + 0.5}}
+            found.record["likelihood"] = {"bounds": bounds, "effective_draws": {"value": 3.4}, "per_example": each.tolist()}
             keep(tmp_path, plan, "questions_likelihood", found)
     (section,) = [section for section in sections(plan, tmp_path) if section.title == title]
     ((ours, base),) = [grid.rows for grid in section.grids]
