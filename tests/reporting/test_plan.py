@@ -251,7 +251,7 @@ def test_the_evidence_compares_rows_that_differ_in_what_is_asked_alone():
             allowed = OF_CONTRASTS | {"hcl_keyword_slot": OF_THE_SLOT, "hcl_copy": {"copy", "attention_init"}}.get(name, set())
             beside = stage.row(name).beside or "bert_cvae"
             assert set(differing(settings[beside], settings[name])) <= allowed, f"{stage.name}: {name} beside {beside}"
-        if "hcl_copy" in settings:
+        if "hcl_ramped" in settings:
             assert set(differing(settings["hcl"], settings["hcl_ramped"])) == {"contrast_ramp"}
         for name in settings.keys() & {"hcl", "bert_cvae", "claps", "bert_gen"}:
             other = set(differing(of_questions.setdefault(name, settings[name]), settings[name]))
