@@ -155,7 +155,8 @@ def _scores(kept: Sequence[KeptStage], main: Sequence[KeptStage], claims: Claims
     grid = front_tables.scores(main, names, claims)
     found = [Section("Table 1, in the paper's layout", list(filter(None, lines)), [grid] if grid else [])]
     named = {row for rows in claims.tables.values() for row in rows}
-    controls = claims.tables.get(CONTROLS, {}) | {row: row for one in main for row in one.rows if row not in named}
+    asked = {row: _named(one, row) for one in reversed(main) for row in one.rows if row not in named}
+    controls = claims.tables.get(CONTROLS, {}) | asked
     if further := front_tables.scores(main, controls, claims):
         found.append(Section("Rows that the paper has not", [], [further]))
     everything = names | controls
@@ -166,6 +167,11 @@ def _scores(kept: Sequence[KeptStage], main: Sequence[KeptStage], claims: Claims
     if second and (grid := front_tables.scores(second, everything, claims)):
         found.append(Section("Further stages", [one.stage.about for one in second], [grid]))
     return found
+
+
+def _named(one: KeptStage, row: str) -> str:
+    """The name of a row that no table of the paper has: with what it is for, as the plan says."""
+    return ": ".join(filter(None, (row, one.stage.row(row).asks)))
 
 
 def _paper_cells(claims: Claims) -> str:

@@ -244,3 +244,15 @@ def test_a_reader_never_scrolls_sideways_but_in_a_table(plan, whole, tmp_path, w
         assert not [address for address in browser.requests if address.startswith("http")]
     finally:
         browser.close()
+
+
+def test_a_row_that_no_table_names_is_shown_with_what_it_is_for(tmp_path):
+    (tmp_path / "evidence" / "stories").mkdir(parents=True)
+    (tmp_path / "evidence" / "stories" / "hcl_copy.flags").write_text("--model=hcl\n--copy\n")
+    planned = "rows: {hcl: {asks: Ours, seeds: [21, 22, 23]}, "
+    text = made_evidence.TEXT.replace(planned, planned + "hcl_copy: {asks: With a pointer, seeds: [21]}, ")
+    plan = made_evidence.plan(tmp_path / "evidence", text)
+    for row in ("hcl", "bert_cvae", "hcl_copy"):
+        keep(tmp_path, plan, "stories", result(row, 21, task="rocstories"))
+    (section,) = [section for section in sections(plan, tmp_path) if section.title == "Rows that the paper has not"]
+    assert "hcl_copy: With a pointer" in [row["system"] for row in section.grids[0].rows]
